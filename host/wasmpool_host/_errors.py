@@ -1,0 +1,92 @@
+"""What can go wrong with one instance: flat, semantic, and each message names the thing and the values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "CallTimeout",
+    "CompileError",
+    "Frame",
+    "GuestExit",
+    "GuestMemoryError",
+    "GuestTrap",
+    "InstanceClosed",
+    "InstancePoisoned",
+    "LinkError",
+]
+
+
+class CompileError(Exception):
+    """The source is no valid module, or it needs a feature that is out of scope."""
+
+
+class LinkError(Exception):
+    """The module and its host do not fit: imports nobody provides, or an export that is missing."""
+
+
+@attrs.frozen
+class Frame:
+    """One function on the guest's stack when it trapped, innermost first in `GuestTrap.frames`."""
+
+    function: str
+    """The function's name in the module's name section, else ``function[INDEX]``."""
+    offset: int
+    """Where in the module's bytes the function had come to; 0 if it is not known."""
+
+    def __str__(self) -> str:
+        return f"{self.function} at 0x{self.offset:x}"
+
+
+class GuestTrap(Exception):
+    """The guest trapped.
+
+    Attributes:
+        code: why, in the words of the trap itself: ``"unreachable"``, ``"memory-out-of-bounds"``,
+            ``"stack-overflow"``, ...
+        message: one sentence that names the export and the reason.
+        frames: the guest's stack, innermost first.
+    """
+
+    def __init__(self, code: str, message: str, frames: Sequence[Frame] = ()) -> None:
+        super().__init__(code, message, tuple(frames))
+        self.code = code
+        self.message = message
+        self.frames = tuple(frames)
+
+    def __str__(self) -> str:
+        if not self.frames:
+            return self.message
+        return "\n".join([self.message, *(f"  in {frame}" for frame in self.frames)])
+
+
+class GuestExit(Exception):
+    """The guest called WASI's ``proc_exit``; ``status`` is what it gave, as an unsigned number."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"the guest exited with status {self.status}"
+
+
+class GuestMemoryError(Exception):
+    """A pointer or a size outside the guest's memory, or above the limit."""
+
+
+class CallTimeout(Exception):
+    """The call took longer than ``limits.call_seconds`` allows."""
+
+
+class InstancePoisoned(Exception):
+    """A call on an instance that may not serve again; the message says what happened to it."""
+
+
+class InstanceClosed(Exception):
+    """A call on an instance that is closed, or was closed while the call was under way."""
