@@ -1,0 +1,58 @@
+"""One WebAssembly instance, driven from trio: compile, link, instantiate, call.
+
+A call is a fiber driven by the calling trio task: short ones cost microseconds and no thread,
+host functions are awaited in the task itself, and a cancel stops exactly one guest. For many
+instances of a module, see the package `wasmpool`, which is built on this one.
+"""
+
+from __future__ import annotations
+
+from ._caller import Caller
+from ._errors import (
+    CallTimeout,
+    CompileError,
+    Frame,
+    GuestExit,
+    GuestMemoryError,
+    GuestTrap,
+    InstanceClosed,
+    InstancePoisoned,
+    LinkError,
+)
+from ._host_function import HostFunction, host_function
+from ._instance import Instance
+from ._limits import Limits
+from ._memory import Memory
+from ._module import Module
+from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
+from ._wasi import Preopen, Wasi
+
+__all__ = [
+    "CallTimeout",
+    "Caller",
+    "CompileError",
+    "Frame",
+    "FunctionType",
+    "GlobalType",
+    "GuestExit",
+    "GuestMemoryError",
+    "GuestTrap",
+    "HostFunction",
+    "Instance",
+    "InstanceClosed",
+    "InstancePoisoned",
+    "Limits",
+    "LinkError",
+    "Memory",
+    "MemoryType",
+    "Module",
+    "Preopen",
+    "TableType",
+    "TagType",
+    "Wasi",
+    "host_function",
+]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

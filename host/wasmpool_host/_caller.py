@@ -1,0 +1,125 @@
+"""What a host function is given to see its guest by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from . import _capi
+from ._errors import GuestMemoryError
+from ._fiber import Nested
+from ._memory import Memory
+from ._packed import pack, unpack
+
+if TYPE_CHECKING:
+    from ._fiber import HostCall
+    from ._module import Module
+    from ._signature import Results
+
+__all__ = ["Caller"]
+
+
+@final
+class Caller:
+    """The guest that called a host function, for as long as that function runs.
+
+    Used after the function has returned, or for two calls at once, it raises RuntimeError.
+
+    Attributes:
+        memory: the guest's linear memory.
+        state: a dict that lives as long as the instance, for what a host keeps of a guest.
+            Values with a ``close`` method have it called when the instance closes.
+    """
+
+    __slots__ = ("_call", "_expired", "_module", "memory", "state")
+
+    def __init__(self, call: HostCall, module: Module, state: dict[object, Any]) -> None:
+        self._call = call
+        self._module = module
+        self._expired = False
+        self.memory = Memory(self._region)
+        self.state = state
+
+    async def call(self, name: str, *args: float) -> Results:
+        """Call an export of the guest that waits.
+
+        Args:
+            name: the export's.
+            args: as for `Instance.call`.
+
+        Raises:
+            GuestTrap: the nested call trapped; the instance is poisoned, though the outer call
+                may go on. So does one call too many: 64 levels of guest and host.
+            ValueError, TypeError: no such export, or arguments that do not fit it.
+            RuntimeError: another call by this caller is under way.
+
+        A cancel ends the nested call, and the whole of the outer one with it.
+        """
+        self._check()
+        module, call = self._module, self._call
+        signature = module.signature(name)
+        extern = _capi.caller_function(call.caller, name)
+        if extern is None:
+            message = f"export {name!r} of {module} cannot be called before the guest has started"
+            raise RuntimeError(message)
+        nested = Nested(extern, signature, args, module.label(name))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check()
+        return await call.fiber.call_back(call, nested, module.label(name))
+
+    def read(self, packed: int) -> bytes:
+        """Copy a packed region out (the plugin ABI: pointer high, size low).
+
+        Raises:
+            GuestMemoryError: it is outside the memory, or larger than ``limits.payload``.
+        """
+        ptr, size = unpack(packed)
+        if not size:
+            return b""
+        self._module.check_payload(size, f"host function {self._call.function} was given")
+        return self.memory.read(ptr, size)
+
+    async def reply(self, data: bytes) -> int:
+        """Copy ``data`` into memory from the guest's own malloc, for the guest to free.
+
+        Returns:
+            the packed region; 0 for no bytes, without malloc.
+
+        Raises:
+            LinkError: the guest exports neither ``malloc`` nor ``guest_malloc``.
+            GuestMemoryError: malloc returned 0, or a region outside the memory.
+        """
+        if not data:
+            return 0
+        malloc = self._module.malloc()
+        ptr = await self.call(malloc, len(data))
+        if not ptr:
+            message = f"{self._module.label(malloc)} of {len(data):,} bytes returned 0"
+            raise GuestMemoryError(message)
+        self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, by malloc's checked type
+        return pack(int(ptr), len(data))  # type: ignore[arg-type]  # likewise
+
+    def expire(self) -> None:
+        """The host function has ended, and with it the right to touch the guest."""
+        self._expired = True
+
+    def _region(self) -> tuple[int, int]:
+        self._check()
+        return _capi.caller_memory_region(self._call.caller)
+
+    def _check(self) -> None:
+        call = self._call
+        if self._expired:
+            message = f"host function {call.function} has returned: its caller is of no use any more"
+            raise RuntimeError(message)
+        if call.dropped:
+            raise call.fiber.interrupted or RuntimeError("the guest that called is gone")
+        if call.nested is not None:
+            message = (
+                f"host function {call.function} uses its caller twice at once: await the first"
+                " call before the next use"
+            )
+            raise RuntimeError(message)
+
+

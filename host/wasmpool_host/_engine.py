@@ -1,0 +1,120 @@
+"""What all modules of the process share: one engine, its ticker, and what makes it unusable.
+
+One engine for the process, so that there is one ticker, and one set of compiler threads. A
+module may therefore be used in any trio run. Not in a forked child: it has neither of these
+threads, and a guest there would hang.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
+
+from . import _capi
+from ._ticker import Ticker
+
+if TYPE_CHECKING:
+    import wasmtime
+
+__all__ = ["Engine", "check_process", "shared_engine"]
+
+MAPS_PER_INSTANCE: Final = 6
+"""Memory maps that an instance with a call under way takes: its memory and guards, its stack and guard."""
+
+MAPS_KEPT: Final = 2_000
+"""Memory maps that are left to the rest of the process."""
+
+_MAP_LIMIT: Final = Path("/proc/sys/vm/max_map_count")
+
+_lock = threading.Lock()
+_engine: Engine | None = None
+_forked = False
+
+
+@final
+class Engine:
+    """The engine, and the count of open instances."""
+
+    def __init__(self) -> None:
+        self.wasmtime: wasmtime.Engine = _capi.new_engine()
+        self.ticker = Ticker(self.wasmtime)
+        self.exchangers = _capi.Exchangers(self.wasmtime)
+        self._faulthandler = faulthandler.is_enabled()
+        self._open = 0
+        self._most = _most_instances()
+
+    def check_faulthandler(self) -> None:
+        """Refuse to go on where the next out-of-bounds trap would end the process.
+
+        Wasmtime's signal handlers were installed with the first engine; faulthandler puts its
+        own in front of them, or takes them away, when it is switched later.
+        """
+        if faulthandler.is_enabled() != self._faulthandler:
+            now, then = ("on", "off") if faulthandler.is_enabled() else ("off", "on")
+            message = (
+                f"faulthandler was switched {now} after the first module was compiled (it was"
+                f" {then}): a guest's out-of-bounds access would end the process. Call"
+                " faulthandler.enable() before the first Module.compile, and leave it"
+            )
+            raise RuntimeError(message)
+
+    def open_instance(self) -> None:
+        """Count an instance before it maps memory.
+
+        Raises:
+            MemoryError: the kernel's limit of maps is near; beyond it Wasmtime fails in ways
+                that cannot be told apart.
+        """
+        with _lock:
+            if self._most is not None and self._open >= self._most:
+                message = (
+                    f"{self._open:,} instances are open, all that {_MAP_LIMIT} allows at"
+                    f" {MAPS_PER_INSTANCE} memory maps each: close some, or raise the limit, as in"
+                    " `sysctl -w vm.max_map_count=1048576`"
+                )
+                raise MemoryError(message)
+            self._open += 1
+        self.ticker.open()
+
+    def close_instance(self) -> None:
+        with _lock:
+            self._open -= 1
+        self.ticker.close()
+
+
+def shared_engine() -> Engine:
+    """The process's engine; made by the first that asks."""
+    global _engine  # noqa: PLW0603 - one for the process
+    with _lock:
+        if _engine is None:
+            _engine = Engine()
+        return _engine
+
+
+def check_process() -> None:
+    """Raise RuntimeError in a forked child."""
+    if _forked:
+        message = (
+            "this process was forked from one that had used wasmpool, and wasm cannot run in"
+            ' it: start it with multiprocessing.get_context("spawn"), or by subprocess'
+        )
+        raise RuntimeError(message)
+
+
+def _most_instances() -> int | None:
+    try:
+        limit = int(_MAP_LIMIT.read_text())
+    except (OSError, ValueError):
+        return None
+    return max(1, (limit - MAPS_KEPT) // MAPS_PER_INSTANCE)
+
+
+def _after_fork() -> None:
+    global _forked  # noqa: PLW0603 - of the process
+    _forked = _engine is not None
+
+
+os.register_at_fork(after_in_child=_after_fork)

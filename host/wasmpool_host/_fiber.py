@@ -1,0 +1,612 @@
+"""A call is a fiber, driven by the trio task that makes it.
+
+Wasmtime can run a guest on a stack of its own and come back from the middle of it: at an epoch,
+or when the guest calls a host function. `wasmtime_func_call_async` makes such a fiber, and each
+`wasmtime_call_future_poll` runs it up to the next of these moments. That is all of the
+machinery. What this file adds is who polls, when and where.
+
+**The task polls, on the trio thread.** A short call is done at the first poll: no thread, no
+queue, microseconds. `_turn` keeps many of them from adding up in one pass of the scheduler.
+
+**A guest that has not come to its end in a slice moves to a worker thread** (`_ready_queue`),
+and its task is parked until the fiber needs it again. A slice is one tick of `_ticker`; where
+the first tick came right after the start, one more is granted, else chance would send short
+calls to threads. An export whose last calls were long starts in a thread: it would only hold
+up the loop first (`Pace`).
+
+**A host function runs in the task**, between two polls, while the fiber is suspended. The two
+callbacks that Wasmtime calls run on the fiber's stack, and take notes and no more:
+
+* the entry callback notes which function the guest calls, and where its arguments and results
+  are (a `HostCall`); the poll then comes back, because
+* the continuation callback, asked at each poll whether the host call is done, says no until the
+  task has written the results.
+
+So cancel scopes, context variables and nurseries go through the guest as if it were Python. A
+host function may call the guest back: the nested call is made and polled by the continuation
+callback, for it has to run on top of the suspended one. Each poll of the outermost future thus
+goes down through all levels to the innermost guest. Its depth is bounded (`NESTING`), because
+each level takes stack; past it the nested call is a trap.
+
+**To stop a guest is to delete its future.** That unwinds this fiber, no other, wherever it is
+suspended. It must be suspended: a guest in a thread is asked for first, and yields at the next
+tick. Inner futures go before outer ones.
+
+What may not happen: an exception in a callback. In the entry callback it aborts the process. So
+both callbacks are protected from KeyboardInterrupt; there is headroom on the Python stack
+before a guest that imports anything runs (`_headroom`), so that RecursionError is raised in the
+task; and what goes wrong in the continuation nonetheless is kept for the task. A signal
+handler of the program's own that raises cannot be kept out: such handlers and guests with
+imports do not go together.
+
+The driver itself is protected from KeyboardInterrupt too, since it must not lose a future half
+way; host functions, being the user's code, are not. Trio delivers the interrupt at the next
+checkpoint, and a guest in a thread is stopped for it as for a cancel.
+
+Rejected: a thread for each call (120 to 300 us to hand over, and no way to await in host
+functions); an epoch that traps (kills all the guests of an engine instead of one, and none can
+go on); Wasmtime's blocking call with a callback at the epoch (ctypes would run Python on the
+guest's stack at each tick, and could not suspend there).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import itertools
+from ctypes import addressof
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
+
+import trio
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
+
+from . import _capi
+from ._errors import CallTimeout, GuestExit, GuestMemoryError, GuestTrap
+from ._ready_queue import Job, ready_queue
+from ._turn import BUDGET, turn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ._host_function import HostFunction
+    from ._signature import Results, Signature
+    from ._ticker import Ticker
+
+__all__ = ["ENTRY", "Fiber", "HostCall", "Nested", "Pace"]
+
+NESTING: Final = 64
+"""Guest in host in guest, at most: without a bound the process ends at about 450."""
+
+SHORT_SLICE: Final = 0.0005
+"""Seconds: a slice shorter than half a tick was cut by a tick that happened to come."""
+
+FRAMES: Final = 16
+"""Python frames that the callbacks may need, with room to spare."""
+
+FRAMES_A_LEVEL: Final = 4
+"""And those of each nested level: the callback, its poll and the call into C."""
+
+_RAISED_IN: Final = "raised in guest"
+
+_keys = itertools.count(1)
+_fibers: dict[int, Fiber] = {}
+"""By the key of their store, for the entry callback."""
+_host_calls: dict[int, HostCall] = {}
+"""By their own key, for the continuation callback."""
+
+
+class Level(Protocol):
+    """A call into the guest, outermost or nested, as far as driving it goes."""
+
+    finished: bool
+
+
+@final
+class Nested:
+    """A call that a host function makes back into its guest."""
+
+    __slots__ = ("_args", "_errors", "_extern", "_future", "_results", "_signature", "finished")
+
+    def __init__(
+        self, extern: Any, signature: Signature, args: Sequence[object], label: str
+    ) -> None:
+        self._extern = extern
+        self._signature = signature
+        self._args = bytearray(signature.params.size)
+        signature.params.put(self._args, args, label)
+        self._results = bytearray(signature.results.size)
+        self._errors = (ctypes.c_void_p * 2)()
+        self._future: int = 0
+        self.finished = False
+
+    def poll(self, caller: int) -> None:
+        """On the fiber's stack, by the continuation callback."""
+        if not self._future:
+            self._begin(_capi.caller_context(caller))
+        if _capi.poll(self._future):
+            self.drop()
+            self.finished = True
+
+    def _begin(self, context: int) -> None:
+        at = addressof(self._errors)
+        self._future = _capi.call_async(
+            context, _capi.func_at(self._extern),
+            _capi.address(self._args), self._signature.params.count,
+            _capi.address(self._results), self._signature.results.count,
+            at, at + ctypes.sizeof(ctypes.c_void_p),
+        )  # fmt: skip
+
+    def drop(self) -> None:
+        if self._future:
+            future, self._future = self._future, 0
+            _capi.delete_future(future)
+
+    def take_stop(self) -> _capi.Stop | None:
+        return _capi.take_stop(self._errors) if any(self._errors) else None
+
+    def take_results(self) -> Results:
+        return self._signature.take_results(self._results)
+
+
+@final
+class HostCall:
+    """The guest waits in a host function: what the entry callback noted, and the answer."""
+
+    __slots__ = (
+        "_args", "_results", "caller", "done", "dropped", "fiber", "function", "key", "nested"
+    )  # fmt: skip
+
+    def __init__(self, fiber: Fiber, function: int, caller: int, args: int, results: int) -> None:
+        self.key = next(_keys)
+        self.fiber = fiber
+        self.function: HostFunction = fiber.functions[function]
+        self.caller = caller
+        self._args = args
+        self._results = results
+        self.nested: Nested | None = None
+        self.done = False
+        self.dropped = False
+
+    def args(self) -> tuple[int | float, ...]:
+        params = self.function.signature.params
+        return params.take(ctypes.string_at(self._args, params.size)) if params.count else ()
+
+    def answer(self, value: object) -> None:
+        """Write the results where the guest will find them."""
+        signature = self.function.signature
+        buffer = bytearray(signature.results.size)
+        signature.put_results(buffer, value, f"host function {self.function}")
+        ctypes.memmove(self._results, bytes(buffer), len(buffer))
+        self.done = True
+
+    def forget(self) -> None:
+        """Its fiber is about to be dropped; what a nested call holds goes first."""
+        self.dropped = True
+        if self.nested is not None:
+            self.nested.drop()
+        _host_calls.pop(self.key, None)
+
+
+@_capi.ENTRY
+@enable_ki_protection
+def _host_entry(
+    env: int | None, caller: int, args: int, _nargs: int, results: int, _nresults: int,
+    _trap: int, continuation: int,
+) -> None:  # fmt: skip
+    fiber = _fibers[_capi.context_data(_capi.caller_context(caller))]
+    call = HostCall(fiber, env or 0, caller, args, results)
+    _host_calls[call.key] = call
+    fiber.open.append(call)
+    fiber.pending = call
+    note = _capi.write_continuation(_CONTINUE_AT, call.key, 0)
+    ctypes.memmove(continuation, note, _capi.CONTINUATION_SIZE)
+
+
+@_capi.CONTINUATION
+@enable_ki_protection
+def _host_continue(key: int) -> bool:
+    call = _host_calls[key]
+    try:
+        if call.done:
+            del _host_calls[key]
+            call.fiber.open.pop()  # the innermost, for only it is ever answered
+            return True
+        if call.nested is not None and not call.nested.finished:
+            call.nested.poll(call.caller)
+    except BaseException as error:  # noqa: BLE001 - the task raises it
+        call.fiber.failure = error
+    return False
+
+
+_CONTINUE_AT: Final = ctypes.cast(_host_continue, ctypes.c_void_p).value
+ENTRY: Final = _host_entry
+"""What a linker is given for each host function, with the function's index as its env."""
+
+
+@final
+class Pace:
+    """Whether an export's recent calls were long; shared by all instances of a module.
+
+    Two long calls more than short ones, of late, and the next starts in a thread. Each short
+    one counts back, so an export of both kinds mostly starts on the trio thread.
+    """
+
+    __slots__ = ("weight",)
+
+    def __init__(self) -> None:
+        self.weight = 0
+
+    @property
+    def long(self) -> bool:
+        return self.weight >= 2  # noqa: PLR2004 - see above
+
+    def was(self, *, long: bool) -> None:
+        self.weight = min(3, self.weight + 1) if long else max(0, self.weight - 1)
+
+
+def _headroom(frames: int) -> None:
+    """Raise RecursionError here, where it is harmless, if a callback might meet it."""
+    if frames:
+        _headroom(frames - 1)
+
+
+@disable_ki_protection
+def _call_plain(function: Callable[..., Any], caller: object, args: Sequence[object]) -> Any:
+    return function(caller, *args)
+
+
+@disable_ki_protection
+async def _await_it(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+@final
+class Fiber:
+    """The calls of one instance: at most one from outside, and those nested in it."""
+
+    # Invariants:
+    # - `future` is not 0 exactly while there is a fiber. It is polled by one thread at a time:
+    #   by the worker that has `_job`, else by the trio thread.
+    # - `open` holds the host calls whose continuation is alive, outermost first.
+    # - `busy` spans a call with all its checkpoints: it holds whenever `future` is not 0.
+    # - The store is deleted only while `future` is 0.
+
+    __slots__ = (
+        "_begun", "_call_seconds", "_deadline", "_dropped", "_job", "_level", "_scope", "_slices",
+        "_ticker", "_turn", "busy", "failure", "finished", "functions", "future", "interrupted",
+        "key", "make_caller", "open", "pending", "poisoned", "store",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        make_store: Callable[[int], _capi.Store],
+        functions: Sequence[HostFunction],
+        make_caller: Callable[[HostCall], Expiring],
+        ticker: Ticker,
+        call_seconds: float | None,
+    ) -> None:
+        self.key = next(_keys)
+        self.store = make_store(self.key)
+        self.functions = functions
+        self.make_caller = make_caller
+        self.poisoned: str | None = None
+        self.busy = False
+        self.future: int = 0
+        self.finished = False
+        self.open: list[HostCall] = []
+        self.pending: HostCall | None = None
+        self.failure: BaseException | None = None
+        self.interrupted: BaseException | None = None
+        self._begun = False
+        self._call_seconds = call_seconds
+        self._deadline: float | None = None
+        self._dropped = trio.lowlevel.ParkingLot()
+        self._job: Job | None = None
+        self._level: Level = self
+        self._scope: trio.CancelScope | None = None
+        self._slices = 0
+        self._ticker = ticker
+        self._turn = turn()
+        _fibers[self.key] = self
+
+    # --- a call from outside ---
+
+    @enable_ki_protection
+    async def run(self, begin: Callable[[], int], pace: Pace, label: str) -> None:
+        """Make a call and drive it to its end.
+
+        It is a checkpoint only where the guest does not end in its first slice, or the loop's
+        turn has come. Nothing is raised for a cancel once the guest has returned.
+
+        Args:
+            begin: makes the future.
+            pace: the export's.
+            label: names the export in messages.
+
+        Raises:
+            GuestTrap: the guest trapped.
+            CallTimeout: it took too long.
+            BaseException: what a host function raised, or what `interrupt` was given.
+        """
+        self.busy = True
+        try:
+            if self._call_seconds is not None:
+                self._deadline = trio.current_time() + self._call_seconds
+            if self._turn.spent > BUDGET:
+                await self._turn.wait()
+                self._check()
+            if self.functions:
+                _headroom(FRAMES)
+            self.future = begin()
+            self._begun = True
+            if pace.weight == 0:
+                self._first_slice()
+                if not self.finished:
+                    await self._drive_in_time(pace, label)
+            else:
+                await self._run_paced(pace, label)
+        except BaseException as error:
+            if self._begun:
+                self.poison(error)
+            raise
+        finally:
+            self._end()
+        if self.store.stopped:
+            self.poisoned = self.poisoned or "trap"
+            raise trapped(self.store.take_stop(), label)
+
+    async def _run_paced(self, pace: Pace, label: str) -> None:
+        if not pace.long:
+            self._first_slice()
+        if self.finished:
+            pace.was(long=False)
+        else:
+            await self._drive_in_time(pace, label)
+
+    async def _drive_in_time(self, pace: Pace, label: str) -> None:
+        self._slices = 0
+        started_here = not pace.long
+        if self._deadline is None:
+            await self._drive(self)
+        else:
+            with trio.CancelScope(deadline=self._deadline):
+                await self._drive(self)
+            if not self.finished:
+                message = f"{label} took longer than limits.call_seconds={self._call_seconds}"
+                raise CallTimeout(message)
+        if self._slices:
+            pace.was(long=started_here or self._slices > 1)
+
+    def _end(self) -> None:
+        self.drop()
+        self.busy = self._begun = self.finished = False
+        self.failure = self.interrupted = self._deadline = None
+
+    # --- driving: the task's side ---
+
+    async def _drive(self, level: Level) -> None:
+        """Poll until ``level`` is finished, serving the host calls that come up.
+
+        The guest has had its first slice.
+        """
+        while not level.finished:
+            if self.pending is not None:
+                call, self.pending = self.pending, None
+                await self._serve(call)
+                await self._slice_in_turn()
+            else:
+                await self._compute(level)
+            if not level.finished:
+                self._check()
+
+    async def _slice_in_turn(self) -> None:
+        if self._turn.spent > BUDGET:
+            await self._turn.wait()
+            self._check()
+        self._first_slice()
+
+    def _first_slice(self) -> None:
+        """Run the guest here for a slice; for one more if a tick came right after the start."""
+        if self._slice() < SHORT_SLICE and not self.finished and self.pending is None:
+            self._slice()
+
+    def _slice(self) -> float:
+        began = perf_counter()
+        self._ticker.enter()
+        try:
+            self.finished = _capi.poll(self.future)
+        finally:
+            self._ticker.leave()
+        took = perf_counter() - began
+        self._turn.spent += took
+        return took
+
+    async def _compute(self, level: Level) -> None:
+        """Let a worker thread run the guest, until it is done or waits in a host function.
+
+        Raises:
+            trio.Cancelled: and the guest is not done; no thread has it any more.
+        """
+        self._level = level
+        self._job = job = Job(self, trio.lowlevel.current_task())
+        try:
+            await ready_queue().run(job)
+        finally:
+            self._job = None
+        if job.raise_cancel is not None and not level.finished:
+            job.raise_cancel()
+
+    def step(self) -> bool:
+        """A slice, on a worker's thread; whether the task is to look."""
+        self._slices += 1
+        self._ticker.enter()
+        try:
+            self.finished = _capi.poll(self.future)
+        finally:
+            self._ticker.leave()
+        return self._level.finished or self.pending is not None or self.failure is not None
+
+    def _check(self) -> None:
+        """Raise what stands against going on."""
+        if self.interrupted is not None:
+            raise self.interrupted
+        if self.failure is not None:
+            raise self.failure
+        if self._deadline is not None and trio.current_time() > self._deadline:
+            message = f"the call took longer than limits.call_seconds={self._call_seconds}"
+            raise CallTimeout(message)
+
+    # --- host calls ---
+
+    async def _serve(self, call: HostCall) -> None:
+        """Run the host function that the guest waits in, and give the guest its results."""
+        caller = self.make_caller(call)
+        try:
+            value = _call_plain(call.function.function, caller, call.args())
+            if inspect.isawaitable(value):
+                value = await self._await_host(value)
+            if not call.dropped:
+                call.answer(value)
+        except Exception as error:
+            self._note_path(error, call)
+            raise
+        finally:
+            caller.expire()
+        self._check()
+
+    async def _await_host(self, value: Awaitable[Any]) -> Any:
+        """Await a host function's value; an interrupt cancels it."""
+        if self._scope is not None:  # an outer host function's, which an interrupt cancels
+            return await _await_it(value)
+        with trio.CancelScope() as scope:
+            self._scope = scope
+            try:
+                return await _await_it(value)
+            finally:
+                self._scope = None
+        self._check()
+        return None
+
+    def _note_path(self, error: Exception, call: HostCall) -> None:
+        """Say where it was raised, once: an outer host function may let it pass, or raise it again."""
+        if any(note.startswith(_RAISED_IN) for note in getattr(error, "__notes__", ())):
+            return
+        outer = self.open[: self.open.index(call)] if call in self.open else []
+        path = "".join(f"host function {each.function} -> guest -> " for each in outer)
+        error.add_note(f"{_RAISED_IN} -> {path}host function {call.function}")
+
+    @enable_ki_protection
+    async def call_back(self, call: HostCall, nested: Nested, label: str) -> Results:
+        """Make a nested call for a host function and drive it to its end.
+
+        Raises:
+            GuestTrap: the nested call trapped, or the nesting is too deep.
+            BaseException: as `run`.
+        """
+        depth = len(self.open)
+        if depth >= NESTING:
+            self.poisoned = self.poisoned or "trap"
+            message = f"{label}: guest and host have called each other {NESTING} levels deep"
+            raise GuestTrap("stack-overflow", message)
+        _headroom(FRAMES + depth * FRAMES_A_LEVEL)
+        call.nested = nested
+        try:
+            await self._slice_in_turn()
+            await self._drive(nested)
+        except BaseException as error:
+            self.poison(error)
+            raise
+        finally:
+            self._drop_above(call)
+        stop = nested.take_stop()
+        if stop is not None:
+            self.poisoned = self.poisoned or "trap"
+            raise trapped(stop, label)
+        return nested.take_results()
+
+    # --- stopping ---
+
+    def interrupt(self, error: BaseException) -> None:
+        """End the call under way, if there is one, with ``error`` in its task."""
+        if not self.busy or self.interrupted is not None:
+            return
+        self.interrupted = error
+        if self._scope is not None:
+            self._scope.cancel()
+        if self._job is not None:
+            ready_queue().stop(self._job)
+        else:
+            self.drop()
+
+    async def wait_dropped(self) -> None:
+        """Wait until there is no fiber: a tick at most, once it is interrupted."""
+        while self.future:
+            await self._dropped.park()
+
+    def poison(self, error: BaseException) -> None:
+        """The instance may not serve again; the first reason stays."""
+        if self.poisoned is None:
+            self.poisoned = _reason(error)
+
+    @enable_ki_protection
+    def drop(self) -> None:
+        """Unwind the fiber, wherever it is suspended. Safe to call again."""
+        if self.open:
+            self._drop_from(0)
+        if self.future:
+            future, self.future = self.future, 0
+            _capi.delete_future(future)
+            if self._dropped:
+                self._dropped.unpark_all()
+
+    def _drop_above(self, call: HostCall) -> None:
+        """Unwind the call nested in a host call, and all that is nested in that."""
+        nested, call.nested = call.nested, None
+        if not call.dropped:
+            self._drop_from(self.open.index(call) + 1)
+        if nested is not None:
+            nested.drop()
+
+    def _drop_from(self, level: int) -> None:
+        self.pending = None
+        while len(self.open) > level:
+            self.open.pop().forget()
+
+    @enable_ki_protection
+    def close(self) -> None:
+        """Free the store. Safe to call again."""
+        self.drop()
+        _fibers.pop(self.key, None)
+        self.store.delete()
+
+
+class Expiring(Protocol):
+    """What a host function is handed, which ends with it."""
+
+    def expire(self) -> None: ...
+
+
+def trapped(stop: _capi.Stop, label: str) -> Exception:
+    """The error for a guest that stopped short."""
+    if stop.code is not None:
+        return GuestTrap(stop.code, f"{label} trapped: {stop.message}", stop.frames)
+    if "memory" in stop.message.lower():
+        return MemoryError(f"{label}: {stop.message}")
+    return GuestTrap("error", f"{label} could not go on: {stop.message}", stop.frames)
+
+
+def _reason(error: BaseException) -> str:
+    match error:
+        case GuestTrap():
+            return "trap"
+        case GuestExit():
+            return "exit"
+        case GuestMemoryError():
+            return "bad-pointer"
+        case CallTimeout():
+            return "timeout"
+        case trio.Cancelled() | KeyboardInterrupt():
+            return "cancelled"
+        case _:
+            return "host-error"

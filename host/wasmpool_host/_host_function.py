@@ -1,0 +1,89 @@
+"""Functions that a guest imports from its host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, final
+
+import attrs
+
+from ._signature import Signature
+from ._types import NUMERIC, FunctionType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._types import ValueType
+
+__all__ = ["HostFunction", "host_function"]
+
+
+@final
+@attrs.frozen(eq=False)
+class HostFunction:
+    """What `host_function` makes: a Python function with the name and the type it is imported by.
+
+    Calling it calls the function, so it can be tested without a guest.
+    """
+
+    module: str
+    name: str
+    type: FunctionType
+    function: Callable[..., Any]
+    signature: Signature = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "signature", Signature(self.type, f"host function {self}"))
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+def host_function(
+    module: str,
+    name: str,
+    params: Sequence[ValueType] = (),
+    results: Sequence[ValueType] = (),
+) -> Callable[[Callable[..., Any]], HostFunction]:
+    """Make a function importable by guests, as ``name`` of ``module``.
+
+    The function is ``fn(caller, *args)``, plain or ``async def``. It runs in the trio task that
+    called the guest, on the trio thread, with that task's cancel scopes and context variables;
+    a plain one holds up the loop while it runs. Integers arrive signed, and may be returned
+    signed or unsigned. What it raises unwinds the guest, poisons the instance (``host-error``)
+    and comes out of the call as itself.
+
+    Args:
+        module: the import's module, ``"env"`` for most compilers.
+        name: the import's name.
+        params: the types of ``args``: ``"i32"``, ``"i64"``, ``"f32"`` or ``"f64"`` each.
+        results: none: return None. One: return the number. Several: return a tuple.
+
+    Raises:
+        TypeError: a type is none of the four.
+    """
+    for word, types in (("params", params), ("results", results)):
+        _check_types(f"{module}.{name}", word, types)
+    type_: Final = FunctionType(tuple(params), tuple(results))
+
+    def decorate(function: Callable[..., Any]) -> HostFunction:
+        if not callable(function):
+            message = f"host function {module}.{name} must be a function, not {function!r}"
+            raise TypeError(message)
+        return HostFunction(module, name, type_, function)
+
+    return decorate
+
+
+def _check_types(owner: str, word: str, types: Sequence[ValueType]) -> None:
+    for type_ in types:
+        if isinstance(types, str) or type_ not in NUMERIC:
+            message = (
+                f"host function {owner}: {word} must be a tuple of 'i32', 'i64', 'f32', 'f64',"
+                f" not {types!r}"
+            )
+            raise TypeError(message)
+
+

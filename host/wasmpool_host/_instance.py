@@ -1,0 +1,290 @@
+"""One isolated instance of a module."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from . import _capi
+from ._bound import Bound
+from ._caller import Caller
+from ._engine import check_process
+from ._errors import InstanceClosed, InstancePoisoned
+from ._exchange import Exchange
+from ._fiber import Fiber, HostCall, Pace
+from ._memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._module import Module
+    from ._signature import Results
+
+__all__ = ["Instance"]
+
+
+@final
+class Instance:
+    """One isolated instance: a linear memory, and one call at a time.
+
+    `Module.instantiate` makes it, in the trio run and the thread that it is then used in. Close
+    it with `aclose`.
+    """
+
+    __slots__ = (
+        "__weakref__", "_bound", "_busy", "_closed", "_exchange", "_fiber", "_freed", "_module",
+        "_state", "_thread", "memory",
+    )  # fmt: skip
+
+    memory: Memory
+    """The linear memory. During a call it raises `trio.BusyResourceError`."""
+
+    def __init__(self, module: Module) -> None:
+        """Open a store; `Module.instantiate` goes on with it."""
+        self._freed = True
+        self._module = module
+        self._state: dict[object, Any] = {}
+        self._bound: dict[str, Bound] = {}
+        self._busy = False
+        self._closed = False
+        self._thread = threading.get_ident()
+        self._exchange: Exchange | None = None
+        self.memory = Memory(self._region)
+        module.engine.open_instance()
+        try:
+            self._fiber = Fiber(
+                module.new_store, module.imported, self._make_caller(), module.engine.ticker,
+                module.limits.call_seconds,
+            )  # fmt: skip
+        except BaseException:
+            module.engine.close_instance()
+            raise
+        self._freed = False
+
+    def _make_caller(self) -> Any:
+        module, state = self._module, self._state  # not self, which would then keep itself alive
+
+        def make(call: HostCall) -> Caller:
+            return Caller(call, module, state)
+
+        return make
+
+    async def _start(self) -> None:
+        """Run the module's start function, and a reactor's ``_initialize``."""
+        store = self._fiber.store
+        module = self._module
+        self._busy = True
+        try:
+            await self._fiber.run(
+                lambda: store.begin_instance(module.prepared), Pace(), f"the start of {module}"
+            )
+            store.take_memory()
+            if module.is_reactor:
+                start = self._bind("_initialize")
+                await self._fiber.run(start.begin, start.pace, start.label)
+        finally:
+            self._busy = False
+
+    # --- calls ---
+
+    async def call(self, name: str, *args: float) -> Results:
+        """Call an exported function.
+
+        Args:
+            name: the export's.
+            args: numbers, one for each parameter: ints for i32 and i64, signed or unsigned;
+                floats or ints for f32 and f64.
+
+        Returns:
+            None, the one result, or a tuple of several. Integers come back signed.
+
+        Raises:
+            TypeError, ValueError: no such export, or arguments that do not fit its type. The
+                instance is as it was.
+            GuestTrap, GuestExit, CallTimeout, GuestMemoryError: what the guest came to. The
+                instance is poisoned, as it is by the exception of a host function, which comes
+                out as itself.
+            InstancePoisoned, InstanceClosed: it may not serve, or is gone.
+            trio.BusyResourceError: another task's call is under way.
+
+        It is a checkpoint before the guest starts. A cancel after that ends the guest, within a
+        millisecond or so, and poisons the instance; nothing is raised for a cancel once the
+        guest has returned.
+        """
+        await trio.lowlevel.checkpoint()
+        return await self.run_call(name, args)
+
+    async def run_call(self, name: str, args: Sequence[object]) -> Results:
+        """`call`, for whoever has just had a checkpoint: this one has none before the guest starts."""
+        if self._busy or self._closed or self._fiber.poisoned:
+            self._refuse()
+        if threading.get_ident() != self._thread:
+            self._refuse_thread()
+        bound = self._bound.get(name) or self._bind(name)
+        bound.put(args)
+        self._busy = True
+        try:
+            await self._fiber.run(bound.begin, bound.pace, bound.label)
+        finally:
+            self._busy = False
+        return bound.take()
+
+    async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
+        """Call an export of the packed ABI: bytes in, bytes out.
+
+        The payload is copied into memory from the guest's ``malloc`` (or ``guest_malloc``), the
+        export is called with its packed region, and the region that it returns is copied out
+        and given to ``free`` (or ``guest_free``), if there is one: at the latest with the next
+        exchange. A free that traps costs nothing but the memory.
+
+        Args:
+            name: an export of type (i64) -> i64, or () -> i64 where there is no payload.
+            payload: None calls the export without an argument; empty is packed 0.
+
+        Raises:
+            LinkError: a payload for a guest without malloc.
+            TypeError: the export has another type, or the payload is no bytes.
+            ValueError: no such export, or a payload above ``limits.payload``.
+            GuestMemoryError: the result is outside the memory or above ``limits.payload``, or
+                malloc gave nothing; the instance is poisoned.
+            Exception: as `call`.
+
+        A checkpoint and a cancel are as for `call`.
+        """
+        await trio.lowlevel.checkpoint()
+        return await self.run_exchange(name, payload)
+
+    async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
+        """`exchange`, for whoever has just had a checkpoint: it has none before the guest starts."""
+        if self._busy or self._closed or self._fiber.poisoned:
+            self._refuse()
+        if threading.get_ident() != self._thread:
+            self._refuse_thread()
+        if self._exchange is None:
+            self._exchange = Exchange(self._fiber, self._module, self._bind)
+        self._busy = True
+        try:
+            return await self._exchange.run(name, payload)
+        finally:
+            self._busy = False
+
+    @property
+    def poisoned(self) -> str | None:
+        """Why it may not serve again, or None.
+
+        One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"`` and
+        ``"timeout"``: the first that happened.
+        """
+        return self._fiber.poisoned
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of linear memory; 0 without one, during a call, and when closed."""
+        if self._busy or self._closed:
+            return 0
+        return self._fiber.store.memory_size()
+
+    # --- the end ---
+
+    def interrupt(self, error: BaseException) -> None:
+        """End the call under way, if there is one: ``error`` is raised in the task that made it.
+
+        It returns at once. The guest stops within a millisecond or so, also one whose host
+        function shields itself from cancellation: ``error`` then follows when that returns. A
+        cancellation of the task itself wins. A second interrupt changes nothing.
+        """
+        self._fiber.interrupt(error)
+
+    async def aclose(self) -> None:
+        """Free the instance. Safe to call again.
+
+        A call under way ends with `InstanceClosed`. It is a checkpoint, but does not end early
+        for a cancel: it takes a millisecond or so where a guest is computing.
+        """
+        self._closed = True
+        self.interrupt(InstanceClosed(f"{self._module} was closed during the call"))
+        try:
+            with trio.CancelScope(shield=True):
+                await self._fiber.wait_dropped()
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        if self._freed:
+            return
+        self._freed = True
+        self._closed = True
+        self._fiber.close()
+        self._module.engine.close_instance()
+        state, self._state = self._state, {}
+        with contextlib.ExitStack() as stack:
+            for value in state.values():
+                if callable(close := getattr(value, "close", None)):
+                    stack.callback(close)
+
+    def __del__(self) -> None:
+        if not self._freed:
+            warnings.warn(
+                f"{self!r} was not closed: `await instance.aclose()`", ResourceWarning, source=self
+            )
+            self._free()
+
+    def __repr__(self) -> str:
+        return f"<Instance of {self._module}: {self._condition()}>"
+
+    def _condition(self) -> str:
+        if self._closed:
+            return "closed"
+        if self._fiber.poisoned:
+            return f"poisoned ({self._fiber.poisoned})"
+        return "in a call" if self._busy else "idle"
+
+    # --- inside ---
+
+    def _bind(self, name: str) -> Bound:
+        """Resolve an export, once."""
+        found = self._bound.get(name)
+        if found is not None:
+            return found
+        module, store = self._module, self._fiber.store
+        signature = module.signature(name)
+        bound = Bound(store, store.export(name), signature, module.pace(name), module.label(name))
+        self._bound[name] = bound
+        return bound
+
+    def _region(self) -> tuple[int, int]:
+        if self._busy or self._closed:
+            self._refuse()
+        return self._fiber.store.memory_region()
+
+    def _refuse(self) -> None:
+        """Raise why it cannot be used now."""
+        check_process()
+        if self._closed:
+            message = f"the instance of {self._module} is closed"
+            raise InstanceClosed(message)
+        if self._busy:
+            message = (
+                f"the instance of {self._module} is in a call: one task at a time may use it."
+                " Use a pool, or an instance for each task"
+            )
+            raise trio.BusyResourceError(message)
+        message = (
+            f"the instance of {self._module} is poisoned ({self._fiber.poisoned}) and may not"
+            " serve again: make a new one"
+        )
+        raise InstancePoisoned(message)
+
+    def _refuse_thread(self) -> None:
+        message = (
+            f"the instance of {self._module} belongs to another thread: an instance is used in"
+            " the trio run that made it. Compile once, and instantiate in each run"
+        )
+        raise RuntimeError(message)
+
+

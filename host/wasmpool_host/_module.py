@@ -1,0 +1,357 @@
+"""A compiled module, linked to what it imports."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, final
+
+import trio
+
+from . import _binary, _cache, _capi
+from ._engine import Engine, check_process, shared_engine
+from ._errors import CompileError, GuestMemoryError, LinkError
+from ._fiber import ENTRY, Pace
+from ._host_function import HostFunction
+from ._instance import Instance
+from ._limits import Limits
+from ._signature import Signature
+from ._types import PAGE, ExternType, FunctionType, MemoryType
+from ._wasi import Wasi, wasi_imports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import wasmtime
+
+__all__ = ["Module"]
+
+_MALLOC: Final = ("malloc", "guest_malloc")
+_FREE: Final = ("free", "guest_free")
+_MALLOC_TYPE: Final = FunctionType(("i32",), ("i32",))
+_FREE_TYPE: Final = FunctionType(("i32",), ())
+_NOTHING: Final = FunctionType((), ())
+_EXCHANGE: Final = {True: FunctionType(("i64",), ("i64",)), False: FunctionType((), ("i64",))}
+
+WASI: Final = "wasi_snapshot_preview1"
+
+
+@final
+class Module:
+    """Compiled code with its imports resolved, from which any number of instances are made.
+
+    `Module.compile` makes it. It may be used in any trio run of the process, from any thread,
+    but not in a forked child.
+
+    Attributes:
+        name: the source file's stem, else the name in the module, else part of its digest.
+        digest: the SHA-256 of the binary, in hexadecimal.
+        exports: types by name.
+        imports: types by ``"module.name"``.
+        limits, wasi: as given.
+    """
+
+    def __init__(
+        self,
+        source: _Source,
+        compiled: wasmtime.Module,
+        engine: Engine,
+        host_functions: Sequence[HostFunction],
+        wasi: Wasi,
+        limits: Limits,
+    ) -> None:
+        """Link; `Module.compile` is what makes modules."""
+        outline = _binary.outline(source.binary)
+        self.digest = source.digest
+        self.name = source.name or outline.name or self.digest[:12]
+        self.engine = engine
+        self.limits = limits
+        self.wasi = wasi
+        self.exports: Mapping[str, ExternType] = MappingProxyType(outline.exports)
+        self.imports: Mapping[str, ExternType] = MappingProxyType(
+            {f"{module}.{name}": type_ for module, name, type_ in outline.imports}
+        )
+        self.identity = (self.digest, tuple(host_functions), wasi, limits)
+        self._check_memory()
+        provided = _provide(host_functions, outline, wasi)
+        self.imported = _resolve(str(self), outline, provided)
+        self.prepared = _link(engine, compiled, self.imported)
+        self.is_reactor = self.exports.get("_initialize") == _NOTHING
+        self._signatures: dict[str, Signature] = {}
+        self._paces: dict[str, Pace] = {}
+
+    @classmethod
+    async def compile(
+        cls,
+        source: bytes | bytearray | str | os.PathLike[str],
+        *,
+        imports: Sequence[HostFunction] = (),
+        wasi: Wasi | None = None,
+        limits: Limits | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> Module:
+        """Compile a module, in a thread.
+
+        Args:
+            source: the binary, the text format as a str, or the path of either in a file.
+            imports: host functions that it may import; more than it needs do no harm.
+            wasi: what it gets of WASI preview 1, if it imports that. None is `Wasi()`: shut.
+            limits: what each instance may take.
+            cache: a directory for compiled code, made if need be. It may be shared by
+                processes; whoever can write to it decides what is run.
+
+        Raises:
+            CompileError: the source is no valid module, or needs what is out of scope.
+            LinkError: it imports what nobody provides, all of it listed.
+            GuestMemoryError: its memory starts above ``limits.memory``.
+            OSError: the file cannot be read.
+            RuntimeError: in a forked child, or faulthandler was switched after the first compile.
+
+        A cancel returns at once; the thread finishes the compilation, and its result is dropped.
+        """
+        check_process()
+        _check_imports(imports)
+        limits = limits if limits is not None else Limits()
+        wasi = wasi if wasi is not None else Wasi()
+        directory = Path(cache) if cache is not None else None
+
+        def work() -> Module:
+            read = _Source.read(source)
+            engine = shared_engine()
+            engine.check_faulthandler()
+            compiled = _cache.load_or_compile(engine.wasmtime, read.binary, read.digest, directory, read.label)
+            return cls(read, compiled, engine, tuple(imports), wasi, limits)
+
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+    async def instantiate(self) -> Instance:
+        """Make an instance: run its start function, and ``_initialize`` where it is a reactor.
+
+        Raises:
+            GuestTrap, GuestExit, CallTimeout, BaseException: as the start function ends.
+            MemoryError: there is no room for another instance; the message names the limit.
+            RuntimeError: in a forked child, or faulthandler was switched after the first compile.
+
+        It is a checkpoint. A cancel ends the start function, and nothing is left of the instance.
+        """
+        await trio.lowlevel.checkpoint()
+        check_process()
+        self.engine.check_faulthandler()
+        instance = Instance(self)
+        try:
+            await instance._start()  # noqa: SLF001 - the other half of making one
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await instance.aclose()
+            raise
+        return instance
+
+    def __str__(self) -> str:
+        return f"module {self.name!r}"
+
+    def __repr__(self) -> str:
+        return f"<Module {self.name!r}: {len(self.exports)} exports, {len(self.imports)} imports>"
+
+    # --- for the instances ---
+
+    def new_store(self, key: int) -> _capi.Store:
+        limits = self.limits
+        return _capi.Store(self.engine.wasmtime, key, limits.memory, limits.table_elements)
+
+    def label(self, export: str) -> str:
+        """An export as messages name it."""
+        return f"{self.name}.{export}"
+
+    def pace(self, export: str) -> Pace:
+        return self._paces.setdefault(export, Pace())
+
+    def signature(self, export: str) -> Signature:
+        """An exported function's type.
+
+        Raises:
+            ValueError: there is no such export.
+            TypeError: it is no function, or has values that cannot be passed.
+        """
+        found = self._signatures.get(export)
+        if found is None:
+            found = Signature(self._function_type(export), f"export {self.label(export)}")
+            self._signatures[export] = found
+        return found
+
+    def _function_type(self, export: str) -> FunctionType:
+        type_ = self.exports.get(export)
+        if isinstance(type_, FunctionType):
+            return type_
+        if type_ is not None:
+            message = f"{self}: export {export!r} is no function, but a {type_}"
+            raise TypeError(message)
+        raise ValueError(f"{self} has no export {export!r}{self._suggestion(export)}")  # noqa: EM102
+
+    def _suggestion(self, export: str) -> str:
+        functions = [name for name, type_ in self.exports.items() if isinstance(type_, FunctionType)]
+        near = difflib.get_close_matches(export, functions, n=3)
+        if near:
+            return f"; did you mean {' or '.join(map(repr, near))}?"
+        return f"; its functions are {', '.join(functions)}" if functions else "; it exports no function"
+
+    def malloc(self) -> str:
+        """The export that allocates.
+
+        Raises:
+            LinkError: there is none of the right type.
+        """
+        for name in _MALLOC:
+            if self.exports.get(name) == _MALLOC_TYPE:
+                return name
+        message = (
+            f"{self} exports neither 'malloc' nor 'guest_malloc' of type {_MALLOC_TYPE}, which"
+            " bytes can only be passed to a guest by"
+        )
+        raise LinkError(message)
+
+    def free(self) -> str | None:
+        """The export that frees, if there is one of the right type."""
+        return next((name for name in _FREE if self.exports.get(name) == _FREE_TYPE), None)
+
+    def check_exchanges(self, export: str, payload: object) -> None:
+        """Raise where an export cannot exchange a payload."""
+        if payload is not None and not isinstance(payload, bytes):
+            message = f"{self.label(export)}: the payload must be bytes or None, not {type(payload).__name__}"
+            raise TypeError(message)
+        wanted = _EXCHANGE[payload is not None]
+        if self.exports[export] != wanted:
+            kind = "with" if payload is not None else "without"
+            message = (
+                f"export {self.label(export)} has the type {self.exports[export]}: an exchange"
+                f" {kind} a payload needs {wanted}"
+            )
+            raise TypeError(message)
+        if payload is not None and len(payload) > self.limits.payload:
+            message = (
+                f"{self.label(export)}: a payload of {len(payload):,} bytes is above"
+                f" limits.payload={self.limits.payload:,}"
+            )
+            raise ValueError(message)
+
+    def check_payload(self, size: int, what: str) -> None:
+        if size > self.limits.payload:
+            message = f"{what} {size:,} bytes, above limits.payload={self.limits.payload:,}"
+            raise GuestMemoryError(message)
+
+    def _check_memory(self) -> None:
+        for name, type_ in (*self.exports.items(), *self.imports.items()):
+            if isinstance(type_, MemoryType) and type_.minimum * PAGE > self.limits.memory:
+                message = (
+                    f"{self}: memory {name!r} starts with {type_.minimum * PAGE:,} bytes, above"
+                    f" limits.memory={self.limits.memory:,}"
+                )
+                raise GuestMemoryError(message)
+
+
+# --- the source -----------------------------------------------------------------------------
+
+
+@final
+class _Source:
+    """A module's bytes, and what to call it."""
+
+    def __init__(self, binary: bytes, name: str | None) -> None:
+        self.binary = binary
+        self.name = name
+        self.digest = hashlib.sha256(binary).hexdigest()
+        self.label = f"module {name!r}" if name else f"the module of {len(binary):,} bytes"
+
+    @classmethod
+    def read(cls, source: Any) -> _Source:
+        if isinstance(source, str):
+            return cls(_assemble(source, "the text"), None)
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return cls(bytes(source), None)
+        if isinstance(source, os.PathLike):
+            return cls._read_file(Path(source))
+        message = f"a module's source is bytes, text as a str, or a path; not {source!r}"
+        raise TypeError(message)
+
+    @classmethod
+    def _read_file(cls, path: Path) -> _Source:
+        content = path.read_bytes()
+        if path.suffix == ".wat":
+            content = _assemble(content.decode("utf-8", "replace"), str(path))
+        return cls(content, path.stem)
+
+
+def _assemble(text: str, what: str) -> bytes:
+    try:
+        return _capi.text_to_binary(text)
+    except _capi.CApiError as error:
+        hint = "" if "(" in text else " (a str is a module's text: give a pathlib.Path for a file)"
+        message = f"{what} is no module in the text format{hint}: {error}"
+        raise CompileError(message) from error
+
+
+# --- linking --------------------------------------------------------------------------------
+
+
+def _check_imports(imports: Sequence[HostFunction]) -> None:
+    for item in imports:
+        if not isinstance(item, HostFunction):
+            message = f"imports are made by @host_function(module, name, ...); {item!r} is none"
+            raise TypeError(message)
+
+
+def _provide(
+    host_functions: Sequence[HostFunction], outline: _binary.Outline, wasi: Wasi
+) -> dict[tuple[str, str], HostFunction]:
+    """By module and name; the caller's own go before WASI's, so that one of these can be replaced."""
+    provided: dict[tuple[str, str], HostFunction] = {}
+    if any(module == WASI for module, _, _ in outline.imports):
+        provided.update({(each.module, each.name): each for each in wasi_imports(wasi)})
+    provided.update({(each.module, each.name): each for each in host_functions})
+    return provided
+
+
+def _resolve(
+    owner: str, outline: _binary.Outline, provided: Mapping[tuple[str, str], HostFunction]
+) -> tuple[HostFunction, ...]:
+    """The host functions that are imported; their place here is what the entry callback is told."""
+    found: dict[tuple[str, str], HostFunction] = {}
+    missing: list[str] = []
+    for module, name, type_ in outline.imports:
+        function = provided.get((module, name))
+        if function is not None and function.type == type_:
+            found[module, name] = function
+        else:
+            missing.append(_why_missing(module, name, type_, function, provided))
+    if missing:
+        message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
+        raise LinkError(message)
+    return tuple(found.values())
+
+
+def _why_missing(
+    module: str,
+    name: str,
+    type_: ExternType,
+    function: HostFunction | None,
+    provided: Mapping[tuple[str, str], HostFunction],
+) -> str:
+    line = f"  {module}.{name}: {type_}"
+    if function is not None:
+        return f"{line} (the host function of that name is {function.type})"
+    near = difflib.get_close_matches(f"{module}.{name}", [str(each) for each in provided.values()], n=1)
+    return f"{line} (there is {near[0]})" if near else line
+
+
+def _link(
+    engine: Engine, compiled: wasmtime.Module, imported: Sequence[HostFunction]
+) -> _capi.Prepared:
+    linker = _capi.Linker(engine.wasmtime)
+    for index, function in enumerate(imported):
+        linker.define(function.module, function.name, function.type, ENTRY, index)
+    try:
+        return linker.prepare(compiled)
+    except _capi.CApiError as error:  # pragma: no cover - imports were matched by type
+        raise LinkError(str(error)) from error

@@ -1,0 +1,156 @@
+"""Numbers between Python and WebAssembly, by a function's type."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+
+from . import _capi
+from ._types import NUMERIC
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._types import FunctionType, ValueType
+
+__all__ = ["Number", "Results", "Signature", "Values"]
+
+Number: TypeAlias = int | float
+Results: TypeAlias = Number | tuple[Number, ...] | None
+"""What a function gives back: nothing, its one result, or a tuple of several."""
+
+_BITS: Final = {"i32": 32, "i64": 64}
+
+
+@final
+class Values:
+    """An array of values of fixed types, as the C API has it, to be packed and unpacked.
+
+    Integers may be given signed or unsigned, and come back signed, as WebAssembly has no sign.
+    """
+
+    __slots__ = ("_first", "_pack", "_template", "_unpack", "_word", "count", "size", "types")
+
+    def __init__(self, types: Sequence[ValueType], word: str) -> None:
+        self._word = word
+        self.types = tuple(types)
+        self.count = len(self.types)
+        layout = _capi.values_struct(self.types)
+        self.size = layout.size
+        self._pack = layout.pack_into
+        self._unpack = layout.unpack_from
+        self._template: list[Any] = [0] * (2 * self.count)
+        self._template[::2] = _capi.value_kinds(self.types)
+        self._first = self._template[0] if self.types else 0
+
+    def put(self, buffer: bytearray, values: Sequence[object], owner: str) -> None:
+        """Write the values; ``owner`` is named in an error.
+
+        Raises:
+            TypeError, ValueError: naming the owner, the position, the type and the value.
+        """
+        if len(values) != self.count:
+            raise self._miscounted(values, owner)
+        try:
+            self._put(buffer, values)
+        except (struct.error, TypeError, OverflowError):
+            self._put(buffer, self._converted(values, owner))
+
+    def _put(self, buffer: bytearray, values: Sequence[object]) -> None:
+        if self.count == 1:
+            self._pack(buffer, 0, self._first, values[0])
+        elif self.count:
+            template = self._template.copy()
+            template[1::2] = values
+            self._pack(buffer, 0, *template)
+
+    def take(self, buffer: bytes | bytearray) -> tuple[Number, ...]:
+        return self._unpack(buffer, 0)[1::2]
+
+    def _miscounted(self, values: Sequence[object], owner: str) -> TypeError:
+        wanted = f"{self.count} {self._word}{'' if self.count == 1 else 's'}"
+        types = f" ({', '.join(self.types)})" if self.types else ""
+        return TypeError(f"{owner} has {wanted}{types}, not {len(values)}")
+
+    def _converted(self, values: Sequence[object], owner: str) -> list[Number]:
+        return [
+            _convert(value, type_, f"{self._word} {k + 1} of {owner} is an {type_}")
+            for k, (value, type_) in enumerate(zip(values, self.types, strict=True))
+        ]
+
+
+def _convert(value: object, type_: ValueType, owner: str) -> Number:
+    if type_ not in _BITS:
+        return _convert_float(value, type_, owner)
+    try:
+        number = value.__index__()  # type: ignore[attr-defined]  # who has none is no integer
+    except AttributeError:
+        message = f"{owner}: give an int, not {value!r}"
+        raise TypeError(message) from None
+    half = 1 << (_BITS[type_] - 1)
+    if not -half <= number < 2 * half:
+        message = f"{owner}: {number} is outside {-half}..{2 * half - 1}"
+        raise ValueError(message)
+    signed: int = number if number < half else number - 2 * half
+    return signed
+
+
+def _convert_float(value: object, type_: ValueType, owner: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # who cannot be one raises
+        struct.pack("<f" if type_ == "f32" else "<d", number)
+    except (TypeError, ValueError):
+        message = f"{owner}: give a float or an int, not {value!r}"
+        raise TypeError(message) from None
+    except OverflowError:
+        message = f"{owner}: {value!r} is too large for it"
+        raise ValueError(message) from None
+    if isinstance(value, (str, bytes)):
+        message = f"{owner}: give a float or an int, not {value!r}"
+        raise TypeError(message)
+    return number
+
+
+@final
+class Signature:
+    """A function's parameters and results, ready to be packed.
+
+    Raises:
+        TypeError: the type has values that a host cannot give or take, named.
+    """
+
+    __slots__ = ("params", "results", "type")
+
+    def __init__(self, type_: FunctionType, owner: str) -> None:
+        for value_type in (*type_.params, *type_.results):
+            if value_type not in NUMERIC:
+                message = (
+                    f"{owner} has the type {type_}: {value_type} cannot be passed between"
+                    " host and guest, only i32, i64, f32 and f64"
+                )
+                raise TypeError(message)
+        self.type = type_
+        self.params = Values(type_.params, "argument")
+        self.results = Values(type_.results, "result")
+
+    def take_results(self, buffer: bytes | bytearray) -> Results:
+        """The results in their Python shape."""
+        if not self.results.count:
+            return None
+        values = self.results.take(buffer)
+        return values[0] if self.results.count == 1 else values
+
+    def put_results(self, buffer: bytearray, value: object, owner: str) -> None:
+        """Write what a host function returned; ``owner`` names it in an error."""
+        count = self.results.count
+        if count == 1:
+            self.results.put(buffer, (value,), owner)
+        elif count == 0:
+            if value is not None:
+                message = f"{owner} has no results: return None, not {value!r}"
+                raise TypeError(message)
+        elif isinstance(value, (tuple, list)):
+            self.results.put(buffer, value, owner)
+        else:
+            message = f"{owner} has {count} results: return a tuple, not {value!r}"
+            raise TypeError(message)

@@ -1,0 +1,84 @@
+"""The types of what a module exports and imports."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import attrs
+
+__all__ = [
+    "ExternType",
+    "FunctionType",
+    "GlobalType",
+    "MemoryType",
+    "TableType",
+    "TagType",
+    "ValueType",
+]
+
+PAGE: Final = 65_536
+"""Bytes in a page of linear memory."""
+
+NUMERIC: Final = frozenset({"i32", "i64", "f32", "f64"})
+"""The value types that a host can give and take."""
+
+ValueType: TypeAlias = str
+"""``"i32"``, ``"i64"``, ``"f32"``, ``"f64"``; others (``"v128"``, references) are named, not served."""
+
+
+@attrs.frozen
+class FunctionType:
+    """A function's parameters and results, in order."""
+
+    params: tuple[ValueType, ...] = attrs.field(converter=tuple)
+    results: tuple[ValueType, ...] = attrs.field(converter=tuple)
+
+    def __str__(self) -> str:
+        return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
+
+
+@attrs.frozen
+class MemoryType:
+    """A linear memory's bounds, in pages of 64 KiB; ``maximum`` None is no bound of its own."""
+
+    minimum: int
+    maximum: int | None
+
+    def __str__(self) -> str:
+        most = "no maximum" if self.maximum is None else f"at most {self.maximum}"
+        return f"memory of {self.minimum} pages, {most}"
+
+
+@attrs.frozen
+class GlobalType:
+    """A global's content, and whether it can be changed."""
+
+    content: ValueType
+    mutable: bool
+
+    def __str__(self) -> str:
+        return f"{'mutable ' if self.mutable else ''}global {self.content}"
+
+
+@attrs.frozen
+class TableType:
+    """A table's element type and its bounds, in elements."""
+
+    element: ValueType
+    minimum: int
+    maximum: int | None
+
+    def __str__(self) -> str:
+        return f"table of {self.element}"
+
+
+@attrs.frozen
+class TagType:
+    """An exception tag, which only guests use."""
+
+    def __str__(self) -> str:
+        return "tag"
+
+
+ExternType: TypeAlias = FunctionType | MemoryType | GlobalType | TableType | TagType
+"""What can stand on either side of an import."""

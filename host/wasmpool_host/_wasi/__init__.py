@@ -1,0 +1,13 @@
+"""WASI preview 1 for guests that are not trusted: shut by default, opened piece by piece by `Wasi`.
+
+The contract is ``wasi_snapshot_preview1.witx`` with ``typenames.witx`` (its prose form is
+``phases/snapshot/docs.md``). Where it leaves room, the answers are those of wasmtime's own
+implementation on Linux, for that is what guests are tried with.
+"""
+
+from __future__ import annotations
+
+from wasmpool_host._wasi._config import Preopen, Wasi
+from wasmpool_host._wasi._preview1 import wasi_imports
+
+__all__ = ["Preopen", "Wasi", "wasi_imports"]

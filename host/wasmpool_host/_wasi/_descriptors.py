@@ -1,0 +1,207 @@
+"""A guest's descriptors: the table, what all descriptors have in common, and the standard streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from wasmpool_host._wasi import _rights
+from wasmpool_host._wasi._errno import Errno, WasiError
+from wasmpool_host._wasi._layout import FdFlag, FileType, stream_filestat
+from wasmpool_host._wasi._memory import MAX_TRANSFER
+from wasmpool_host._wasi._output import LineLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Descriptor", "Descriptors", "Input", "Output"]
+
+# Each is a descriptor of this process too, a directory being listed even two, and 1,024 is the
+# usual limit for the whole process: no single guest may take all of them.
+MAX_OPEN = 256
+
+_FIRST_FREE = 3  # a file never becomes a standard stream because the guest closed that one
+
+
+class Descriptor:
+    """What a descriptor answers unless its kind knows better: it is a stream that can do nothing."""
+
+    __slots__ = ("flags",)
+
+    filetype = FileType.UNKNOWN
+    rights = _rights.Right(0)
+    inheriting = _rights.Right(0)
+
+    def __init__(self, flags: FdFlag = FdFlag(0)) -> None:
+        self.flags = flags
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        raise WasiError(Errno.BADF)
+
+    def write(self, data: bytes) -> int:
+        """Take `data` or its first part; return how many bytes."""
+        raise WasiError(Errno.BADF)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Read without moving the offset."""
+        raise WasiError(Errno.SPIPE)
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        """Write without moving the offset."""
+        raise WasiError(Errno.SPIPE)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Move the offset; return where it is now."""
+        raise WasiError(Errno.SPIPE)
+
+    def ready(self) -> int:
+        """How many bytes a read would find, or a write could take."""
+        return MAX_TRANSFER
+
+    def filestat(self) -> bytes:
+        """A ``$filestat`` record."""
+        return stream_filestat(self.filetype)
+
+    def set_flags(self, flags: FdFlag) -> None:
+        """Change how reads and writes behave."""
+        # Nothing here ever blocks, so that flag changes nothing and is only remembered.
+        if flags & ~FdFlag.NONBLOCK:
+            raise WasiError(Errno.NOTSUP)
+        self.flags = flags
+
+    def set_size(self, size: int) -> None:
+        """Cut the file, or make it longer with zeros."""
+        raise WasiError(Errno.INVAL)
+
+    def set_times(self, atim: int, mtim: int, flags: int) -> None:
+        """Set its times; see ``$fstflags``."""
+        raise WasiError(Errno.NOTSUP)
+
+    def advise(self) -> None:
+        """Hear how it will be read. Nobody does anything about it."""
+        raise WasiError(Errno.SPIPE)
+
+    def allocate(self) -> None:
+        """Set disk space aside."""
+        raise WasiError(Errno.SPIPE)
+
+    def sync_fd(self) -> int | None:
+        """A new system descriptor to be synchronized and then closed; None if that means nothing."""
+        raise WasiError(Errno.INVAL)
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+@final
+class Input(Descriptor):
+    """The bytes of ``Wasi.stdin``, from the start."""
+
+    __slots__ = ("_data", "_position")
+
+    rights = _rights.INPUT
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._data[self._position : self._position + size]
+        self._position += len(data)
+        return data
+
+    def ready(self) -> int:
+        return len(self._data) - self._position
+
+
+@final
+class Output(Descriptor):
+    """A standard stream that goes where ``Wasi.stdout`` or ``Wasi.stderr`` says.
+
+    It reports a character device without the right to seek, that is a terminal: C libraries then
+    hand each line on as it ends, where they would otherwise wait for a buffer to fill, or for an
+    exit that never comes in a plugin.
+    """
+
+    __slots__ = ("_log", "_write")
+
+    filetype = FileType.CHARACTER_DEVICE
+    rights = _rights.OUTPUT
+
+    def __init__(self, target: LineLog | Callable[[bytes], object] | None) -> None:
+        super().__init__()
+        self._log = target if isinstance(target, LineLog) else None
+        self._write = target
+
+    def write(self, data: bytes) -> int:
+        if self._log is not None:
+            return self._log.write(data)
+        if callable(self._write):
+            self._write(data)
+        return len(data)
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+
+@final
+class Descriptors:
+    """The open descriptors of one guest, by number."""
+
+    __slots__ = ("_open",)
+
+    # Invariant: a descriptor is here under exactly one number, or it is closed. Tests:
+    # test_renumbering_*, test_a_descriptor_is_closed_*.
+
+    def __init__(self) -> None:
+        self._open: dict[int, Descriptor] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, fd: int) -> Descriptor:
+        """The descriptor, or ``BADF``."""
+        try:
+            return self._open[fd]
+        except KeyError:
+            raise WasiError(Errno.BADF) from None
+
+    def check_room(self) -> None:
+        """Raise ``MFILE`` if there may be no more: ask before a file is opened, or even made."""
+        if len(self._open) >= MAX_OPEN:
+            raise WasiError(Errno.MFILE)
+
+    def add(self, descriptor: Descriptor) -> int:
+        """Give it the lowest free number from 3 on."""
+        fd = _FIRST_FREE
+        while fd in self._open:
+            fd += 1
+        self._open[fd] = descriptor
+        return fd
+
+    def put(self, fd: int, descriptor: Descriptor) -> None:
+        """Give it this very number, which is free: for the standard streams."""
+        self._open[fd] = descriptor
+
+    def close(self, fd: int) -> None:
+        """Close it; its number is free again."""
+        descriptor = self.get(fd)
+        del self._open[fd]
+        descriptor.close()
+
+    def renumber(self, fd: int, to: int) -> None:
+        """Close `to`, and make `fd` be it. Both must be open, so a guest cannot pick a number."""
+        descriptor, replaced = self.get(fd), self.get(to)
+        if fd == to:
+            return
+        del self._open[fd]
+        self._open[to] = descriptor
+        replaced.close()
+
+    def close_all(self) -> None:
+        """Close every one of them."""
+        while self._open:
+            _, descriptor = self._open.popitem()
+            descriptor.close()

@@ -1,0 +1,128 @@
+"""How the contract's records lie in guest memory (little-endian, with C's padding), and its flags."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from enum import IntEnum, IntFlag
+
+__all__ = [
+    "DIRENT",
+    "EVENT",
+    "FDSTAT",
+    "IOVEC",
+    "PRESTAT",
+    "SUBSCRIPTION",
+    "SUBSCRIPTION_CLOCK",
+    "SUBSCRIPTION_FD",
+    "U32",
+    "U64",
+    "FdFlag",
+    "FileType",
+    "FstFlag",
+    "LookupFlag",
+    "OFlag",
+    "filestat",
+    "filetype_of",
+    "stream_filestat",
+]
+
+U32 = struct.Struct("<I")
+U64 = struct.Struct("<Q")
+IOVEC = struct.Struct("<II")  # buf, buf_len
+FDSTAT = struct.Struct("<BxHxxxxQQ")  # filetype, flags, rights base, rights inheriting
+DIRENT = struct.Struct("<QQIBxxx")  # next, ino, namlen, type
+PRESTAT = struct.Struct("<BxxxI")  # tag, pr_name_len
+SUBSCRIPTION = struct.Struct("<QB7x32s")  # userdata, tag, one of the two below
+SUBSCRIPTION_CLOCK = struct.Struct("<I4xQQH6x")  # id, timeout, precision, flags
+SUBSCRIPTION_FD = struct.Struct("<I28x")  # file_descriptor
+EVENT = struct.Struct("<QHB5xQH6x")  # userdata, error, type, nbytes, flags
+
+# dev, ino, filetype, nlink, size, atim, mtim, ctim
+_FILESTAT = struct.Struct("<QQB7xQQQQQ")
+
+
+class FileType(IntEnum):
+    """What a descriptor or a directory entry is."""
+
+    UNKNOWN = 0
+    BLOCK_DEVICE = 1
+    CHARACTER_DEVICE = 2
+    DIRECTORY = 3
+    REGULAR_FILE = 4
+    SOCKET_DGRAM = 5
+    SOCKET_STREAM = 6
+    SYMBOLIC_LINK = 7
+
+
+class FdFlag(IntFlag):
+    """How reads and writes of a descriptor behave."""
+
+    APPEND = 1
+    DSYNC = 2
+    NONBLOCK = 4
+    RSYNC = 8
+    SYNC = 16
+
+
+class LookupFlag(IntFlag):
+    """How a path is looked up."""
+
+    SYMLINK_FOLLOW = 1
+
+
+class OFlag(IntFlag):
+    """How ``path_open`` opens."""
+
+    CREAT = 1
+    DIRECTORY = 2
+    EXCL = 4
+    TRUNC = 8
+
+
+class FstFlag(IntFlag):
+    """Which times to set, and to what."""
+
+    ATIM = 1
+    ATIM_NOW = 2
+    MTIM = 4
+    MTIM_NOW = 8
+
+
+_FILETYPES = {
+    stat.S_IFBLK: FileType.BLOCK_DEVICE,
+    stat.S_IFCHR: FileType.CHARACTER_DEVICE,
+    stat.S_IFDIR: FileType.DIRECTORY,
+    stat.S_IFREG: FileType.REGULAR_FILE,
+    stat.S_IFLNK: FileType.SYMBOLIC_LINK,
+    stat.S_IFSOCK: FileType.SOCKET_STREAM,
+}
+
+
+def filetype_of(mode: int) -> FileType:
+    """The contract's file type for a ``st_mode``; a pipe has none."""
+    return _FILETYPES.get(stat.S_IFMT(mode), FileType.UNKNOWN)
+
+
+def _timestamp(nanoseconds: int) -> int:
+    return max(nanoseconds, 0)  # before 1970 cannot be said
+
+
+def filestat(status: os.stat_result) -> bytes:
+    """A ``$filestat`` record."""
+    return _FILESTAT.pack(
+        status.st_dev,
+        status.st_ino,
+        filetype_of(status.st_mode),
+        status.st_nlink,
+        status.st_size,
+        _timestamp(status.st_atime_ns),
+        _timestamp(status.st_mtime_ns),
+        _timestamp(status.st_ctime_ns),
+    )
+
+
+def stream_filestat(filetype: FileType) -> bytes:
+    """A ``$filestat`` record for what is no file."""
+    return _FILESTAT.pack(0, 0, filetype, 1, 0, 0, 0, 0)

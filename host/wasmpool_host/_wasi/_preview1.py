@@ -1,0 +1,168 @@
+"""The functions of ``wasi_snapshot_preview1``, with their types, as host functions for one module.
+
+Between guest and function stands `_bind`: it makes numbers unsigned, finds the instance's process,
+and turns what goes wrong into the contract's error number. A wild pointer is ``FAULT`` and the
+guest goes on; only `GuestExit`, and what is not the guest's doing, ends the call.
+"""
+
+from __future__ import annotations
+
+import inspect
+from operator import and_
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from wasmpool_host._errors import GuestMemoryError
+from wasmpool_host._host_function import HostFunction, host_function
+from wasmpool_host._wasi import _clock, _fd_functions, _path_functions, _process_functions
+from wasmpool_host._wasi._errno import Errno, WasiError, errno_of
+from wasmpool_host._wasi._process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+
+    from wasmpool_host._wasi._config import Wasi
+    from wasmpool_host._wasi._memory import Memory
+
+__all__ = ["FUNCTIONS", "MODULE", "Signature", "bind", "wasi_imports"]
+
+MODULE = "wasi_snapshot_preview1"
+
+
+class Signature(NamedTuple):
+    """A function of the contract, lowered to core types."""
+
+    function: Callable[..., Any]
+    """Gets the process, the memory and unsigned numbers; returns nothing, or raises."""
+    params: tuple[str, ...]
+    results: tuple[str, ...] = ("i32",)
+    """The error number."""
+
+
+_I32 = "i32"
+_I64 = "i64"
+
+_fd = _fd_functions
+_path = _path_functions
+_proc = _process_functions
+
+FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
+    {
+        "args_get": Signature(_proc.args_get, (_I32,) * 2),
+        "args_sizes_get": Signature(_proc.args_sizes_get, (_I32,) * 2),
+        "clock_res_get": Signature(_clock.clock_res_get, (_I32,) * 2),
+        "clock_time_get": Signature(_clock.clock_time_get, (_I32, _I64, _I32)),
+        "environ_get": Signature(_proc.environ_get, (_I32,) * 2),
+        "environ_sizes_get": Signature(_proc.environ_sizes_get, (_I32,) * 2),
+        "fd_advise": Signature(_fd.fd_advise, (_I32, _I64, _I64, _I32)),
+        "fd_allocate": Signature(_fd.fd_allocate, (_I32, _I64, _I64)),
+        "fd_close": Signature(_fd.fd_close, (_I32,)),
+        "fd_datasync": Signature(_fd.fd_datasync, (_I32,)),
+        "fd_fdstat_get": Signature(_fd.fd_fdstat_get, (_I32,) * 2),
+        "fd_fdstat_set_flags": Signature(_fd.fd_fdstat_set_flags, (_I32,) * 2),
+        "fd_fdstat_set_rights": Signature(_fd.fd_fdstat_set_rights, (_I32, _I64, _I64)),
+        "fd_filestat_get": Signature(_fd.fd_filestat_get, (_I32,) * 2),
+        "fd_filestat_set_size": Signature(_fd.fd_filestat_set_size, (_I32, _I64)),
+        "fd_filestat_set_times": Signature(_fd.fd_filestat_set_times, (_I32, _I64, _I64, _I32)),
+        "fd_pread": Signature(_fd.fd_pread, (_I32, _I32, _I32, _I64, _I32)),
+        "fd_prestat_dir_name": Signature(_fd.fd_prestat_dir_name, (_I32,) * 3),
+        "fd_prestat_get": Signature(_fd.fd_prestat_get, (_I32,) * 2),
+        "fd_pwrite": Signature(_fd.fd_pwrite, (_I32, _I32, _I32, _I64, _I32)),
+        "fd_read": Signature(_fd.fd_read, (_I32,) * 4),
+        "fd_readdir": Signature(_fd.fd_readdir, (_I32, _I32, _I32, _I64, _I32)),
+        "fd_renumber": Signature(_fd.fd_renumber, (_I32,) * 2),
+        "fd_seek": Signature(_fd.fd_seek, (_I32, _I64, _I32, _I32)),
+        "fd_sync": Signature(_fd.fd_sync, (_I32,)),
+        "fd_tell": Signature(_fd.fd_tell, (_I32,) * 2),
+        "fd_write": Signature(_fd.fd_write, (_I32,) * 4),
+        "path_create_directory": Signature(_path.path_create_directory, (_I32,) * 3),
+        "path_filestat_get": Signature(_path.path_filestat_get, (_I32,) * 5),
+        "path_filestat_set_times": Signature(
+            _path.path_filestat_set_times, (_I32, _I32, _I32, _I32, _I64, _I64, _I32)
+        ),
+        "path_link": Signature(_path.path_link, (_I32,) * 7),
+        "path_open": Signature(
+            _path.path_open, (_I32, _I32, _I32, _I32, _I32, _I64, _I64, _I32, _I32)
+        ),
+        "path_readlink": Signature(_path.path_readlink, (_I32,) * 6),
+        "path_remove_directory": Signature(_path.path_remove_directory, (_I32,) * 3),
+        "path_rename": Signature(_path.path_rename, (_I32,) * 6),
+        "path_symlink": Signature(_path.path_symlink, (_I32,) * 5),
+        "path_unlink_file": Signature(_path.path_unlink_file, (_I32,) * 3),
+        "poll_oneoff": Signature(_clock.poll_oneoff, (_I32,) * 4),
+        "proc_exit": Signature(_proc.proc_exit, (_I32,), ()),
+        "proc_raise": Signature(_proc.proc_raise, (_I32,)),
+        "random_get": Signature(_proc.random_get, (_I32,) * 2),
+        "sched_yield": Signature(_proc.sched_yield, ()),
+        "sock_accept": Signature(_fd.sock_accept, (_I32,) * 3),
+        "sock_recv": Signature(_fd.sock_recv, (_I32,) * 6),
+        "sock_send": Signature(_fd.sock_send, (_I32,) * 5),
+        "sock_shutdown": Signature(_fd.sock_shutdown, (_I32,) * 2),
+    }
+)
+
+_MASKS = {_I32: 0xFFFF_FFFF, _I64: 0xFFFF_FFFF_FFFF_FFFF}
+
+_PROCESS = object()  # the key of the process among the state of an instance
+
+
+class Caller(Protocol):
+    """What a host function knows of the instance that calls it."""
+
+    @property
+    def memory(self) -> Memory:
+        """The guest's memory."""
+
+    @property
+    def state(self) -> MutableMapping[Any, Any]:
+        """What lives as long as the instance; what has a ``close`` is closed with it."""
+
+
+def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | None | Awaitable[int]]:
+    """The function for guests that are given `wasi`: ``fn(caller, *args)``, plain or async."""
+    masks = [_MASKS[kind] for kind in signature.params]
+    function = signature.function
+
+    def process_of(caller: Caller) -> Process:
+        process: Process | None = caller.state.get(_PROCESS)
+        if process is None:
+            process = caller.state[_PROCESS] = Process(wasi)
+        return process
+
+    def call(caller: Caller, *args: int) -> int:
+        process = process_of(caller)
+        try:
+            function(process, caller.memory, *map(and_, args, masks))
+        except (WasiError, GuestMemoryError, OSError) as error:
+            return _errno(error)
+        return 0
+
+    async def call_async(caller: Caller, *args: int) -> int:
+        process = process_of(caller)
+        try:
+            await function(process, caller.memory, *map(and_, args, masks))
+        except (WasiError, GuestMemoryError, OSError) as error:
+            return _errno(error)
+        return 0
+
+    return call_async if inspect.iscoroutinefunction(function) else call
+
+
+def _errno(error: WasiError | GuestMemoryError | OSError) -> int:
+    if isinstance(error, WasiError):
+        return error.errno
+    return Errno.FAULT if isinstance(error, GuestMemoryError) else errno_of(error)
+
+
+def wasi_imports(wasi: Wasi) -> Sequence[HostFunction]:
+    """All functions of ``wasi_snapshot_preview1``, for the instances of one module.
+
+    What belongs to one instance (its descriptors, half a line of output) is in ``caller.state`` from
+    its first WASI call on, and ends with the instance.
+    """
+    return [
+        host_function(MODULE, name, params=signature.params, results=signature.results)(
+            bind(signature, wasi)
+        )
+        for name, signature in FUNCTIONS.items()
+    ]
