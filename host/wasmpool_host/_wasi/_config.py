@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -23,7 +24,7 @@ _MAX_FILE_SIZE = 2**63 - 1  # what a file offset can say
 
 def _directory(path: StrPath) -> str:
     # Absolute from here on: the process may change its directory before an instance opens it.
-    return os.path.abspath(os.fspath(path))
+    return str(Path(path).absolute())
 
 
 @attrs.frozen
@@ -54,7 +55,7 @@ class Preopen:
 
     @path.validator
     def _check_path(self, _attribute: object, value: str) -> None:
-        if not os.path.isdir(value):
+        if not Path(value).is_dir():
             message = f"Preopen(path): {value!r} is no directory"
             raise ValueError(message)
 
@@ -135,7 +136,7 @@ class Wasi:
 
     Raises:
         TypeError: a value of the wrong type; the message names it.
-        ValueError: a name or a text that cannot be given to a guest, or a directory that is not there.
+        ValueError: a text that cannot be given to a guest, or a directory that is not there.
     """
 
     args: tuple[str, ...] = attrs.field(default=(), converter=_freeze_args)

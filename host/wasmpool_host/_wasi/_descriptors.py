@@ -1,4 +1,6 @@
-"""A guest's descriptors: the table, what all descriptors have in common, and the standard streams."""
+"""A guest's descriptors: their table, what all have in common, and the standard streams."""
+
+# ruff: noqa: ARG002  # what all have in common is how to refuse, whatever the arguments
 
 from __future__ import annotations
 
@@ -15,15 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Descriptor", "Descriptors", "Input", "Output"]
 
-# Each is a descriptor of this process too, a directory being listed even two, and 1,024 is the
+# Each is a descriptor of this process too (a directory being listed even two), and 1,024 is the
 # usual limit for the whole process: no single guest may take all of them.
 MAX_OPEN = 256
 
-_FIRST_FREE = 3  # a file never becomes a standard stream because the guest closed that one
+_FIRST_FREE = 3  # no file becomes a standard stream because the guest closed that one
 
 
 class Descriptor:
-    """What a descriptor answers unless its kind knows better: it is a stream that can do nothing."""
+    """What a descriptor answers unless its kind knows better: a stream that can do nothing."""
 
     __slots__ = ("flags",)
 
@@ -31,7 +33,7 @@ class Descriptor:
     rights = _rights.Right(0)
     inheriting = _rights.Right(0)
 
-    def __init__(self, flags: FdFlag = FdFlag(0)) -> None:
+    def __init__(self, flags: FdFlag = FdFlag.NONE) -> None:
         self.flags = flags
 
     def read(self, size: int) -> bytes:
@@ -86,7 +88,7 @@ class Descriptor:
         raise WasiError(Errno.SPIPE)
 
     def sync_fd(self) -> int | None:
-        """A new system descriptor to be synchronized and then closed; None if that means nothing."""
+        """A new system descriptor to synchronize and then close; None if there is nothing to do."""
         raise WasiError(Errno.INVAL)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The contract's error numbers (``$errno`` in ``typenames.witx``) and the way from the system's to them."""
+"""The contract's error numbers (``$errno`` in ``typenames.witx``), and the system's as these."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Errno(IntEnum):
 
 
 class WasiError(Exception):
-    """A WASI function ends with ``errno``: an answer for the guest, never seen by the host's user."""
+    """A WASI function ends with ``errno``: an answer for the guest, never seen outside."""
 
     def __init__(self, errno: Errno) -> None:
         super().__init__(errno)
@@ -100,10 +100,9 @@ class WasiError(Exception):
 
 
 _OF_SYSTEM = {
-    getattr(system, "E2BIG" if errno is Errno.TOOBIG else "E" + errno.name): errno
+    getattr(system, "E2BIG" if errno is Errno.TOOBIG else f"E{errno.name}"): errno
     for errno in Errno
-    # Numbers of the contract alone, without a name on this system.
-    if errno not in (Errno.SUCCESS, Errno.NOTCAPABLE)
+    if errno not in (Errno.SUCCESS, Errno.NOTCAPABLE)  # these have no name on this system
 }
 
 

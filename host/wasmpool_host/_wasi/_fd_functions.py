@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -252,27 +251,14 @@ def _preopened_as(process: Process, fd: int) -> bytes:
 
 
 async def _synchronize(process: Process, fd: int, synchronize: Callable[[int], None]) -> None:
-    """The one thing that may wait for a disk, so it has a thread.
+    """The one thing that may wait for a disk, so it has a thread; a cancel waits for that.
 
-    The thread has a descriptor of its own: a guest that is dropped meanwhile may close its own at
-    once, and nobody waits for the thread.
+    The thread has a descriptor of its own: the guest may be dropped meanwhile, and its own closed.
     """
     duplicate = process.descriptors.get(fd).sync_fd()
     if duplicate is None:
         return
-    # Who takes it out closes it: the thread, or we, if we are cancelled before there is one.
-    unclaimed = [duplicate]
-
-    def run() -> None:
-        with suppress(IndexError):
-            claimed = unclaimed.pop()
-            try:
-                synchronize(claimed)
-            finally:
-                os.close(claimed)
-
     try:
-        await trio.to_thread.run_sync(run, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(synchronize, duplicate)
     finally:
-        with suppress(IndexError):
-            os.close(unclaimed.pop())
+        os.close(duplicate)

@@ -1,9 +1,11 @@
 """Regular files and directories of the host, as descriptors of a guest.
 
-What they do is short and runs at once, on the trio thread: nothing but regular files and directories
-is ever opened, and one call moves a megabyte at most. (A network file system that hangs does hold
-up the loop; do not preopen one.) The exception is ``fsync``, see `Descriptor.sync_fd`.
+What they do is short and runs at once, on the trio thread: nothing but regular files and
+directories is ever opened, and one call moves a megabyte at most. (A network file system that hangs
+does hold up the loop; do not preopen one.) The exception is ``fsync``, see `Descriptor.sync_fd`.
 """
+
+# ruff: noqa: ARG002  # a directory refuses, whatever the arguments
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def check_writable(preopen: Preopen) -> None:
 
 def times(status: os.stat_result, atim: int, mtim: int, flags: int) -> tuple[int, int]:
     """The two times, in nanoseconds, that ``$fstflags`` ask for; what they leave out stays."""
-    if flags & ~0xF or flags & 3 == 3 or flags & 12 == 12:  # noqa: PLR2004
+    if flags & ~0xF or flags & 3 == 3 or flags & 12 == 12:
         raise WasiError(Errno.INVAL)
     now = time.time_ns()
     if flags & FstFlag.ATIM_NOW:
@@ -61,7 +63,7 @@ class _OnDisk(Descriptor):
 
     __slots__ = ("fd", "preopen")
 
-    def __init__(self, fd: int, preopen: Preopen, flags: FdFlag = FdFlag(0)) -> None:
+    def __init__(self, fd: int, preopen: Preopen, flags: FdFlag = FdFlag.NONE) -> None:
         super().__init__(flags)
         self.fd = fd
         self.preopen = preopen
@@ -174,7 +176,11 @@ class Directory(_OnDisk):
     inheriting = _rights.INHERITING
 
     def __init__(
-        self, fd: int, preopen: Preopen, flags: FdFlag = FdFlag(0), guest_path: bytes | None = None
+        self,
+        fd: int,
+        preopen: Preopen,
+        flags: FdFlag = FdFlag.NONE,
+        guest_path: bytes | None = None,
     ) -> None:
         super().__init__(fd, preopen, flags)
         self.guest_path = guest_path
@@ -226,7 +232,7 @@ def open_place(
         preopen: what may be done there.
         oflags: to make it, to cut it, to insist on a directory.
         access: of its bits only ``FD_READ`` and ``FD_WRITE`` count: they say what it is opened for.
-        flags: how it shall behave. Synchronous writes are refused: the loop would wait for the disk.
+        flags: how it behaves. Synchronous writes are refused: the loop would wait for the disk.
 
     Raises:
         WasiError: ``ROFS``, ``NOTSUP`` for what is neither file nor directory, ``INVAL``.
@@ -243,16 +249,13 @@ def open_place(
     if place.slash:
         how |= os.O_DIRECTORY
     fd = os.open(place.name, how, 0o666, dir_fd=place.directory)
-    try:
-        mode = os.fstat(fd).st_mode
-        if stat.S_ISDIR(mode):
-            return Directory(fd, preopen, flags)
-        if stat.S_ISREG(mode):
-            return File(fd, preopen, flags, access)
-        raise WasiError(Errno.NOTSUP)
-    except BaseException:
-        os.close(fd)
-        raise
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        return Directory(fd, preopen, flags)
+    if stat.S_ISREG(mode):
+        return File(fd, preopen, flags, access)
+    os.close(fd)
+    raise WasiError(Errno.NOTSUP)
 
 
 def _how(oflags: OFlag, access: Right, flags: FdFlag) -> int:

@@ -1,11 +1,14 @@
-"""How the contract's records lie in guest memory (little-endian, with C's padding), and its flags."""
+"""How the contract's records lie in guest memory (little-endian, C's padding), and its flags."""
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = [
     "DIRENT",
@@ -59,6 +62,7 @@ class FileType(IntEnum):
 class FdFlag(IntFlag):
     """How reads and writes of a descriptor behave."""
 
+    NONE = 0
     APPEND = 1
     DSYNC = 2
     NONBLOCK = 4

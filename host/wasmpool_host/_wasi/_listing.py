@@ -1,9 +1,9 @@
 """One directory being listed for a guest, a buffer at a time.
 
-``fd_readdir`` goes on from a *cookie*: here, how many entries came before. Entries are taken from the
-system as they are asked for, so a directory of a million files costs no more per call than its
-buffer holds. The last few thousand are kept, for the guest comes back for the one that did
-not fit into its buffer, or for a ``seekdir``; further back there is only cookie 0, which begins anew.
+``fd_readdir`` goes on from a *cookie*: here, how many entries came before. Entries are taken from
+the system as they are asked for, so a directory of a million files costs no more per call than its
+buffer holds. The last few thousand are kept, for the guest comes back for the one that did not fit
+into its buffer, or for a ``seekdir``; further back there is only cookie 0, which begins anew.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from wasmpool_host._wasi._layout import DIRENT, FileType
 
 __all__ = ["Listing"]
 
-# Some 10,000 entries, 20 ms. Guests use 1 to 8 KiB. More is refused, not cut: less than a full buffer
-# would tell the guest that the directory ends there.
+# Some 10,000 entries, 20 ms. Guests use 1 to 8 KiB. More is refused, not cut: less than a full
+# buffer would tell the guest that the directory ends there.
 _MAX_BUFFER = 256 * 1024
 
 _KEPT = 4096  # entries; half a megabyte at worst with names of usual length

@@ -1,4 +1,4 @@
-"""Guest memory as WASI uses it: every pointer and length is checked before anything is done with it."""
+"""Guest memory as WASI uses it: pointers and lengths are checked before anything is done."""
 
 from __future__ import annotations
 

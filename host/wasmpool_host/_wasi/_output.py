@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from typing import final
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = ["LineLog"]
 

@@ -118,7 +118,7 @@ class Caller(Protocol):
         """What lives as long as the instance; what has a ``close`` is closed with it."""
 
 
-def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | None | Awaitable[int]]:
+def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]]:
     """The function for guests that are given `wasi`: ``fn(caller, *args)``, plain or async."""
     masks = [_MASKS[kind] for kind in signature.params]
     function = signature.function
@@ -157,8 +157,8 @@ def _errno(error: WasiError | GuestMemoryError | OSError) -> int:
 def wasi_imports(wasi: Wasi) -> Sequence[HostFunction]:
     """All functions of ``wasi_snapshot_preview1``, for the instances of one module.
 
-    What belongs to one instance (its descriptors, half a line of output) is in ``caller.state`` from
-    its first WASI call on, and ends with the instance.
+    What belongs to one instance (its descriptors, half a line of output) is in ``caller.state``
+    from its first WASI call on, and ends with the instance.
     """
     return [
         host_function(MODULE, name, params=signature.params, results=signature.results)(

@@ -10,7 +10,7 @@ directory that is already open:
 - A step down is ``openat(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW)``. It opens a true
   directory or nothing. What it has opened stays what it is, wherever somebody moves it meanwhile.
 - A symbolic link is read, and what it says is walked like the guest's own path, from where we
-  stand: a relative target goes on, an absolute one is refused. A bounded number of them, so loops end.
+  stand: a relative target goes on, an absolute one is refused. Their number is bounded: loops end.
 - ``..`` closes the topmost directory of the stack and goes back to the one below it. The kernel's
   own ``..`` is never used: a directory that was moved out of the tree while we stand in it
   has a parent outside. At the bottom there is nothing to go back to, and the guest gets
@@ -154,7 +154,7 @@ class _Walk:
         return None
 
     def _link(self, name: bytes) -> bytes | None:
-        """What the link says; None for anything else, also if it is missing: the caller will see."""
+        """What the link says; None for all else, also if it is missing: the caller will see."""
         try:
             return os.readlink(name, dir_fd=self._here)
         except OSError as error:
