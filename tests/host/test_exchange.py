@@ -1,0 +1,221 @@
+"""Bytes in, bytes out: the packed ABI with guests good and bad."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wasmpool_host import GuestMemoryError, GuestTrap, Instance, Limits, LinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    InstanceOf = Callable[..., Awaitable[Instance]]
+
+GUEST = """(module $guest
+  (memory (export "memory") 2)
+  (global $next (mut i32) (i32.const 1024))
+  (global $mallocs (mut i32) (i32.const 0))
+  (global $frees (mut i32) (i32.const 0))
+  (global $runs (mut i32) (i32.const 0))
+  (func $malloc (export "malloc") (param i32) (result i32) (local i32)
+    (global.set $mallocs (i32.add (global.get $mallocs) (i32.const 1)))
+    (local.set 1 (global.get $next))
+    (global.set $next (i32.add (global.get $next) (local.get 0)))
+    (local.get 1))
+  (func (export "free") (param i32)
+    (global.set $frees (i32.add (global.get $frees) (i32.const 1)))
+    (; FREE ;))
+  (func (export "mallocs") (result i32) (global.get $mallocs))
+  (func (export "frees") (result i32) (global.get $frees))
+  (func (export "runs") (result i32) (global.get $runs))
+  ;; a copy of the payload, from malloc
+  (func (export "copy") (param $packed i64) (result i64) (local $ptr i32) (local $size i32)
+    (global.set $runs (i32.add (global.get $runs) (i32.const 1)))
+    (local.set $size (i32.wrap_i64 (local.get $packed)))
+    (local.set $ptr (call $malloc (local.get $size)))
+    (memory.copy (local.get $ptr)
+      (i32.wrap_i64 (i64.shr_u (local.get $packed) (i64.const 32))) (local.get $size))
+    (i64.or (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32))
+      (i64.extend_i32_u (local.get $size))))
+  (func (export "same") (param i64) (result i64) (local.get 0))
+  (func (export "give") (param i64) (result i64) (i64.load (i32.const 0)))
+  (func (export "hello") (result i64) (i64.const 0x10_0000_0005))
+  (func (export "trap") (param i64) (result i64) unreachable)
+  (data (i32.const 16) "hello"))"""
+
+
+async def test_each_exchange_has_its_own_reply(instance_of: InstanceOf) -> None:
+    """Of any size, in any order; empty is empty."""
+    instance = await instance_of(GUEST)
+    for payload in (b"a", b"", b"bc" * 700, b"d", bytes(range(256)) * 40):
+        assert await instance.exchange("copy", payload) == payload
+    assert await instance.exchange("hello") == b"hello"
+
+
+async def test_the_steady_state_frees_each_result_and_allocates_no_payload(
+    instance_of: InstanceOf,
+) -> None:
+    """The payload's buffer is kept; a result is freed with the next call at the latest."""
+    instance = await instance_of(GUEST)
+    for _ in range(10):
+        await instance.exchange("copy", b"payload")
+    assert await instance.call("mallocs") == 1 + 10
+    assert await instance.call("frees") == 9
+    await instance.exchange("copy", b"x" * 5_000)
+    assert await instance.call("frees") == 9 + 2  # the last result, and the buffer that grew
+
+
+async def test_a_result_in_the_payload_is_never_freed(instance_of: InstanceOf) -> None:
+    """It belongs to the host's buffer."""
+    instance = await instance_of(GUEST)
+    for _ in range(5):
+        assert await instance.exchange("same", b"payload") == b"payload"
+    assert await instance.call("frees") == 0
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 50])
+async def test_a_free_that_traps_costs_no_call(instance_of: InstanceOf, calls: int) -> None:
+    """The export runs once for each; the instance is whole, and is never asked to free again."""
+    instance = await instance_of(GUEST.replace("(; FREE ;)", "unreachable"))
+    for k in range(calls):
+        payload = f"payload {k}".encode()
+        assert await instance.exchange("copy", payload) == payload
+        assert instance.poisoned is None
+    assert await instance.call("runs") == calls
+    assert await instance.call("frees") == min(1, calls - 1)
+
+
+async def test_a_trap_of_the_export_is_a_trap_also_with_a_free_before(
+    instance_of: InstanceOf,
+) -> None:
+    """It is not mistaken for one of the free, and the export does not run again."""
+    text = GUEST.replace('(func (export "trap") (param i64) (result i64) unreachable)', "").replace(
+        "(global.set $runs (i32.add (global.get $runs) (i32.const 1)))",
+        "(global.set $runs (i32.add (global.get $runs) (i32.const 1)))"
+        " (if (i32.eq (global.get $runs) (i32.const 4)) (then unreachable))",
+    )
+    instance = await instance_of(text)
+    for _ in range(3):
+        await instance.exchange("copy", b"x")
+    with pytest.raises(GuestTrap, match="guest.copy trapped"):
+        await instance.exchange("copy", b"x")
+    assert instance.poisoned == "trap"
+
+
+@pytest.mark.parametrize(
+    ("ptr", "size"),
+    [(131_072, 1), (131_071, 2), (0xFFFF_FFFF, 0xFFFF), (0x8000_0000, 16), (16, 131_072)],
+)
+async def test_a_wild_result_is_a_memory_error(
+    instance_of: InstanceOf, ptr: int, size: int
+) -> None:
+    """Outside of the guest's memory by its pointer, its size or their sum."""
+    instance = await instance_of(GUEST)
+    instance.memory.write(0, (ptr << 32 | size).to_bytes(8, "little"))
+    with pytest.raises(GuestMemoryError, match="outside the guest's memory of 131,072 bytes"):
+        await instance.exchange("give", b"")
+    assert instance.poisoned == "bad-pointer"
+
+
+async def test_a_result_of_size_zero_is_empty_whatever_the_pointer(
+    instance_of: InstanceOf,
+) -> None:
+    """A pointer to nothing is not looked at, and not freed."""
+    instance = await instance_of(GUEST)
+    instance.memory.write(0, (0xFFFF_FFFF << 32).to_bytes(8, "little"))
+    assert await instance.exchange("give", b"") == b""
+    assert await instance.exchange("give", b"") == b""
+    assert await instance.call("frees") == 0
+
+
+async def test_payloads_are_bounded_in_both_directions(instance_of: InstanceOf) -> None:
+    """Ours too large is a ValueError and harmless; the guest's too large poisons it."""
+    instance = await instance_of(GUEST, limits=Limits(payload=100))
+    assert await instance.exchange("copy", b"x" * 100) == b"x" * 100
+    with pytest.raises(ValueError, match="101 bytes is above limits.payload=100"):
+        await instance.exchange("copy", b"x" * 101)
+    assert instance.poisoned is None
+    instance.memory.write(0, (16 << 32 | 101).to_bytes(8, "little"))
+    with pytest.raises(GuestMemoryError, match="101 bytes, above limits.payload=100"):
+        await instance.exchange("give", b"")
+    assert instance.poisoned == "bad-pointer"
+
+
+@pytest.mark.parametrize(
+    ("malloc", "message"),
+    [
+        ("(i32.const 0)", "guest.malloc of 1,024 bytes returned 0"),
+        ("(i32.const -8)", "its malloc is 1 bytes at 0xfffffff8, outside"),
+    ],
+)
+async def test_a_bad_malloc_is_a_memory_error(
+    instance_of: InstanceOf, malloc: str, message: str
+) -> None:
+    """Zero, or a region that is not there."""
+    instance = await instance_of(
+        f"""(module $guest (memory (export "memory") 1)
+        (func (export "malloc") (param i32) (result i32) {malloc})
+        (func (export "go") (param i64) (result i64) (i64.const 0)))"""
+    )
+    with pytest.raises(GuestMemoryError, match=message):
+        await instance.exchange("go", b"x")
+    assert instance.poisoned == "bad-pointer"
+
+
+async def test_a_malloc_that_traps_is_a_trap(instance_of: InstanceOf) -> None:
+    """Its own, by name."""
+    instance = await instance_of(
+        """(module $guest (memory (export "memory") 1)
+        (func (export "guest_malloc") (param i32) (result i32) unreachable)
+        (func (export "go") (param i64) (result i64) (i64.const 0)))"""
+    )
+    with pytest.raises(GuestTrap, match="guest.guest_malloc trapped"):
+        await instance.exchange("go", b"x")
+
+
+async def test_a_guest_without_malloc_takes_no_payload(instance_of: InstanceOf) -> None:
+    """A LinkError that names both spellings; an export without payload works."""
+    instance = await instance_of(
+        """(module (memory (export "memory") 1) (data (i32.const 16) "hello")
+        (func (export "hello") (result i64) (i64.const 0x10_0000_0005))
+        (func (export "go") (param i64) (result i64) (i64.const 0)))"""
+    )
+    for _ in range(3):
+        assert await instance.exchange("hello") == b"hello"
+    with pytest.raises(LinkError, match="neither 'malloc' nor 'guest_malloc'"):
+        await instance.exchange("go", b"x")
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "error", "message"),
+    [
+        ("hello", b"x", TypeError, r"has the type \(\) -> \(i64\): an exchange with a payload"),
+        ("copy", None, TypeError, "an exchange without a payload needs"),
+        ("copy", "text", TypeError, "the payload must be bytes or None, not str"),
+        ("copi", b"", ValueError, "did you mean 'copy'"),
+        ("memory", b"", TypeError, "is no function"),
+    ],
+)
+async def test_a_wrong_exchange_poisons_nothing(
+    instance_of: InstanceOf, name: str, payload: bytes, error: type[Exception], message: str
+) -> None:
+    """It says what the export's type is and what would do."""
+    instance = await instance_of(GUEST)
+    with pytest.raises(error, match=message):
+        await instance.exchange(name, payload)
+    assert instance.poisoned is None
+    assert await instance.exchange("copy", b"ok") == b"ok"
+
+
+async def test_exchanges_of_several_exports_share_the_buffer_and_the_frees(
+    instance_of: InstanceOf,
+) -> None:
+    """A result of one export is freed with the call of another."""
+    instance = await instance_of(GUEST)
+    for _ in range(4):
+        assert await instance.exchange("copy", b"x") == b"x"
+        assert await instance.exchange("same", b"y") == b"y"
+    assert await instance.call("frees") == 4
+    assert await instance.call("mallocs") == 1 + 4

@@ -1,0 +1,237 @@
+"""Compiling and linking: what is refused, and how it is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from wasmpool_host import (
+    CompileError,
+    FunctionType,
+    GlobalType,
+    GuestMemoryError,
+    GuestTrap,
+    Limits,
+    LinkError,
+    MemoryType,
+    Module,
+    TableType,
+    host_function,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_a_module_says_what_it_exports_and_imports() -> None:
+    """Also types that cannot be passed, such as vectors, which the C API would abort on."""
+
+    @host_function("env", "f", params=("i32",))
+    def function(caller: object, value: int) -> None:
+        del caller, value
+
+    module = await Module.compile(
+        """(module $named (import "env" "f" (func (param i32)))
+        (func (export "g") (param v128 i64) (result externref) (ref.null extern))
+        (memory (export "memory") 2 5) (table (export "t") 3 funcref)
+        (global (export "v") v128 (v128.const i64x2 1 -1))
+        (global (export "c") (mut i64) (i64.const -99999)))""",
+        imports=[function],
+    )
+    assert module.name == "named"
+    assert dict(module.imports) == {"env.f": FunctionType(("i32",), ())}
+    assert dict(module.exports) == {
+        "g": FunctionType(("v128", "i64"), ("externref",)),
+        "memory": MemoryType(2, 5),
+        "t": TableType("funcref", 3, None),
+        "v": GlobalType("v128", False),  # noqa: FBT003 - immutable
+        "c": GlobalType("i64", True),  # noqa: FBT003 - mutable
+    }
+    assert repr(module) == "<Module 'named': 5 exports, 1 imports>"
+
+
+@pytest.mark.parametrize("form", ["bytes", "text", "wasm file", "wat file"])
+async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> None:
+    """All of them give the same module."""
+    text = '(module (func (export "f") (result i32) (i32.const 7)))'
+    binary = bytes.fromhex("0061736d01000000010501600001 7f03020100070501016600000a0601040041070b")
+    source: Any = {"bytes": binary, "text": text}.get(form)
+    if form == "wasm file":
+        source = tmp_path / "seven.wasm"
+        source.write_bytes(binary)
+    elif form == "wat file":
+        source = tmp_path / "seven.wat"
+        source.write_text(text)
+    module = await Module.compile(source)
+    assert module.digest == (await Module.compile(binary)).digest
+    assert module.name == ("seven" if "file" in form else module.digest[:12])
+    instance = await module.instantiate()
+    assert await instance.call("f") == 7
+    await instance.aclose()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (b"", "is no valid WebAssembly module"),
+        (b"not wasm at all", "is no valid WebAssembly module"),
+        (b"\0asm\x01\0\0\0\xff", "is no valid WebAssembly module"),
+        ("plugin.wasm", "give a pathlib.Path for a file"),
+        ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
+        ("(module (memory 1 2 shared))", "threads"),
+        ("(module (memory i64 1))", "memory64"),
+        ("(module (memory 1) (memory 1))", "multiple memories"),
+        ("(module (type (struct)))", "gc"),
+        ("(module (tag))", "exceptions"),
+        ("(component)", "component"),
+    ],
+)
+async def test_what_is_no_module_is_a_compile_error(source: Any, message: str) -> None:
+    """Features that are out of scope are refused by name."""
+    with pytest.raises(CompileError, match=message):
+        await Module.compile(source)
+
+
+async def test_a_missing_file_is_itself(tmp_path: Path) -> None:
+    """The system's own error, with the path."""
+    with pytest.raises(FileNotFoundError, match=r"none\.wasm"):
+        await Module.compile(tmp_path / "none.wasm")
+
+
+async def test_a_source_of_another_kind_is_refused() -> None:
+    """By what it should be."""
+    with pytest.raises(TypeError, match="bytes, text as a str, or a path; not 7"):
+        await Module.compile(7)  # type: ignore[arg-type]
+
+
+async def test_all_missing_imports_are_listed_with_near_misses() -> None:
+    """Each with its type, and what there is of a similar name or another type."""
+
+    @host_function("env", "host_http_request", params=("i64",), results=("i64",))
+    def request(caller: object, value: int) -> int:
+        del caller
+        return value
+
+    @host_function("env", "log", params=("i32",))
+    def log(caller: object, value: int) -> None:
+        del caller, value
+
+    with pytest.raises(LinkError) as caught:
+        await Module.compile(
+            """(module $m (import "env" "host_http_requests" (func (param i64) (result i64)))
+            (import "env" "log" (func (param i64)))
+            (import "other" "memory" (memory 1))
+            (import "env" "log" (func (param i64))))""",
+            imports=[request, log],
+        )
+    assert str(caught.value).splitlines() == [
+        "module 'm' imports what nobody provides:",
+        "  env.host_http_requests: (i64) -> (i64) (there is env.host_http_request)",
+        "  env.log: (i64) -> () (the host function of that name is (i32) -> ())",
+        "  other.memory: memory of 1 pages, no maximum",
+    ]
+
+
+async def test_an_import_must_be_a_host_function() -> None:
+    """A bare function has no name and no type."""
+    with pytest.raises(TypeError, match="are made by @host_function"):
+        await Module.compile("(module)", imports=[print])  # type: ignore[list-item]
+
+
+async def test_a_memory_above_the_limit_is_refused_at_once() -> None:
+    """By the memory's name, its size and the limit."""
+    with pytest.raises(GuestMemoryError, match=r"131,072 bytes, above limits.memory=65,536"):
+        await Module.compile(
+            '(module (memory (export "memory") 2))', limits=Limits(memory=65_536)
+        )
+
+
+async def test_memory_and_table_grow_up_to_their_limits() -> None:
+    """Beyond, the guest gets -1, as WebAssembly has it."""
+    module = await Module.compile(
+        """(module (memory 1) (table 1 funcref)
+        (func (export "memory") (param i32) (result i32) (memory.grow (local.get 0)))
+        (func (export "table") (param i32) (result i32)
+          (table.grow (ref.null func) (local.get 0))))""",
+        limits=Limits(memory=3 * 65_536, table_elements=10),
+    )
+    instance = await module.instantiate()
+    assert await instance.call("memory", 2) == 1
+    assert await instance.call("memory", 1) == -1
+    assert await instance.call("table", 9) == 1
+    assert await instance.call("table", 1) == -1
+    await instance.aclose()
+
+
+async def test_a_reactor_is_initialised() -> None:
+    """`_initialize` has run, once, when there is an instance."""
+    module = await Module.compile(
+        """(module (global $runs (mut i32) (i32.const 0))
+        (func (export "_initialize") (global.set 0 (i32.add (global.get 0) (i32.const 1))))
+        (func (export "runs") (result i32) (global.get 0)))"""
+    )
+    instance = await module.instantiate()
+    assert await instance.call("runs") == 1
+    await instance.aclose()
+
+
+async def test_a_start_function_that_traps_is_a_trap() -> None:
+    """And there is no instance."""
+    module = await Module.compile("(module $m (func $s unreachable) (start $s))")
+    with pytest.raises(GuestTrap, match="the start of module 'm' trapped"):
+        await module.instantiate()
+
+
+async def test_instances_are_isolated() -> None:
+    """Each has its own memory and globals."""
+    module = await Module.compile(
+        """(module (global $g (mut i32) (i32.const 0)) (memory (export "memory") 1)
+        (func (export "set") (param i32) (global.set 0 (local.get 0)))
+        (func (export "get") (result i32) (global.get 0)))"""
+    )
+    one, two = await module.instantiate(), await module.instantiate()
+    await one.call("set", 7)
+    one.memory.write(0, b"one")
+    assert await two.call("get") == 0
+    assert two.memory.read(0, 3) == b"\0\0\0"
+    await one.aclose()
+    await two.aclose()
+
+
+async def test_compiling_leaves_the_loop_free() -> None:
+    """It runs in a thread; other tasks go on meanwhile."""
+    body = "(local.set 0 (i32.mul (local.get 0) (i32.const 3)))" * 2_000
+    text = f"(module {''.join(f'(func (param i32) {body})' for _ in range(20))})"
+    turns = 0
+    async with trio.open_nursery() as nursery:
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await trio.sleep(0.001)
+                turns += 1
+
+        nursery.start_soon(count)
+        await Module.compile(text)
+        nursery.cancel_scope.cancel()
+    assert turns > 5
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "error", "message"),
+    [
+        ("memory", -1, ValueError, "Limits.memory must be from 0 to 4,294,967,296, not -1"),
+        ("memory", "1", TypeError, "Limits.memory must be an int, not '1'"),
+        ("call_seconds", 0, ValueError, "Limits.call_seconds must be above 0"),
+        ("call_seconds", "x", TypeError, "Limits.call_seconds must be seconds or None"),
+        ("payload", 2**32, ValueError, "Limits.payload must be from 0"),
+    ],
+)
+def test_a_limit_names_its_knob_and_the_value(
+    knob: str, value: object, error: type[Exception], message: str
+) -> None:
+    """When it is made."""
+    with pytest.raises(error, match=message):
+        Limits(**{knob: value})  # type: ignore[arg-type]
