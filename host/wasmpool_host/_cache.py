@@ -53,6 +53,11 @@ def load_or_compile(
     return compiled
 
 
+def seal(code: bytes) -> bytes:
+    """What an entry ends with."""
+    return hashlib.sha256(code).digest()
+
+
 def _compile(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime.Module:
     try:
         return _capi.compile_binary(engine, binary)
@@ -76,8 +81,8 @@ def _load(engine: wasmtime.Engine, entry: Path) -> wasmtime.Module | None:
         content = entry.read_bytes()
     except OSError:
         return None
-    code, seal = content[:-_TAIL], content[-_TAIL:]
-    if hashlib.sha256(code).digest() != seal:
+    code, found = content[:-_TAIL], content[-_TAIL:]
+    if seal(code) != found:
         _log.warning("cache entry %s is damaged: compiling again", entry)
         return None
     try:
@@ -93,7 +98,7 @@ def _store(entry: Path, code: bytes) -> None:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", delete=False) as file:
             try:
-                file.write(code + hashlib.sha256(code).digest())
+                file.write(code + seal(code))
                 file.flush()
                 os.replace(file.name, entry)  # noqa: PTH105 - of an open file, by its name
             except BaseException:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "check_process", "shared_engine"]
 
-MAPS_PER_INSTANCE: Final = 6
-"""Memory maps that an instance with a call under way takes: its memory and guards, its stack and guard."""
+MAPS_PER_INSTANCE: Final = 5
+"""Memory maps that an instance in a call takes: memory and stack, each with its guard; one to spare."""
 
 MAPS_KEPT: Final = 2_000
 """Memory maps that are left to the rest of the process."""

@@ -99,7 +99,7 @@ class Exchange:
 
     def _write(self, payload: bytes) -> None:
         base, total = self._fiber.store.memory_region()
-        self._check_inside(self._buffer, len(payload), total, "its malloc")
+        self._check_inside(self._buffer, len(payload), total, "the buffer of its malloc")
         _capi.copy_in(base + self._buffer, payload)
 
     def _take_result(self, name: str, ptr: int, size: int) -> bytes:
@@ -119,7 +119,7 @@ class Exchange:
         if ptr + size <= total:
             return
         error = GuestMemoryError(
-            f"{self._module}: {what} is {size:,} bytes at {ptr:#x}, outside the guest's memory"
+            f"{self._module}: {what}, {size:,} bytes at {ptr:#x}, is outside the guest's memory"
             f" of {total:,} bytes"
         )
         self._fiber.poison(error)

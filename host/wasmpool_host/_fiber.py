@@ -34,7 +34,7 @@ tick. Inner futures go before outer ones.
 
 What may not happen: an exception in a callback. In the entry callback it aborts the process. So
 both callbacks are protected from KeyboardInterrupt; there is headroom on the Python stack
-before a guest that imports anything runs (`_headroom`), so that RecursionError is raised in the
+before a guest that imports anything runs (`headroom`), so that RecursionError is raised in the
 task; and what goes wrong in the continuation nonetheless is kept for the task. A signal
 handler of the program's own that raises cannot be kept out: such handlers and guests with
 imports do not go together.
@@ -54,6 +54,7 @@ from __future__ import annotations
 import ctypes
 import inspect
 import itertools
+import os
 from ctypes import addressof
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
     from ._signature import Results, Signature
     from ._ticker import Ticker
 
-__all__ = ["ENTRY", "Fiber", "HostCall", "Nested", "Pace"]
+__all__ = ["ENTRY", "FRAMES", "Fiber", "HostCall", "Nested", "Pace", "headroom"]
 
 NESTING: Final = 64
 """Guest in host in guest, at most: without a bound the process ends at about 450."""
@@ -83,6 +84,9 @@ SHORT_SLICE: Final = 0.0005
 
 FRAMES: Final = 16
 """Python frames that the callbacks may need, with room to spare."""
+
+FRAMES_WITHOUT_CALLBACKS: Final = 8
+"""And those of the driver alone, which must be able to delete a future."""
 
 FRAMES_A_LEVEL: Final = 4
 """And those of each nested level: the callback, its poll and the call into C."""
@@ -245,10 +249,10 @@ class Pace:
         self.weight = min(3, self.weight + 1) if long else max(0, self.weight - 1)
 
 
-def _headroom(frames: int) -> None:
-    """Raise RecursionError here, where it is harmless, if a callback might meet it."""
+def headroom(frames: int) -> None:
+    """Raise RecursionError here, where it is harmless, if what follows might meet it."""
     if frames:
-        _headroom(frames - 1)
+        headroom(frames - 1)
 
 
 @disable_ki_protection
@@ -336,8 +340,7 @@ class Fiber:
             if self._turn.spent > BUDGET:
                 await self._turn.wait()
                 self._check()
-            if self.functions:
-                _headroom(FRAMES)
+            headroom(FRAMES if self.functions else FRAMES_WITHOUT_CALLBACKS)
             self.future = begin()
             self._begun = True
             if pace.weight == 0:
@@ -509,7 +512,7 @@ class Fiber:
             self.poisoned = self.poisoned or "trap"
             message = f"{label}: guest and host have called each other {NESTING} levels deep"
             raise GuestTrap("stack-overflow", message)
-        _headroom(FRAMES + depth * FRAMES_A_LEVEL)
+        headroom(FRAMES + depth * FRAMES_A_LEVEL)
         call.nested = nested
         try:
             await self._slice_in_turn()
@@ -579,6 +582,15 @@ class Fiber:
         self.drop()
         _fibers.pop(self.key, None)
         self.store.delete()
+
+
+def _after_fork() -> None:
+    """In the child no guest can run: as if all were poisoned, so that no call has to ask."""
+    for fiber in _fibers.values():
+        fiber.poisoned = "forked"
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Expiring(Protocol):

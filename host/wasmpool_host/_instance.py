@@ -15,7 +15,7 @@ from ._caller import Caller
 from ._engine import check_process
 from ._errors import InstanceClosed, InstancePoisoned
 from ._exchange import Exchange
-from ._fiber import Fiber, HostCall, Pace
+from ._fiber import FRAMES, Fiber, HostCall, Pace, headroom
 from ._memory import Memory
 
 if TYPE_CHECKING:
@@ -251,6 +251,7 @@ class Instance:
         found = self._bound.get(name)
         if found is not None:
             return found
+        headroom(FRAMES)
         module, store = self._module, self._fiber.store
         signature = module.signature(name)
         bound = Bound(store, store.export(name), signature, module.pace(name), module.label(name))

@@ -38,6 +38,11 @@ _EXCHANGE: Final = {True: FunctionType(("i64",), ("i64",)), False: FunctionType(
 
 WASI: Final = "wasi_snapshot_preview1"
 
+_MOST: Final = 12
+"""Names of a guest in a message, and how many missing imports get a suggestion."""
+_LONGEST: Final = 60
+"""Characters of a guest's name in a message."""
+
 
 @final
 class Module:
@@ -192,10 +197,13 @@ class Module:
 
     def _suggestion(self, export: str) -> str:
         functions = [name for name, type_ in self.exports.items() if isinstance(type_, FunctionType)]
-        near = difflib.get_close_matches(export, functions, n=3)
+        near = _similar(export, functions)
         if near:
-            return f"; did you mean {' or '.join(map(repr, near))}?"
-        return f"; its functions are {', '.join(functions)}" if functions else "; it exports no function"
+            return f"; did you mean {near!r}?"
+        if not functions:
+            return "; it exports no function"
+        some = ", ".join(name[:_LONGEST] for name in functions[:_MOST])
+        return f"; its functions are {some}{', ...' if len(functions) > _MOST else ''}"
 
     def malloc(self) -> str:
         """The export that allocates.
@@ -324,7 +332,8 @@ def _resolve(
         if function is not None and function.type == type_:
             found[module, name] = function
         else:
-            missing.append(_why_missing(module, name, type_, function, provided))
+            near = provided if len(missing) < _MOST else {}
+            missing.append(_why_missing(module, name, type_, function, near))
     if missing:
         message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
         raise LinkError(message)
@@ -341,8 +350,16 @@ def _why_missing(
     line = f"  {module}.{name}: {type_}"
     if function is not None:
         return f"{line} (the host function of that name is {function.type})"
-    near = difflib.get_close_matches(f"{module}.{name}", [str(each) for each in provided.values()], n=1)
-    return f"{line} (there is {near[0]})" if near else line
+    near = _similar(f"{module}.{name}", [str(each) for each in provided.values()])
+    return f"{line} (there is {near})" if near else line
+
+
+def _similar(name: str, names: Sequence[str]) -> str | None:
+    """The one that was probably meant. A guest chooses names: only some, and short ones, are looked at."""
+    if len(name) > _LONGEST:
+        return None
+    short = [each for each in names[: 50 * _MOST] if len(each) <= _LONGEST]
+    return next(iter(difflib.get_close_matches(name, short, n=1)), None)
 
 
 def _link(

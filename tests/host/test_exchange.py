@@ -147,7 +147,7 @@ async def test_payloads_are_bounded_in_both_directions(instance_of: InstanceOf) 
     ("malloc", "message"),
     [
         ("(i32.const 0)", "guest.malloc of 1,024 bytes returned 0"),
-        ("(i32.const -8)", "its malloc is 1 bytes at 0xfffffff8, outside"),
+        ("(i32.const -8)", "the buffer of its malloc, 1 bytes at 0xfffffff8, is outside"),
     ],
 )
 async def test_a_bad_malloc_is_a_memory_error(

@@ -300,9 +300,11 @@ async def test_an_export_that_was_long_starts_in_a_thread_and_comes_back_when_sh
     for _ in range(3):
         await instance.call("spin", LONG // 4)
     assert module.pace("spin").long
-    for _ in range(3):
+    short = 0
+    while module.pace("spin").long:  # a tick may come in the way of some
         assert await instance.call("spin", 10) == spin(10)
-    assert not module.pace("spin").long
+        short += 1
+    assert 0 < short < 100
 
 
 async def test_the_ticker_is_gone_with_the_last_instance() -> None:

@@ -67,7 +67,7 @@ class Descriptor:
     def set_flags(self, flags: FdFlag) -> None:
         """Change how reads and writes behave."""
         # Nothing here ever blocks, so that flag changes nothing and is only remembered.
-        if flags & ~FdFlag.NONBLOCK:
+        if flags | FdFlag.NONBLOCK != FdFlag.NONBLOCK:  # ~ would let unknown bits pass
             raise WasiError(Errno.NOTSUP)
         self.flags = flags
 

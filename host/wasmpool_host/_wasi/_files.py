@@ -33,6 +33,8 @@ _MAX_OFFSET = 2**63 - 1  # off_t
 # O_NONBLOCK: should the entry have become a pipe or a device since we looked, the open returns.
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
+_FLAGS = FdFlag.APPEND | FdFlag.NONBLOCK
+
 _WRITING = Right.FD_WRITE | Right.FD_ALLOCATE | Right.FD_FILESTAT_SET_SIZE
 
 
@@ -238,7 +240,7 @@ def open_place(
         WasiError: ``ROFS``, ``NOTSUP`` for what is neither file nor directory, ``INVAL``.
         OSError: what the system says.
     """
-    if flags & ~(FdFlag.APPEND | FdFlag.NONBLOCK):
+    if flags | _FLAGS != _FLAGS:  # ~ would let unknown bits pass
         raise WasiError(Errno.NOTSUP)
     if oflags & OFlag.CREAT and oflags & OFlag.DIRECTORY:
         raise WasiError(Errno.INVAL)

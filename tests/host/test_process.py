@@ -1,0 +1,293 @@
+"""What could end the process, each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PRELUDE = """
+import faulthandler, gc, os, random, signal, sys, threading, time
+import trio
+from wasmpool_host import *
+
+ASK = '''(module $m (import "env" "ask" (func $ask (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "go") (param i32) (result i32) (call $ask (local.get 0)))
+  (func (export "add") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+  (func (export "load") (result i32) (i32.load (i32.const -1)))
+  (func (export "spin") (loop $l (br $l))))'''
+"""
+
+
+def run(code: str, *options: str, timeout: float = 120, quiet: bool = True) -> str:
+    """Run a script of its own; what it printed, or a failure with what it said.
+
+    Nothing may be on stderr; with ``quiet`` off, nothing of a callback.
+    """
+    script = PRELUDE + textwrap.dedent(code)
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, *options, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert not done.stderr or (not quiet and "ctypes" not in done.stderr), done.stderr
+    return done.stdout.strip()
+
+
+def test_a_thousand_keyboard_interrupts_leave_the_process_whole() -> None:
+    """In calls with host functions, inline and in threads, each is raised, and no fiber is left."""
+    code = """
+    import wasmpool_host._fiber as fiber
+
+    @host_function("env", "ask", params=("i32",), results=("i32",))
+    async def ask(caller, value):
+        for _ in range(20):
+            value = await caller.call("add", value)
+        await trio.lowlevel.checkpoint()
+        return value
+
+    async def use(module):
+        with trio.CancelScope(shield=True):
+            instance = await module.instantiate()
+        try:
+            while True:
+                await instance.call("go", 1)
+                if random.random() < 0.01:
+                    await instance.call("spin")
+        finally:
+            await instance.aclose()
+
+    def interrupt():
+        while interrupts < 1000:
+            time.sleep(random.random() * 0.004)
+            if armed:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    interrupts, armed = 0, False
+    module = trio.run(lambda: Module.compile(ASK, imports=[ask]))
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    while interrupts < 1000:
+        try:
+            armed = True
+            trio.run(use, module)
+        except KeyboardInterrupt:
+            interrupts += 1
+        except BaseExceptionGroup as group:
+            assert group.split(KeyboardInterrupt)[1] is None, group
+            interrupts += 1
+    while sender.is_alive():
+        try:
+            sender.join()
+        except KeyboardInterrupt:
+            pass
+    assert not fiber._fibers and not fiber._host_calls, (fiber._fibers, fiber._host_calls)
+    print("whole")
+    """
+    # Trio and the interpreter report interrupts that land in finalizers of theirs.
+    assert run(code, quiet=False) == "whole"
+
+
+def test_recursion_is_an_error_in_the_task() -> None:
+    """A host function is refused where the Python stack is nearly used up, and the process lives."""
+    code = """
+    @host_function("env", "ask", params=("i32",), results=("i32",))
+    def ask(caller, value):
+        return value
+
+    async def deep(instance, frames):
+        if frames:
+            return await deep(instance, frames - 1)
+        return await instance.call("go", 7)
+
+    async def main():
+        module = await Module.compile(ASK, imports=[ask])
+        outcomes = set()
+        for frames in range(sys.getrecursionlimit() - 150, sys.getrecursionlimit()):
+            instance = await module.instantiate()
+            try:
+                outcomes.add(await deep(instance, frames))
+            except RecursionError:
+                outcomes.add("RecursionError")
+            await instance.aclose()
+        print(sorted(outcomes, key=str))
+
+    trio.run(main)
+    """
+    assert run(code) == "[7, 'RecursionError']"
+
+
+def test_guest_and_host_without_end() -> None:
+    """Also driven by a guest's malloc, which a reply calls: a trap, at 64 levels."""
+    code = """
+    TEXT = '''(module (import "env" "ask" (func $ask (param i32)))
+      (memory (export "memory") 1)
+      (func $malloc (export "malloc") (param i32) (result i32) (call $ask (local.get 0)) (i32.const 64))
+      (func (export "go") (call $ask (i32.const 1))))'''
+
+    @host_function("env", "ask", params=("i32",))
+    async def ask(caller, value):
+        await caller.reply(b"x")
+
+    async def main():
+        module = await Module.compile(TEXT, imports=[ask])
+        instance = await module.instantiate()
+        try:
+            await instance.call("go")
+        except GuestTrap as trap:
+            print(trap.code, instance.poisoned)
+        await instance.aclose()
+
+    trio.run(main)
+    """
+    assert run(code) == "stack-overflow trap"
+
+
+def test_a_forked_child_is_told_to_spawn() -> None:
+    """Each use raises RuntimeError there, and the parent goes on."""
+    code = """
+    import warnings
+    warnings.simplefilter("ignore")
+
+    @host_function("env", "ask", params=("i32",), results=("i32",))
+    def ask(caller, value):
+        return value
+
+    def attempt(what, *args):
+        try:
+            trio.run(what, *args)
+        except RuntimeError as error:
+            return "spawn" in str(error)
+        return False
+
+    async def compile():
+        await Module.compile("(module)")
+
+    async def main():
+        module = await Module.compile(ASK, imports=[ask])
+        instance = await module.instantiate()
+        await instance.call("go", 1)
+        child = os.fork()
+        if not child:
+            try:
+                await instance.call("go", 1)
+            except RuntimeError as error:
+                os._exit(0 if "spawn" in str(error) else 2)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert await instance.call("go", 2) == 2
+        await instance.aclose()
+        return module
+
+    module = trio.run(main)
+    child = os.fork()
+    if not child:
+        os._exit(0 if attempt(compile) and attempt(module.instantiate) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    print("told")
+    """
+    assert run(code) == "told"
+
+
+@pytest.mark.parametrize("options", [(), ("-X", "faulthandler")])
+def test_faulthandler_is_not_switched_behind_our_back(options: tuple[str, ...]) -> None:
+    """As it was with the first compile it is fine; afterwards it is refused, before a guest runs."""
+    code = """
+    @host_function("env", "ask", params=("i32",), results=("i32",))
+    def ask(caller, value):
+        return value
+
+    async def main():
+        module = await Module.compile(ASK, imports=[ask])
+        instance = await module.instantiate()
+        try:
+            await instance.call("load")
+        except GuestTrap as trap:
+            print(trap.code)
+        await instance.aclose()
+        faulthandler.disable() if faulthandler.is_enabled() else faulthandler.enable()
+        for attempt in (module.instantiate, lambda: Module.compile("(module)")):
+            try:
+                await attempt()
+            except RuntimeError as error:
+                print("faulthandler.enable() before" in str(error))
+
+    trio.run(main)
+    """
+    assert run(code, *options) == "memory-out-of-bounds\nTrue\nTrue"
+
+
+def test_the_ticker_loses_no_wake_up() -> None:
+    """Guests that start just as the ticker parks are stopped all the same."""
+    code = """
+    async def main():
+        module = await Module.compile('(module (func (export "f")) (func (export "spin") (loop $l (br $l))))')
+        instance = await module.instantiate()
+        for k in range(300):
+            await instance.call("f")
+            await trio.sleep(0.018 + 0.00003 * (k % 200))
+            with trio.move_on_after(0.002):
+                await instance.call("spin")
+            await instance.aclose()
+            instance = await module.instantiate()
+        await instance.aclose()
+        print("stopped")
+
+    trio.run(main)
+    """
+    assert run(code) == "stopped"
+
+
+def test_garbage_is_collected_during_host_calls() -> None:
+    """Finalizers may run at any moment; forgotten instances are among what they free."""
+    code = """
+    import warnings
+    warnings.simplefilter("ignore")
+    gc.set_threshold(1, 1, 1)
+
+    @host_function("env", "ask", params=("i32",), results=("i32",))
+    async def ask(caller, value):
+        await trio.lowlevel.checkpoint()
+        return await caller.call("add", value)
+
+    async def main():
+        module = await Module.compile(ASK, imports=[ask])
+        instance = await module.instantiate()
+        for k in range(300):
+            await module.instantiate()
+            assert await instance.call("go", k) == k + 1
+        await instance.aclose()
+        print("collected")
+
+    trio.run(main)
+    """
+    assert run(code) == "collected"
+
+
+def test_the_map_limit_is_counted_before_mapping() -> None:
+    """One instance too many is a MemoryError that names the limit, and how to raise it."""
+    code = """
+    import wasmpool_host._engine as engine
+    engine._most_instances = lambda: 3
+
+    async def main():
+        module = await Module.compile("(module)")
+        instances = [await module.instantiate() for _ in range(3)]
+        try:
+            await module.instantiate()
+        except MemoryError as error:
+            print("sysctl -w vm.max_map_count" in str(error), "3 instances" in str(error))
+        await instances.pop().aclose()
+        instances.append(await module.instantiate())
+        for instance in instances:
+            await instance.aclose()
+
+    trio.run(main)
+    """
+    assert run(code) == "True True"

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import inspect
+import itertools
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from wasmpool_host._errors import GuestExit
+from wasmpool_host._wasi._errno import Errno
+from wasmpool_host._wasi._preview1 import FUNCTIONS, MODULE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.host.wasi.conftest import FakeGuest
+
+WILD = [
+    -1,
+    -8,
+    -(2**31),
+    2**31 - 1,
+    2**32 - 1,
+    0,
+    1,
+    3,  # a directory, as a descriptor
+    4,
+    5,
+    1000,
+    2**20 - 4,  # the memory's last bytes
+    2**20,
+    -(2**63),
+    2**63 - 1,
+]
+
+
+async def call(guest: FakeGuest, name: str, *args: int) -> None:
+    """An error number or an exit; anything else is a failure. And it ends."""
+    with trio.fail_after(60):
+        try:
+            if inspect.iscoroutinefunction(FUNCTIONS[name].function):
+                await guest.acall(name, *args)
+            else:
+                guest.call(name, *args)
+        except GuestExit:
+            assert name == "proc_exit"
+
+
+@pytest.mark.usefixtures("autojump_clock")
+@pytest.mark.parametrize("name", FUNCTIONS)
+async def test_wild_values_get_an_answer(
+    guest: FakeGuest, root: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every function, with every value in every place and with many combinations of them."""
+    dice = random.Random(name)
+    places = len(FUNCTIONS[name].params)
+    calls = list(itertools.product(WILD, repeat=places)) if places <= 2 else []
+    calls += [tuple(dice.choices(WILD, k=places)) for _ in range(300)]
+    for args in calls:
+        if guest.call("fd_fdstat_get", 4, 0x100) == Errno.BADF:
+            guest.open("file", at=3)
+        await call(guest, name, *args)
+    assert sorted(path.name for path in root.parent.iterdir()) == ["root", "secret"]
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_random_calls_on_random_memory_get_an_answer(guest: FakeGuest, root: Path) -> None:
+    """A guest that does anything at all, for a while: structures are read from noise."""
+    dice = random.Random(2)
+    guest.memory.write(0, dice.randbytes(guest.memory.size))
+    for position in range(0, 4096, 64):  # some of it plausible
+        guest.memory.write(position, dice.choice([b"file", b"dir/", b"../x", b"\x04\0\0\0"]) * 4)
+    names = [name for name in FUNCTIONS if name not in ("proc_exit", "fd_close", "fd_renumber")]
+    small = [0, 1, 2, 3, 4, 5, 6, 8, 64, 100, 512, 4096]
+    for _ in range(5000):
+        name = dice.choice(names)
+        args = [dice.choice(small) for _ in FUNCTIONS[name].params]
+        await call(guest, name, *args)
+    assert sorted(path.name for path in root.parent.iterdir()) == ["root", "secret"]
+
+
+@pytest.mark.parametrize("name", ["fd_read", "fd_write", "fd_pread", "fd_pwrite"])
+@pytest.mark.parametrize("count", [1025, 1_000_000, 2**31, 2**32 - 1])
+def test_a_million_buffers_are_refused_unread(
+    guest: FakeGuest, name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number is looked at before any of them is."""
+    offset = (0,) if name.startswith("fd_p") else ()
+    fd = guest.opened("file", 0x42)
+    monkeypatch.setattr(guest.memory, "read", None)
+    assert guest.call(name, fd, 0, count, *offset, 0x100) == Errno.INVAL
+
+
+@pytest.mark.parametrize("size", [4097, 2**31, 2**32 - 1])
+def test_an_endless_path_is_refused_unread(
+    guest: FakeGuest, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The length is looked at before the path is."""
+    monkeypatch.setattr(guest.memory, "read", None)
+    assert guest.call("path_unlink_file", 3, 0, size) == Errno.NAMETOOLONG
+
+
+def test_overlapping_buffers_are_no_harm(guest: FakeGuest) -> None:
+    """The later one wins, as if they were written one after the other; even over the vectors."""
+    fd = guest.opened("file")
+    ptr = guest.put(bytes(16))
+    vectors = guest.vectors((ptr, 4), (ptr + 2, 4), (ptr, 1))
+    assert guest.call("fd_read", fd, *vectors, 0x100) == Errno.SUCCESS
+    assert guest.memory.read(ptr, 6) == b"814567"
+    guest.seek(fd, 0)
+    at, count = guest.vectors((0, 0), (0, 0))
+    guest.memory.write(at, at.to_bytes(4, "little") + (16).to_bytes(4, "little"))
+    assert guest.call("fd_read", fd, at, count, at) == Errno.SUCCESS
+    assert guest.u32(at) == 10
+
+
+def test_unaligned_pointers_are_no_harm(guest: FakeGuest) -> None:
+    """Memory is bytes."""
+    at, count = guest.vectors((guest.put(b"unaligned") + 1, 8))
+    guest.memory.write(0x2001, guest.memory.read(at, 8))
+    assert guest.call("fd_write", guest.opened("file", 0x40), 0x2001, count, 0x103) == 0
+    assert guest.u32(0x103) == 8
+
+
+def test_a_refused_open_leaves_no_descriptor(guest: FakeGuest, root: Path) -> None:
+    """Where to put the number is looked at before a file is opened, or made."""
+    path = guest.text("new")
+    assert guest.call("path_open", 3, 0, *path, 1, 0x42, 0, 0, -2) == Errno.FAULT
+    assert not (root / "new").exists()
+    assert guest.opened("file") == 4
+
+
+def test_a_guest_without_memory_gets_an_answer(open_guest: Callable[..., FakeGuest]) -> None:
+    """It exports none, so there is nothing but FAULT."""
+    guest = open_guest(size=0)
+    assert guest.call("fd_write", 1, 0, 0, 0) == Errno.FAULT
+    assert guest.call("clock_res_get", 0, 0) == Errno.FAULT
+    assert guest.call("args_sizes_get", 0, 0) == Errno.FAULT
+
+
+def test_every_function_of_the_contract_is_there() -> None:
+    """All 46 (45 of preview 1's first edition, and sock_accept), each with its own type."""
+    assert len(FUNCTIONS) == 46
+    assert MODULE == "wasi_snapshot_preview1"
+    for signature in FUNCTIONS.values():
+        parameters = inspect.signature(signature.function).parameters
+        assert len(parameters) == len(signature.params) + 2  # process and memory
