@@ -108,7 +108,7 @@ class _Reader:
 
     def _define(self, kind: int) -> None:
         with_initialiser = kind == _GLOBAL
-        if kind == _TABLE and self._bytes[self._at] == 0x40:  # noqa: PLR2004 - the form with one
+        if kind == _TABLE and self._bytes[self._at] == 0x40:
             self._at += 2
             with_initialiser = True
         self._spaces[kind].append(self._extern_type(kind))
@@ -120,7 +120,7 @@ class _Reader:
         self._exports[name] = self._spaces[kind][index]
 
     def _custom(self, end: int) -> None:
-        """The module's own name; custom sections are not validated, so nothing in them is relied on."""
+        """The module's own name. Custom sections are not validated: nothing here is relied on."""
         try:
             if self._text() != "name" or self._byte() != 0:
                 return
@@ -185,7 +185,7 @@ class _Reader:
             byte = self._byte()
             value |= (byte & 0x7F) << shift
             shift += 7
-            if byte < 0x80:  # noqa: PLR2004 - the high bit says that more follows
+            if byte < 0x80:
                 return value
 
     def _text(self) -> str:

@@ -111,7 +111,9 @@ class Caller:
     def _check(self) -> None:
         call = self._call
         if self._expired:
-            message = f"host function {call.function} has returned: its caller is of no use any more"
+            message = (
+                f"host function {call.function} has returned: its caller is of no use any more"
+            )
             raise RuntimeError(message)
         if call.dropped:
             raise call.fiber.interrupted or RuntimeError("the guest that called is gone")
@@ -121,5 +123,3 @@ class Caller:
                 " call before the next use"
             )
             raise RuntimeError(message)
-
-

@@ -30,15 +30,15 @@ from wasmtime import _ffi as ffi
 from ._errors import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ._types import FunctionType, ValueType
 
 __all__ = [
     "CApiError",
     "Linker",
-    "Store",
     "Stop",
+    "Store",
     "compile_binary",
     "deserialize",
     "engine_key",
@@ -47,7 +47,12 @@ __all__ = [
     "text_to_binary",
 ]
 
-SUPPORTED: Final = "wasmtime >= 50, < 51"
+SUPPORTED: Final = "wasmtime >= 45, < 51"
+"""As in pyproject.toml: 45 is the first wheel with `InstancePre`; each version in it was tested."""
+
+if not hasattr(wasmtime, "InstancePre"):
+    message = f"wasmtime {version('wasmtime')} is too old for wasmpool: install {SUPPORTED}"
+    raise ImportError(message)
 
 _P = ctypes.c_void_p
 _SIZE = ctypes.c_size_t
@@ -79,9 +84,7 @@ set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None, _P, ctyp
 caller_context = _bind("wasmtime_caller_context", _P, _P)
 context_data = _bind("wasmtime_context_get_data", _P, _P)
 
-_linker_instantiate_async = _bind(
-    "wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P
-)
+_linker_instantiate_async = _bind("wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P)
 _linker_define = _bind(
     "wasmtime_linker_define", _P, _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P
 )
@@ -96,7 +99,9 @@ _store_new = _bind("wasmtime_store_new", _P, _P, _P, _P)
 _store_context = _bind("wasmtime_store_context", _P, _P)
 _store_limiter = _bind("wasmtime_store_limiter", None, _P, *[ctypes.c_int64] * 5)
 _store_delete = _bind("wasmtime_store_delete", None, _P, releases_gil=True)
-_export_get = _bind("wasmtime_instance_export_get", ctypes.c_bool, _P, _P, ctypes.c_char_p, _SIZE, _P)
+_export_get = _bind(
+    "wasmtime_instance_export_get", ctypes.c_bool, _P, _P, ctypes.c_char_p, _SIZE, _P
+)
 _caller_export = _bind("wasmtime_caller_export_get", ctypes.c_bool, _P, ctypes.c_char_p, _SIZE, _P)
 _memory_data = _bind("wasmtime_memory_data", _P, _P, _P)
 _memory_size = _bind("wasmtime_memory_data_size", _SIZE, _P, _P)
@@ -113,9 +118,12 @@ _error_message = _bind("wasmtime_error_message", None, _P, _P)
 _error_delete = _bind("wasmtime_error_delete", None, _P)
 _bytes_delete = _bind("wasm_byte_vec_delete", None, _P)
 
-ENTRY = ctypes.CFUNCTYPE(None, _P, _P, _P, _SIZE, _P, _SIZE, _P, _P)
-"""``wasmtime_func_async_callback_t``: env, caller, args, nargs, results, nresults, trap, continuation."""
-CONTINUATION = ctypes.CFUNCTYPE(ctypes.c_bool, _P)
+ENTRY: Callable[[Callable[..., None]], Any] = ctypes.CFUNCTYPE(None, _P, _P, _P, _SIZE, _P, _SIZE, _P, _P)
+"""``wasmtime_func_async_callback_t``.
+
+Its parameters: env, caller, args, nargs, results, nresults, trap, continuation.
+"""
+CONTINUATION: Callable[[Callable[[int], bool]], Any] = ctypes.CFUNCTYPE(ctypes.c_bool, _P)
 """``wasmtime_func_async_continuation_callback_t``: env -> whether the host call is done."""
 write_continuation = Struct("@PPP").pack
 """``wasmtime_async_continuation_t``: callback, env, finalizer."""
@@ -146,8 +154,12 @@ def value_kinds(types: Sequence[ValueType]) -> tuple[int, ...]:
     return tuple(_KINDS[type_][0] for type_ in types)
 
 
+_EXTERN_FUNC: Final[int] = ffi.WASMTIME_EXTERN_FUNC.value
+_EXTERN_MEMORY: Final[int] = ffi.WASMTIME_EXTERN_MEMORY.value
+
+
 class CApiError(Exception):
-    """What Wasmtime said of a failure that is no trap; each use of it is mapped to a public error."""
+    """What Wasmtime said of a failure that is no trap; who catches it says what it means."""
 
 
 def _raise_error(pointer: int | None) -> None:
@@ -237,19 +249,16 @@ class Linker:
         self._linker = wasmtime.Linker(engine)
         self._kept: list[Any] = []  # everything whose address the C side holds
 
-    def define(
-        self, module: str, name: str, type_: FunctionType, entry: Any, index: int
-    ) -> None:
+    def define(self, module: str, name: str, type_: FunctionType, entry: Any, index: int) -> None:
         """Define a function whose calls begin with ``entry``, called with ``index`` as its env."""
         signature = wasmtime.FuncType(_valtypes(type_.params), _valtypes(type_.results))
         first, second = module.encode(), name.encode()
         self._kept.append((signature, entry))
-        _raise_error(
-            _define_async(
-                raw(self._linker), first, len(first), second, len(second),
-                raw(signature), ctypes.cast(entry, _P), index, None,
-            )  # fmt: skip
-        )
+        error = _define_async(
+            raw(self._linker), first, len(first), second, len(second),
+            raw(signature), ctypes.cast(entry, _P), index, None,
+        )  # fmt: skip
+        _raise_error(error)
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
         try:
@@ -297,7 +306,8 @@ class Store:
     """
 
     __slots__ = (
-        "_engine", "_errors", "_instance", "_memory", "_store", "context", "error_at", "instance_at", "trap_at"
+        "_engine", "_errors", "_instance", "_memory", "_store", "context", "error_at",
+        "instance_at", "trap_at",
     )  # fmt: skip
 
     def __init__(self, engine: wasmtime.Engine, key: int, memory: int, table_elements: int) -> None:
@@ -339,7 +349,7 @@ class Store:
     def take_memory(self) -> None:
         """Look the memory up, once there is an instance."""
         found = self.export("memory")
-        if found is not None and found.kind == ffi.WASMTIME_EXTERN_MEMORY.value:
+        if found is not None and _is_memory(found):
             self._memory = found
 
     def memory_region(self) -> tuple[int, int]:
@@ -381,8 +391,14 @@ def func_at(extern: Any) -> int:
     return addressof(extern.of)
 
 
+def _is_memory(extern: Any) -> bool:
+    kind: int = extern.kind
+    return kind == _EXTERN_MEMORY
+
+
 def is_function(extern: Any) -> bool:
-    return bool(extern.kind == ffi.WASMTIME_EXTERN_FUNC.value)
+    kind: int = extern.kind
+    return kind == _EXTERN_FUNC
 
 
 def read_global_i32(context: int, extern: Any) -> int:
@@ -396,9 +412,7 @@ def caller_memory_region(caller: int) -> tuple[int, int]:
     found = ffi.wasmtime_extern_t()
     if not _caller_export(caller, b"memory", 6, addressof(found)):
         return 0, 0
-    if found.kind != ffi.WASMTIME_EXTERN_MEMORY.value:
-        return 0, 0
-    return _region(caller_context(caller), found)
+    return _region(caller_context(caller), found) if _is_memory(found) else (0, 0)
 
 
 def caller_function(caller: int, name: str) -> Any:
@@ -449,9 +463,7 @@ def _reason(message: str) -> str:
 def _frames(trap: int) -> tuple[Frame, ...]:
     vector = ffi.wasm_frame_vec_t()
     _trap_trace(trap, addressof(vector))
-    frames = tuple(
-        _frame(ctypes.cast(vector.data[k], _P).value or 0) for k in range(vector.size)
-    )
+    frames = tuple(_frame(ctypes.cast(vector.data[k], _P).value or 0) for k in range(vector.size))
     _frames_delete(addressof(vector))
     return frames
 
@@ -504,9 +516,7 @@ class Exchangers:
         linker = wasmtime.Linker(self._engine)
         for name, extern in ((b"call", call), (b"free", free)):
             _raise_error(
-                _linker_define(
-                    raw(linker), store.context, b"guest", 5, name, 4, addressof(extern)
-                )
+                _linker_define(raw(linker), store.context, b"guest", 5, name, 4, addressof(extern))
             )
         return Beginning(store, linker, self._modules[takes_payload])
 

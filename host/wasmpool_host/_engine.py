@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "check_process", "shared_engine"]
 
 MAPS_PER_INSTANCE: Final = 5
-"""Memory maps that an instance in a call takes: memory and stack, each with its guard; one to spare."""
+"""Memory maps of an instance in a call: memory and stack with their guards, and one to spare."""
 
 MAPS_KEPT: Final = 2_000
 """Memory maps that are left to the rest of the process."""

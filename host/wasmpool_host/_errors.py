@@ -1,4 +1,4 @@
-"""What can go wrong with one instance: flat, semantic, and each message names the thing and the values."""
+"""What can go wrong with one instance; each message names the thing and the values."""
 
 from __future__ import annotations
 

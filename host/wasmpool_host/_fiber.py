@@ -243,7 +243,7 @@ class Pace:
 
     @property
     def long(self) -> bool:
-        return self.weight >= 2  # noqa: PLR2004 - see above
+        return self.weight >= 2
 
     def was(self, *, long: bool) -> None:
         self.weight = min(3, self.weight + 1) if long else max(0, self.weight - 1)
@@ -492,7 +492,7 @@ class Fiber:
         return None
 
     def _note_path(self, error: Exception, call: HostCall) -> None:
-        """Say where it was raised, once: an outer host function may let it pass, or raise it again."""
+        """Say where it was raised, once: an outer host function may let it pass."""
         if any(note.startswith(_RAISED_IN) for note in getattr(error, "__notes__", ())):
             return
         outer = self.open[: self.open.index(call)] if call in self.open else []

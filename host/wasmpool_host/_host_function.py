@@ -85,5 +85,3 @@ def _check_types(owner: str, word: str, types: Sequence[ValueType]) -> None:
                 f" not {types!r}"
             )
             raise TypeError(message)
-
-

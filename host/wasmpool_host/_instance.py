@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
-from . import _capi
 from ._bound import Bound
 from ._caller import Caller
 from ._engine import check_process
@@ -119,7 +118,7 @@ class Instance:
         return await self.run_call(name, args)
 
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
-        """`call`, for whoever has just had a checkpoint: this one has none before the guest starts."""
+        """`call` without the checkpoint before the guest starts, for who has just had one."""
         if self._busy or self._closed or self._fiber.poisoned:
             self._refuse()
         if threading.get_ident() != self._thread:
@@ -159,7 +158,7 @@ class Instance:
         return await self.run_exchange(name, payload)
 
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
-        """`exchange`, for whoever has just had a checkpoint: it has none before the guest starts."""
+        """`exchange` without the checkpoint before the guest starts, for who has just had one."""
         if self._busy or self._closed or self._fiber.poisoned:
             self._refuse()
         if threading.get_ident() != self._thread:
@@ -230,7 +229,10 @@ class Instance:
     def __del__(self) -> None:
         if not self._freed:
             warnings.warn(
-                f"{self!r} was not closed: `await instance.aclose()`", ResourceWarning, source=self
+                f"{self!r} was not closed: `await instance.aclose()`",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
             )
             self._free()
 
@@ -287,5 +289,3 @@ class Instance:
             " the trio run that made it. Compile once, and instantiate in each run"
         )
         raise RuntimeError(message)
-
-

@@ -63,7 +63,6 @@ class Module:
         self,
         source: _Source,
         compiled: wasmtime.Module,
-        engine: Engine,
         host_functions: Sequence[HostFunction],
         wasi: Wasi,
         limits: Limits,
@@ -72,7 +71,7 @@ class Module:
         outline = _binary.outline(source.binary)
         self.digest = source.digest
         self.name = source.name or outline.name or self.digest[:12]
-        self.engine = engine
+        self.engine = engine = shared_engine()
         self.limits = limits
         self.wasi = wasi
         self.exports: Mapping[str, ExternType] = MappingProxyType(outline.exports)
@@ -127,8 +126,10 @@ class Module:
             read = _Source.read(source)
             engine = shared_engine()
             engine.check_faulthandler()
-            compiled = _cache.load_or_compile(engine.wasmtime, read.binary, read.digest, directory, read.label)
-            return cls(read, compiled, engine, tuple(imports), wasi, limits)
+            compiled = _cache.load_or_compile(
+                engine.wasmtime, read.binary, read.digest, directory, read.label
+            )
+            return cls(read, compiled, tuple(imports), wasi, limits)
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
@@ -193,10 +194,12 @@ class Module:
         if type_ is not None:
             message = f"{self}: export {export!r} is no function, but a {type_}"
             raise TypeError(message)
-        raise ValueError(f"{self} has no export {export!r}{self._suggestion(export)}")  # noqa: EM102
+        raise ValueError(f"{self} has no export {export!r}{self._suggestion(export)}")
 
     def _suggestion(self, export: str) -> str:
-        functions = [name for name, type_ in self.exports.items() if isinstance(type_, FunctionType)]
+        functions = [
+            name for name, type_ in self.exports.items() if isinstance(type_, FunctionType)
+        ]
         near = _similar(export, functions)
         if near:
             return f"; did you mean {near!r}?"
@@ -227,7 +230,8 @@ class Module:
     def check_exchanges(self, export: str, payload: object) -> None:
         """Raise where an export cannot exchange a payload."""
         if payload is not None and not isinstance(payload, bytes):
-            message = f"{self.label(export)}: the payload must be bytes or None, not {type(payload).__name__}"
+            given = type(payload).__name__
+            message = f"{self.label(export)}: the payload must be bytes or None, not {given}"
             raise TypeError(message)
         wanted = _EXCHANGE[payload is not None]
         if self.exports[export] != wanted:
@@ -313,7 +317,7 @@ def _check_imports(imports: Sequence[HostFunction]) -> None:
 def _provide(
     host_functions: Sequence[HostFunction], outline: _binary.Outline, wasi: Wasi
 ) -> dict[tuple[str, str], HostFunction]:
-    """By module and name; the caller's own go before WASI's, so that one of these can be replaced."""
+    """By module and name; the caller's own before WASI's, so that one of these can be replaced."""
     provided: dict[tuple[str, str], HostFunction] = {}
     if any(module == WASI for module, _, _ in outline.imports):
         provided.update({(each.module, each.name): each for each in wasi_imports(wasi)})
@@ -355,7 +359,7 @@ def _why_missing(
 
 
 def _similar(name: str, names: Sequence[str]) -> str | None:
-    """The one that was probably meant. A guest chooses names: only some, and short ones, are looked at."""
+    """The one that was probably meant; a guest may have many and long names, so only of some."""
     if len(name) > _LONGEST:
         return None
     short = [each for each in names[: 50 * _MOST] if len(each) <= _LONGEST]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "ReadyQueue", "ready_queue"]
 
 QUANTUM: Final = 0.010
-"""Seconds that a fiber has a worker for while others wait: ten slices, so that moving costs little."""
+"""Seconds that a fiber keeps a worker while others wait: ten slices, so that moving is cheap."""
 
 
 class Steps(Protocol):
@@ -76,7 +76,7 @@ class ReadyQueue:
     def __init__(self, size: int) -> None:
         self.size = size
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[Job, None] = OrderedDict()  # a line that can be left anywhere
+        self._waiting: OrderedDict[Job, None] = OrderedDict()  # left anywhere in O(1)
         self._workers = 0
         self._token = trio.lowlevel.current_trio_token()
 

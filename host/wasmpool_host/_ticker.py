@@ -28,7 +28,7 @@ PERIOD: Final = 0.001
 """Seconds between two epochs."""
 
 LINGER: Final = 20
-"""Ticks without a running guest before the ticker parks: waking it costs more than a few of them."""
+"""Ticks without a running guest before the ticker parks: to wake it costs more than a few."""
 
 
 @final
@@ -43,7 +43,9 @@ class Ticker:
     def __init__(self, engine: wasmtime.Engine) -> None:
         self._engine = engine  # held, so that its address stays good
         self._lock = threading.Lock()
-        self._wake = threading.Lock()  # released to wake the thread; a bare lock is the cheapest timer
+        self._wake = (
+            threading.Lock()
+        )  # released to wake the thread; a bare lock is the cheapest timer
         self._running = 0
         self._open = 0
         self._parked = False

@@ -23,15 +23,15 @@ NUMERIC: Final = frozenset({"i32", "i64", "f32", "f64"})
 """The value types that a host can give and take."""
 
 ValueType: TypeAlias = str
-"""``"i32"``, ``"i64"``, ``"f32"``, ``"f64"``; others (``"v128"``, references) are named, not served."""
+"""``"i32"``, ``"i64"``, ``"f32"``, ``"f64"``; others (``"v128"``, references) are only named."""
 
 
 @attrs.frozen
 class FunctionType:
     """A function's parameters and results, in order."""
 
-    params: tuple[ValueType, ...] = attrs.field(converter=tuple)
-    results: tuple[ValueType, ...] = attrs.field(converter=tuple)
+    params: tuple[ValueType, ...]
+    results: tuple[ValueType, ...]
 
     def __str__(self) -> str:
         return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"

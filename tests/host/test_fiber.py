@@ -325,7 +325,7 @@ async def test_the_ticker_is_gone_with_the_last_instance() -> None:
 
 
 async def test_errors_reach_their_own_callers() -> None:
-    """Host functions that raise next to guests that trap, in many tasks: no error is swapped or lost."""
+    """Host functions raise next to guests that trap, in many tasks: none is swapped or lost."""
 
     class Mine(Exception):
         pass

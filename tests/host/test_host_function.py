@@ -213,12 +213,21 @@ async def test_a_caller_is_used_by_one_at_a_time(instance_of: InstanceOf) -> Non
     async def function(caller: Caller, value: int) -> int:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(caller.call, "back", value)
-            await trio.lowlevel.checkpoint()
+            await inside.wait()
             with pytest.raises(RuntimeError, match="uses its caller twice at once"):
                 await caller.call("add", value)
+            leave.set()
         return value
 
-    instance = await instance_of(NESTED, imports=[outer(function), double])
+    @host_function("env", "inner", params=("i32",), results=("i32",))
+    async def wait(caller: Caller, value: int) -> int:
+        del caller
+        inside.set()
+        await leave.wait()
+        return value
+
+    inside, leave = trio.Event(), trio.Event()
+    instance = await instance_of(NESTED, imports=[outer(function), wait])
     assert await instance.call("go", 3) == 3
 
 
@@ -316,7 +325,10 @@ async def test_many_guests_wait_at_once_without_threads(
 ) -> None:
     """A hundred calls that wait a second take a second."""
     module_of = await instance_of(NESTED, imports=[outer(_sleep), double])
-    instances = [module_of, *[await instance_of(NESTED, imports=[outer(_sleep), double]) for _ in range(99)]]
+    instances = [
+        module_of,
+        *[await instance_of(NESTED, imports=[outer(_sleep), double]) for _ in range(99)],
+    ]
     started = autojump_clock.current_time()
     async with trio.open_nursery() as nursery:
         for instance in instances:

@@ -105,7 +105,9 @@ async def test_edges_unaligned_and_overlapping_regions_are_fine(instance_of: Ins
     assert memory.read(1, 5) == b"12ab5"
 
 
-@pytest.mark.parametrize("exported", ["", '(func (export "memory"))', '(table (export "memory") 1 funcref)'])
+@pytest.mark.parametrize(
+    "exported", ["", '(func (export "memory"))', '(table (export "memory") 1 funcref)']
+)
 async def test_a_guest_without_memory_has_none(instance_of: InstanceOf, exported: str) -> None:
     """Nor one whose export of that name is something else."""
     instance = await instance_of(f"(module {exported})")
@@ -194,8 +196,8 @@ async def test_a_huge_fill_is_bounded_by_the_memory(instance_of: InstanceOf) -> 
     "text",
     [
         '(module (func $f (export "go") (call $f)))',
-        '(module (func $f (export "go") (param i64 i64 i64 i64) (result i64)'
-        " (call $f (local.get 1) (local.get 2) (local.get 3) (local.get 0))))",
+        """(module (func $f (export "go") (param i64 i64 i64 i64) (result i64)
+        (call $f (local.get 1) (local.get 2) (local.get 3) (local.get 0))))""",
         """(module (import "env" "back" (func $back)) (func $f (export "deep") (call $f))
         (func (export "go") (call $back)))""",
     ],

@@ -143,9 +143,7 @@ async def test_an_import_must_be_a_host_function() -> None:
 async def test_a_memory_above_the_limit_is_refused_at_once() -> None:
     """By the memory's name, its size and the limit."""
     with pytest.raises(GuestMemoryError, match=r"131,072 bytes, above limits.memory=65,536"):
-        await Module.compile(
-            '(module (memory (export "memory") 2))', limits=Limits(memory=65_536)
-        )
+        await Module.compile('(module (memory (export "memory") 2))', limits=Limits(memory=65_536))
 
 
 async def test_memory_and_table_grow_up_to_their_limits() -> None:

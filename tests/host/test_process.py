@@ -28,7 +28,7 @@ def run(code: str, *options: str, timeout: float = 120, quiet: bool = True) -> s
     Nothing may be on stderr; with ``quiet`` off, nothing of a callback.
     """
     script = PRELUDE + textwrap.dedent(code)
-    done = subprocess.run(  # noqa: S603 - our own script
+    done = subprocess.run(
         [sys.executable, *options, "-c", script],
         capture_output=True,
         text=True,
@@ -95,7 +95,7 @@ def test_a_thousand_keyboard_interrupts_leave_the_process_whole() -> None:
 
 
 def test_recursion_is_an_error_in_the_task() -> None:
-    """A host function is refused where the Python stack is nearly used up, and the process lives."""
+    """A call is refused where the Python stack is nearly used up, and the process lives."""
     code = """
     @host_function("env", "ask", params=("i32",), results=("i32",))
     def ask(caller, value):
@@ -128,7 +128,8 @@ def test_guest_and_host_without_end() -> None:
     code = """
     TEXT = '''(module (import "env" "ask" (func $ask (param i32)))
       (memory (export "memory") 1)
-      (func $malloc (export "malloc") (param i32) (result i32) (call $ask (local.get 0)) (i32.const 64))
+      (func $malloc (export "malloc") (param i32) (result i32)
+        (call $ask (local.get 0)) (i32.const 64))
       (func (export "go") (call $ask (i32.const 1))))'''
 
     @host_function("env", "ask", params=("i32",))
@@ -197,7 +198,7 @@ def test_a_forked_child_is_told_to_spawn() -> None:
 
 @pytest.mark.parametrize("options", [(), ("-X", "faulthandler")])
 def test_faulthandler_is_not_switched_behind_our_back(options: tuple[str, ...]) -> None:
-    """As it was with the first compile it is fine; afterwards it is refused, before a guest runs."""
+    """As it was with the first compile it is fine; switched later it is refused."""
     code = """
     @host_function("env", "ask", params=("i32",), results=("i32",))
     def ask(caller, value):
@@ -227,7 +228,8 @@ def test_the_ticker_loses_no_wake_up() -> None:
     """Guests that start just as the ticker parks are stopped all the same."""
     code = """
     async def main():
-        module = await Module.compile('(module (func (export "f")) (func (export "spin") (loop $l (br $l))))')
+        text = '(module (func (export "f")) (func (export "spin") (loop $l (br $l))))'
+        module = await Module.compile(text)
         instance = await module.instantiate()
         for k in range(300):
             await instance.call("f")
@@ -268,6 +270,28 @@ def test_garbage_is_collected_during_host_calls() -> None:
     trio.run(main)
     """
     assert run(code) == "collected"
+
+
+@pytest.mark.parametrize("attribute", ["InstancePre", "_ffi.dll.wasmtime_func_call_async"])
+def test_an_unsupported_wasmtime_is_named_with_those_that_are(attribute: str) -> None:
+    """At import, before anything can go wrong."""
+    code = f"""
+    import wasmtime
+    from wasmtime import _ffi
+    for name in [each for each in sys.modules if each.startswith("wasmpool_host")]:
+        del sys.modules[name]
+    if {attribute!r} == "InstancePre":
+        del wasmtime.InstancePre
+    else:
+        import ctypes
+        _ffi.dll = ctypes.CDLL(None)  # has none of Wasmtime's functions
+    try:
+        import wasmpool_host
+    except ImportError as error:
+        from importlib.metadata import version
+        print("install wasmtime >= 45, < 51" in str(error), version("wasmtime") in str(error))
+    """
+    assert run(code) == "True True"
 
 
 def test_the_map_limit_is_counted_before_mapping() -> None:

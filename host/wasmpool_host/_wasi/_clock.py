@@ -1,8 +1,9 @@
 """``clock_*`` and ``poll_oneoff``: the guest's time is trio's time.
 
-The monotonic clock is `trio.current_time`, and sleeps are trio's sleeps. So a guest that computes a
-deadline from the one and waits for it with the other is right under any trio clock, a test's
-included. The realtime clock is the system's. A sleep until a realtime moment is turned
+The monotonic clock is `trio.current_time` plus a second, and sleeps are trio's sleeps. So a guest
+that computes a deadline from the one and waits for it with the other is right under any trio clock,
+a test's included. (The second: a test's clock begins at 0, which Go's runtime takes for broken.)
+The realtime clock is the system's. A sleep until a realtime moment is turned
 into a sleep of that length when it begins: setting the system's clock meanwhile changes nothing.
 CPU time is not told (``INVAL``, as the contract has it for a clock that is not there): it would
 be that of the whole host.
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["clock_res_get", "clock_time_get", "poll_oneoff"]
 
+_SECOND = 1_000_000_000
+
 _REALTIME = 0
 _MONOTONIC = 1
 
@@ -48,7 +51,7 @@ _MAX_SUBSCRIPTIONS = 1024  # looked at before the loop over them; half a millise
 
 
 def _monotonic() -> int:
-    return int(trio.current_time() * 1e9)
+    return _SECOND + int(trio.current_time() * _SECOND)
 
 
 def _now(clock: int) -> int:
@@ -95,9 +98,9 @@ async def poll_oneoff(
     timers, happened = _sort(process, records)
     delay = 0 if happened else min(timer.delay for timer in timers)
     began = trio.current_time()
-    await trio.sleep(max(delay, 0) / 1e9)
+    await trio.sleep(max(delay, 0) / _SECOND)
     # The one we slept for is due, whatever rounding says.
-    passed = max(delay, int((trio.current_time() - began) * 1e9))
+    passed = max(delay, int((trio.current_time() - began) * _SECOND))
     for timer in timers:
         if timer.delay <= passed:
             happened.append(EVENT.pack(timer.userdata, Errno.SUCCESS, _CLOCK, 0, 0))

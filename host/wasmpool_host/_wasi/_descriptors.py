@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, final
 
 from wasmpool_host._wasi import _rights
@@ -32,6 +33,7 @@ class Descriptor:
     filetype = FileType.UNKNOWN
     rights = _rights.Right(0)
     inheriting = _rights.Right(0)
+    settable = FdFlag.NONBLOCK  # nothing here ever blocks: it is only remembered
 
     def __init__(self, flags: FdFlag = FdFlag.NONE) -> None:
         self.flags = flags
@@ -66,8 +68,7 @@ class Descriptor:
 
     def set_flags(self, flags: FdFlag) -> None:
         """Change how reads and writes behave."""
-        # Nothing here ever blocks, so that flag changes nothing and is only remembered.
-        if flags | FdFlag.NONBLOCK != FdFlag.NONBLOCK:  # ~ would let unknown bits pass
+        if flags | self.settable != self.settable:  # & ~settable would let unknown bits pass
             raise WasiError(Errno.NOTSUP)
         self.flags = flags
 
@@ -204,6 +205,8 @@ class Descriptors:
 
     def close_all(self) -> None:
         """Close every one of them."""
-        while self._open:
-            _, descriptor = self._open.popitem()
-            descriptor.close()
+        descriptors, self._open = self._open.values(), {}
+        with ExitStack() as stack:
+            # The stack turns the order round: stdout comes before stderr, as it has all along.
+            for descriptor in reversed(descriptors):
+                stack.callback(descriptor.close)

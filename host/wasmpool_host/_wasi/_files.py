@@ -33,8 +33,6 @@ _MAX_OFFSET = 2**63 - 1  # off_t
 # O_NONBLOCK: should the entry have become a pipe or a device since we looked, the open returns.
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
-_FLAGS = FdFlag.APPEND | FdFlag.NONBLOCK
-
 _WRITING = Right.FD_WRITE | Right.FD_ALLOCATE | Right.FD_FILESTAT_SET_SIZE
 
 
@@ -93,6 +91,7 @@ class File(_OnDisk):
     __slots__ = ("_readable", "_writable", "rights")
 
     filetype = FileType.REGULAR_FILE
+    settable = FdFlag.APPEND | FdFlag.NONBLOCK
 
     def __init__(self, fd: int, preopen: Preopen, flags: FdFlag, access: Right) -> None:
         super().__init__(fd, preopen, flags)
@@ -134,8 +133,7 @@ class File(_OnDisk):
         return max(os.fstat(self.fd).st_size - os.lseek(self.fd, 0, os.SEEK_CUR), 0)
 
     def set_flags(self, flags: FdFlag) -> None:
-        super().set_flags(flags & ~FdFlag.APPEND)
-        self.flags = flags
+        super().set_flags(flags)
         append = os.O_APPEND if flags & FdFlag.APPEND else 0
         fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_NONBLOCK | append)
 
@@ -240,7 +238,7 @@ def open_place(
         WasiError: ``ROFS``, ``NOTSUP`` for what is neither file nor directory, ``INVAL``.
         OSError: what the system says.
     """
-    if flags | _FLAGS != _FLAGS:  # ~ would let unknown bits pass
+    if flags | File.settable != File.settable:
         raise WasiError(Errno.NOTSUP)
     if oflags & OFlag.CREAT and oflags & OFlag.DIRECTORY:
         raise WasiError(Errno.INVAL)

@@ -1,0 +1,144 @@
+"""Many instances, and one after the other for long: what they take, and that they give it back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PRELUDE = """
+import gc, json, os, sys, threading
+import trio
+from wasmpool_host import *
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def held():
+    gc.collect()
+    with open("/proc/self/maps") as maps:
+        count = sum(1 for _ in maps)
+    return {
+        "bytes": resident(),
+        "maps": count,
+        "files": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+    }
+"""
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="counts by Linux's /proc")
+
+
+def measure(code: str, *args: str) -> dict[str, int]:
+    """Run a script in a process of its own; what it prints is JSON."""
+    script = PRELUDE + textwrap.dedent(code)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *args], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, int] = json.loads(done.stdout)
+    return result
+
+
+@linux
+def test_ten_thousand_calls_wait_at_once_in_one_thread() -> None:
+    """In an async host function, each on its own instance: at most 25 KB, and all complete."""
+    code = """
+    N = 10_000
+
+    @host_function("env", "wait", params=("i32",), results=("i32",))
+    async def wait(caller, value):
+        global waiting
+        waiting += 1
+        if waiting == N:
+            everybody.set()
+        await leave.wait()
+        return value + 1
+
+    async def main():
+        global waiting, everybody, leave
+        waiting, everybody, leave = 0, trio.Event(), trio.Event()
+        module = await Module.compile('''(module
+          (import "env" "wait" (func (param i32) (result i32)))
+          (memory (export "memory") 1) (export "go" (func 0)))''', imports=[wait])
+        results = []
+
+        async def use(instance, k):
+            results.append(await instance.call("go", k) - k)
+
+        before = held()
+        instances = [await module.instantiate() for _ in range(N)]
+        async with trio.open_nursery() as nursery:
+            for k, instance in enumerate(instances):
+                nursery.start_soon(use, instance, k)
+            await everybody.wait()
+            during = held()
+            leave.set()
+        for instance in instances:
+            await instance.aclose()
+        print(json.dumps({
+            "each": (during["bytes"] - before["bytes"]) / N,
+            "maps": (during["maps"] - before["maps"]) / N,
+            "threads": during["threads"] - before["threads"],
+            "complete": results.count(1),
+        }))
+
+    trio.run(main)
+    """
+    measured = measure(code)
+    assert measured["complete"] == 10_000
+    assert measured["threads"] <= 1  # the ticker
+    assert measured["each"] <= 25_000
+    assert measured["maps"] <= 5
+
+
+CYCLE = """
+N, WARM = int(sys.argv[1]), 1_000
+
+async def main():
+    @host_function("env", "f", params=("i64",), results=("i64",))
+    async def f(caller, packed):
+        return await caller.reply(caller.read(packed))
+
+    module = await Module.compile('''(module (import "env" "f" (func $f (param i64) (result i64)))
+      (memory (export "memory") 1)
+      (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+      (func (export "free") (param i32))
+      (func (export "go") (param i64) (result i64) (call $f (local.get 0)))
+      (func (export "trap") unreachable))''', imports=[f])
+
+    async def cycle(k):
+        instance = await module.instantiate()
+        for _ in range(3):
+            assert await instance.exchange("go", b"hello") == b"hello"
+        if k % 3 == 0:
+            try:
+                await instance.call("trap")
+            except GuestTrap:
+                pass
+        await instance.aclose()
+
+    for k in range(WARM):
+        await cycle(k)
+    before = held()
+    for k in range(N):
+        await cycle(k)
+    after = held()
+    print(json.dumps({key: after[key] - before[key] for key in before}))
+
+trio.run(main)
+"""
+
+
+@linux
+@pytest.mark.parametrize("cycles", [2_000, pytest.param(50_000, marks=pytest.mark.slow)])
+def test_instances_that_come_and_go_leave_nothing(cycles: int) -> None:
+    """Memory, threads, files and maps are where they were after the first thousand."""
+    grown = measure(CYCLE, str(cycles))
+    assert grown["threads"] == 0
+    assert grown["files"] == 0
+    assert abs(grown["maps"]) <= 20  # the allocator's own
+    assert grown["bytes"] <= 2_000_000
