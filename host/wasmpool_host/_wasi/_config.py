@@ -23,6 +23,9 @@ _MAX_FILE_SIZE = 2**63 - 1  # what a file offset can say
 
 
 def _directory(path: StrPath) -> str:
+    if not isinstance(path, str | os.PathLike):
+        message = f"Preopen(path) must be the path of a directory, not {path!r}"
+        raise TypeError(message)
     # Absolute from here on: the process may change its directory before an instance opens it.
     return str(Path(path).absolute())
 
@@ -67,23 +70,31 @@ class Preopen:
 
 
 def _freeze_args(args: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(args, str | bytes):
-        message = f"Wasi(args) must be a sequence of strings, not the single string {args!r}"
+    if isinstance(args, str | bytes) or not isinstance(args, Iterable):
+        message = f"Wasi(args) must be a sequence of strings, not {args!r}"
         raise TypeError(message)
     return tuple(args)
 
 
 def _freeze_env(env: Mapping[str, str]) -> Mapping[str, str]:
+    _check_mapping("env", env)
     return MappingProxyType(dict(env))
 
 
 def _freeze_preopens(preopens: Mapping[str, Preopen | StrPath]) -> Mapping[str, Preopen]:
+    _check_mapping("preopens", preopens)
     return MappingProxyType(
         {
             guest: host if isinstance(host, Preopen) else Preopen(host)
             for guest, host in preopens.items()
         }
     )
+
+
+def _check_mapping(knob: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        message = f"Wasi({knob}) must be a mapping, not {value!r}"
+        raise TypeError(message)
 
 
 def _items(mapping: Mapping[str, object]) -> tuple[tuple[str, object], ...]:

@@ -22,8 +22,6 @@ MS = 1_000_000
 
 OUT, EVENTS = 0x100, 0x200
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 def timer(userdata: int, timeout: int, clock: int = MONOTONIC, flags: int = 0) -> bytes:
     return struct.pack("<QB7xI4xQQH6x", userdata, CLOCK, clock, timeout, 0, flags)
@@ -52,7 +50,7 @@ def guest(open_guest: Callable[..., FakeGuest]) -> FakeGuest:
     return open_guest(stdin=b"input")
 
 
-async def test_a_sleep_is_trios(guest: FakeGuest) -> None:
+async def test_a_sleep_is_trios(guest: FakeGuest, autojump_clock: trio.testing.MockClock) -> None:
     """It takes its time on trio's clock, and the guest's monotonic clock says the same."""
     began, guest_began = trio.current_time(), now(guest)
     assert await poll(guest, timer(7, 3_600_000 * MS)) == [(7, 0, CLOCK, 0, 0)]
@@ -60,7 +58,9 @@ async def test_a_sleep_is_trios(guest: FakeGuest) -> None:
     assert now(guest) - guest_began == pytest.approx(3600e9)
 
 
-async def test_sleeping_guests_hold_up_nobody(open_guest: Callable[..., FakeGuest]) -> None:
+async def test_sleeping_guests_hold_up_nobody(
+    open_guest: Callable[..., FakeGuest], autojump_clock: trio.testing.MockClock
+) -> None:
     """A hundred that sleep 50 ms take 50 ms together."""
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -69,7 +69,9 @@ async def test_sleeping_guests_hold_up_nobody(open_guest: Callable[..., FakeGues
     assert trio.current_time() - began == pytest.approx(0.05)
 
 
-async def test_the_first_timer_ends_the_wait(guest: FakeGuest) -> None:
+async def test_the_first_timer_ends_the_wait(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """Those due by then are reported, the others are not."""
     began = trio.current_time()
     events = await poll(guest, timer(1, 30 * MS), timer(2, 10 * MS), timer(3, 10 * MS))
@@ -77,7 +79,9 @@ async def test_the_first_timer_ends_the_wait(guest: FakeGuest) -> None:
     assert trio.current_time() - began == pytest.approx(0.01)
 
 
-async def test_an_absolute_monotonic_time_is_waited_for(guest: FakeGuest) -> None:
+async def test_an_absolute_monotonic_time_is_waited_for(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """To the nanosecond that the guest's clock can say; in the past, not at all."""
     deadline = now(guest) + 25 * MS
     assert await poll(guest, timer(1, deadline, flags=ABSOLUTE))
@@ -89,7 +93,7 @@ async def test_an_absolute_monotonic_time_is_waited_for(guest: FakeGuest) -> Non
 
 
 async def test_an_absolute_real_time_is_waited_for(
-    guest: FakeGuest, monkeypatch: pytest.MonkeyPatch
+    guest: FakeGuest, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     """As long as it is away when the wait begins."""
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000 * MS)
@@ -98,14 +102,18 @@ async def test_an_absolute_real_time_is_waited_for(
     assert trio.current_time() - began == pytest.approx(0.5)
 
 
-async def test_an_endless_sleep_can_be_cancelled(guest: FakeGuest) -> None:
+async def test_an_endless_sleep_can_be_cancelled(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """However long the guest wants to sleep."""
     with trio.move_on_after(1e6) as scope:
         await poll(guest, timer(1, 2**64 - 1))
     assert scope.cancelled_caught
 
 
-async def test_descriptors_are_ready_at_once(guest: FakeGuest) -> None:
+async def test_descriptors_are_ready_at_once(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """So timers beside them do not wait, unless they are due."""
     began = trio.current_time()
     events = await poll(
@@ -122,19 +130,25 @@ async def test_descriptors_are_ready_at_once(guest: FakeGuest) -> None:
     assert trio.current_time() == began
 
 
-async def test_stdin_at_its_end_is_hung_up(open_guest: Callable[..., FakeGuest]) -> None:
+async def test_stdin_at_its_end_is_hung_up(
+    open_guest: Callable[..., FakeGuest], autojump_clock: trio.testing.MockClock
+) -> None:
     """Ready, with nothing to read, for ever."""
     assert await poll(open_guest(), ready(1, 0)) == [(1, 0, FD_READ, 0, 1)]
 
 
-async def test_files_tell_how_much_is_left(reader: FakeGuest) -> None:
+async def test_files_tell_how_much_is_left(
+    reader: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """From the offset on."""
     fd = reader.opened("file")
     reader.seek(fd, 7)
     assert await poll(reader, ready(1, fd)) == [(1, 0, FD_READ, 3, 0)]
 
 
-async def test_nonsense_is_an_event_of_its_own(guest: FakeGuest) -> None:
+async def test_nonsense_is_an_event_of_its_own(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """One wrong subscription does not spoil the others."""
     events = await poll(
         guest,
@@ -153,14 +167,18 @@ async def test_nonsense_is_an_event_of_its_own(guest: FakeGuest) -> None:
     ]
 
 
-async def test_the_number_of_subscriptions_is_bounded(guest: FakeGuest) -> None:
+async def test_the_number_of_subscriptions_is_bounded(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """Looked at before anything is read; none at all means waiting for nothing."""
     for count in (0, 1025, 2**31, 2**32 - 1):
         assert await guest.acall("poll_oneoff", 0, 0, count, OUT) == Errno.INVAL
     assert len(await poll(guest, *[timer(1, 0)] * 1024)) == 1024
 
 
-async def test_wild_pointers_are_refused_before_the_wait(guest: FakeGuest) -> None:
+async def test_wild_pointers_are_refused_before_the_wait(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """Not after an hour of sleep."""
     began = trio.current_time()
     ptr = guest.put(timer(1, 3_600_000 * MS))
@@ -170,7 +188,9 @@ async def test_wild_pointers_are_refused_before_the_wait(guest: FakeGuest) -> No
     assert trio.current_time() == began
 
 
-async def test_waiting_and_yielding_are_checkpoints(guest: FakeGuest) -> None:
+async def test_waiting_and_yielding_are_checkpoints(
+    guest: FakeGuest, autojump_clock: trio.testing.MockClock
+) -> None:
     """A guest that only polls or yields leaves room for everybody, and can be cancelled."""
     with trio.testing.assert_checkpoints():
         await poll(guest, ready(1, 0))
@@ -180,7 +200,7 @@ async def test_waiting_and_yielding_are_checkpoints(guest: FakeGuest) -> None:
         assert await guest.acall("sched_yield") == Errno.SUCCESS
 
 
-async def test_clocks(guest: FakeGuest) -> None:
+async def test_clocks(guest: FakeGuest, autojump_clock: trio.testing.MockClock) -> None:
     """Two there are, each to the nanosecond; CPU time is not told."""
     before = time.time_ns()
     assert before <= now(guest, REALTIME) <= time.time_ns()

@@ -1,3 +1,5 @@
+# ruff: noqa: PTH109, PTH118  # what the system does is said in its own words
+
 from __future__ import annotations
 
 import os
@@ -62,6 +64,10 @@ def test_a_path_is_absolute_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("options", "error", "words"),
     [
         ({"args": "one"}, TypeError, r"Wasi\(args\).*'one'"),
+        ({"args": None}, TypeError, r"Wasi\(args\).*None"),
+        ({"env": ["A=1"]}, TypeError, r"Wasi\(env\).*'A=1'"),
+        ({"preopens": "/"}, TypeError, r"Wasi\(preopens\).*'/'"),
+        ({"preopens": {"/": 3}}, TypeError, r"Preopen\(path\).*3"),
         ({"args": [1]}, TypeError, r"Wasi\(args\[0\]\).*1"),
         ({"args": ["a", "b\0"]}, ValueError, r"Wasi\(args\[1\]\).*NUL.*b\\x00"),
         ({"env": {"": "x"}}, ValueError, r"Wasi\(env\).*''"),

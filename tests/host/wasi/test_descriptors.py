@@ -1,3 +1,5 @@
+# ruff: noqa: PTH110, PTH208  # what the system does is said in its own words
+
 from __future__ import annotations
 
 import os
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-
     from tests.host.wasi.conftest import FakeGuest
 
 

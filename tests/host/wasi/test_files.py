@@ -1,3 +1,5 @@
+# ruff: noqa: PTH116, PTH208, PTH211  # what the system does is said in its own words
+
 from __future__ import annotations
 
 import os
@@ -269,14 +271,14 @@ def test_an_entry_that_becomes_a_pipe_is_not_opened(
 ) -> None:
     """The look beforehand is no guard: what was opened is looked at, without blocking."""
     os.mkfifo(root / "pipe")
-    monkeypatch.setattr("wasmpool_host._wasi._files._check_kind_before", lambda place: None)
+    monkeypatch.setattr("wasmpool_host._wasi._files._check_kind_before", lambda _: None)
     assert guest.open("pipe", READ)[0] == Errno.NOTSUP
     assert guest.open("pipe", BOTH)[0] == Errno.NOTSUP
     assert guest.open("pipe", WRITE)[0] == Errno.NXIO
 
 
 async def test_synchronizing_waits_for_the_disk_in_a_thread(
-    guest: FakeGuest, monkeypatch: pytest.MonkeyPatch
+    guest: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop runs on meanwhile, and the thread's descriptor is not the guest's."""
     fd = guest.opened("file", BOTH)
@@ -295,8 +297,7 @@ async def test_synchronizing_waits_for_the_disk_in_a_thread(
         await begun.wait()
         guest.close()  # as a revoked lease does it
         go.set()
-    assert synchronized == [guest_inode := synchronized[0]]
-    assert guest_inode > 0
+    assert synchronized == [(root / "file").stat().st_ino]
 
 
 async def test_synchronizing_works(guest: FakeGuest) -> None:

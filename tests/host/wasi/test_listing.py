@@ -1,3 +1,5 @@
+# ruff: noqa: PTH211  # what the system does is said in its own words
+
 from __future__ import annotations
 
 import os

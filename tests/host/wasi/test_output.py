@@ -4,8 +4,8 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from wasmpool_host._wasi import _output
 
+from wasmpool_host._wasi import _output
 from wasmpool_host._wasi._errno import Errno
 from wasmpool_host._wasi._output import LineLog
 

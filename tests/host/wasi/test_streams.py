@@ -92,7 +92,7 @@ def test_non_blocking_is_remembered_and_changes_nothing(
 
 
 def test_one_write_takes_a_megabyte_at_most(open_guest: Callable[..., FakeGuest]) -> None:
-    """Overlapping buffers could name far more bytes than there are: the guest gets a short write."""
+    """Overlapping buffers could name far more bytes than there are: it is a short write."""
     out: list[bytes] = []
     guest = open_guest(stdout=out.append)
     vectors = guest.vectors(*[(0, 2**20)] * 1024)

@@ -1,0 +1,1 @@
+"""Benchmarks: each measures wasmpool and what it is compared with in one run, and prints ratios."""

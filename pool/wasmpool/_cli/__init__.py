@@ -1,0 +1,1 @@
+"""What ``wasmpool`` does on the command line; needs the extra ``cli``."""

@@ -1,0 +1,153 @@
+"""One run: lines in, calls through the pool, results out in the order of the input.
+
+A reader admits lines to a window (`window.py`), `tasks` callers answer them, a writer takes what
+is done from its front, and all of them wait for each other: whatever is slowest sets the pace,
+and memory stays bounded.
+
+To stop is to cancel the scope around everything. The writer is shielded from that: what was done
+by then, up to the first line that was not, is still written, if the other side takes it within
+`LAST_WORDS` seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import attrs
+import trio
+
+from wasmpool_host import Limits
+
+from .lines import Line, LineSplitter
+from .rows import arguments, data_row, error_row
+from .window import Row, Window
+
+if TYPE_CHECKING:
+    from .progress import Bar
+    from .stop import Stop
+    from .streams import Sink, Source
+    from .tally import Tally
+
+__all__ = ["Result", "Run", "Tools"]
+
+LONGEST_LINE = Limits().payload
+"""In bytes. A longer line could not be handed to a guest anyway."""
+
+ROWS_PER_TASK = 8
+"""How far, in calls, the others may get ahead of one that is slow."""
+
+WINDOW_SIZE = 32 * 1024 * 1024
+"""Bytes of input and results held for order's sake: two of the longest lines."""
+
+LAST_WORDS = 1.0
+"""Seconds that a stopped run spends on writing what is done; longer would not be prompt."""
+
+
+class Result(Protocol):
+    """What a tool returned."""
+
+    @property
+    def data(self) -> str:
+        """Its text, or the error's."""
+        ...
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error."""
+        ...
+
+
+class Tools(Protocol):
+    """What a run wants of a plugin."""
+
+    async def execute(self, tool: str, args: dict[str, Any], /) -> Result:
+        """Call `tool`."""
+        ...
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Run:
+    """The work on one input with one tool of one plugin."""
+
+    plugin: Tools
+    tool: str
+    source: Source
+    sink: Sink
+    tasks: int
+    bar: Bar
+    tally: Tally
+    stop: Stop
+
+    _window: Window = attrs.field(init=False)
+    _lines: LineSplitter = attrs.field(init=False, factory=lambda: LineSplitter(LONGEST_LINE))
+    _writing: trio.CancelScope = attrs.field(
+        init=False, factory=lambda: trio.CancelScope(shield=True)
+    )
+    _written: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self._window = Window(rows=self.tasks * ROWS_PER_TASK, size=WINDOW_SIZE)
+
+    async def work(self) -> None:
+        """Answer every line; returns when all is written, or soon after the stop."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self.bar.keep_fresh)
+            try:
+                await self._call()
+                self._window.end()
+                await self._written.wait()
+            finally:
+                self._window.end()
+                self._writing.deadline = trio.current_time() + LAST_WORDS
+            nursery.cancel_scope.cancel()
+
+    async def _call(self) -> None:
+        # Without a bound of its own: the window is the bound.
+        asking, asked = trio.open_memory_channel[tuple[Line, Row]](math.inf)
+        async with trio.open_nursery() as nursery:
+            for _ in range(self.tasks):
+                nursery.start_soon(self._answer_lines, asked)
+            async with asking:
+                await self._read(asking)
+
+    async def _read(self, asking: trio.MemorySendChannel[tuple[Line, Row]]) -> None:
+        try:
+            while chunk := await self.source.read():
+                for line in self._lines.feed(chunk):
+                    asking.send_nowait((line, await self._window.admit(line)))
+        except OSError as error:
+            self.stop.input_failed(f"{self.source.name} cannot be read: {error.strerror}")
+            return
+        for line in self._lines.end():
+            asking.send_nowait((line, await self._window.admit(line)))
+
+    async def _answer_lines(self, asked: trio.MemoryReceiveChannel[tuple[Line, Row]]) -> None:
+        async for line, row in asked:
+            result, failed = await self._answer(line)
+            self._window.finish(row, result, failed=failed)
+            del line, row, result  # an idle task holds none of what the window has let go
+
+    async def _answer(self, line: Line) -> tuple[bytes, bool]:
+        try:
+            result = await self.plugin.execute(self.tool, arguments(line))
+        except Exception as error:  # noqa: BLE001 - one bad line fails alone, whatever went wrong
+            return error_row(str(error) or type(error).__name__), True
+        if result.is_error:
+            return error_row(result.data), True
+        return data_row(result.data), False
+
+    async def _write(self) -> None:
+        with self._writing:
+            try:
+                while rows := await self._window.take():
+                    async with self.bar.out_of_the_way(self.sink):
+                        await self.sink.write(b"".join(row.result for row in rows))
+                    self.tally.count(rows)
+            except BrokenPipeError:
+                self.stop.output_closed()
+            except OSError as error:
+                self.stop.output_failed(f"{self.sink.name} cannot be written: {error.strerror}")
+        self._written.set()

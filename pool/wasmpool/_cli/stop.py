@@ -1,0 +1,73 @@
+"""Why a run ends before its input does, and Ctrl-C as the first of the reasons."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, final
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Stop"]
+
+FAILED = 1
+INTERRUPTED = 128 + signal.SIGINT
+OUTPUT_CLOSED = 128 + signal.SIGPIPE  # as if the signal had ended us, which shells know
+
+
+@final
+@attrs.define(eq=False)
+class Stop:
+    """The scope around the run's work, and what cancelled it; the first reason counts."""
+
+    scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+    status: int | None = attrs.field(init=False, default=None)
+    """The exit status that the reason asks for; None as long as there is none."""
+    message: str | None = attrs.field(init=False, default=None)
+    """A sentence for the user, if it needs one."""
+
+    def interrupted(self) -> None:
+        """Ctrl-C."""
+        self._stop(INTERRUPTED)
+
+    def output_closed(self) -> None:
+        """Who read the output has seen enough, as ``head`` does."""
+        self._stop(OUTPUT_CLOSED)
+
+    def output_failed(self, message: str) -> None:
+        """There is no room on the disk, for instance."""
+        self._stop(FAILED, message)
+
+    def input_failed(self, message: str) -> None:
+        """No more lines, though the input goes on; those before are answered."""
+        if self.status is None:
+            self.status, self.message = FAILED, message
+
+    def _stop(self, status: int, message: str | None = None) -> None:
+        if self.status is None:
+            self.status, self.message = status, message
+        self.scope.cancel()
+
+    @contextmanager
+    def on_interrupt(self) -> Iterator[None]:
+        """Ctrl-C stops the run by cancelling it; a second one ends the process at once.
+
+        Nothing is raised in the middle of whatever runs: see "signal handlers" in the README.
+        """
+        token = trio.lowlevel.current_trio_token()
+
+        def interrupt(_signal: int, _frame: object) -> None:
+            if self.scope.cancel_called:
+                os._exit(INTERRUPTED)
+            token.run_sync_soon(self.interrupted, idempotent=True)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)

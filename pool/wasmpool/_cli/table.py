@@ -1,0 +1,60 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wasmpool import PoolStatistics
+    from wasmpool._histogram import Histogram
+
+    from .tally import Tally
+
+__all__ = ["print_table"]
+
+
+def print_table(title: str, tally: Tally, pool: PoolStatistics | None) -> None:
+    """Print it to standard error.
+
+    Args:
+        title: what ran.
+        tally: what the run has done.
+        pool: as the pool was at its end; None if the run was stopped before there was one.
+    """
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for row in _rows(tally, pool):
+        table.add_row(*row)
+    console = Console(stderr=True)
+    console.print(title, markup=False, highlight=False)
+    console.print(table)
+
+
+def _rows(tally: Tally, pool: PoolStatistics | None) -> Iterator[tuple[str, str]]:
+    rate = tally.calls / tally.seconds if tally.seconds else 0.0
+    yield "calls", str(tally.calls)
+    yield "failures", str(tally.failures)
+    yield "seconds", f"{tally.seconds:.3f}"
+    yield "calls per second", f"{rate:.0f}"
+    if pool is None:
+        return
+    yield "p50 of the call", _quantile(pool.lease_seconds, 0.5)
+    yield "p99 of the call", _quantile(pool.lease_seconds, 0.99)
+    yield "instances started", str(pool.started)
+    yield "instances retired", str(pool.closed)
+    for reason, count in pool.retired.items():
+        if count:
+            yield f"  {reason}", str(count)
+
+
+def _quantile(calls: Histogram, share: float) -> str:
+    if not calls.count:
+        return "-"
+    seconds = calls.quantile(share)
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"

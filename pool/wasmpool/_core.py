@@ -1,0 +1,562 @@
+"""The pool's transitions: every change of its state happens here, in synchronous code.
+
+Nothing in this file waits. Each public method is one transition, complete when it returns: it
+takes an instance from one state to the next, settles whoever that concerns, and has the pool's
+tasks (`Work`) begin what takes time: starts, checks, closes. So between two checkpoints nobody
+sees a pool in the midst of something, there are no locks, and a cancellation finds no moment to
+hit.
+
+`advance` alone decides what the pool should do next. Every transition that may have changed the
+answer ends with it.
+
+The line is an ordered dict by task, as a task waits once at a time: joining, being granted and
+giving up in mid-line take the same time at any length. Idle instances are a dict whose end is
+the one used most recently: last in, first out, so that caches are warm and the rest can shrink.
+
+Invariants (`_invariants.check` looks at all of them; the tests call it after each step):
+
+1.  An instance has at most one lease; a lease exactly one instance: a slot is in the table of its
+    state and in no other, and has a holder if and only if it is leased.
+2.  Live instances never exceed ``size``; during a reload never ``size + surge``. After a
+    `Pool.resize` below what is in use, the excess only shrinks.
+3.  While a task waits, no instance of the current generation is idle and no more may be started,
+    unless one is being started or checked for each waiter.
+4.  Leases are granted in order of arrival: only the head of ``line`` is granted one, and whoever
+    asks while the line is not empty joins its end.
+5.  Nobody is granted an instance of a generation that was replaced: ``idle`` holds none but those
+    of the current one, and what comes from a start, a check or a lease is looked at again.
+6.  Conservation: asked = settled + waiting; started = closed + live; each closed instance has
+    exactly one retire reason.
+7.  Nothing outlives the pool: it is CLOSED only when nothing is live and nobody waits.
+8.  A cancellation leaves all of this true: it can only take a waiter out of the line (`give_up`),
+    or end a start (`start_abandoned`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, final
+
+import trio
+
+from ._alarm import Alarm
+from ._backoff import Backoff
+from ._closing import end_generation
+from ._counts import describe, lease_info
+from ._errors import LeaseDeadlock, PoolClosed, PoolSaturated, PoolTimeout, PoolUnavailable
+from ._generation import Generation
+from ._pool_state import PoolState
+from ._retire import RetireReason
+from ._slot import Slot, SlotState
+from ._statistics import Counters
+from ._timers import Timers
+from ._waiter import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
+
+    from ._instruments import Instruments
+    from ._options import Options
+    from ._place import Place
+    from ._work import Work
+
+__all__ = ["Core"]
+
+_FRESH: Final = 1.0  # seconds: an instance idle for no longer serves again without a check
+_JITTER: Final = 0.05  # of max_uses and max_age: instances do not retire in step
+
+
+@final
+class Core:
+    """A pool's state and its transitions."""
+
+    __slots__ = (
+        "backoff", "canary_waits", "closed", "counters", "current", "freed", "generations", "held",
+        "idle", "instruments", "leased", "line", "min_size", "name", "options", "random",
+        "reload_lock", "reloading", "retiring", "size", "starting", "state", "stuck", "timers", "work", "_numbers",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, options: Options, first: Generation, random: Random, instruments: Instruments
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.instruments = instruments
+        self.random = random
+        self.work: Work  # set by Work, which is made with the core
+
+        self.state = PoolState.OPEN
+        self.closed = trio.Event()
+        """Set with the state CLOSED."""
+        self.size = options.size
+        self.min_size = options.min_size
+        self.current = first
+        """The generation in service."""
+        self.generations = [first]
+        """All that are alive, oldest first: replaced ones, the current one, one being prepared."""
+
+        self.idle: dict[Slot, None] = {}
+        """Of the current generation only; the last was used most recently."""
+        self.leased: dict[Slot, None] = {}
+        """In order of their grants."""
+        self.starting: dict[Slot, None] = {}
+        self.retiring: dict[Slot, None] = {}
+        self.line: OrderedDict[trio.lowlevel.Task, Waiter] = OrderedDict()
+        """Who waits, first come first."""
+        self.held: dict[trio.lowlevel.Task, int] = {}
+        """How many leases a task holds; no zeros."""
+        self.stuck = 0
+        """How many leases are held by tasks that themselves wait in line."""
+        self.canary_waits = False
+        """A reload waits for a free place: it comes first, or growth would starve it."""
+        self.freed = trio.lowlevel.ParkingLot()
+        """Where it waits."""
+        self.reload_lock = trio.Lock()
+        """Reloads are made ready one after another."""
+        self.reloading: set[trio.CancelScope] = set()
+        """What ends the reloads under way when the pool closes."""
+
+        self.backoff = Backoff(random)
+        self.timers = Timers(self)
+        self.counters = Counters()
+        self._numbers = 0
+
+    def spawn(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a function in a task of the pool."""
+        self.work.spawn(function, *args)
+
+    # --- asking ---
+
+    def take(self, task: trio.lowlevel.Task, place: Place) -> Slot | None:
+        """Grant an idle instance, if there is one and nobody is in line. Counts as asking."""
+        self.counters.asked += 1
+        if self.idle and not self.line:
+            now = trio.current_time()
+            slot, _ = self.idle.popitem()
+            if self._is_fresh(slot, now):
+                self._grant(slot, task, place, now, 0.0)
+                return slot
+            self.idle[slot] = None
+        return None
+
+    def refuse(self) -> Exception:
+        """What somebody gets who does not want to wait, and found nothing with `take`."""
+        if self.state is not PoolState.OPEN:
+            self.counters.refused_closed += 1
+            return self._closed_error()
+        self.counters.would_block += 1
+        return trio.WouldBlock()
+
+    def join(self, task: trio.lowlevel.Task, place: Place) -> Waiter:
+        """Stand in line, after `take` found nothing.
+
+        Raises:
+            PoolClosed, PoolSaturated: without standing in line.
+        """
+        if self.state is not PoolState.OPEN:
+            raise self.refuse()
+        limit = self.options.max_waiting
+        if limit is not None and len(self.line) >= limit and not self._may_begin():
+            self.counters.saturated += 1
+            raise PoolSaturated(
+                f"pool {self.name!r}: max_waiting={limit} tasks wait already: {describe(self)}"
+            )
+        waiter = Waiter(task, trio.current_time(), place, self.give_up)
+        self.line[task] = waiter
+        self.stuck += self.held.get(task, 0)
+        if self.instruments:
+            self.instruments.tell("waiting", len(self.line))
+        self.advance()
+        self.timers.watch_waits()
+        return waiter
+
+    def give_up(self, waiter: Waiter) -> None:
+        """Its task was cancelled while it waited."""
+        self._leave_line(waiter)
+        self.counters.cancelled += 1
+        self.advance()
+
+    def time_out(self, waiter: Waiter) -> None:
+        """It has waited for ``max_wait``."""
+        error = PoolTimeout(
+            f"pool {self.name!r}: no instance within max_wait={self.options.max_wait} s:"
+            f" {describe(self)}"
+        )
+        self.counters.timed_out += 1
+        self._fail(waiter, error)
+
+    def refuse_line(self) -> None:
+        """Everybody in line gets PoolClosed."""
+        while self.line:
+            self.counters.refused_closed += 1
+            self._fail(next(iter(self.line.values())), self._closed_error())
+
+    def _leave_line(self, waiter: Waiter) -> None:
+        del self.line[waiter.task]
+        self.stuck -= self.held.get(waiter.task, 0)
+
+    def _fail(self, waiter: Waiter, error: Exception) -> None:
+        self._leave_line(waiter)
+        waiter.settle(None, error)
+
+    def _closed_error(self) -> PoolClosed:
+        return PoolClosed(f"pool {self.name!r} is {self.state.value}: it grants no leases")
+
+    # --- leases ---
+
+    def _is_fresh(self, slot: Slot, now: float) -> bool:
+        return self.options.check is None or now - slot.idle_since <= _FRESH
+
+    def _grant(
+        self, slot: Slot, task: trio.lowlevel.Task, place: Place, now: float, waited: float
+    ) -> None:
+        assert slot.generation is self.current
+        slot.state = SlotState.LEASED
+        slot.holder = task
+        slot.since = now
+        slot.place = place
+        slot.uses += 1
+        self.leased[slot] = None
+        held = self.held
+        held[task] = held.get(task, 0) + 1
+        counters = self.counters
+        counters.granted += 1
+        counters.wait_seconds.record(waited)
+        self.timers.watch_leaks(now)
+        if self.instruments:
+            self.instruments.tell("lease_granted", lease_info(slot), waited)
+        if self.options.max_uses == 1:
+            self.advance()  # a spare
+
+    def give_back(self, slot: Slot) -> None:
+        """End a lease; nothing, if it was revoked."""
+        if slot.state is not SlotState.LEASED:
+            return
+        now = trio.current_time()
+        self.end_lease(slot, now)
+        reason = self._why_not_again(slot, now)
+        if reason is None:
+            self._serve(slot, now)
+            if self.state is PoolState.OPEN:
+                return
+        else:
+            self.retire(slot, reason)
+        self.advance()
+
+    def end_lease(self, slot: Slot, now: float) -> None:
+        """Take a lease from its holder; what becomes of the slot is the caller's to say."""
+        task = slot.holder
+        assert task is not None
+        del self.leased[slot]
+        held = self.held.pop(task) - 1
+        if held:
+            self.held[task] = held
+        if self.line and task in self.line:
+            self.stuck -= 1
+        self.counters.lease_seconds.record(now - slot.since)
+        if self.instruments:
+            self.instruments.tell("lease_ended", lease_info(slot), now - slot.since)
+        slot.holder = None
+        slot.reported = False
+
+    def _why_not_again(self, slot: Slot, now: float) -> str | None:
+        options = self.options
+        instance = slot.instance
+        if (poisoned := instance.poisoned) is not None:
+            return str(poisoned)
+        if slot.discarded:
+            return RetireReason.DISCARDED
+        if (reason := self._why_unwanted(slot)) is not None:
+            return reason
+        if slot.uses >= slot.last_use:
+            return RetireReason.USES
+        if now >= slot.expires:
+            return RetireReason.AGE
+        if options.max_memory is not None and instance.memory_size > options.max_memory:
+            return RetireReason.MEMORY
+        return None
+
+    def _why_unwanted(self, slot: Slot) -> RetireReason | None:
+        """Why there is no place for an instance that could serve."""
+        if slot.generation is not self.current:
+            return RetireReason.REPLACED
+        if self.state is not PoolState.OPEN and not self.line:
+            return RetireReason.CLOSED
+        if self.current.active > self.size:
+            return RetireReason.SHRUNK
+        return None
+
+    def _serve(self, slot: Slot, now: float) -> None:
+        """Give an instance to the first in line, else let it idle. It is in no table."""
+        if self.line:
+            waiter = next(iter(self.line.values()))
+            self._leave_line(waiter)
+            self._grant(slot, waiter.task, waiter.place, now, now - waiter.arrived)
+            waiter.settle(slot, None)
+        else:
+            slot.state = SlotState.IDLE
+            slot.idle_since = now
+            self.idle[slot] = None
+            self.timers.watch_idle()
+
+    # --- starts and checks ---
+
+    def begin_start(self, generation: Generation) -> Slot:
+        """Take a place for a new instance. Its preparation is the caller's to begin."""
+        self._numbers += 1
+        slot = Slot(self._numbers, generation, trio.current_time(), trio.CancelScope())
+        slot.round = self.backoff.round
+        self.starting[slot] = None
+        generation.live += 1
+        generation.starting += 1
+        self.counters.started += 1
+        return slot
+
+    def started(self, slot: Slot) -> None:
+        """An instance is ready for its first lease, or for being told that it comes too late."""
+        now = trio.current_time()
+        self.counters.start_seconds.record(slot.took)
+        self._draw_limits(slot)
+        if slot.generation is self.current:
+            self.backoff.reset()
+            self.timers.backoff.stop()
+        if self.instruments:
+            self.instruments.tell(
+                "instance_started", slot.number, slot.generation.number, slot.took
+            )
+        self._arrive(slot, now)
+
+    def checked(self, slot: Slot) -> None:
+        """An idle instance was found healthy."""
+        self._arrive(slot, trio.current_time())
+
+    def start_failed(self, slot: Slot, error: Exception) -> None:
+        """Start or setup failed, or took too long."""
+        if slot.generation is self.current:
+            pause = self.backoff.failed(slot.round, error)
+            if pause is not None:
+                self.timers.backoff.set(trio.current_time() + pause)
+        self.start_abandoned(slot, RetireReason.FAILED_START)
+
+    def start_abandoned(self, slot: Slot, reason: str | None = None) -> None:
+        """A start or check does not lead to service; without a reason, as it is not wanted."""
+        self._leave_starting(slot)
+        self.retire(slot, reason or self._why_unwanted(slot) or RetireReason.CLOSED)
+        self.advance()
+
+    def _arrive(self, slot: Slot, now: float) -> None:
+        self._leave_starting(slot)
+        reason = self._why_unwanted(slot)
+        if reason is None:
+            self._serve(slot, now)
+        else:
+            self.retire(slot, reason)
+        self.advance()
+
+    def _leave_starting(self, slot: Slot) -> None:
+        del self.starting[slot]
+        slot.generation.starting -= 1
+
+    def _begin_check(self, slot: Slot) -> None:
+        slot.state = SlotState.STARTING
+        slot.scope = trio.CancelScope()
+        self.starting[slot] = None
+        slot.generation.starting += 1
+        self.work.check(slot)
+
+    def _draw_limits(self, slot: Slot) -> None:
+        uses, age = self.options.max_uses, self.options.max_age
+        if uses is not None:  # below twenty there is no whole use to give or take
+            slot.last_use = uses - int(uses * _JITTER * self.random.random())
+        if age is not None:
+            slot.expires = slot.began + age * (1 - _JITTER * self.random.random())
+            self.timers.ages.set(slot.expires)
+
+    # --- bounds and generations ---
+
+    def resize(self, size: int, min_size: int) -> None:
+        """Set the bounds. Idle excess goes at once, what is leased or starting when it arrives."""
+        self.size = size
+        self.min_size = min_size
+        while self.idle and self.current.active > size:
+            self.retire_idle(next(iter(self.idle)), RetireReason.SHRUNK)
+        self.timers.watch_idle()
+        self.freed.unpark_all()
+        self.advance()
+
+    def switch(self, new: Generation, ready: Sequence[Slot], grace: float) -> None:
+        """Put a generation in service, with the instances that are ready, instead of the current."""
+        old, self.current = self.current, new
+        old.replaced = True
+        old.closing.set()
+        for slot in tuple(self.idle):
+            self.retire_idle(slot, RetireReason.REPLACED)
+        for slot in ready:
+            self.started(slot)
+        self.counters.reloads += 1
+        if self.instruments:
+            self.instruments.tell("reloaded", new.number)
+        self.bury(old)
+        if not old.gone.is_set():
+            old.grace = Alarm(partial(end_generation, self, old), self.spawn)
+            if grace > 0:
+                old.grace.set(trio.current_time() + grace)
+            else:
+                end_generation(self, old)
+        self.advance()
+
+    # --- the end of an instance ---
+
+    def retire(self, slot: Slot, reason: str) -> None:
+        """An instance does not serve again. It is in no table; `advance` is up to the caller."""
+        slot.state = SlotState.RETIRING
+        self.retiring[slot] = None
+        slot.generation.retiring += 1
+        self.counters.retired[reason] += 1
+        if self.instruments:
+            self.instruments.tell(
+                "instance_retired", slot.number, slot.generation.number, str(reason)
+            )
+        if slot.instance is None:
+            self._free(slot)
+        else:
+            self.work.close(slot)
+
+    def retire_idle(self, slot: Slot, reason: RetireReason) -> None:
+        """The same for an idle one."""
+        del self.idle[slot]
+        self.retire(slot, reason)
+
+    def freed_by(self, slot: Slot) -> None:
+        """A retired instance is closed: its place is free."""
+        self._free(slot)
+        self.advance()
+
+    def _free(self, slot: Slot) -> None:
+        del self.retiring[slot]
+        slot.state = SlotState.CLOSED
+        slot.instance = None
+        generation = slot.generation
+        generation.live -= 1
+        generation.retiring -= 1
+        self.counters.closed += 1
+        self.bury(generation)
+        self.freed.unpark_all()
+
+    def bury(self, generation: Generation) -> None:
+        """If a replaced generation has nothing left, it is gone."""
+        if generation.replaced and not generation.live and generation in self.generations:
+            self.generations.remove(generation)
+            generation.gone.set()
+            if generation.grace is not None:
+                generation.grace.stop()
+
+    # --- what next ---
+
+    @property
+    def live(self) -> int:
+        """Instances in all states but CLOSED."""
+        return len(self.idle) + len(self.leased) + len(self.starting) + len(self.retiring)
+
+    @property
+    def surge(self) -> int:
+        """How many instances more than ``size`` a reload may use."""
+        return max(1, self.min_size)
+
+    def has_room(self) -> bool:
+        """Whether the bounds allow one more instance, of whatever generation."""
+        surge = self.surge if len(self.generations) > 1 else 0
+        return self.live < self.size + surge
+
+    def advance(self) -> None:
+        """Begin what is needed now, and settle whoever waits in vain."""
+        while self.idle and self.current.starting < len(self.line):
+            self._use_idle()
+        wanted = self._starts_wanted()
+        while self.current.starting < wanted and self._may_start():
+            self.work.start(self.begin_start(self.current))
+        while self.line and self._is_hopeless():
+            self._fail_unavailable()
+        while self.line and self._is_deadlocked():
+            self._fail_deadlocked()
+        if self.state is PoolState.CLOSING and not self.line:
+            self._wind_down()
+
+    def _use_idle(self) -> None:
+        """Use an idle instance for who is in line: only one that needs a check is still idle then."""
+        slot, _ = self.idle.popitem()
+        now = trio.current_time()
+        if self._is_fresh(slot, now):
+            self._serve(slot, now)
+        else:
+            self._begin_check(slot)
+
+    def _starts_wanted(self) -> int:
+        """How many instances should be starting, if there were room."""
+        if self.state is not PoolState.OPEN:
+            return len(self.line)
+        if self.options.max_uses == 1:  # each lease ends an instance: who waits needs one, and spares
+            return len(self.line) + max(0, self.min_size - len(self.idle))
+        settled = self.current.active - self.current.starting
+        return max(len(self.line), self.min_size - settled)
+
+    def _may_start(self) -> bool:
+        return (
+            self.current.live < self.size
+            and not self.canary_waits
+            and not self.backoff.holds
+            and self.has_room()
+        )
+
+    def _may_begin(self) -> bool:
+        """Whether one more in line would not just wait: a check or a start begins, or it fails at once."""
+        return bool(self.idle) or self._may_start() or self._is_hopeless()
+
+    def _is_hopeless(self) -> bool:
+        """Whether starts fail and there is no instance to wait for."""
+        prepared = self.generations[-1]  # by a reload, if it is not the current one
+        return self.backoff.holds and not self.current.active and not prepared.active
+
+    def _fail_unavailable(self) -> None:
+        cause = self.backoff.cause
+        error = PoolUnavailable(
+            f"pool {self.name!r}: no instance is alive, and none can be started"
+            f" ({self.backoff.round} attempts failed): {cause!r}"
+        )
+        error.__cause__ = cause
+        self.counters.unavailable += 1
+        self._fail(next(iter(self.line.values())), error)
+
+    def _is_deadlocked(self) -> bool:
+        """Every live instance is leased by a task that itself waits, and nothing will change that."""
+        return (
+            self.stuck == self.live > 0
+            and not self.backoff.holds
+            and not (self.current.live < self.size and self.has_room())
+        )
+
+    def _fail_deadlocked(self) -> None:
+        """The latest asker gets it: those before it asked when there was hope."""
+        waiter = next(reversed(self.line.values()))
+        error = LeaseDeadlock(
+            f"pool {self.name!r}: task {waiter.task.name!r} would wait for ever, as each lease is"
+            f" held by a task that waits for another: {describe(self)}. Give up one lease before"
+            " asking for the next, or make size larger than the leases one task needs"
+        )
+        self.counters.deadlocked += 1
+        self._fail(waiter, error)
+
+    def _wind_down(self) -> None:
+        """Nobody waits any more in a closing pool."""
+        for slot in self.starting:
+            slot.scope.cancel()
+        for slot in tuple(self.idle):
+            self.retire_idle(slot, RetireReason.CLOSED)
+        if not self.live:
+            self.state = PoolState.CLOSED
+            for generation in self.generations:
+                generation.gone.set()
+            self.timers.stop()
+            self.closed.set()

@@ -1,0 +1,46 @@
+"""What can go wrong with a pool: flat and semantic; the messages name the pool and the values."""
+
+from __future__ import annotations
+
+__all__ = [
+    "LeaseDeadlock",
+    "LeaseExpired",
+    "LeaseRevoked",
+    "PoolClosed",
+    "PoolSaturated",
+    "PoolTimeout",
+    "PoolUnavailable",
+    "ReloadFailed",
+]
+
+
+class PoolClosed(Exception):
+    """A lease was asked for, or waited for, or a reload was under way, when the pool closed."""
+
+
+class PoolSaturated(Exception):
+    """``max_waiting`` tasks wait already; the message says who holds what."""
+
+
+class PoolTimeout(Exception):
+    """No instance became free within ``max_wait``; the message says who holds what."""
+
+
+class PoolUnavailable(Exception):
+    """Instances cannot be started, and there is none to wait for; ``__cause__`` says why."""
+
+
+class LeaseExpired(Exception):
+    """A lease was used after its block, or its block ended while a call on it was under way."""
+
+
+class LeaseRevoked(Exception):
+    """The grace of a close or of a reload ended while the lease was held."""
+
+
+class LeaseDeadlock(Exception):
+    """Waiting would never end: every instance is leased by a task that itself waits in the queue."""
+
+
+class ReloadFailed(Exception):
+    """The new module could not be started, set up or checked; the old one goes on serving."""

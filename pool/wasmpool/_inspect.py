@@ -1,0 +1,228 @@
+"""What can be seen of a plugin without using it: ``wasmpool inspect``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+import trio
+
+from wasmpool_host import (
+    CallTimeout,
+    GuestExit,
+    GuestMemoryError,
+    GuestTrap,
+    Limits,
+    LinkError,
+    MemoryType,
+    Module,
+    Wasi,
+)
+from wasmpool_host._binary import outline
+from wasmpool_host._module import _Source
+from wasmpool_host._wasi import wasi_imports
+
+from ._contract import ABI_VERSION, OPTIONAL, REQUIRED, violations
+from ._http_policy import HttpPolicy
+from ._plugin_errors import AbiError
+from ._plugin_generation import Generation
+from ._plugin_host import PluginHost, as_module_source
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from ._metadata import Metadata, Tool
+    from ._plugin_generation import Snapshot
+    from ._plugin_host import PluginSource
+
+__all__ = ["Inspection", "inspect_plugin"]
+
+_SECONDS: Final = 10.0  # for each of the guest's answers
+_GUEST_FAILED: Final = (AbiError, CallTimeout, GuestExit, GuestMemoryError, GuestTrap, LinkError)
+_PAGE: Final = 65_536
+
+
+@final
+@attrs.frozen
+class Inspection:
+    """A module seen from outside, and a plugin's words about itself; `str` is the report."""
+
+    imports: tuple[tuple[str, object, bool], ...]
+    """``"module.name"``, its type, and whether this host provides it."""
+    exports: Mapping[str, object]
+    """Types by name."""
+    problems: tuple[str, ...]
+    """Why it is no plugin that this host can run; empty if it is one."""
+    snapshot: Snapshot | None
+    """What it says of itself; None for a module that is no plugin."""
+
+    @property
+    def meets_contract(self) -> bool:
+        """Whether it is a plugin of the host's ABI version."""
+        return not self.problems
+
+    @property
+    def looks_like_plugin(self) -> bool:
+        """Whether it has anything of a plugin at all."""
+        return not self.exports.keys().isdisjoint(REQUIRED)
+
+    def __str__(self) -> str:
+        parts = [_imports_text(self.imports), _exports_text(self.exports)]
+        if self.looks_like_plugin:
+            parts += [_memory_text(self.exports)]
+        if self.snapshot is not None:
+            parts += [_metadata_text(self.snapshot.metadata), _tools_text(self.snapshot.tools)]
+        return "\n\n".join([*parts, _verdict(self.problems)])
+
+
+async def inspect_plugin(
+    source: PluginSource, *, cache: str | os.PathLike[str] | None = None
+) -> Inspection:
+    """Look at a module, and if it is a plugin ask it about itself, in an instance of its own.
+
+    It is given no credentials, and reaches what a plugin reaches by default.
+
+    Args:
+        source: as for `open_plugin`.
+        cache: a directory for compiled code.
+
+    Raises:
+        CompileError: it is no valid module.
+        OSError: the file cannot be read.
+
+    A cancel ends the guest.
+    """
+    host = PluginHost(HttpPolicy(), Limits(call_seconds=_SECONDS), None, cache)
+    try:
+        module = await host.compile(source, check=False)
+    except (LinkError, GuestMemoryError) as failed:
+        return await _inspect_from_outside(source, host, failed)
+    try:
+        return await _inspect(module, host)
+    finally:
+        with trio.CancelScope(shield=True):
+            await host.http.aclose()
+
+
+async def _inspect(module: Module, host: PluginHost) -> Inspection:
+    problems = tuple(why for _, why in violations(module.exports))
+    snapshot: Snapshot | None = None
+    if not problems:
+        try:
+            snapshot = await _ask(module)
+        except AbiError as of_another_contract:
+            problems = (str(of_another_contract),)
+        except _GUEST_FAILED as failed:
+            problems = (f"it cannot be run: {failed}",)
+    return Inspection(_provided(module.imports, host), module.exports, problems, snapshot)
+
+
+async def _inspect_from_outside(
+    source: PluginSource, host: PluginHost, failed: Exception
+) -> Inspection:
+    """What its bytes say of a module that is valid, and cannot be linked or run here."""
+    assert not isinstance(source, Module)  # that could be: it was
+    read = await trio.to_thread.run_sync(_Source.read, as_module_source(source))
+    seen = outline(read.binary)
+    names = {f"{module}.{name}": type_ for module, name, type_ in seen.imports}
+    problems = (*(why for _, why in violations(seen.exports)), f"it cannot be run: {failed}")
+    return Inspection(_provided(names, host), seen.exports, problems, None)
+
+
+async def _ask(module: Module) -> Snapshot:
+    generation = Generation(module, None)
+    instance = await module.instantiate()
+    try:
+        await generation.setup(instance)
+    finally:
+        await instance.aclose()
+    return generation.snapshot
+
+
+def _provided(
+    imports: Mapping[str, object], host: PluginHost
+) -> tuple[tuple[str, object, bool], ...]:
+    here = {str(each): each.type for each in (*host.imports, *wasi_imports(Wasi()))}
+    return tuple((name, type_, here.get(name) == type_) for name, type_ in imports.items())
+
+
+# --- the report ---
+
+
+def _imports_text(imports: tuple[tuple[str, object, bool], ...]) -> str:
+    rows = [
+        (name, f"{type_}{'' if provided else '  NOT PROVIDED by this host'}")
+        for name, type_, provided in imports
+    ]
+    return _table("Imports", rows)
+
+
+def _exports_text(exports: Mapping[str, object]) -> str:
+    wanted = REQUIRED.keys() | OPTIONAL.keys()
+    rows = [
+        (name, f"{type_}{'  (contract)' if name in wanted else ''}")
+        for name, type_ in exports.items()
+    ]
+    return _table("Exports", rows)
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> str:
+    if not rows:
+        return f"{title}: none"
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([title, *(_shown(f"  {name:{width}}  {text}") for name, text in rows)])
+
+
+def _memory_text(exports: Mapping[str, object]) -> str:
+    memory = exports.get("memory")
+    if not isinstance(memory, MemoryType):
+        return "Memory: none exported"
+    most = "no maximum of its own"
+    if memory.maximum is not None:
+        most = f"at most {_mib(memory.maximum)}"
+    return f"Memory: starts with {_mib(memory.minimum)}, {most}"
+
+
+def _mib(pages: int) -> str:
+    return f"{pages * _PAGE / (1 << 20):,.1f} MiB"
+
+
+def _metadata_text(metadata: Metadata) -> str:
+    said = attrs.asdict(metadata, recurse=False)
+    return _table("Metadata", [(key, _plain(value)) for key, value in said.items() if value])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {text}" for key, text in value.items())
+    return str(value)
+
+
+def _shown(text: str) -> str:
+    """A guest's words without what a terminal would take for commands."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def _tools_text(tools: tuple[Tool, ...]) -> str:
+    if not tools:
+        return "Tools: none"
+    lines: list[str] = []
+    for tool in tools:
+        lines.append(_shown(f"  {tool.name}  {tool.description}".rstrip()))
+        lines += [
+            _shown(f"      {name}{' (required)' if name in tool.required else ''}: {description}")
+            for name, description in tool.parameters.items()
+        ]
+    return "\n".join(["Tools", *lines])
+
+
+def _verdict(problems: tuple[str, ...]) -> str:
+    if not problems:
+        return f"Contract: a plugin of ABI version {ABI_VERSION}"
+    lines = (line for problem in problems for line in problem.splitlines())
+    return "\n".join(
+        ["Contract: no plugin that this host can run", *(f"  {_shown(x)}" for x in lines)]
+    )

@@ -1,0 +1,195 @@
+"""One task's exclusive right to one instance, for the length of a block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, final
+
+import trio
+
+from ._errors import LeaseExpired, LeaseRevoked
+from ._slot import Slot, SlotState
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._generation import Generation
+    from ._place import Place
+    from ._pool import Pool
+
+__all__ = ["Lease", "LeasedMemory"]
+
+
+@final
+class Lease:
+    """An exclusive right to one instance: ``async with pool.lease() as lease:``.
+
+    Entering waits for an instance; leaving gives it back, and never waits. Outside its block a
+    lease is dead for ever, also when its instance already serves another task. It may be used
+    from child tasks, one call at a time: two at once is `trio.BusyResourceError`.
+
+    An exception in the block retires nothing by itself; what happened to the instance does. A
+    block that ends while a child's call is under way ends that call with `LeaseExpired`.
+    """
+
+    __slots__ = ("_entered", "_generation", "_nowait", "_place", "_pool", "_slot")
+
+    def __init__(self, pool: Pool, place: Place, *, nowait: bool) -> None:
+        """`Pool.lease` and `Pool.lease_nowait` make leases."""
+        self._pool = pool
+        self._place = place
+        self._nowait = nowait
+        self._entered = False
+        self._slot: Slot | None = None
+        self._generation: Generation | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a lease is entered once: ask the pool for another")
+        self._entered = True
+        pool = self._pool
+        if self._nowait:
+            slot = pool._take_nowait(self._place)  # noqa: SLF001 - the pool's other half
+        else:
+            slot = await pool._take(self._place)  # noqa: SLF001
+        self._slot = slot
+        self._generation = slot.generation
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            if slot.calls:
+                self._end_call(slot)
+            self._pool._core.give_back(slot)  # noqa: SLF001
+
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call an exported function of the instance.
+
+        Args:
+            name: the export's.
+            args: one number for each of its parameters.
+
+        Returns:
+            None, the one result, or a tuple of several.
+
+        Raises:
+            LeaseExpired: the lease's block has ended.
+            LeaseRevoked: the grace of a close or of a reload ended.
+            trio.BusyResourceError: another call on this lease is under way.
+            Exception: as the instance's ``call``.
+
+        It is a checkpoint before the guest starts. A cancel after that ends the guest, and the
+        instance does not serve again; nothing is raised for a cancel once the guest has returned.
+        """
+        await trio.lowlevel.checkpoint()
+        slot = self._use()
+        slot.calls += 1
+        try:
+            return await slot.instance.run_call(name, args)
+        finally:
+            slot.calls -= 1
+
+    async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
+        """Exchange bytes with an export of the packed ABI.
+
+        Raises as `call`, and as the instance's ``exchange``; a checkpoint and a cancel are as for
+        `call`.
+        """
+        await trio.lowlevel.checkpoint()
+        slot = self._use()
+        slot.calls += 1
+        try:
+            result: bytes = await slot.instance.run_exchange(name, payload)
+        finally:
+            slot.calls -= 1
+        return result
+
+    @property
+    def memory(self) -> LeasedMemory:
+        """The instance's linear memory, for as long as the lease is alive."""
+        self._use()
+        return LeasedMemory(self)
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation of its instance; it can be read after the block, too."""
+        return self._entered_generation().number
+
+    @property
+    def closing(self) -> trio.Event:
+        """Set when the lease should end soon: the pool closes, or its generation was replaced."""
+        return self._entered_generation().closing
+
+    def discard(self) -> None:
+        """Do not let this instance serve again after the lease."""
+        self._use().discarded = True
+
+    def _use(self) -> Slot:
+        """The instance's slot, if the lease is alive."""
+        slot = self._slot
+        if slot is not None and slot.state is SlotState.LEASED:
+            return slot
+        name = self._pool.name
+        if slot is not None:
+            raise LeaseRevoked(slot.revoked)
+        if self._entered:
+            raise LeaseExpired(f"this lease of pool {name!r} has ended: ask the pool for another")
+        raise self._not_entered()
+
+    def _entered_generation(self) -> Generation:
+        if self._generation is None:
+            raise self._not_entered()
+        return self._generation
+
+    def _not_entered(self) -> RuntimeError:
+        return RuntimeError(
+            f"this lease of pool {self._pool.name!r} was not entered: `async with pool.lease() as lease:`"
+        )
+
+    def _end_call(self, slot: Slot) -> None:
+        """A child task is in a call although the block ends: the instance is of no more use."""
+        slot.discarded = True
+        slot.instance.interrupt(
+            LeaseExpired(
+                f"the block of a lease of pool {self._pool.name!r} ended while a call on it was"
+                " under way: keep the block open until the tasks that use the lease are done"
+            )
+        )
+
+    def __repr__(self) -> str:
+        if self._slot is None:
+            return f"<Lease of pool {self._pool.name!r}: {'ended' if self._entered else 'new'}>"
+        return f"<Lease of pool {self._pool.name!r}: instance {self._slot.number}>"
+
+
+@final
+class LeasedMemory:
+    """The linear memory of a leased instance; it dies with the lease."""
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory now."""
+        return int(self._memory().size)
+
+    def read(self, ptr: int, size: int) -> bytes:
+        """Copy ``size`` bytes at ``ptr``."""
+        return bytes(self._memory().read(ptr, size))
+
+    def write(self, ptr: int, data: bytes) -> None:
+        """Copy ``data`` to ``ptr``."""
+        self._memory().write(ptr, data)
+
+    def _memory(self) -> Any:
+        return self._lease._use().instance.memory  # noqa: SLF001 - it is the lease's memory

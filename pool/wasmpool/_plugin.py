@@ -1,0 +1,477 @@
+"""A plugin: a pool of instances of a module that keeps to the contract.
+
+What it says of itself is read once, at load, from one instance, and belongs to the generation:
+name, tools and metadata are answered without an instance and without waiting, and they change at
+the switch of a reload, in the same synchronous step as the instances that serve.
+
+Credentials belong to the generation as well. Each instance is configured before it serves, so
+`Plugin.configure` is a reload of the same module with another setup: every call sees either the
+old credentials whole or the new ones, and credentials that the guest refuses change nothing.
+
+`Plugin.configure` and `Plugin.reload` return at the switch. What is left to do then, seeing the
+old generation's calls off, is done by a task in the nursery of `open_plugin`, which the pool's
+close brings to its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, final
+
+import trio
+
+from wasmpool_host import (
+    CallTimeout,
+    CompileError,
+    GuestExit,
+    GuestMemoryError,
+    GuestTrap,
+    Limits,
+    LinkError,
+    Module,
+)
+
+from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
+from ._http_policy import HttpPolicy
+from ._json import encode
+from ._metadata import ToolResult, read_tool_result
+from ._plain_nursery import open_plain_nursery
+from ._plugin_errors import AbiError, ConfigureError, PluginClosed
+from ._plugin_generation import Generation
+from ._plugin_host import PluginHost
+from ._pool import open_pool
+from ._pool_state import PoolState
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from wasmpool_host import Wasi
+
+    from ._instruments import Instrument
+    from ._metadata import Metadata, Tool
+    from ._options import QueueOnClose
+    from ._plugin_host import PluginSource
+    from ._pool import Pool
+    from ._protocols import Check
+
+__all__ = ["Plugin", "PluginOptions", "load_plugin", "open_plugin", "plugin_host"]
+
+_MIB: Final = 1 << 20
+_CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
+_NOT_WELL: Final = (
+    GuestTrap,
+    GuestExit,
+    GuestMemoryError,
+    CallTimeout,
+    PoolClosed,
+    PoolUnavailable,
+    LeaseRevoked,
+)
+_BROKEN_SOURCE: Final = (CompileError, LinkError, AbiError, GuestMemoryError, OSError)
+
+
+class PluginOptions(TypedDict, total=False):
+    """How a plugin is run; what is not explained here is as for `open_pool`."""
+
+    http: HttpPolicy
+    """What it may reach by HTTP."""
+    limits: Limits
+    """What each instance may take."""
+    wasi: Wasi | None
+    """What it gets of WASI; None is nothing of the machine."""
+    cache: str | os.PathLike[str] | None
+    """A directory for compiled code."""
+    size: int
+    min_size: int
+    check: Check | None
+    max_waiting: int | None
+    max_wait: float | None
+    max_uses: int | None
+    max_age: float | None
+    max_idle: float | None
+    max_memory: int | None
+    """64 MiB by default: guests leak, and this recycles those that do."""
+    start_timeout: float
+    grace: float
+    """310 s by default: longer than any of its HTTP requests may wait."""
+    max_generations: int
+    """8 by default: an old generation may wait long for its calls."""
+    queue_on_close: QueueOnClose
+    leak_after: float | None
+    instruments: Sequence[Instrument]
+
+
+_POOL_DEFAULTS: Final[Mapping[str, Any]] = {
+    "max_memory": 64 * _MIB,
+    "grace": 310.0,
+    "max_generations": 8,
+}
+_HOST_OPTIONS: Final = frozenset({"http", "limits", "wasi", "cache"})
+
+
+@contextlib.asynccontextmanager
+async def open_plugin(
+    source: PluginSource,
+    *,
+    name: str | None = None,
+    credentials: Mapping[str, str] | None = None,
+    **options: Unpack[PluginOptions],
+) -> AsyncGenerator[Plugin, None]:
+    """Load a plugin, and run it in a pool of its own for the length of the block.
+
+    Args:
+        source: a path, the bytes of a file, or a compiled `Module`, which keeps the imports that
+            it was compiled with. A str with ``(module`` in it is a module's text.
+        name: instead of the plugin's own.
+        credentials: what each instance is configured with before it serves. None: the guest's
+            ``configure`` is never called.
+        options: what it may do (``http``, ``limits``, ``wasi``), and how its pool is run.
+
+    Raises:
+        CompileError: the source is no valid module.
+        LinkError: it imports what this host does not provide.
+        AbiError: it does not keep to the contract, or to another version of it.
+        ConfigureError: it refused the credentials.
+        PoolUnavailable: it could not be started; the cause is attached.
+        OSError: the file cannot be read.
+
+    Leaving the block closes the plugin: calls under way run on for up to ``grace`` seconds, none
+    at all if an exception leaves it. A cancel while it is loaded leaves nothing behind.
+    """
+    host = plugin_host(options)
+    async with load_plugin(source, host, name, credentials, options) as plugin:
+        yield plugin
+
+
+def plugin_host(options: PluginOptions) -> PluginHost:
+    """What a plugin with these options runs on."""
+    policy = options.get("http", HttpPolicy())
+    if not isinstance(policy, HttpPolicy):
+        message = f"http must be an HttpPolicy, not {policy!r}"
+        raise TypeError(message)
+    return PluginHost(
+        policy,
+        options.get("limits", Limits()),
+        options.get("wasi"),
+        options.get("cache"),
+    )
+
+
+@contextlib.asynccontextmanager
+async def load_plugin(
+    source: PluginSource,
+    host: PluginHost,
+    name: str | None,
+    credentials: Mapping[str, str] | None,
+    options: PluginOptions,
+) -> AsyncGenerator[Plugin, None]:
+    """`open_plugin` with a host that may have compiled the source already."""
+    pool_options = {key: value for key, value in options.items() if key not in _HOST_OPTIONS}
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(host.http.aclose)
+        drains = await stack.enter_async_context(open_plain_nursery())
+        generation = Generation(await host.compile(source), credentials)
+        if "env.host_http_request" in generation.module.imports:
+            await host.http.import_client()
+        opening = open_pool(
+            generation.module,
+            name=name or generation.module.name,
+            setup=generation.setup,
+            **{**_POOL_DEFAULTS, **pool_options},
+        )
+        try:
+            pool = await stack.enter_async_context(opening)
+            await _ask_one_instance(pool, generation)
+        except PoolUnavailable as unavailable:
+            failure = unavailable
+        else:
+            yield Plugin(pool, host, drains, generation, name)
+            return
+        raise _as_itself(failure)
+
+
+async def _ask_one_instance(pool: Pool, generation: Generation) -> None:
+    """Have the snapshot also where no instance is kept warm."""
+    if not generation.is_known:
+        async with pool.lease():
+            pass
+
+
+def _as_itself(failure: PoolUnavailable) -> Exception:
+    """What the plugin's author did wrong, without the pool's words around it."""
+    cause = failure.__cause__
+    return cause if isinstance(cause, (AbiError, ConfigureError, LinkError)) else failure
+
+
+@final
+class Plugin:
+    """A plugin in service; `open_plugin` and `Loader.load` make it.
+
+    Attributes:
+        pool: what its calls run in, for statistics and for calls that the contract does not
+            have. Reload by `Plugin.reload`, never by the pool's own: the snapshot would stay.
+    """
+
+    # Invariants:
+    # - `_generation` is the pool's current one; both change in one synchronous step
+    # - whoever reloads the pool holds `_switching`
+
+    __slots__ = ("_drains", "_generation", "_host", "_override", "_switching", "pool")
+
+    def __init__(
+        self,
+        pool: Pool,
+        host: PluginHost,
+        drains: trio.Nursery,
+        generation: Generation,
+        override: str | None,
+    ) -> None:
+        """Take over a pool whose setup is the generation's; `open_plugin` does."""
+        self.pool = pool
+        self._host = host
+        self._drains = drains
+        self._override = override
+        self._generation = generation
+        self._switching = trio.Lock()
+        host.name = self._log_name
+
+    # --- what it is ---
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no calls any more."""
+        return self.pool.state is not PoolState.OPEN
+
+    @property
+    def name(self) -> str:
+        """The name it was given, else its own; ``"unknown"`` after close."""
+        if self._override is not None:
+            return self._override
+        return "unknown" if self.closed else self._generation.snapshot.name
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """What it says of itself; None after close."""
+        return None if self.closed else self._generation.snapshot.metadata
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """What it can do; nothing after close."""
+        return () if self.closed else self._generation.snapshot.tools
+
+    @property
+    def compact_specs(self) -> Mapping[str, tuple[str, ...]]:
+        """The fields that matter in each tool's answers, as dotted paths; ``{}`` after close."""
+        return {} if self.closed else self._generation.snapshot.compact_specs
+
+    def __repr__(self) -> str:
+        state = self.pool.state.name.lower()
+        return f"<Plugin {self.name!r} {state} gen={self.pool.generation}: {len(self.tools)} tools>"
+
+    # --- what it does ---
+
+    async def execute(self, tool: str, args: Mapping[str, Any] | None = None) -> ToolResult:
+        """Run a tool.
+
+        Args:
+            tool: one of `tools`; the guest judges what is not.
+            args: its arguments by name, of what JSON knows.
+
+        Returns:
+            what it answered. Arguments that are no JSON and a plugin that is closed, also while
+            the call waits or runs, are answers too: ``is_error`` with the reason.
+
+        Raises:
+            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: the guest failed.
+            LeaseRevoked: the grace of a reload ended while the call ran.
+            PoolSaturated, PoolTimeout, PoolUnavailable: no instance was to be had.
+            ValueError: the arguments are above ``limits.payload``.
+
+        A cancel ends exactly this call.
+        """
+        try:
+            payload = encode({"tool_name": tool, "args": {} if args is None else args})
+        except (TypeError, ValueError) as wrong:
+            await trio.lowlevel.checkpoint()
+            return ToolResult(f"the arguments are no JSON: {wrong}", is_error=True)
+        try:
+            reply = await self.pool.exchange("execute", payload)
+        except PoolClosed:
+            return _CLOSED
+        except LeaseRevoked:
+            if self.closed:
+                return _CLOSED
+            raise
+        return read_tool_result(reply)
+
+    async def healthy(self) -> bool:
+        """Ask one instance whether it is well; False if the guest fails, and after close."""
+        try:
+            well: int = await self.pool.call("healthy")
+        except _NOT_WELL:
+            return False
+        return well == 1
+
+    async def configure(self, credentials: Mapping[str, str] | None) -> int:
+        """Give every instance, present and to come, other credentials.
+
+        One new instance is configured first; if it refuses them, or cannot be started, the old
+        ones go on. Returns once new calls see the new credentials; calls under way finish with
+        those that they began with.
+
+        Args:
+            credentials: strings by name, as ``metadata.credential_keys`` has them. None: the
+                guest's ``configure`` is not called.
+
+        Returns:
+            the new generation's number.
+
+        Raises:
+            ConfigureError: the guest refused them.
+            ReloadFailed: the instance to try them on failed otherwise; the cause is attached.
+            PluginClosed: the plugin is closed, or was closed meanwhile.
+
+        A cancel leaves the old credentials in service.
+        """
+        async with self._switching:
+            self._check_open()
+            generation = Generation(self._generation.module, credentials)
+            try:
+                return await self._switch(generation)
+            except ReloadFailed as failed:
+                if not isinstance(failed.__cause__, ConfigureError):
+                    raise
+                refused = failed.__cause__
+            raise refused
+
+    async def reload(self, source: PluginSource) -> int:
+        """Put another module in service, with the current credentials.
+
+        Returns once new calls go to the new module; name, tools and metadata change in the same
+        step. Calls under way finish with the old one, within its grace. The same module again
+        changes nothing.
+
+        Args:
+            source: as for `open_plugin`.
+
+        Returns:
+            the number of the generation in service.
+
+        Raises:
+            ReloadFailed: the source does not compile, start, configure or pass its check; the
+                cause is attached, and the old module goes on serving.
+            PluginClosed: the plugin is closed, or was closed meanwhile.
+
+        A cancel leaves the old module in service.
+        """
+        return await self._reload(source)
+
+    async def aclose(self, *, grace: float | None = None) -> None:
+        """Close the plugin: no new calls, those under way run on for up to ``grace`` seconds.
+
+        Args:
+            grace: None is the plugin's own, 310 s by default.
+
+        Raises:
+            RuntimeError: the task holds a lease of the plugin's pool.
+
+        A cancel cuts the grace to nothing; the close still completes.
+        """
+        await self.pool.aclose(grace=grace)
+        await self._host.http.aclose()
+
+    # --- inside ---
+
+    async def _reload(
+        self,
+        source: PluginSource,
+        host: PluginHost | None = None,
+        credentials: Mapping[str, str] | None = None,
+    ) -> int:
+        """`reload`; ``host`` is another one that compiled it, ``credentials`` None keeps them."""
+        async with self._switching:
+            self._check_open()
+            module = await self._compile(source)
+            current = self._generation
+            if credentials is None:
+                credentials = current.credentials
+            given = isinstance(source, Module) and host is None
+            if credentials == current.credentials and _same(module, current.module, given=given):
+                return self.pool.generation
+            if host is not None:  # its guests speak by this plugin's client and name
+                host.http, host.name = self._host.http, self._host.name
+            return await self._switch(Generation(module, credentials))
+
+    async def _compile(self, source: PluginSource) -> Module:
+        try:
+            return await self._host.compile(source)
+        except _BROKEN_SOURCE as broken:
+            message = f"plugin {self._log_name()!r} goes on as it was: {broken}"
+            raise ReloadFailed(message) from broken
+
+    async def _switch(self, generation: Generation) -> int:
+        """Reload the pool, back at the switch; `_drains` sees the old generation off."""
+        failed: list[Exception] = []
+
+        async def reload(*, task_status: trio.TaskStatus[int]) -> None:
+            switch = _Switch(self, generation, task_status)
+            try:
+                await self.pool.reload(
+                    generation.module, setup=generation.setup, force=True, task_status=switch
+                )
+            except Exception as failure:
+                if not switch.done:
+                    failed.append(failure)  # to the caller, with its cause; a nursery drops it
+                    task_status.started(0)
+                elif not isinstance(failure, PoolClosed):
+                    raise
+
+        number: int = await self._drains.start(reload)
+        if not failed:
+            return number
+        if isinstance(failed[0], PoolClosed):
+            raise self._is_closed() from failed[0]
+        raise failed[0]
+
+    def _take_over(self, generation: Generation) -> None:
+        """Answer as the new generation; called within the pool's switch."""
+        self._generation = generation
+
+    def _log_name(self) -> str:
+        """Its name, also while the last calls end after close."""
+        return self._generation.snapshot.name if self._override is None else self._override
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise self._is_closed()
+
+    def _is_closed(self) -> PluginClosed:
+        return PluginClosed(f"plugin {self._log_name()!r} is closed: open it anew")
+
+
+class _Switch:
+    """Passes the pool's word that it has switched on to the plugin, in the same step."""
+
+    def __init__(
+        self, plugin: Plugin, generation: Generation, task_status: trio.TaskStatus[int]
+    ) -> None:
+        self._plugin = plugin
+        self._generation = generation
+        self._task_status = task_status
+        self.done = False
+
+    def started(self, value: int | None = None) -> None:
+        assert value is not None  # the new generation's number
+        self.done = True
+        self._plugin._take_over(self._generation)  # noqa: SLF001 - the other half of it
+        self._task_status.started(value)
+
+
+def _same(new: Module, old: Module, *, given: bool) -> bool:
+    """Whether a reload would change nothing.
+
+    What the plugin's hosts compile differs in nothing but the code; a module that was given may
+    also have imports of its own.
+    """
+    return new.identity == old.identity if given else new.digest == old.digest

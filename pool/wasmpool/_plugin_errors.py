@@ -1,0 +1,33 @@
+"""What can go wrong with a plugin, besides what goes wrong with a pool or a guest."""
+
+from __future__ import annotations
+
+__all__ = ["AbiError", "ConfigureError", "PluginClosed"]
+
+
+class AbiError(Exception):
+    """The module is no plugin of the contract.
+
+    The first words name the export that is missing, of the wrong type, or that answered what the
+    contract does not know; or the ABI version.
+    """
+
+
+class ConfigureError(Exception):
+    """The plugin refused its credentials; the message ends with its own words.
+
+    Attributes:
+        text: the plugin's own words.
+    """
+
+    def __init__(self, plugin: str, text: str) -> None:
+        super().__init__(plugin, text)
+        self.plugin = plugin
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin!r} refused its credentials: {self.text}"
+
+
+class PluginClosed(Exception):
+    """The plugin is closed, or was closed meanwhile; it cannot be configured or reloaded."""

@@ -1,0 +1,118 @@
+"""One generation of a plugin: its module with its credentials, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from wasmpool_host import FunctionType
+
+from ._contract import check_abi_version
+from ._json import encode
+from ._metadata import Metadata, Tool, read_compact_specs, read_metadata, read_tools
+from ._plugin_errors import AbiError, ConfigureError
+
+if TYPE_CHECKING:
+    from wasmpool_host import Instance, Module
+
+__all__ = ["Generation", "Snapshot", "read_name", "start_runtime"]
+
+_START = "_rt0_wasm_wasip1"
+_STARTS = FunctionType((), ())
+
+
+@attrs.frozen
+class Snapshot:
+    """What a plugin said of itself when it was loaded; answered from here, however busy it is."""
+
+    name: str
+    metadata: Metadata
+    tools: tuple[Tool, ...]
+    compact_specs: Mapping[str, tuple[str, ...]]
+
+
+@final
+class Generation:
+    """A module and the credentials that each of its instances is configured with."""
+
+    def __init__(self, module: Module, credentials: Mapping[str, str] | None) -> None:
+        self.module = module
+        self.credentials = credentials
+        self._snapshot: Snapshot | None = None
+        self._payload = None if credentials is None else _payload(credentials)
+        # The pool compares setups by identity, and each look at a method makes a new one.
+        self.setup = self._set_up
+
+    @property
+    def is_known(self) -> bool:
+        """Whether an instance was set up, and so there is a snapshot."""
+        return self._snapshot is not None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the first instance that was set up said; none serves before."""
+        assert self._snapshot is not None
+        return self._snapshot
+
+    async def _set_up(self, instance: Instance) -> None:
+        """Make a new instance ready to serve.
+
+        The version comes first, for what it says of the rest to be understood; the tools come
+        after the credentials, which they may depend on.
+        """
+        await start_runtime(self.module, instance)
+        metadata = read_metadata(await instance.exchange("metadata"))
+        check_abi_version(metadata.abi_version)
+        if self._payload is not None:
+            await self._configure(instance, metadata.name)
+        if self._snapshot is None:
+            self._snapshot = await self._take_snapshot(instance, metadata)
+
+    async def _configure(self, instance: Instance, name: str) -> None:
+        refusal = await instance.exchange("configure", self._payload)
+        if refusal:
+            raise ConfigureError(name, refusal.decode(errors="replace"))
+
+    async def _take_snapshot(self, instance: Instance, metadata: Metadata) -> Snapshot:
+        has_specs = "compact_specs" in self.module.exports
+        return Snapshot(
+            name=await read_name(instance),
+            metadata=metadata,
+            tools=read_tools(await instance.exchange("tools")),
+            compact_specs=(
+                read_compact_specs(await instance.exchange("compact_specs")) if has_specs else {}
+            ),
+        )
+
+
+async def start_runtime(module: Module, instance: Instance) -> None:
+    """Start a guest whose runtime the host has not started with ``_initialize``."""
+    if module.exports.get(_START) == _STARTS and "_initialize" not in module.exports:
+        await instance.call(_START)
+
+
+async def read_name(instance: Instance) -> str:
+    """Ask a guest for its own name.
+
+    Raises:
+        AbiError: it is no text.
+    """
+    reply = await instance.exchange("name")
+    try:
+        return reply.decode()
+    except UnicodeDecodeError as broken:
+        message = f"name answers no UTF-8 text: {broken}"
+        raise AbiError(message) from broken
+
+
+def _payload(credentials: Mapping[str, str]) -> bytes:
+    if not isinstance(credentials, Mapping):
+        message = f"credentials must be a mapping of strings, not {type(credentials).__name__}"
+        raise TypeError(message)
+    for key, value in credentials.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            message = f"credentials must be strings: {key!r} is {type(value).__name__}"
+            raise TypeError(message)
+    return encode(dict(credentials))

@@ -1,0 +1,101 @@
+"""What a plugin's guests have of their host: how they are compiled, and what they import."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias, final
+
+from wasmpool_host import Module, host_function
+
+from ._contract import check_exports
+from ._http import Http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wasmpool_host import Caller, HostFunction, Limits, Wasi
+
+    from ._http_policy import HttpPolicy
+
+__all__ = ["PluginHost", "PluginSource", "as_module_source"]
+
+PluginSource: TypeAlias = str | os.PathLike[str] | bytes | Module
+"""A file's path, the bytes of one, or a compiled module, which keeps the imports that it was
+compiled with. A str with ``(module`` in it is a module's text."""
+
+_log: Final = logging.getLogger("wasmpool.plugin")
+_LINE: Final = 64 * 1024  # bytes of one message; a guest must not fill the log with one call
+_U32: Final = 0xFFFF_FFFF
+
+
+@final
+class PluginHost:
+    """Compiles one plugin's modules, bound to its HTTP client and to its name in the log.
+
+    Attributes:
+        imports: what its guests may import from module ``env``.
+        http: makes its guests' requests.
+        name: asked for what its guests' log lines begin with.
+    """
+
+    def __init__(
+        self,
+        policy: HttpPolicy,
+        limits: Limits,
+        wasi: Wasi | None,
+        cache: str | os.PathLike[str] | None,
+    ) -> None:
+        self.http = Http(policy, limits.payload)
+        self.name: Callable[[], str] = lambda: "unknown"
+        self._limits = limits
+        self._wasi = wasi
+        self._cache = cache
+        self.imports = _imports(self)
+
+    async def compile(self, source: PluginSource, *, check: bool = True) -> Module:
+        """Compile a plugin, and hold its exports against the contract, if ``check`` is set.
+
+        Raises:
+            CompileError, LinkError, GuestMemoryError, OSError: as for `Module.compile`.
+            AbiError: it does not keep to the contract.
+        """
+        if isinstance(source, Module):
+            module = source
+        else:
+            module = await Module.compile(
+                as_module_source(source),
+                imports=self.imports,
+                wasi=self._wasi,
+                limits=self._limits,
+                cache=self._cache,
+            )
+        if check:
+            check_exports(module.exports)
+        return module
+
+
+def as_module_source(source: str | os.PathLike[str] | bytes) -> os.PathLike[str] | bytes | str:
+    """A plugin's source as `Module.compile` takes it, where a str is always text."""
+    if isinstance(source, str) and "(module" not in source:
+        return Path(source)
+    return source
+
+
+def _imports(host: PluginHost) -> tuple[HostFunction, ...]:
+    """What every plugin may import from module ``env``."""
+
+    @host_function("env", "host_log", params=("i32", "i32"))
+    def host_log(caller: Caller, ptr: int, size: int) -> None:
+        size &= _U32
+        text = caller.memory.read(ptr & _U32, min(size, _LINE)).decode(errors="replace")
+        rest = f" ... ({size:,} bytes)" if size > _LINE else ""
+        # One call is one line: a guest cannot make lines that look like another's.
+        _log.info("%s: %s%s", host.name(), "\\n".join(text.splitlines()), rest)
+
+    @host_function("env", "host_http_request", params=("i64",), results=("i64",))
+    async def host_http_request(caller: Caller, packed: int) -> int:
+        return await caller.reply(await host.http.answer(caller.read(packed)))
+
+    return (host_log, host_http_request)

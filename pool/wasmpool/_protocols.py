@@ -1,0 +1,66 @@
+"""What the pool knows of a module and of an instance, and of nothing else.
+
+`wasmpool_host.Module` and its instances are made to this; the tests' fakes are, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["Check", "Instance", "Memory", "Module", "Setup"]
+
+
+class Memory(Protocol):
+    """An instance's linear memory."""
+
+    def read(self, ptr: int, size: int, /) -> bytes: ...  # noqa: D102 - named in design
+    def write(self, ptr: int, data: bytes, /) -> None: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+
+class Instance(Protocol):
+    """One isolated instance, used by one task at a time."""
+
+    @property
+    def memory(self) -> Memory:
+        """Its linear memory; `trio.BusyResourceError` during a call."""
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of linear memory now; 0 without one."""
+
+    @property
+    def poisoned(self) -> str | None:
+        """Why it may not serve again, as one of the first six of `RetireReason`; else None."""
+
+    async def run_call(self, name: str, args: tuple[Any, ...], /) -> Any:
+        """Call an export, without a checkpoint before the guest starts."""
+
+    async def run_exchange(self, name: str, payload: bytes | None, /) -> bytes:
+        """Exchange bytes with an export, without a checkpoint before the guest starts."""
+
+    def interrupt(self, error: BaseException, /) -> None:
+        """End the call under way, if any, and return at once: its task gets ``error``."""
+
+    async def aclose(self) -> None:
+        """Free it: bounded, not to be cancelled, safe to call again."""
+
+
+class Module(Protocol):
+    """Compiled code that instances are made of."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for modules that are the same: a reload from one to the other does nothing."""
+
+    async def instantiate(self) -> Any:
+        """Make an `Instance`; where it fails or is cancelled, nothing is left of it."""
+
+
+Setup: TypeAlias = Callable[[Any], Awaitable[Any] | object]
+"""Runs on every new instance before it serves; async or plain."""
+
+Check: TypeAlias = Callable[[Any], Awaitable[bool | None] | bool | None]
+"""Says whether an instance may serve on; async or plain. False or an exception retires it."""

@@ -1,0 +1,44 @@
+"""Why an instance does not serve again: exactly one reason each."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["RetireReason"]
+
+
+class RetireReason(StrEnum):
+    """The first six are what an instance says of itself when it is poisoned."""
+
+    TRAP = "trap"
+    """The guest trapped."""
+    EXIT = "exit"
+    """The guest called ``proc_exit``."""
+    HOST_ERROR = "host-error"
+    """A host function raised."""
+    BAD_POINTER = "bad-pointer"
+    """The guest gave a pointer outside its memory."""
+    CANCELLED = "cancelled"
+    """A call was cancelled in mid-guest."""
+    TIMEOUT = "timeout"
+    """A call took longer than ``limits.call_seconds``."""
+    USES = "uses"
+    """``max_uses`` leases."""
+    AGE = "age"
+    """``max_age`` seconds since its start."""
+    IDLE = "idle"
+    """``max_idle`` seconds without a lease, above ``min_size``."""
+    MEMORY = "memory"
+    """Its linear memory grew above ``max_memory``."""
+    UNHEALTHY = "unhealthy"
+    """``check`` said False, or raised."""
+    DISCARDED = "discarded"
+    """`Lease.discard` was called."""
+    REPLACED = "replaced"
+    """A reload put another generation in service."""
+    SHRUNK = "shrunk"
+    """`Pool.resize` left no place for it."""
+    CLOSED = "closed"
+    """The pool closed."""
+    FAILED_START = "failed-start"
+    """Start, setup or canary's check failed, or took longer than ``start_timeout``."""

@@ -1,0 +1,408 @@
+"""The command as a user meets it: a process of its own, with real instances."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import entry_points
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+from wasmpool.__main__ import main
+from wasmpool.example import PATH as EXAMPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECONDS = 60
+"""More than any of this takes on a slow machine; a hang, not slowness, fails a test."""
+
+COMMAND = [sys.executable, "-W", "error", "-m", "wasmpool"]
+
+TOOLS = "word_count, echo, spin, nap, fetch, remember, recall, grow, crash, quit"
+
+Ran = subprocess.CompletedProcess[str]
+
+
+def wasmpool(*args: str | Path, text: str = "", program: list[str] | None = None) -> Ran:
+    return subprocess.run(
+        [*(program or COMMAND), *map(str, args)],
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def started(*args: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        [*COMMAND, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        hang = threading.Timer(SECONDS, process.kill)
+        hang.start()
+        try:
+            yield process
+        finally:
+            hang.cancel()
+            process.kill()
+
+
+def stream(maybe: IO[bytes] | None) -> IO[bytes]:
+    assert maybe is not None
+    return maybe
+
+
+def rows(output: str | bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def data(row: dict[str, Any]) -> Any:
+    """What a tool of the example answered: JSON, in a string."""
+    assert list(row) == ["data"]
+    return json.loads(row["data"])
+
+
+def table(stderr: str) -> dict[str, str]:
+    """The final table, as name -> value."""
+    return dict(re.findall(r"^│ +(.*?) +│ +(.*?) +│$", stderr, re.MULTILINE))
+
+
+def counted(text: str) -> dict[str, Any]:
+    """What `word_count` is to say of one line, counted independently."""
+    words = re.split(r"[ \t\n\v\f\r]+", text.strip(" \t\n\v\f\r"))
+    words = [word for word in words if word]
+    return {
+        "words": len(words),
+        "characters": len(text),
+        "counts": collections.Counter(words),
+    }
+
+
+def test_without_anything_the_example_counts_the_words_of_a_generated_text() -> None:
+    """The first command of the README: more than 10,000 rows, all right, and a table."""
+    ran = wasmpool("run")
+    assert ran.returncode == 0
+    answers = rows(ran.stdout)
+    assert len(answers) >= 10_000
+    assert table(ran.stderr)["calls"] == str(len(answers))
+    assert table(ran.stderr)["failures"] == "0"
+    assert set(table(ran.stderr)) == {
+        "calls",
+        "failures",
+        "seconds",
+        "calls per second",
+        "p50 of the call",
+        "p99 of the call",
+        "instances started",
+        "instances retired",
+        "closed",
+    }
+
+
+def test_counts_are_those_of_python(tmp_path: Path) -> None:
+    """On a text with scripts, blanks, tabs and CR LF each row is what Python counts."""
+    lines = [
+        "The cat and the dog",
+        "",
+        "  naïve\tcafé  東京 東京 ",
+        "a\u2028b a",
+        "x" * 5000,
+        "🦉 é",
+    ]
+    text = tmp_path / "text"
+    text.write_bytes("\r\n".join(lines).encode())
+    ran = wasmpool("run", EXAMPLE, "--tool", "word_count", "--input", text)
+    assert ran.returncode == 0
+    for line, row in zip(lines, rows(ran.stdout), strict=True):
+        answer, expected = data(row), counted(line)
+        assert answer["words"] == expected["words"]
+        assert answer["characters"] == expected["characters"]
+        assert all(expected["counts"][word] == count for word, count in answer["top"])
+        assert len(answer["top"]) == min(10, len(expected["counts"]))
+
+
+def test_one_bad_line_fails_alone() -> None:
+    """Rows keep their places around a broken line, and the exit status is 1."""
+    lines = '{"message": "a"}\n{broken\n{"message": "c"}\n{"wrong": 1}\n{"message": "e"}'
+    ran = wasmpool("run", "--tool", "echo", "--input", "-", text=lines)
+    answers = rows(ran.stdout)
+    assert ran.returncode == 1
+    assert [data(answers[n]) for n in (0, 2, 4)] == [{"echo": c} for c in "ace"]
+    assert "is not a JSON object" in answers[1]["error"]
+    assert list(answers[3]) == ["error"]
+    assert table(ran.stderr)["failures"] == "2"
+
+
+def test_traps_and_exits_are_rows_and_the_pool_goes_on() -> None:
+    """An instance that traps is replaced, its line is an error row, and the table counts it."""
+    ran = wasmpool("run", "--tool", "crash", "--size", "1", "--input", "-", text="{}\n{}\n")
+    assert ran.returncode == 1
+    assert [list(row) for row in rows(ran.stdout)] == [["error"]] * 2
+    assert "unreachable" in ran.stdout
+    assert table(ran.stderr)["trap"] == "2"
+    ran = wasmpool("run", "--tool", "quit", "--input", "-", text='{"status": 3}')
+    assert rows(ran.stdout) == [{"error": "the guest exited with status 3"}]
+    assert table(ran.stderr)["exit"] == "1"
+
+
+def test_results_go_to_the_output(tmp_path: Path) -> None:
+    """`--output` takes the rows, whatever was there before; standard output stays empty."""
+    output = tmp_path / "rows"
+    output.write_text("old\n" * 100)
+    ran = wasmpool("run", "--input", "-", "--output", output, text="one two")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert data(rows(output.read_text())[0])["words"] == 2
+
+
+def test_an_empty_input_is_no_rows() -> None:
+    """Nothing to do is done well."""
+    ran = wasmpool("run", "--input", "-")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert table(ran.stderr)["calls"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--tool", "nope"], f"'example' has no tool 'nope'; it has: {TOOLS}"),
+        ([EXAMPLE], f"'example' has 10 tools, choose one by --tool: {TOOLS}"),
+        (["missing.wasm"], "the plugin missing.wasm cannot be read: No such file or directory"),
+        (["."], "the plugin . cannot be read: Is a directory"),
+        (["text"], "text cannot be used as a plugin"),
+        (["empty.wasm"], "empty.wasm cannot be used as a plugin: "),
+        (["--input", "missing"], "the input missing cannot be read: No such file or directory"),
+        (["--input", "."], "the input . cannot be read: Is a directory"),
+        (["--output", "no/where"], "the output no/where cannot be written: No such file"),
+        (["--input", "text", "--output", "./text"], "the output ./text is the input too"),
+        (["--size", "0"], "'--size': 0 is not in the range"),
+        (["--tasks", "many"], "'--tasks': 'many' is not a valid integer"),
+        (["--frobnicate"], "No such option"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_status_2(
+    args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback, nothing on standard output, no file touched; it says what is wrong."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("no wasm\n")
+    (tmp_path / "empty.wasm").write_bytes(b"\0asm\1\0\0\0")
+    ran = wasmpool("run", *args)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    *usage, sentence = ran.stderr.splitlines()
+    assert sentence.startswith("Error: ")
+    assert says in sentence
+    assert "Traceback" not in ran.stderr
+    assert not usage or usage[0].startswith("Usage: ")
+    assert (tmp_path / "text").read_text() == "no wasm\n"
+
+
+def test_a_module_that_is_no_plugin_is_told_which_export_is_missing(tmp_path: Path) -> None:
+    """A valid module without the contract is refused by the name of an export."""
+    module = tmp_path / "empty.wasm"
+    module.write_bytes(b"\0asm\1\0\0\0")
+    sentence = wasmpool("run", module).stderr
+    assert re.search(r"\b(name|metadata|tools|configure|execute|healthy)\b", sentence.split(":")[2])
+
+
+def test_wrong_use_leaves_the_output_as_it_was(tmp_path: Path) -> None:
+    """The output is opened last: an unknown tool does not empty it."""
+    output = tmp_path / "rows"
+    output.write_text("precious")
+    assert wasmpool("run", "--tool", "nope", "--output", output).returncode == 2
+    assert output.read_text() == "precious"
+
+
+def test_rows_come_while_the_pipe_stays_open() -> None:
+    """With `--input -` a line is answered at once; the next may come much later."""
+    with started("run", "--tool", "echo", "--input", "-") as process:
+        for n in range(3):
+            stream(process.stdin).write(b'{"message": "%d"}\n' % n)
+            stream(process.stdin).flush()
+            assert data(json.loads(stream(process.stdout).readline())) == {"echo": str(n)}
+        out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (0, b"")
+    assert table(err.decode())["calls"] == "3"
+
+
+@pytest.mark.parametrize("tool", ["nap", "spin"])
+def test_ctrl_c_stops_promptly(tool: str) -> None:
+    """Guests that sleep or compute for ever are ended; rows and table are there, status 130."""
+    forever = {"nap": b'{"ms": 3600000}\n', "spin": b'{"rounds": 4000000000000}\n'}[tool]
+    short = {"nap": b'{"ms": 1}\n', "spin": b'{"rounds": 1}\n'}[tool]
+    with started("run", "--tool", tool, "--input", "-", "--size", "2") as process:
+        stream(process.stdin).write(short * 5)
+        stream(process.stdin).flush()
+        first = b"".join(stream(process.stdout).readline() for _ in range(5))
+        stream(process.stdin).write(forever * 3 + short)
+        stream(process.stdin).flush()
+        time.sleep(0.3)  # so that guests are at it; nothing is different if they are not yet
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert [list(row) for row in rows(first + out)] == [["data"]] * 5
+    assert table(err.decode())["calls"] == "5"
+    assert table(err.decode())["failures"] == "0"
+    assert b"Traceback" not in err
+
+
+def test_ctrl_c_while_nothing_comes() -> None:
+    """Waiting for input is stopped as calls are."""
+    with started("run", "--input", "-") as process:
+        stream(process.stdin).write(b"a\n")
+        stream(process.stdin).flush()
+        assert stream(process.stdout).readline()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=SECONDS)
+        err = stream(process.stderr).read()
+    assert process.returncode == 130
+    assert table(err.decode())["calls"] == "1"
+
+
+def test_a_reader_that_has_seen_enough_ends_the_run_quietly() -> None:
+    """As with `| head -1`: no traceback, no further calls, the shell's status for it."""
+    with started("run", "--tool", "nap", "--input", "-", "--size", "1") as process:
+        stream(process.stdin).write(b'{"ms": 20}\n' * 1000)
+        stream(process.stdin).flush()
+        assert stream(process.stdout).readline()
+        stream(process.stdout).close()
+        process.wait(timeout=SECONDS)
+        err = stream(process.stderr).read().decode()
+    assert process.returncode == 141
+    assert "Error" not in err
+    assert "Traceback" not in err
+    assert int(table(err)["calls"]) < 1000
+
+
+def test_a_full_disk_is_an_error_that_says_so() -> None:
+    """The rows cannot be kept: status 1, in a sentence."""
+    ran = wasmpool("run", "--output", "/dev/full")
+    assert ran.returncode == 1
+    assert "Error: /dev/full cannot be written: No space left on device" in ran.stderr
+
+
+PEAK = """
+import atexit, resource, runpy, sys
+def peak():
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+atexit.register(peak)
+runpy.run_module("wasmpool", run_name="__main__")
+"""
+
+
+def peak_of(*args: str, chunk: bytes, chunks: int) -> tuple[int, bytes]:
+    """Feed `chunks` times `chunk`; the peak of the process in KiB, and the rows."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PEAK, "run", "--size", "2", "--input", "-", *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for _ in range(chunks):
+            stream(process.stdin).write(chunk)
+        out, err = process.communicate(timeout=SECONDS)
+    return int(err.rpartition(b"peak ")[2]), out
+
+
+def test_memory_does_not_grow_with_the_number_of_lines(tmp_path: Path) -> None:
+    """Ten times the input takes no more memory, though every row is large."""
+    line = b"lorem ipsum " * 10_000 + b"\n"
+    args = ("--tool", "word_count", "--output", str(tmp_path / "rows"))
+    few, _ = peak_of(*args, chunk=line, chunks=80)
+    many, _ = peak_of(*args, chunk=line, chunks=800)
+    assert many < few + 24 * 1024
+    assert (tmp_path / "rows").read_bytes().count(b"\n") == 800
+
+
+def test_a_line_without_end_is_an_error_row_and_takes_no_memory() -> None:
+    """200 MiB without a line's ending: one error, and the line after it is answered."""
+    few, _ = peak_of(chunk=b"x" * 1024, chunks=10)
+    many, out = peak_of(chunk=b"x" * 1024 * 1024, chunks=200)
+    assert many < few + 64 * 1024
+    assert rows(out) == [{"error": f"the line is too long: {200 * 1024 * 1024} bytes"}]
+
+
+@pytest.mark.parametrize("output_too", [True, False])
+def test_a_terminal_gets_a_progress_bar(output_too: bool) -> None:
+    """It is drawn on standard error and gone at the end; rows on the same terminal stay whole."""
+    terminal, inner = pty.openpty()
+    lines = b'{"ms": 100}\n' * 5
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--tool", "nap", "--input", "-", "--size", "1"],
+        stdin=subprocess.PIPE,
+        stdout=inner if output_too else subprocess.DEVNULL,
+        stderr=inner,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+    )
+    os.close(inner)
+    with process:
+        stream(process.stdin).write(lines)
+        stream(process.stdin).close()
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO is how a terminal ends
+            while chunk := os.read(terminal, 4096):
+                shown += chunk
+    os.close(terminal)
+    text = shown.decode()
+    assert process.returncode == 0
+    assert "0 failed" in text
+    assert "\x1b[?25h" in text.rpartition("\x1b[?25l")[2]  # the cursor is back
+    assert table(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r", ""))["calls"] == "5"
+    assert text.count('{"data": ') == (5 if output_too else 0)
+
+
+def test_no_terminal_no_bar() -> None:
+    """A log file gets the table and no control characters."""
+    ran = wasmpool("run", "--tool", "nap", "--input", "-", text='{"ms": 200}\n')
+    assert "\x1b" not in ran.stderr
+    assert "0 failed" not in ran.stderr
+
+
+def test_help_is_there_and_quick() -> None:
+    """What only a running command needs is not imported for the help."""
+    program = "import sys; from wasmpool.__main__ import main\ntry: main()\n"
+    program += "finally: print(*{'rich', 'httpx2', 'watchfiles'} & {*sys.modules}, file=sys.stderr)"
+    for args in ["--help"], ["run", "--help"]:
+        ran = wasmpool(*args, program=[sys.executable, "-c", program])
+        assert (ran.returncode, ran.stderr) == (0, "\n")
+        assert "Usage: wasmpool" in ran.stdout
+
+
+def test_help_names_every_option() -> None:
+    """The options of the main job, each with what it is for."""
+    text = wasmpool("run", "--help").stdout
+    for option in "--tool NAME", "--input FILE", "--output FILE", "--size N", "--tasks M":
+        assert option in text
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_a_missing_extra_says_what_to_install(missing: str) -> None:
+    """The core installs without click and rich; the command then says what is missing."""
+    program = f"import sys; sys.modules[{missing!r}] = None\n"
+    program += "from wasmpool.__main__ import main; main()"
+    ran = wasmpool("run", program=[sys.executable, "-c", program])
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.count("\n") == 1
+    assert missing in ran.stderr
+    assert 'pip install "wasmpool[cli]"' in ran.stderr
+
+
+def test_the_command_is_installed() -> None:
+    """`wasmpool` and `python -m wasmpool` are the same."""
+    (script,) = entry_points(group="console_scripts", name="wasmpool")
+    assert script.load() is main

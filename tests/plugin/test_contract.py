@@ -1,0 +1,50 @@
+"""Which modules are plugins."""
+
+from __future__ import annotations
+
+import pytest
+
+from wasmpool._contract import REQUIRED, check_abi_version, check_exports, violations
+from wasmpool._plugin_errors import AbiError
+from wasmpool_host import FunctionType, MemoryType
+
+KEEPS_TO_IT = {**REQUIRED, "memory": MemoryType(1, None), "other": FunctionType(("f64",), ())}
+
+
+def test_a_plugin_keeps_to_the_contract() -> None:
+    """Further exports are its own business."""
+    check_exports(KEEPS_TO_IT)
+    check_exports({**KEEPS_TO_IT, "compact_specs": FunctionType((), ("i64",))})
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_missing_export_is_named_first(name: str) -> None:
+    """Whoever reads two words knows what to add."""
+    exports = {key: type_ for key, type_ in KEEPS_TO_IT.items() if key != name}
+    with pytest.raises(AbiError, match=f"^{name} is missing\\. A plugin .* exports {name} \\("):
+        check_exports(exports)
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, "compact_specs"])
+@pytest.mark.parametrize("type_", [FunctionType(("f32",), ()), MemoryType(1, None)])
+def test_an_export_of_the_wrong_type_is_named_first(name: str, type_: object) -> None:
+    """With the type that it has and the one that it should have."""
+    with pytest.raises(AbiError, match=f"^{name} is of the wrong type") as caught:
+        check_exports({**KEEPS_TO_IT, name: type_})
+    assert str(type_) in str(caught.value)
+
+
+def test_all_violations_are_told() -> None:
+    """One attempt is enough to know everything."""
+    with pytest.raises(AbiError) as caught:
+        check_exports({})
+    for name in REQUIRED:
+        assert f"{name} is missing" in str(caught.value)
+    assert [name for name, _ in violations({})] == list(REQUIRED)
+
+
+def test_another_abi_version_is_refused_with_both() -> None:
+    """The message starts with the plugin's and has the host's."""
+    check_abi_version(1)
+    with pytest.raises(AbiError, match=r"^ABI version 2 .*which is 1$"):
+        check_abi_version(2)

@@ -1,0 +1,33 @@
+"""A fake module, and a check that no pool ever did to it what a pool may not do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pool.fakes import FakeModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+@pytest.fixture
+def make_module() -> Generator[Callable[..., FakeModule]]:
+    """Makes fake modules; at the end nothing of them may be live, or have been misused."""
+    made: list[FakeModule] = []
+
+    def make(identity: int = 1) -> FakeModule:
+        made.append(FakeModule(identity))
+        return made[-1]
+
+    yield make
+    for module in made:
+        assert not module.violations
+        assert not module.live
+        assert module.starting == 0
+
+
+@pytest.fixture
+def module(make_module: Callable[..., FakeModule]) -> FakeModule:
+    return make_module()

@@ -1,0 +1,224 @@
+"""Scripted modules and instances: what a pool must cope with, without wasm.
+
+They keep the promises of a real instance to the letter (what poisons it, what `interrupt` and
+`aclose` do, one call at a time), and raise AssertionError for whatever a pool may never do: a
+call on a closed or poisoned instance, two closes at once. Such a violation is also kept in
+``FakeModule.violations``, should the pool swallow it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["Closed", "FakeInstance", "FakeModule", "Trap"]
+
+StartStep: TypeAlias = "Exception | trio.Event"
+
+
+class Trap(Exception):
+    """The fake guest trapped."""
+
+
+class Closed(Exception):
+    """A call was interrupted by the close of its instance."""
+
+
+class FakeMemory:
+    def __init__(self, instance: FakeInstance) -> None:
+        self._instance = instance
+        self._data = bytearray(64)
+
+    @property
+    def size(self) -> int:
+        return self._instance.memory_size
+
+    def read(self, ptr: int, size: int) -> bytes:
+        self._instance.check_usable()
+        return bytes(self._data[ptr : ptr + size])
+
+    def write(self, ptr: int, data: bytes) -> None:
+        self._instance.check_usable()
+        self._data[ptr : ptr + len(data)] = data
+
+
+class FakeInstance:
+    """Its exports are the methods named ``export_...``."""
+
+    def __init__(self, module: FakeModule, number: int) -> None:
+        self.module = module
+        self.number = number
+        self.poisoned: str | None = None
+        self.memory_size = 64
+        self.closed = False
+        self.closing = False
+        self.interrupted: BaseException | None = None
+        self.healthy = True
+        self.setups = 0
+        self.calls: list[str] = []
+        self.memory = FakeMemory(self)
+        self._scope: trio.CancelScope | None = None
+        self._idle = trio.Event()
+        self._idle.set()
+
+    async def run_call(self, name: str, args: tuple[Any, ...]) -> Any:
+        self.check_usable()
+        export = getattr(self, f"export_{name}", None)
+        if export is None:
+            raise ValueError(f"no export {name!r}")
+        self.calls.append(name)
+        self._idle = idle = trio.Event()
+        try:
+            with trio.CancelScope() as self._scope:
+                try:
+                    return await export(*args)
+                except BaseException as error:
+                    self._poison(error)
+                    raise
+            assert self.interrupted is not None
+            raise self.interrupted
+        finally:
+            self._scope = None
+            idle.set()
+
+    def _poison(self, error: BaseException) -> None:
+        if isinstance(error, Trap):
+            self.poisoned = self.poisoned or "trap"
+        elif isinstance(error, trio.Cancelled):
+            self.poisoned = self.poisoned or "cancelled"
+        else:
+            self.poisoned = self.poisoned or "host-error"
+
+    async def run_exchange(self, name: str, payload: bytes | None) -> bytes:
+        result = await self.run_call(name, () if payload is None else (payload,))
+        assert isinstance(result, bytes)
+        return result
+
+    def check_usable(self) -> None:
+        if self.closed or self.closing:
+            self.module.violated(f"instance {self.number} was used after its close began")
+        if self.poisoned is not None:
+            self.module.violated(f"instance {self.number} was used although {self.poisoned}")
+        if self._scope is not None:
+            raise trio.BusyResourceError("a call is under way")
+
+    def interrupt(self, error: BaseException) -> None:
+        if self._scope is not None and self.interrupted is None:
+            self.interrupted = error
+            self.poisoned = self.poisoned or "cancelled"
+            self._scope.cancel()
+
+    async def aclose(self) -> None:
+        if self.closing or self.closed:
+            self.module.violated(f"instance {self.number} was closed twice")
+        self.closing = True
+        self.interrupt(Closed(f"instance {self.number} was closed"))
+        if self.module.close_gate is not None:
+            await self.module.close_gate.wait()
+        await trio.lowlevel.checkpoint()
+        self.closed = True
+        self.module.live.discard(self)
+
+    # --- what the guest can do ---
+
+    async def export_echo(self, value: Any) -> Any:
+        return value
+
+    async def export_version(self) -> Hashable:
+        return self.module.identity
+
+    async def export_number(self) -> int:
+        return self.number
+
+    async def export_step(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return self.number
+
+    async def export_sleep(self, seconds: float) -> int:
+        await trio.sleep(seconds)
+        return self.number
+
+    async def export_wait(self, event: trio.Event) -> int:
+        await event.wait()
+        return self.number
+
+    async def export_spin(self) -> None:
+        await trio.sleep_forever()
+
+    async def export_trap(self) -> None:
+        raise Trap("unreachable")
+
+    async def export_echo_1(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return 1
+
+    async def export_grow_much(self) -> None:
+        self.memory_size = 1_000_000
+
+    async def export_grow(self, size: int) -> None:
+        self.memory_size = size
+
+    async def export_host(self, function: Any) -> Any:
+        """A host function: it runs in the caller's task."""
+        return await function()
+
+    async def export_shielded(self, event: trio.Event) -> None:
+        """A host function that shields itself: what interrupts it follows when it returns."""
+        with trio.CancelScope(shield=True):
+            await event.wait()
+        await trio.lowlevel.checkpoint()
+
+
+class FakeModule:
+    """Makes instances as its script says; where that is empty, they start after one checkpoint.
+
+    Attributes:
+        script: for each of the next starts what happens: an exception is raised, an event is
+            waited for.
+        instances: all that were made.
+        live: those that are not closed.
+        most_live: the most of ``live`` and of starts under way at one time.
+        close_gate: what closes wait for.
+    """
+
+    def __init__(self, identity: Hashable = 1, *, name: str = "fake") -> None:
+        self.identity = identity
+        self.name = name
+        self.script: deque[StartStep] = deque()
+        self.instances: list[FakeInstance] = []
+        self.live: set[FakeInstance] = set()
+        self.starting = 0
+        self.starts = 0
+        self.most_live = 0
+        self.close_gate: trio.Event | None = None
+        self.violations: list[str] = []
+
+    async def instantiate(self) -> FakeInstance:
+        self.starts += 1
+        self.starting += 1
+        self.most_live = max(self.most_live, len(self.live) + self.starting)
+        try:
+            await self._follow_script()
+        finally:
+            self.starting -= 1
+        instance = FakeInstance(self, len(self.instances) + 1)
+        self.instances.append(instance)
+        self.live.add(instance)
+        return instance
+
+    async def _follow_script(self) -> None:
+        step = self.script.popleft() if self.script else None
+        if isinstance(step, Exception):
+            raise step
+        if step is not None:
+            await step.wait()
+        await trio.lowlevel.checkpoint()
+
+    def violated(self, message: str) -> None:
+        self.violations.append(message)
+        raise AssertionError(message)

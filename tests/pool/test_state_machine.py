@@ -1,0 +1,396 @@
+"""The pool against everything that can happen to it, in every order hypothesis can think of.
+
+Each step is one thing that an application, a guest or time may do. After each, the pool's
+invariants are looked at, and what the tasks have seen is compared with what the pool has counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import trio
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from tests.pool.fakes import FakeInstance, FakeModule, Trap
+from tests.pool.pumped import PumpedRun
+from wasmpool import _invariants
+from wasmpool._errors import (
+    LeaseDeadlock,
+    LeaseRevoked,
+    PoolClosed,
+    PoolSaturated,
+    PoolTimeout,
+    PoolUnavailable,
+    ReloadFailed,
+)
+from wasmpool._pool import Pool, open_pool
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from wasmpool._lease import Lease
+    from wasmpool._statistics import LeaseInfo
+
+ANSWERS: dict[type[BaseException], str] = {
+    PoolClosed: "refused_closed",
+    PoolSaturated: "saturated",
+    PoolTimeout: "timed_out",
+    PoolUnavailable: "unavailable",
+    LeaseDeadlock: "deadlocked",
+    trio.WouldBlock: "would_block",
+    trio.Cancelled: "cancelled",
+}
+OPTIONS = st.fixed_dictionaries(
+    {
+        "size": st.integers(1, 4),
+        "max_waiting": st.sampled_from([None, None, 0, 2]),
+        "max_wait": st.sampled_from([None, None, 0, 1.0]),
+        "max_uses": st.sampled_from([None, None, 1, 3]),
+        "max_age": st.sampled_from([None, None, 4.0]),
+        "max_idle": st.sampled_from([None, 2.0]),
+        "max_memory": st.sampled_from([None, 100]),
+        "grace": st.sampled_from([0, 3.0]),
+        "max_generations": st.sampled_from([2, 3]),
+        "queue_on_close": st.sampled_from(["fail", "serve"]),
+        "leak_after": st.sampled_from([None, 2.0]),
+    }
+)
+
+
+class Refused(Exception):
+    """An ask that had one of the answers that are no lease."""
+
+
+class Asking:
+    """A lease whose answer is counted."""
+
+    def __init__(self, world: PoolMachine, asker: Asker, *, nowait: bool = False) -> None:
+        self.world = world
+        self.asker = asker
+        self.lease = world.pool.lease_nowait() if nowait else world.pool.lease()
+
+    async def __aenter__(self) -> Lease:
+        order = self.world.arrivals
+        self.world.arrivals += 1
+        self.world.in_line[order] = self.asker
+        try:
+            lease = await self.lease.__aenter__()
+        except tuple(ANSWERS) as answer:
+            self.world.answers[ANSWERS[type(answer)]] += 1
+            if isinstance(answer, trio.Cancelled):
+                raise
+            raise Refused from answer
+        finally:
+            del self.world.in_line[order]
+        earlier = [number for number in self.world.in_line if number < order]
+        assert not earlier, f"asker {order} overtook {earlier}"
+        self.world.answers["granted"] += 1
+        return lease
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.lease.__aexit__(exc_type, exc, traceback)
+
+
+class Asker:
+    """A task that asks for a lease, and does with it what it is told."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.scope = trio.CancelScope()
+        self.state = "asking"
+        self.orders, self._receive = trio.open_memory_channel[str](1000)
+
+    async def run(self, world: PoolMachine, *, nowait: bool) -> None:
+        try:
+            with self.scope:
+                async with Asking(world, self, nowait=nowait) as lease:
+                    self.state = "holding"
+                    async for order in self._receive:
+                        await self._obey(order, lease, world)
+        except Refused:
+            pass
+        self.state = "done"
+
+    async def _obey(self, order: str, lease: Lease, world: PoolMachine) -> None:
+        try:
+            if order == "ask again":
+                async with Asking(world, self):
+                    await trio.lowlevel.checkpoint()
+            elif order == "discard":
+                lease.discard()
+            elif order == "misplaced close":
+                await self._close_while_holding(lease, world)
+            else:
+                await lease.call(order)
+        except (Trap, LeaseRevoked, Refused):
+            pass
+
+    @staticmethod
+    async def _close_while_holding(lease: Lease, world: PoolMachine) -> None:
+        lease.memory  # noqa: B018 - raises, if it was revoked
+        try:
+            await world.pool.aclose()
+        except RuntimeError:
+            return
+        raise AssertionError("a holder closed the pool")
+
+    def __repr__(self) -> str:
+        return f"<asker {self.number}, {self.state}>"
+
+
+class Watch:
+    """An instrument: sees each grant at the very moment that it happens."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+
+    def lease_granted(self, pool: Pool, lease: LeaseInfo, waited: float) -> None:
+        if lease.generation != pool.generation:
+            self.wrong.append(f"{lease} was granted in generation {pool.generation}")
+
+
+class Task:
+    """A reload or a close under way."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.done = False
+
+    async def run(self, function: Any, *expected: type[BaseException]) -> None:
+        try:
+            with self.scope:
+                await function()
+        except expected:
+            pass
+        self.done = True
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """One pool's life."""
+
+    askers = Bundle("askers")
+    tasks = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run = PumpedRun()
+        self.pool: Pool
+        self.modules: list[FakeModule] = []
+        self.answers: Counter[str] = Counter()
+        self.arrivals = 0
+        self.in_line: dict[int, Asker] = {}
+        self.everybody: list[Asker] = []
+        self.watch = Watch()
+        self.leave = trio.Event()
+        self.left = False
+        self.healthy = True
+        self.setup_works = True
+        self.gates: list[trio.Event] = []
+
+    # --- what the pool is made with ---
+
+    def module(self) -> FakeModule:
+        self.modules.append(FakeModule(len(self.modules) + 1))
+        return self.modules[-1]
+
+    async def setup(self, instance: FakeInstance) -> None:
+        await trio.lowlevel.checkpoint()
+        if not self.setup_works:
+            raise ValueError("setup does not work")
+
+    def check(self, instance: FakeInstance) -> bool:
+        return self.healthy
+
+    @initialize(options=OPTIONS, data=st.data(), checked=st.booleans())
+    def open(self, options: dict[str, Any], data: st.DataObject, checked: bool) -> None:
+        options["min_size"] = data.draw(st.integers(0, options["size"]), label="min_size")
+        check = self.check if checked else None
+        opened = open_pool(
+            self.module(), **options, setup=self.setup, check=check, instruments=[self.watch]
+        )
+
+        async def block() -> None:
+            async with opened as self.pool:
+                await self.leave.wait()
+            self.left = True
+
+        self.start(block)
+
+    def start(self, function: Any) -> None:
+        async def begin() -> None:
+            self.run.nursery.start_soon(function)
+
+        self.run.step(begin)
+
+    # --- asking, holding, giving back ---
+
+    @rule(target=askers, nowait=st.booleans())
+    def ask(self, nowait: bool) -> Asker:
+        asker = Asker(len(self.everybody))
+        self.everybody.append(asker)
+        self.start(partial(asker.run, self, nowait=nowait))
+        return asker
+
+    @rule(asker=askers)
+    def cancel(self, asker: Asker) -> None:
+        self.do(asker.scope.cancel)
+
+    @rule(asker=askers)
+    def give_back(self, asker: Asker) -> None:
+        self.do(asker.orders.close)  # who is still in line gives back as soon as it has a lease
+
+    @rule(
+        asker=askers,
+        order=st.sampled_from(["trap", "spin", "echo_1", "grow_much", "discard", "ask again",
+                               "misplaced close"]),
+    )  # fmt: skip
+    def tell(self, asker: Asker, order: str) -> None:
+        if not asker.orders._closed and asker.state != "done":
+            self.do(partial(asker.orders.send_nowait, order))
+
+    @rule(first=askers, second=askers)
+    def give_back_and_cancel_at_once(self, first: Asker, second: Asker) -> None:
+        """The waiter that is handed the instance is cancelled at the very same moment."""
+        def both() -> None:
+            first.orders.close()
+            second.scope.cancel()
+
+        self.do(both)
+
+    def do(self, function: Any) -> None:
+        async def step() -> None:
+            function()
+
+        self.run.step(step)
+
+    # --- what goes wrong with instances ---
+
+    @rule(works=st.booleans())
+    def change_setup(self, works: bool) -> None:
+        self.setup_works = works
+
+    @rule(healthy=st.booleans())
+    def change_health(self, healthy: bool) -> None:
+        self.healthy = healthy
+
+    @rule()
+    def fail_next_start(self) -> None:
+        self.modules[-1].script.append(ValueError("no start"))
+
+    @rule()
+    def hold_up_next_start(self) -> None:
+        self.gates.append(trio.Event())
+        self.modules[-1].script.append(self.gates[-1])
+
+    @rule()
+    def hold_up_closes(self) -> None:
+        gate = trio.Event()
+        self.gates.append(gate)
+        for module in self.modules:
+            if module.close_gate is None:
+                module.close_gate = gate
+
+    @precondition(lambda self: self.gates)
+    @rule()
+    def let_go(self) -> None:
+        def open_gates() -> None:
+            for gate in self.gates:
+                gate.set()
+            self.gates.clear()
+            for module in self.modules:
+                module.close_gate = None
+
+        self.do(open_gates)
+
+    # --- bounds, reloads, closes, time ---
+
+    @rule(size=st.integers(1, 5), min_size=st.sampled_from([None, 0, 1]))
+    def resize(self, size: int, min_size: int | None) -> None:
+        self.start(partial(Task().run, partial(self.pool.resize, size, min_size), PoolClosed))
+
+    @rule(target=tasks, good=st.booleans(), grace=st.sampled_from([None, 0, 2.0]))
+    def reload(self, good: bool, grace: float | None) -> Task:
+        module = self.module()
+        if not good:
+            module.script.append(ValueError("bad module"))
+        task = Task()
+        reload = partial(self.pool.reload, module, grace=grace)
+        self.start(partial(task.run, reload, PoolClosed, ReloadFailed))
+        return task
+
+    @rule(target=tasks, grace=st.sampled_from([None, 0, 2.0]))
+    def close(self, grace: float | None) -> Task:
+        task = Task()
+        self.start(partial(task.run, partial(self.pool.aclose, grace=grace)))
+        return task
+
+    @rule(target=tasks)
+    def drain(self) -> Task:
+        task = Task()
+        self.start(partial(task.run, self.pool.drain))
+        return task
+
+    @rule(task=tasks)
+    def cancel_task(self, task: Task) -> None:
+        self.do(task.scope.cancel)
+
+    @rule(seconds=st.sampled_from([0.04, 0.9, 1.5, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.run.jump(seconds)
+
+    # --- what must be true ---
+
+    @invariant()
+    def invariants_hold(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        _invariants.check(self.pool._core)
+        assert not self.watch.wrong
+        for module in self.modules:
+            assert not module.violations
+        statistics = self.pool.statistics()
+        for answer in ("granted", *ANSWERS.values()):
+            assert self.answers[answer] == getattr(statistics, answer), answer
+        live = sum(len(module.live) + module.starting for module in self.modules)
+        assert live <= statistics.started - statistics.closed
+
+    def teardown(self) -> None:
+        """Whatever has happened, leaving the block ends everything."""
+        if hasattr(self, "pool"):
+            self.let_go()
+            self.do(self.leave.set)
+            self.run.jump(40)  # above each grace
+            for asker in self.everybody:
+                self.do(asker.scope.cancel)
+            assert self.left, f"the block did not end: {self.pool!r}"
+            assert self.pool.state == "closed"
+            self.invariants_hold()
+            for module in self.modules:
+                assert not module.live
+                assert not module.starting
+        self.run.end()
+
+
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
