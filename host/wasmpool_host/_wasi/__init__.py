@@ -7,7 +7,7 @@ implementation on Linux, for that is what guests are tried with.
 
 from __future__ import annotations
 
-from wasmpool_host._wasi._config import Preopen, Wasi
-from wasmpool_host._wasi._preview1 import wasi_imports
+from ._config import Preopen, Wasi
+from ._preview1 import wasi_imports
 
 __all__ = ["Preopen", "Wasi", "wasi_imports"]

@@ -3,10 +3,10 @@
 The monotonic clock is `trio.current_time` plus a second, and sleeps are trio's sleeps. So a guest
 that computes a deadline from the one and waits for it with the other is right under any trio clock,
 a test's included. (The second: a test's clock begins at 0, which Go's runtime takes for broken.)
-The realtime clock is the system's. A sleep until a realtime moment is turned
-into a sleep of that length when it begins: setting the system's clock meanwhile changes nothing.
-CPU time is not told (``INVAL``, as the contract has it for a clock that is not there): it would
-be that of the whole host.
+
+The realtime clock is the system's. A sleep until a realtime moment is turned into a sleep of that
+length when it begins: setting the system's clock meanwhile changes nothing. CPU time is not told
+(``INVAL``, as the contract has it for a clock that is not there): it would be the whole host's.
 """
 
 # ruff: noqa: PLR0913, PLR0917  # the contract says how many parameters there are
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._layout import (
+from ._errno import Errno, WasiError
+from ._layout import (
     EVENT,
     SUBSCRIPTION,
     SUBSCRIPTION_CLOCK,
@@ -27,11 +27,11 @@ from wasmpool_host._wasi._layout import (
     U32,
     U64,
 )
-from wasmpool_host._wasi._memory import check
+from ._memory import check
 
 if TYPE_CHECKING:
-    from wasmpool_host._wasi._memory import Memory
-    from wasmpool_host._wasi._process import Process
+    from ._memory import Memory
+    from ._process import Process
 
 __all__ = ["clock_res_get", "clock_time_get", "poll_oneoff"]
 

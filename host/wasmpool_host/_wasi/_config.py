@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-__all__ = ["Preopen", "Sink", "Wasi"]
+__all__ = ["Preopen", "Sink", "Wasi", "as_bytes"]
 
 Sink: TypeAlias = Literal["log"] | Callable[[bytes], object] | None
 """Where a guest's output goes: to `logging`, to a function that takes bytes, or nowhere."""
@@ -30,6 +30,18 @@ def _directory(path: StrPath) -> str:
     return str(Path(path).absolute())
 
 
+def _check_directory(_instance: object, _attribute: object, value: str) -> None:
+    if not Path(value).is_dir():
+        message = f"Preopen(path): {value!r} is no directory"
+        raise ValueError(message)
+
+
+def _check_max_file_size(_instance: object, _attribute: object, value: int) -> None:
+    if type(value) is not int or not 0 <= value <= _MAX_FILE_SIZE:
+        message = f"Preopen(max_file_size) must be a number of bytes from 0, not {value!r}"
+        raise ValueError(message)
+
+
 @attrs.frozen
 class Preopen:
     """A directory of the host that a guest may use, with all that is in it.
@@ -37,6 +49,8 @@ class Preopen:
     The guest cannot leave it: not by ``..``, not by an absolute path, not by a symbolic link, and
     not by renaming things while they are looked up. It can open regular files and directories
     only, never a device, a pipe or a socket.
+
+    Each instance holds a descriptor of this process for it, from its first WASI call to its end.
 
     A writable directory lets the guest fill the disk that holds it, as it would any program: give
     it a file system with a quota if that matters. What a guest leaves there is as trustworthy as
@@ -50,23 +64,11 @@ class Preopen:
             One call could otherwise make a file of any length, sparse as it may be.
     """
 
-    path: str = attrs.field(converter=_directory)
+    path: str = attrs.field(converter=_directory, validator=_check_directory)
     writable: bool = attrs.field(
         default=False, kw_only=True, validator=attrs.validators.instance_of(bool)
     )
-    max_file_size: int = attrs.field(default=_GIB, kw_only=True)
-
-    @path.validator
-    def _check_path(self, _attribute: object, value: str) -> None:
-        if not Path(value).is_dir():
-            message = f"Preopen(path): {value!r} is no directory"
-            raise ValueError(message)
-
-    @max_file_size.validator
-    def _check_max_file_size(self, _attribute: object, value: int) -> None:
-        if type(value) is not int or not 0 <= value <= _MAX_FILE_SIZE:
-            message = f"Preopen(max_file_size) must be a number of bytes from 0, not {value!r}"
-            raise ValueError(message)
+    max_file_size: int = attrs.field(default=_GIB, kw_only=True, validator=_check_max_file_size)
 
 
 def _freeze_args(args: Iterable[str]) -> tuple[str, ...]:
@@ -97,6 +99,11 @@ def _check_mapping(knob: str, value: object) -> None:
         raise TypeError(message)
 
 
+def as_bytes(text: str) -> bytes:
+    """What the guest gets of a text: UTF-8, or the bytes it was when the system handed it over."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _items(mapping: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
     # The order counts: the guest sees it, in its environment and in its descriptors' numbers.
     return tuple(mapping.items())
@@ -109,6 +116,39 @@ def _check_text(knob: str, value: object) -> None:
     if "\0" in value:
         message = f"Wasi({knob}) has a NUL, which ends a string in the guest: {value!r}"
         raise ValueError(message)
+    try:
+        as_bytes(value)
+    except UnicodeEncodeError as error:
+        message = f"Wasi({knob}) has no form in UTF-8: {value!r}"
+        raise ValueError(message) from error
+
+
+def _check_args(_instance: object, _attribute: object, value: tuple[str, ...]) -> None:
+    for position, arg in enumerate(value):
+        _check_text(f"args[{position}]", arg)
+
+
+def _check_env(_instance: object, _attribute: object, value: Mapping[str, str]) -> None:
+    for name, text in value.items():
+        _check_text("env", name)
+        if not name or "=" in name:
+            message = f"Wasi(env) has a name that is empty or has a '=': {name!r}"
+            raise ValueError(message)
+        _check_text(f"env[{name!r}]", text)
+
+
+def _check_stdin(_instance: object, _attribute: object, value: object) -> None:
+    if not isinstance(value, bytes):
+        message = f"Wasi(stdin) must be bytes, not {value!r}"
+        raise TypeError(message)
+
+
+def _check_preopens(_instance: object, _attribute: object, value: Mapping[str, Preopen]) -> None:
+    for guest in value:
+        _check_text("preopens", guest)
+        if not guest:
+            message = "Wasi(preopens) has an empty guest path"
+            raise ValueError(message)
 
 
 def _check_sink(_instance: object, attribute: attrs.Attribute[Sink], value: object) -> None:
@@ -150,39 +190,13 @@ class Wasi:
         ValueError: a text that cannot be given to a guest, or a directory that is not there.
     """
 
-    args: tuple[str, ...] = attrs.field(default=(), converter=_freeze_args)
-    env: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=_freeze_env, eq=_items)
-    stdin: bytes = attrs.field(default=b"")
+    args: tuple[str, ...] = attrs.field(default=(), converter=_freeze_args, validator=_check_args)
+    env: Mapping[str, str] = attrs.field(
+        factory=dict[str, str], converter=_freeze_env, validator=_check_env, eq=_items
+    )
+    stdin: bytes = attrs.field(default=b"", validator=_check_stdin)
     stdout: Sink = attrs.field(default="log", validator=_check_sink)
     stderr: Sink = attrs.field(default="log", validator=_check_sink)
     preopens: Mapping[str, Preopen] = attrs.field(
-        factory=dict[str, Preopen], converter=_freeze_preopens, eq=_items
+        factory=dict[str, Preopen], converter=_freeze_preopens, validator=_check_preopens, eq=_items
     )
-
-    @args.validator
-    def _check_args(self, _attribute: object, value: tuple[str, ...]) -> None:
-        for position, arg in enumerate(value):
-            _check_text(f"args[{position}]", arg)
-
-    @env.validator
-    def _check_env(self, _attribute: object, value: Mapping[str, str]) -> None:
-        for name, text in value.items():
-            _check_text("env", name)
-            if not name or "=" in name:
-                message = f"Wasi(env) has a name that is empty or has a '=': {name!r}"
-                raise ValueError(message)
-            _check_text(f"env[{name!r}]", text)
-
-    @stdin.validator
-    def _check_stdin(self, _attribute: object, value: object) -> None:
-        if not isinstance(value, bytes):
-            message = f"Wasi(stdin) must be bytes, not {value!r}"
-            raise TypeError(message)
-
-    @preopens.validator
-    def _check_preopens(self, _attribute: object, value: Mapping[str, Preopen]) -> None:
-        for guest in value:
-            _check_text("preopens", guest)
-            if not guest:
-                message = "Wasi(preopens) has an empty guest path"
-                raise ValueError(message)

@@ -7,11 +7,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, final
 
-from wasmpool_host._wasi import _rights
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._layout import FdFlag, FileType, stream_filestat
-from wasmpool_host._wasi._memory import MAX_TRANSFER
-from wasmpool_host._wasi._output import LineLog
+from . import _rights
+from ._errno import Errno, WasiError
+from ._layout import FdFlag, FileType, stream_filestat
+from ._memory import MAX_TRANSFER
+from ._output import LineLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,26 +127,25 @@ class Output(Descriptor):
     exit that never comes in a plugin.
     """
 
-    __slots__ = ("_log", "_write")
+    __slots__ = ("_target",)
 
     filetype = FileType.CHARACTER_DEVICE
     rights = _rights.OUTPUT
 
     def __init__(self, target: LineLog | Callable[[bytes], object] | None) -> None:
         super().__init__()
-        self._log = target if isinstance(target, LineLog) else None
-        self._write = target
+        self._target = target
 
     def write(self, data: bytes) -> int:
-        if self._log is not None:
-            return self._log.write(data)
-        if callable(self._write):
-            self._write(data)
+        if isinstance(self._target, LineLog):
+            return self._target.write(data)
+        if self._target is not None:
+            self._target(data)
         return len(data)
 
     def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
+        if isinstance(self._target, LineLog):
+            self._target.close()
 
 
 @final
@@ -155,14 +154,11 @@ class Descriptors:
 
     __slots__ = ("_open",)
 
-    # Invariant: a descriptor is here under exactly one number, or it is closed. Tests:
-    # test_renumbering_*, test_a_descriptor_is_closed_*.
+    # Invariant: a descriptor is here under exactly one number, or it is closed. The tests' fixture
+    # counts the system's descriptors; test_renumbering_* and test_closing_* try to break it.
 
     def __init__(self) -> None:
         self._open: dict[int, Descriptor] = {}
-
-    def __len__(self) -> int:
-        return len(self._open)
 
     def get(self, fd: int) -> Descriptor:
         """The descriptor, or ``BADF``."""

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._files import Directory
-from wasmpool_host._wasi._layout import FDSTAT, PRESTAT, U32, U64, FdFlag
-from wasmpool_host._wasi._memory import check, gather, room, scatter, vectors
+from ._errno import Errno, WasiError
+from ._files import Directory
+from ._layout import FDSTAT, PRESTAT, U32, U64, FdFlag
+from ._memory import check, gather, room, scatter, vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wasmpool_host._wasi._memory import Memory
-    from wasmpool_host._wasi._process import Process
+    from ._memory import Memory
+    from ._process import Process
 
 __all__ = [
     "fd_advise",

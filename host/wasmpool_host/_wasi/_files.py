@@ -15,16 +15,16 @@ import stat
 import time
 from typing import TYPE_CHECKING, final
 
-from wasmpool_host._wasi import _rights
-from wasmpool_host._wasi._descriptors import Descriptor
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._layout import FdFlag, FileType, FstFlag, OFlag, filestat
-from wasmpool_host._wasi._listing import Listing
-from wasmpool_host._wasi._rights import Right
+from . import _rights
+from ._descriptors import Descriptor
+from ._errno import Errno, WasiError
+from ._layout import FdFlag, FileType, FstFlag, OFlag, filestat
+from ._listing import Listing
+from ._rights import Right
 
 if TYPE_CHECKING:
-    from wasmpool_host._wasi._config import Preopen
-    from wasmpool_host._wasi._resolve import Place
+    from ._config import Preopen
+    from ._resolve import Place
 
 __all__ = ["Directory", "File", "check_writable", "open_place", "times"]
 

@@ -13,8 +13,8 @@ from collections import deque
 from itertools import islice
 from typing import final
 
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._layout import DIRENT, FileType
+from ._errno import Errno, WasiError
+from ._layout import DIRENT, FileType
 
 __all__ = ["Listing"]
 

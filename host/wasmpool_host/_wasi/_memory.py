@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._layout import IOVEC
+from ._errno import Errno, WasiError
+from ._layout import IOVEC
 
 __all__ = ["MAX_TRANSFER", "Memory", "check", "gather", "read_path", "room", "scatter", "vectors"]
 
@@ -25,9 +25,11 @@ class Memory(Protocol):
     @property
     def size(self) -> int:
         """Bytes."""
+        ...
 
     def read(self, ptr: int, size: int, /) -> bytes:
         """A copy of `size` bytes from `ptr`."""
+        ...
 
     def write(self, ptr: int, data: bytes, /) -> object:
         """Put `data` at `ptr`."""

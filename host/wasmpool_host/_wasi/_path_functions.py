@@ -9,18 +9,18 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._files import Directory, check_writable, open_place, times
-from wasmpool_host._wasi._layout import U32, FdFlag, LookupFlag, OFlag, filestat
-from wasmpool_host._wasi._memory import check, read_path
-from wasmpool_host._wasi._resolve import Place, resolve
-from wasmpool_host._wasi._rights import Right
+from ._errno import Errno, WasiError
+from ._files import Directory, check_writable, open_place, times
+from ._layout import U32, FdFlag, LookupFlag, OFlag, filestat
+from ._memory import check, read_path
+from ._resolve import Place, resolve
+from ._rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wasmpool_host._wasi._memory import Memory
-    from wasmpool_host._wasi._process import Process
+    from ._memory import Memory
+    from ._process import Process
 
 __all__ = [
     "path_create_directory",

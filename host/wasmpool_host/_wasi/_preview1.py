@@ -1,6 +1,6 @@
 """The functions of ``wasi_snapshot_preview1``, with their types, as host functions for one module.
 
-Between guest and function stands `_bind`: it makes numbers unsigned, finds the instance's process,
+Between guest and function stands `bind`: it makes numbers unsigned, finds the instance's process,
 and turns what goes wrong into the contract's error number. A wild pointer is ``FAULT`` and the
 guest goes on; only `GuestExit`, and what is not the guest's doing, ends the call.
 """
@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._host_function import HostFunction, host_function
-from wasmpool_host._wasi import _clock, _fd_functions, _path_functions, _process_functions
-from wasmpool_host._wasi._errno import Errno, WasiError, errno_of
-from wasmpool_host._wasi._process import Process
+
+from . import _clock, _fd_functions, _path_functions, _process_functions
+from ._errno import Errno, WasiError, errno_of
+from ._process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 
-    from wasmpool_host._wasi._config import Wasi
-    from wasmpool_host._wasi._memory import Memory
+    from ._config import Wasi
+    from ._memory import Memory
 
 __all__ = ["FUNCTIONS", "MODULE", "Signature", "bind", "wasi_imports"]
 
@@ -112,10 +113,12 @@ class Caller(Protocol):
     @property
     def memory(self) -> Memory:
         """The guest's memory."""
+        ...
 
     @property
     def state(self) -> MutableMapping[Any, Any]:
         """What lives as long as the instance; what has a ``close`` is closed with it."""
+        ...
 
 
 def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]]:

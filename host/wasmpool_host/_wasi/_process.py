@@ -6,12 +6,13 @@ import logging
 import os
 from typing import TYPE_CHECKING, final
 
-from wasmpool_host._wasi._descriptors import Descriptors, Input, Output
-from wasmpool_host._wasi._files import Directory
-from wasmpool_host._wasi._output import LineLog
+from ._config import as_bytes
+from ._descriptors import Descriptors, Input, Output
+from ._files import Directory
+from ._output import LineLog
 
 if TYPE_CHECKING:
-    from wasmpool_host._wasi._config import Preopen, Sink, Wasi
+    from ._config import Preopen, Sink, Wasi
 
 __all__ = ["Process"]
 
@@ -27,8 +28,8 @@ class Process:
     __slots__ = ("args", "descriptors", "env")
 
     def __init__(self, wasi: Wasi) -> None:
-        self.args = [_text(arg) for arg in wasi.args]
-        self.env = [_text(f"{name}={value}") for name, value in wasi.env.items()]
+        self.args = [as_bytes(arg) + b"\0" for arg in wasi.args]
+        self.env = [as_bytes(f"{name}={value}") + b"\0" for name, value in wasi.env.items()]
         self.descriptors = Descriptors()
         self.descriptors.put(0, Input(wasi.stdin))
         self.descriptors.put(1, _output(wasi.stdout, "wasmpool.guest.stdout", logging.INFO))
@@ -45,11 +46,6 @@ class Process:
         self.descriptors.close_all()
 
 
-def _text(text: str) -> bytes:
-    # surrogateescape: what os.environ or sys.argv brought along goes on as the bytes it was.
-    return text.encode("utf-8", "surrogateescape") + b"\0"
-
-
 def _output(sink: Sink, logger: str, level: int) -> Output:
     if sink == "log":
         return Output(LineLog(logging.getLogger(logger), level))
@@ -59,4 +55,4 @@ def _output(sink: Sink, logger: str, level: int) -> Output:
 def _preopened(guest_path: str, preopen: Preopen) -> Directory:
     # O_RDONLY, not O_PATH: it must be possible to list it. Followed: the path is the embedder's.
     fd = os.open(preopen.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    return Directory(fd, preopen, guest_path=guest_path.encode("utf-8", "surrogateescape"))
+    return Directory(fd, preopen, guest_path=as_bytes(guest_path))

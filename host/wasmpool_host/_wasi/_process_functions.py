@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from wasmpool_host._errors import GuestExit
-from wasmpool_host._wasi._errno import Errno, WasiError
-from wasmpool_host._wasi._layout import U32
-from wasmpool_host._wasi._memory import check
+
+from ._errno import Errno, WasiError
+from ._layout import U32
+from ._memory import check
 
 if TYPE_CHECKING:
-    from wasmpool_host._wasi._memory import Memory
-    from wasmpool_host._wasi._process import Process
+    from ._memory import Memory
+    from ._process import Process
 
 __all__ = [
     "args_get",

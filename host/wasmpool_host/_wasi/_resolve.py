@@ -32,7 +32,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, final
 
-from wasmpool_host._wasi._errno import Errno, WasiError
+from ._errno import Errno, WasiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -70,6 +70,7 @@ def test_a_path_is_absolute_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"preopens": {"/": 3}}, TypeError, r"Preopen\(path\).*3"),
         ({"args": [1]}, TypeError, r"Wasi\(args\[0\]\).*1"),
         ({"args": ["a", "b\0"]}, ValueError, r"Wasi\(args\[1\]\).*NUL.*b\\x00"),
+        ({"args": ["\ud800"]}, ValueError, r"Wasi\(args\[0\]\).*UTF-8.*ud800"),
         ({"env": {"": "x"}}, ValueError, r"Wasi\(env\).*''"),
         ({"env": {"A=B": "x"}}, ValueError, r"Wasi\(env\).*'A=B'"),
         ({"env": {"A": None}}, TypeError, r"Wasi\(env\['A'\]\).*None"),
