@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import addressof
-from importlib.metadata import version
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,9 +49,16 @@ __all__ = [
 SUPPORTED: Final = "wasmtime >= 45, < 51"
 """As in pyproject.toml: 45 is the first wheel with `InstancePre`; each version in it was tested."""
 
+
+def version() -> str:
+    """The installed Wasmtime's."""
+    from importlib.metadata import version as of  # noqa: PLC0415 - slow to import, seldom asked
+
+    return of("wasmtime")
+
+
 if not hasattr(wasmtime, "InstancePre"):
-    message = f"wasmtime {version('wasmtime')} is too old for wasmpool: install {SUPPORTED}"
-    raise ImportError(message)
+    raise ImportError(f"wasmtime {version()} is too old for wasmpool: install {SUPPORTED}")
 
 _P = ctypes.c_void_p
 _SIZE = ctypes.c_size_t
@@ -69,7 +75,7 @@ def _bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any
         return prototype(result, *args)((name, ffi.dll))
     except AttributeError:
         message = (
-            f"wasmtime {version('wasmtime')} has no C function {name!r}, which wasmpool needs:"
+            f"wasmtime {version()} has no C function {name!r}, which wasmpool needs:"
             f" install {SUPPORTED}"
         )
         raise ImportError(message) from None
@@ -118,7 +124,9 @@ _error_message = _bind("wasmtime_error_message", None, _P, _P)
 _error_delete = _bind("wasmtime_error_delete", None, _P)
 _bytes_delete = _bind("wasm_byte_vec_delete", None, _P)
 
-ENTRY: Callable[[Callable[..., None]], Any] = ctypes.CFUNCTYPE(None, _P, _P, _P, _SIZE, _P, _SIZE, _P, _P)
+ENTRY: Callable[[Callable[..., None]], Any] = ctypes.CFUNCTYPE(
+    None, _P, _P, _P, _SIZE, _P, _SIZE, _P, _P
+)
 """``wasmtime_func_async_callback_t``.
 
 Its parameters: env, caller, args, nargs, results, nresults, trap, continuation.
@@ -209,7 +217,7 @@ def new_engine() -> wasmtime.Engine:
 
 def engine_key() -> str:
     """Names what compiled code depends on, besides the module: the version and the settings."""
-    return f"wasmtime-{version('wasmtime')}-epochs-1"
+    return f"wasmtime-{version()}-epochs-1"
 
 
 def text_to_binary(text: str) -> bytes:

@@ -20,7 +20,7 @@ from ._instance import Instance
 from ._limits import Limits
 from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType, MemoryType
-from ._wasi import Wasi, wasi_imports
+from ._wasi import Wasi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -320,6 +320,8 @@ def _provide(
     """By module and name; the caller's own before WASI's, so that one of these can be replaced."""
     provided: dict[tuple[str, str], HostFunction] = {}
     if any(module == WASI for module, _, _ in outline.imports):
+        from ._wasi._preview1 import wasi_imports  # noqa: PLC0415 - for those who need it
+
         provided.update({(each.module, each.name): each for each in wasi_imports(wasi)})
     provided.update({(each.module, each.name): each for each in host_functions})
     return provided

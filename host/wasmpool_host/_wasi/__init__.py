@@ -3,11 +3,13 @@
 The contract is ``wasi_snapshot_preview1.witx`` with ``typenames.witx`` (its prose form is
 ``phases/snapshot/docs.md``). Where it leaves room, the answers are those of wasmtime's own
 implementation on Linux, for that is what guests are tried with.
+
+`_config` is what an application sees. The functions are in `_preview1`, which is imported with
+the first module that needs them.
 """
 
 from __future__ import annotations
 
 from ._config import Preopen, Wasi
-from ._preview1 import wasi_imports
 
-__all__ = ["Preopen", "Wasi", "wasi_imports"]
+__all__ = ["Preopen", "Wasi"]

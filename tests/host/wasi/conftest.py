@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from wasmpool_host._errors import GuestMemoryError
-from wasmpool_host._wasi import Preopen, Wasi, wasi_imports
+from wasmpool_host._wasi import Preopen, Wasi
 from wasmpool_host._wasi._errno import Errno
 from wasmpool_host._wasi._layout import FdFlag, LookupFlag, OFlag
-from wasmpool_host._wasi._preview1 import FUNCTIONS
+from wasmpool_host._wasi._preview1 import FUNCTIONS, wasi_imports
 from wasmpool_host._wasi._rights import Right
 
 if TYPE_CHECKING:
