@@ -205,12 +205,11 @@ async def test_bytes_that_are_no_wasm_are_a_compile_error() -> None:
 
 async def test_when_the_block_ends_nothing_is_left(module: wasmpool.Module) -> None:
     """No ticker, no instance, also where guests were computing."""
-    with trio.move_on_after(5):
-        async with wasmpool.open_pool(module, size=3, grace=0) as pool, trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(_until_revoked, pool)
-            await trio.testing.wait_all_tasks_blocked()
-            await pool.aclose()
+    async with wasmpool.open_pool(module, size=3, grace=0) as pool, trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(_until_revoked, pool)
+        await trio.testing.wait_all_tasks_blocked()
+        await pool.aclose()
     statistics = pool.statistics()
     assert statistics.started == statistics.closed == 3
     assert "wasmpool ticker" not in {each.name for each in threading.enumerate()}

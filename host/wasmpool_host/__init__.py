@@ -53,6 +53,11 @@ __all__ = [
     "host_function",
 ]
 
-for _name in __all__:
-    globals()[_name].__module__ = __name__
-del _name
+
+def _bring_home() -> None:
+    """Errors and types read ``wasmpool_host.GuestTrap``, wherever in the package they are defined."""
+    for name in __all__:
+        globals()[name].__module__ = __name__
+
+
+_bring_home()

@@ -60,6 +60,7 @@ def version() -> str:
 if not hasattr(wasmtime, "InstancePre"):
     raise ImportError(f"wasmtime {version()} is too old for wasmpool: install {SUPPORTED}")
 
+_dll: Any = ffi.dll
 _P = ctypes.c_void_p
 _SIZE = ctypes.c_size_t
 
@@ -72,7 +73,7 @@ def _bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any
     """
     prototype = ctypes.CFUNCTYPE if releases_gil else ctypes.PYFUNCTYPE
     try:
-        return prototype(result, *args)((name, ffi.dll))
+        return prototype(result, *args)((name, _dll))
     except AttributeError:
         message = (
             f"wasmtime {version()} has no C function {name!r}, which wasmpool needs:"

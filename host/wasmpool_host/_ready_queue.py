@@ -45,6 +45,7 @@ class Steps(Protocol):
 
     def step(self) -> bool:
         """Run a slice; whether it is enough."""
+        ...
 
 
 @final

@@ -8,6 +8,9 @@ What an application needs of the layer below, `wasmpool_host`, is here as well.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from wasmpool_host import (
     Caller,
     CallTimeout,
@@ -41,17 +44,19 @@ from ._errors import (
     ReloadFailed,
 )
 from ._histogram import Histogram
-from ._http_policy import HttpPolicy
 from ._instruments import Instrument
 from ._lease import Lease
-from ._loader import Loader, open_loader
-from ._metadata import Metadata, Tool, ToolResult
-from ._plugin import Plugin, open_plugin
-from ._plugin_errors import AbiError, ConfigureError, PluginClosed
 from ._pool import KEEP, Pool, open_pool
 from ._pool_state import PoolState
 from ._retire import RetireReason
 from ._statistics import LeaseInfo, PoolStatistics
+
+if TYPE_CHECKING:
+    from ._http_policy import HttpPolicy
+    from ._loader import Loader, open_loader
+    from ._metadata import Metadata, Tool, ToolResult
+    from ._plugin import Plugin, open_plugin
+    from ._plugin_errors import AbiError, ConfigureError, PluginClosed
 
 __all__ = [
     "KEEP",
@@ -105,13 +110,47 @@ __all__ = [
 ]
 
 
-def _name_this_as_home() -> None:
+_LATER: Final = {
+    "AbiError": "_plugin_errors",
+    "ConfigureError": "_plugin_errors",
+    "HttpPolicy": "_http_policy",
+    "Loader": "_loader",
+    "Metadata": "_metadata",
+    "Plugin": "_plugin",
+    "PluginClosed": "_plugin_errors",
+    "Tool": "_metadata",
+    "ToolResult": "_metadata",
+    "open_loader": "_loader",
+    "open_plugin": "_plugin",
+}
+"""What is imported when it is first asked for: a bare pool starts faster without it."""
+
+
+def _at_home(thing: Any) -> Any:
     """Errors and types read ``wasmpool.PoolClosed``, wherever in the package they are defined."""
+    if getattr(thing, "__module__", "").startswith("wasmpool._"):
+        thing.__module__ = __name__
+    return thing
+
+
+if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        thing = _at_home(getattr(import_module(f"{__name__}.{_LATER[name]}"), name))
+        globals()[name] = thing
+        return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _bring_home() -> None:
     for name in __all__:
-        thing = globals()[name]
-        if getattr(thing, "__module__", "").startswith("wasmpool._"):
-            thing.__module__ = __name__
+        if name not in _LATER:
+            _at_home(globals()[name])
 
 
-_name_this_as_home()
-del _name_this_as_home
+_bring_home()
