@@ -55,7 +55,7 @@ __all__ = [
 
 
 def _bring_home() -> None:
-    """Errors and types read ``wasmpool_host.GuestTrap``, wherever in the package they are defined."""
+    """Errors and types read ``wasmpool_host.GuestTrap``, wherever they are defined."""
     for name in __all__:
         globals()[name].__module__ = __name__
 

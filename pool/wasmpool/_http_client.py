@@ -27,7 +27,6 @@ import functools
 import http.cookiejar
 import ssl
 import zlib
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import attrs
@@ -79,7 +78,7 @@ class Client:
             transport=self._transport,
             trust_env=False,
             timeout=None,  # the caller's deadline is for the whole request
-            headers={"User-Agent": f"wasmpool/{version('wasmpool')}", "Accept-Encoding": "gzip"},
+            headers={"User-Agent": "wasmpool", "Accept-Encoding": "gzip"},
             cookies=http.cookiejar.CookieJar(nobody),
         )
 

@@ -19,8 +19,7 @@ from wasmpool_host import (
     Wasi,
 )
 from wasmpool_host._binary import outline
-from wasmpool_host._module import _Source
-from wasmpool_host._wasi import wasi_imports
+from wasmpool_host._module import _provide, _Source
 
 from ._contract import ABI_VERSION, OPTIONAL, REQUIRED, violations
 from ._http_policy import HttpPolicy
@@ -99,13 +98,13 @@ async def inspect_plugin(
     except (LinkError, GuestMemoryError) as failed:
         return await _inspect_from_outside(source, host, failed)
     try:
-        return await _inspect(module, host)
+        return await _inspect(module)
     finally:
         with trio.CancelScope(shield=True):
             await host.http.aclose()
 
 
-async def _inspect(module: Module, host: PluginHost) -> Inspection:
+async def _inspect(module: Module) -> Inspection:
     problems = tuple(why for _, why in violations(module.exports))
     snapshot: Snapshot | None = None
     if not problems:
@@ -115,7 +114,8 @@ async def _inspect(module: Module, host: PluginHost) -> Inspection:
             problems = (str(of_another_contract),)
         except _GUEST_FAILED as failed:
             problems = (f"it cannot be run: {failed}",)
-    return Inspection(_provided(module.imports, host), module.exports, problems, snapshot)
+    imports = tuple((name, type_, True) for name, type_ in module.imports.items())  # it is linked
+    return Inspection(imports, module.exports, problems, snapshot)
 
 
 async def _inspect_from_outside(
@@ -125,9 +125,13 @@ async def _inspect_from_outside(
     assert not isinstance(source, Module)  # that could be: it was
     read = await trio.to_thread.run_sync(_Source.read, as_module_source(source))
     seen = outline(read.binary)
-    names = {f"{module}.{name}": type_ for module, name, type_ in seen.imports}
+    here = _provide(host.imports, seen, Wasi())
+    imports = tuple(
+        (f"{module}.{name}", type_, getattr(here.get((module, name)), "type", None) == type_)
+        for module, name, type_ in seen.imports
+    )
     problems = (*(why for _, why in violations(seen.exports)), f"it cannot be run: {failed}")
-    return Inspection(_provided(names, host), seen.exports, problems, None)
+    return Inspection(imports, seen.exports, problems, None)
 
 
 async def _ask(module: Module) -> Snapshot:
@@ -138,13 +142,6 @@ async def _ask(module: Module) -> Snapshot:
     finally:
         await instance.aclose()
     return generation.snapshot
-
-
-def _provided(
-    imports: Mapping[str, object], host: PluginHost
-) -> tuple[tuple[str, object, bool], ...]:
-    here = {str(each): each.type for each in (*host.imports, *wasi_imports(Wasi()))}
-    return tuple((name, type_, here.get(name) == type_) for name, type_ in imports.items())
 
 
 # --- the report ---

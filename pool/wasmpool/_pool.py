@@ -114,7 +114,8 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
     """
     ended_with: BaseException | None = None
     async with trio.open_nursery() as around:
-        nursery = await around.start(_shielded_nursery)
+        with trio.CancelScope(shield=True):  # or, cancelled while it starts, it would never end
+            nursery = await around.start(_shielded_nursery)
         pool = Pool(module, options, nursery, around.cancel_scope)
         try:
             await pool._start_first()

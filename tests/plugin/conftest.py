@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -25,6 +25,8 @@ import wasmpool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    _Stream: TypeAlias = trio.SocketStream | trio.SSLStream[Any]
 
 
 @attrs.frozen
@@ -65,6 +67,16 @@ class Server:
         """Requests whose connection closed while they waited."""
         self.release = trio.Event()
         self.route: dict[str, Any] = {}
+
+    async def serve(self, stream: _Stream) -> None:
+        """Serve one connection, in the version of HTTP that it begins with."""
+        self.connections += 1
+        try:
+            first = bytes(await stream.receive_some())
+            serve = _serve_h2 if first.startswith(b"PRI * HTTP/2.0") else _serve_h11
+            await serve(self, stream, first)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
+            pass
 
     async def respond(self, request: Request) -> Response:
         self.requests.append(request)
@@ -124,21 +136,12 @@ async def server(nursery: trio.Nursery) -> AsyncGenerator[Server, None]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     server = Server(listeners[0].socket.getsockname()[1])
 
-    async def connection(stream: trio.SocketStream) -> None:
-        server.connections += 1
-        try:
-            first = await stream.receive_some()
-            serve = _serve_h2 if bytes(first).startswith(b"PRI * HTTP/2.0") else _serve_h11
-            await serve(server, stream, bytes(first))
-        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
-            pass
-
-    nursery.start_soon(trio.serve_listeners, connection, listeners)
+    nursery.start_soon(trio.serve_listeners, server.serve, listeners)
     yield server
     nursery.cancel_scope.cancel()
 
 
-async def _serve_h11(server: Server, stream: trio.SocketStream, data: bytes) -> None:
+async def _serve_h11(server: Server, stream: _Stream, data: bytes) -> None:
     http = h11.Connection(h11.SERVER)
     http.receive_data(data)
     while True:
@@ -165,7 +168,7 @@ async def _serve_h11(server: Server, stream: trio.SocketStream, data: bytes) -> 
 
 
 async def _respond_unless_gone(
-    server: Server, request: Request, stream: trio.SocketStream, more: bytearray
+    server: Server, request: Request, stream: _Stream, more: bytearray
 ) -> Response | None:
     """Answer, and give up when the client hangs up meanwhile; what it says goes to ``more``."""
     result: list[Response] = []
@@ -187,13 +190,13 @@ async def _respond_unless_gone(
     return result[0] if result else None
 
 
-async def _read_h11(http: h11.Connection, stream: trio.SocketStream) -> Request | None:
+async def _read_h11(http: h11.Connection, stream: _Stream) -> Request | None:
     head: h11.Request | None = None
     body = b""
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            http.receive_data(await stream.receive_some())
+            http.receive_data(bytes(await stream.receive_some()))
         elif isinstance(event, h11.Request):
             head = event
         elif isinstance(event, h11.Data):
@@ -206,7 +209,7 @@ async def _read_h11(http: h11.Connection, stream: trio.SocketStream) -> Request 
             return None
 
 
-async def _serve_h2(server: Server, stream: trio.SocketStream, data: bytes) -> None:
+async def _serve_h2(server: Server, stream: _Stream, data: bytes) -> None:
     http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
     http.initiate_connection()
     heads: dict[int, list[tuple[str, str]]] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import json
-import os
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,7 +70,7 @@ async def test_get(http: Http, server: Any) -> None:
     assert (request["method"], request["target"], request["body"]) == ("GET", "/echo?a=b", "")
     assert headers["x-mine"] == "1"
     assert headers["host"] == f"127.0.0.1:{server.port}"
-    assert headers["user-agent"].startswith("wasmpool/")
+    assert headers["user-agent"] == "wasmpool"
     assert reply["headers"]["Content-Type"] == "text/json"
 
 
@@ -526,23 +526,24 @@ async def test_cancel(http: Http, server: Any, headers: dict[str, str], until: U
 
 @pytest.mark.parametrize("headers", [{}, {"X-H2C": "1"}])
 async def test_cancelled_anywhere(
-    server: Any, cancelled_at: Any, headers: dict[str, str], policed: Any
+    server: Any, cancelled_at: Any, headers: dict[str, str], policed: Any, until: Until
 ) -> None:
     """Wherever a request is cancelled, no connection is left open, and the next one works."""
+
+    def sockets() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
     url = f"{server.url}/redirect?code=302&to=/echo"
     http = policed(LOCAL)
-    await ask(http, url, headers=headers)
+    before = sockets()
     step, done = 0, False
     while not done:
         step += 1
-        await http.aclose()
-        before = len(os.listdir("/proc/self/fd"))
         with cancelled_at(step):
             seen(await ask(http, url, headers=headers))
             done = True
         await http.aclose()
-        await trio.testing.wait_all_tasks_blocked(0.005)
-        assert len(os.listdir("/proc/self/fd")) == before
+        await until(lambda: sockets() == before)
     assert step > 20
 
 
@@ -581,6 +582,28 @@ async def test_tls_keeps_the_name(
     assert "TLS with 127.0.0.1 failed: the certificate is not trusted" in reply["body"]
     assert names[0] == "localhost"
     nursery.cancel_scope.cancel()
+
+
+async def test_http2_over_tls(
+    http: Http,
+    server: Any,
+    nursery: trio.Nursery,
+    certificate: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is spoken where the server offers it, without being asked for."""
+    trusting = ssl.create_default_context(cafile=certificate)
+    monkeypatch.setattr("wasmpool._http_client._read_tls_context", lambda: trusting)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
+    port = listeners[0].transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]
+    nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+    for _ in range(2):
+        request = seen(await ask(http, f"https://localhost:{port}/echo", method="PUT", body="abc"))
+        assert (request["http"], base64.b64decode(request["body"])) == ("2", b"abc")
+    assert server.connections == 1
 
 
 async def test_the_certificate_must_be_trusted(
