@@ -31,6 +31,7 @@ __all__ = ["load_or_compile"]
 
 _log = logging.getLogger("wasmpool.cache")
 
+_MAGIC: Final = b"\0asm"
 _TAIL: Final = hashlib.sha256().digest_size
 
 
@@ -59,6 +60,11 @@ def seal(code: bytes) -> bytes:
 
 
 def _compile(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime.Module:
+    if not binary.startswith(_MAGIC):  # the wheel would take it for the text format
+        message = (
+            f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {_MAGIC!r}"
+        )
+        raise CompileError(message)
     try:
         return _capi.compile_binary(engine, binary)
     except _capi.CApiError as error:

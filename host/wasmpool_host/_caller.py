@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -17,7 +18,30 @@ if TYPE_CHECKING:
     from ._module import Module
     from ._signature import Results
 
-__all__ = ["Caller"]
+__all__ = ["Caller", "Guest"]
+
+
+@final
+class Guest:
+    """An instance as its host functions know it: its module, and what they keep of it."""
+
+    __slots__ = ("_module", "_state")
+
+    def __init__(self, module: Module) -> None:
+        self._module = module
+        self._state: dict[object, Any] = {}
+
+    def make_caller(self, call: HostCall) -> Caller:
+        """For one host call."""
+        return Caller(call, self._module, self._state)
+
+    def close(self) -> None:
+        """Close what was kept, all of it, also if something fails to."""
+        with contextlib.ExitStack() as stack:
+            for value in self._state.values():
+                if callable(close := getattr(value, "close", None)):
+                    stack.callback(close)
+        self._state = {}
 
 
 @final
@@ -38,8 +62,8 @@ class Caller:
         self._call = call
         self._module = module
         self._expired = False
-        self.memory = Memory(self._region)
-        self.state = state
+        self.memory: Memory = Memory(self._region)
+        self.state: dict[object, Any] = state
 
     async def call(self, name: str, *args: float) -> Results:
         """Call an export of the guest that waits.

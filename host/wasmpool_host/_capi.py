@@ -329,10 +329,10 @@ class Store:
         set_epoch_deadline(self.context, 1)
         _yield_every(self.context, 1)
         self._errors = (_P * 2)()
-        self.trap_at = addressof(self._errors)
-        self.error_at = self.trap_at + ctypes.sizeof(_P)
+        self.trap_at: int = addressof(self._errors)
+        self.error_at: int = self.trap_at + ctypes.sizeof(_P)
         self._instance = ffi.wasmtime_instance_t()
-        self.instance_at = addressof(self._instance)
+        self.instance_at: int = addressof(self._instance)
         self._memory: Any = None
 
     def delete(self) -> None:

@@ -40,8 +40,8 @@ class Engine:
 
     def __init__(self) -> None:
         self.wasmtime: wasmtime.Engine = _capi.new_engine()
-        self.ticker = Ticker(self.wasmtime)
-        self.exchangers = _capi.Exchangers(self.wasmtime)
+        self.ticker: Ticker = Ticker(self.wasmtime)
+        self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
         self._faulthandler = faulthandler.is_enabled()
         self._open = 0
         self._most = _most_instances()

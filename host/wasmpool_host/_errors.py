@@ -55,9 +55,9 @@ class GuestTrap(Exception):
 
     def __init__(self, code: str, message: str, frames: Sequence[Frame] = ()) -> None:
         super().__init__(code, message, tuple(frames))
-        self.code = code
-        self.message = message
-        self.frames = tuple(frames)
+        self.code: str = code
+        self.message: str = message
+        self.frames: tuple[Frame, ...] = tuple(frames)
 
     def __str__(self) -> str:
         if not self.frames:
@@ -70,7 +70,7 @@ class GuestExit(Exception):
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
-        self.status = status
+        self.status: int = status
 
     def __str__(self) -> str:
         return f"the guest exited with status {self.status}"

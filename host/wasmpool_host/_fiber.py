@@ -122,7 +122,7 @@ class Nested:
         self._results = bytearray(signature.results.size)
         self._errors = (ctypes.c_void_p * 2)()
         self._future: int = 0
-        self.finished = False
+        self.finished: bool = False
 
     def poll(self, caller: int) -> None:
         """On the fiber's stack, by the continuation callback."""
@@ -162,15 +162,15 @@ class HostCall:
     )  # fmt: skip
 
     def __init__(self, fiber: Fiber, function: int, caller: int, args: int, results: int) -> None:
-        self.key = next(_keys)
-        self.fiber = fiber
+        self.key: int = next(_keys)
+        self.fiber: Fiber = fiber
         self.function: HostFunction = fiber.functions[function]
-        self.caller = caller
+        self.caller: int = caller
         self._args = args
         self._results = results
         self.nested: Nested | None = None
-        self.done = False
-        self.dropped = False
+        self.done: bool = False
+        self.dropped: bool = False
 
     def args(self) -> tuple[int | float, ...]:
         params = self.function.signature.params
@@ -239,7 +239,7 @@ class Pace:
     __slots__ = ("weight",)
 
     def __init__(self) -> None:
-        self.weight = 0
+        self.weight: int = 0
 
     @property
     def long(self) -> bool:
@@ -277,27 +277,46 @@ class Fiber:
     # - The store is deleted only while `future` is 0.
 
     __slots__ = (
-        "_begun", "_call_seconds", "_deadline", "_dropped", "_job", "_level", "_scope", "_slices",
-        "_ticker", "_turn", "busy", "failure", "finished", "functions", "future", "interrupted",
-        "key", "make_caller", "open", "pending", "poisoned", "store",
+        "_begun",
+        "_call_seconds",
+        "_deadline",
+        "_dropped",
+        "_job",
+        "_level",
+        "_scope",
+        "_slices",
+        "_ticker",
+        "_turn",
+        "busy",
+        "failure",
+        "finished",
+        "functions",
+        "future",
+        "guest",
+        "interrupted",
+        "key",
+        "open",
+        "pending",
+        "poisoned",
+        "store",
     )  # fmt: skip
 
     def __init__(
         self,
         make_store: Callable[[int], _capi.Store],
         functions: Sequence[HostFunction],
-        make_caller: Callable[[HostCall], Expiring],
+        guest: Guest,
         ticker: Ticker,
         call_seconds: float | None,
     ) -> None:
-        self.key = next(_keys)
-        self.store = make_store(self.key)
-        self.functions = functions
-        self.make_caller = make_caller
+        self.key: int = next(_keys)
+        self.store: _capi.Store = make_store(self.key)
+        self.functions: Sequence[HostFunction] = functions
+        self.guest = guest
         self.poisoned: str | None = None
-        self.busy = False
+        self.busy: bool = False
         self.future: int = 0
-        self.finished = False
+        self.finished: bool = False
         self.open: list[HostCall] = []
         self.pending: HostCall | None = None
         self.failure: BaseException | None = None
@@ -305,7 +324,7 @@ class Fiber:
         self._begun = False
         self._call_seconds = call_seconds
         self._deadline: float | None = None
-        self._dropped = trio.lowlevel.ParkingLot()
+        self._dropped: trio.lowlevel.ParkingLot | None = None  # made for who waits
         self._job: Job | None = None
         self._level: Level = self
         self._scope: trio.CancelScope | None = None
@@ -464,7 +483,7 @@ class Fiber:
 
     async def _serve(self, call: HostCall) -> None:
         """Run the host function that the guest waits in, and give the guest its results."""
-        caller = self.make_caller(call)
+        caller = self.guest.make_caller(call)
         try:
             value = _call_plain(call.function.function, caller, call.args())
             if inspect.isawaitable(value):
@@ -545,6 +564,7 @@ class Fiber:
     async def wait_dropped(self) -> None:
         """Wait until there is no fiber: a tick at most, once it is interrupted."""
         while self.future:
+            self._dropped = self._dropped or trio.lowlevel.ParkingLot()
             await self._dropped.park()
 
     def poison(self, error: BaseException) -> None:
@@ -560,7 +580,7 @@ class Fiber:
         if self.future:
             future, self.future = self.future, 0
             _capi.delete_future(future)
-            if self._dropped:
+            if self._dropped is not None:
                 self._dropped.unpark_all()
 
     def _drop_above(self, call: HostCall) -> None:
@@ -597,6 +617,12 @@ class Expiring(Protocol):
     """What a host function is handed, which ends with it."""
 
     def expire(self) -> None: ...
+
+
+class Guest(Protocol):
+    """Whose calls these are, as far as host functions go."""
+
+    def make_caller(self, call: HostCall) -> Expiring: ...
 
 
 def trapped(stop: _capi.Stop, label: str) -> Exception:

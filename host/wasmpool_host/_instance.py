@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from ._bound import Bound
-from ._caller import Caller
+from ._caller import Guest
 from ._engine import check_process
 from ._errors import InstanceClosed, InstancePoisoned
 from ._exchange import Exchange
-from ._fiber import FRAMES, Fiber, HostCall, Pace, headroom
+from ._fiber import FRAMES, Fiber, Pace, headroom
 from ._memory import Memory
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ class Instance:
     """
 
     __slots__ = (
-        "__weakref__", "_bound", "_busy", "_closed", "_exchange", "_fiber", "_freed", "_module",
-        "_state", "_thread", "memory",
+        "__weakref__", "_bound", "_busy", "_closed", "_exchange", "_fiber", "_freed", "_guest",
+        "_module", "_thread", "memory",
     )  # fmt: skip
 
     memory: Memory
@@ -46,7 +45,7 @@ class Instance:
         """Open a store; `Module.instantiate` goes on with it."""
         self._freed = True
         self._module = module
-        self._state: dict[object, Any] = {}
+        self._guest = Guest(module)
         self._bound: dict[str, Bound] = {}
         self._busy = False
         self._closed = False
@@ -56,21 +55,13 @@ class Instance:
         module.engine.open_instance()
         try:
             self._fiber = Fiber(
-                module.new_store, module.imported, self._make_caller(), module.engine.ticker,
+                module.new_store, module.imported, self._guest, module.engine.ticker,
                 module.limits.call_seconds,
             )  # fmt: skip
         except BaseException:
             module.engine.close_instance()
             raise
         self._freed = False
-
-    def _make_caller(self) -> Any:
-        module, state = self._module, self._state  # not self, which would then keep itself alive
-
-        def make(call: HostCall) -> Caller:
-            return Caller(call, module, state)
-
-        return make
 
     async def _start(self) -> None:
         """Run the module's start function, and a reactor's ``_initialize``."""
@@ -220,11 +211,7 @@ class Instance:
         self._closed = True
         self._fiber.close()
         self._module.engine.close_instance()
-        state, self._state = self._state, {}
-        with contextlib.ExitStack() as stack:
-            for value in state.values():
-                if callable(close := getattr(value, "close", None)):
-                    stack.callback(close)
+        self._guest.close()
 
     def __del__(self) -> None:
         if not self._freed:

@@ -23,7 +23,7 @@ from ._types import PAGE, ExternType, FunctionType, MemoryType
 from ._wasi import Wasi
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     import wasmtime
 
@@ -69,23 +69,24 @@ class Module:
     ) -> None:
         """Link; `Module.compile` is what makes modules."""
         outline = _binary.outline(source.binary)
-        self.digest = source.digest
-        self.name = source.name or outline.name or self.digest[:12]
-        self.engine = engine = shared_engine()
-        self.limits = limits
-        self.wasi = wasi
+        self.digest: str = source.digest
+        self.name: str = source.name or outline.name or self.digest[:12]
+        self.engine: Engine = shared_engine()
+        self.limits: Limits = limits
+        self.wasi: Wasi = wasi
         self.exports: Mapping[str, ExternType] = MappingProxyType(outline.exports)
         self.imports: Mapping[str, ExternType] = MappingProxyType(
             {f"{module}.{name}": type_ for module, name, type_ in outline.imports}
         )
-        self.identity = (self.digest, tuple(host_functions), wasi, limits)
+        self.identity: tuple[Hashable, ...] = (self.digest, tuple(host_functions), wasi, limits)
         self._check_memory()
         provided = _provide(host_functions, outline, wasi)
-        self.imported = _resolve(str(self), outline, provided)
-        self.prepared = _link(engine, compiled, self.imported)
-        self.is_reactor = self.exports.get("_initialize") == _NOTHING
+        self.imported: tuple[HostFunction, ...] = _resolve(str(self), outline, provided)
+        self.prepared: _capi.Prepared = _link(self.engine, compiled, self.imported)
+        self.is_reactor: bool = self.exports.get("_initialize") == _NOTHING
         self._signatures: dict[str, Signature] = {}
         self._paces: dict[str, Pace] = {}
+        self._labels: dict[str, str] = {}
 
     @classmethod
     async def compile(
@@ -164,14 +165,19 @@ class Module:
     # --- for the instances ---
 
     def new_store(self, key: int) -> _capi.Store:
+        """A store within the limits, for one instance."""
         limits = self.limits
         return _capi.Store(self.engine.wasmtime, key, limits.memory, limits.table_elements)
 
     def label(self, export: str) -> str:
         """An export as messages name it."""
-        return f"{self.name}.{export}"
+        found = self._labels.get(export)
+        if found is None:
+            found = self._labels[export] = f"{self.name}.{export}"
+        return found
 
     def pace(self, export: str) -> Pace:
+        """Where an export's calls start."""
         return self._paces.setdefault(export, Pace())
 
     def signature(self, export: str) -> Signature:
@@ -273,8 +279,8 @@ class _Source:
     def __init__(self, binary: bytes, name: str | None) -> None:
         self.binary = binary
         self.name = name
-        self.digest = hashlib.sha256(binary).hexdigest()
-        self.label = f"module {name!r}" if name else f"the module of {len(binary):,} bytes"
+        self.digest: str = hashlib.sha256(binary).hexdigest()
+        self.label: str = f"module {name!r}" if name else f"the module of {len(binary):,} bytes"
 
     @classmethod
     def read(cls, source: Any) -> _Source:

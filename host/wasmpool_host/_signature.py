@@ -33,10 +33,10 @@ class Values:
 
     def __init__(self, types: Sequence[ValueType], word: str) -> None:
         self._word = word
-        self.types = tuple(types)
-        self.count = len(self.types)
+        self.types: tuple[ValueType, ...] = tuple(types)
+        self.count: int = len(self.types)
         layout = _capi.values_struct(self.types)
-        self.size = layout.size
+        self.size: int = layout.size
         self._pack = layout.pack_into
         self._unpack = layout.unpack_from
         self._template: list[Any] = [0] * (2 * self.count)
@@ -129,9 +129,9 @@ class Signature:
                     " host and guest, only i32, i64, f32 and f64"
                 )
                 raise TypeError(message)
-        self.type = type_
-        self.params = Values(type_.params, "argument")
-        self.results = Values(type_.results, "result")
+        self.type: FunctionType = type_
+        self.params: Values = Values(type_.params, "argument")
+        self.results: Values = Values(type_.results, "result")
 
     def take_results(self, buffer: bytes | bytearray) -> Results:
         """The results in their Python shape."""

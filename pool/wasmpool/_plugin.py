@@ -228,7 +228,7 @@ class Plugin:
         override: str | None,
     ) -> None:
         """Take over a pool whose setup is the generation's; `open_plugin` does."""
-        self.pool = pool
+        self.pool: Pool = pool
         self._host = host
         self._drains = drains
         self._override = override

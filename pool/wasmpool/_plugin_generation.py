@@ -15,6 +15,8 @@ from ._metadata import Metadata, Tool, read_compact_specs, read_metadata, read_t
 from ._plugin_errors import AbiError, ConfigureError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from wasmpool_host import Instance, Module
 
 __all__ = ["Generation", "Snapshot", "read_name", "start_runtime"]
@@ -43,7 +45,7 @@ class Generation:
         self._snapshot: Snapshot | None = None
         self._payload = None if credentials is None else _payload(credentials)
         # The pool compares setups by identity, and each look at a method makes a new one.
-        self.setup = self._set_up
+        self.setup: Callable[[Instance], Awaitable[None]] = self._set_up
 
     @property
     def is_known(self) -> bool:

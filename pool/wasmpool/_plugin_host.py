@@ -47,12 +47,12 @@ class PluginHost:
         wasi: Wasi | None,
         cache: str | os.PathLike[str] | None,
     ) -> None:
-        self.http = Http(policy, limits.payload)
+        self.http: Http = Http(policy, limits.payload)
         self.name: Callable[[], str] = lambda: "unknown"
         self._limits = limits
         self._wasi = wasi
         self._cache = cache
-        self.imports = _imports(self)
+        self.imports: tuple[HostFunction, ...] = _imports(self)
 
     async def compile(self, source: PluginSource, *, check: bool = True) -> Module:
         """Compile a plugin, and hold its exports against the contract, if ``check`` is set.

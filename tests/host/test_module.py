@@ -76,7 +76,8 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
     ("source", "message"),
     [
         (b"", "is no valid WebAssembly module"),
-        (b"not wasm at all", "is no valid WebAssembly module"),
+        (b"not wasm at all", "it begins with b'not ', not b'.*asm'"),
+        (b"(module)", "it begins with b'.mod', not b'.*asm'"),
         (b"\0asm\x01\0\0\0\xff", "is no valid WebAssembly module"),
         ("plugin.wasm", "give a pathlib.Path for a file"),
         ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
