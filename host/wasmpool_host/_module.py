@@ -61,7 +61,7 @@ class Module:
 
     def __init__(
         self,
-        source: _Source,
+        source: Source,
         compiled: wasmtime.Module,
         host_functions: Sequence[HostFunction],
         wasi: Wasi,
@@ -80,7 +80,7 @@ class Module:
         )
         self.identity: tuple[Hashable, ...] = (self.digest, tuple(host_functions), wasi, limits)
         self._check_memory()
-        provided = _provide(host_functions, outline, wasi)
+        provided = provide(host_functions, outline, wasi)
         self.imported: tuple[HostFunction, ...] = _resolve(str(self), outline, provided)
         self.prepared: _capi.Prepared = _link(self.engine, compiled, self.imported)
         self.is_reactor: bool = self.exports.get("_initialize") == _NOTHING
@@ -124,7 +124,7 @@ class Module:
         directory = Path(cache) if cache is not None else None
 
         def work() -> Module:
-            read = _Source.read(source)
+            read = Source.read(source)
             engine = shared_engine()
             engine.check_faulthandler()
             compiled = _cache.load_or_compile(
@@ -273,7 +273,7 @@ class Module:
 
 
 @final
-class _Source:
+class Source:
     """A module's bytes, and what to call it."""
 
     def __init__(self, binary: bytes, name: str | None) -> None:
@@ -283,7 +283,7 @@ class _Source:
         self.label: str = f"module {name!r}" if name else f"the module of {len(binary):,} bytes"
 
     @classmethod
-    def read(cls, source: Any) -> _Source:
+    def read(cls, source: Any) -> Source:
         if isinstance(source, str):
             return cls(_assemble(source, "the text"), None)
         if isinstance(source, (bytes, bytearray, memoryview)):
@@ -294,7 +294,7 @@ class _Source:
         raise TypeError(message)
 
     @classmethod
-    def _read_file(cls, path: Path) -> _Source:
+    def _read_file(cls, path: Path) -> Source:
         content = path.read_bytes()
         if path.suffix == ".wat":
             content = _assemble(content.decode("utf-8", "replace"), str(path))
@@ -320,7 +320,7 @@ def _check_imports(imports: Sequence[HostFunction]) -> None:
             raise TypeError(message)
 
 
-def _provide(
+def provide(
     host_functions: Sequence[HostFunction], outline: _binary.Outline, wasi: Wasi
 ) -> dict[tuple[str, str], HostFunction]:
     """By module and name; the caller's own before WASI's, so that one of these can be replaced."""

@@ -19,7 +19,7 @@ from wasmpool_host import (
     Wasi,
 )
 from wasmpool_host._binary import outline
-from wasmpool_host._module import _provide, _Source
+from wasmpool_host._module import Source, provide
 
 from ._contract import ABI_VERSION, OPTIONAL, REQUIRED, violations
 from ._http_policy import HttpPolicy
@@ -123,9 +123,9 @@ async def _inspect_from_outside(
 ) -> Inspection:
     """What its bytes say of a module that is valid, and cannot be linked or run here."""
     assert not isinstance(source, Module)  # that could be: it was
-    read = await trio.to_thread.run_sync(_Source.read, as_module_source(source))
+    read = await trio.to_thread.run_sync(Source.read, as_module_source(source))
     seen = outline(read.binary)
-    here = _provide(host.imports, seen, Wasi())
+    here = provide(host.imports, seen, Wasi())
     imports = tuple(
         (f"{module}.{name}", type_, getattr(here.get((module, name)), "type", None) == type_)
         for module, name, type_ in seen.imports

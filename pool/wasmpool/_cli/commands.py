@@ -83,3 +83,24 @@ def run(  # noqa: PLR0913 - one parameter for each option
     except KeyboardInterrupt:  # before the run listens for it
         status = 130
     sys.exit(status)
+
+
+@cli.command()
+@click.argument("plugin")
+def inspect(plugin: str) -> None:
+    """Show what PLUGIN imports and exports, and what it says of itself.
+
+    For each import it says whether this host provides it; at the end, whether the module meets
+    the contract of plugins, or what is missing.
+
+    Exit status: 0 for a plugin, 1 for a module that is none, 2 if it is no module.
+    """
+    try:
+        import trio
+
+        from .inspection import inspect_file
+
+        status = trio.run(inspect_file, plugin)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)

@@ -86,7 +86,6 @@ async def run_job(job: Job) -> int:
             tool = _tool(plugin, job)
             sink = await _sink(stack, job)
             pool, title = plugin.pool, f"wasmpool run: {tool} of {plugin.name}"
-            tally.start()
             await Run(
                 plugin=plugin,
                 tool=tool,
@@ -126,9 +125,11 @@ async def _plugin(stack: AsyncExitStack, job: Job) -> Plugin:
 
 def _tool(plugin: Plugin, job: Job) -> str:
     names = [tool.name for tool in plugin.tools]
-    choice = ", ".join(names) or "none"
+    choice = ", ".join(names)
     wanted = EXAMPLE_TOOL if job.tool is None and job.plugin is None else job.tool
-    if wanted is None and len(names) != 1:
+    if not names:
+        raise WrongUse(f"plugin {plugin.name!r} has no tools")
+    if wanted is None and len(names) > 1:
         raise WrongUse(
             f"plugin {plugin.name!r} has {len(names)} tools, choose one by --tool: {choice}"
         )

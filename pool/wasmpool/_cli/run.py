@@ -92,17 +92,21 @@ class Run:
 
     async def work(self) -> None:
         """Answer every line; returns when all is written, or soon after the stop."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
-            nursery.start_soon(self.bar.keep_fresh)
-            try:
-                await self._call()
-                self._window.end()
-                await self._written.wait()
-            finally:
-                self._window.end()
-                self._writing.deadline = trio.current_time() + LAST_WORDS
-            nursery.cancel_scope.cancel()
+        self.tally.start()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                nursery.start_soon(self.bar.keep_fresh)
+                try:
+                    await self._call()
+                    self._window.end()
+                    await self._written.wait()
+                finally:
+                    self._window.end()
+                    self._writing.deadline = trio.current_time() + LAST_WORDS
+                nursery.cancel_scope.cancel()
+        finally:
+            self.tally.end()
 
     async def _call(self) -> None:
         # Without a bound of its own: the window is the bound.

@@ -26,12 +26,16 @@ class Tally:
     size: int = attrs.field(init=False, default=0)
     """Bytes of the input that were answered."""
     seconds: float = attrs.field(init=False, default=0.0)
-    """From the start to the last line written."""
-    _began: float = attrs.field(init=False, factory=time.perf_counter)
+    """From the start to the end; 0 before that."""
+    _began: float = attrs.field(init=False, default=0.0)
 
     def start(self) -> None:
-        """The clock starts here, again."""
+        """The clock starts here."""
         self._began = time.perf_counter()
+
+    def end(self) -> None:
+        """And ends here."""
+        self.seconds = time.perf_counter() - self._began
 
     def count(self, rows: Iterable[Row]) -> None:
         """Add `rows`, just written."""
@@ -39,4 +43,3 @@ class Tally:
             self.calls += 1
             self.failures += row.failed
             self.size += row.size
-        self.seconds = time.perf_counter() - self._began

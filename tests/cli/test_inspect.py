@@ -1,0 +1,65 @@
+"""``wasmpool inspect``: a process of its own, as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wasmpool.example import PATH as EXAMPLE
+
+GUESTS = Path(__file__).parent.parent / "guests"
+
+
+def inspect(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "wasmpool", "inspect", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_plugin_is_shown_whole() -> None:
+    """Imports, exports, memory, what it says of itself, and the verdict."""
+    done = inspect(EXAMPLE)
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in (
+        "env.host_http_request               (i64) -> (i64)",
+        "execute        (i64) -> (i64)  (contract)",
+        "Memory: starts with 0.1 MiB",
+        "abi_version      1",
+        "text (required): the text to count",
+        "Contract: a plugin of ABI version 1",
+    ):
+        assert part in done.stdout
+
+
+def test_a_module_that_is_no_plugin_is_shown_from_outside() -> None:
+    """With what it lacks."""
+    done = inspect(GUESTS / "c_reactor.wasm")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Imports" in done.stdout
+    assert "Contract: no plugin that this host can run\n  name is missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"root:x:0:0", "is no valid WebAssembly module: it begins with b'root'"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_what_is_no_module_is_wrong_use(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    """One sentence, and status 2."""
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    done = inspect(path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
