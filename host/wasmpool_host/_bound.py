@@ -30,8 +30,8 @@ class Bound:
         self, store: _capi.Store, extern: Any, signature: Signature, pace: Pace, label: str
     ) -> None:
         self._extern = extern  # the address of the function is inside it
-        self._args = bytearray(signature.params.size)
-        self._results = bytearray(signature.results.size)
+        self._args = signature.params.buffer()
+        self._results = signature.results.buffer()
         self.signature = signature
         self.pace = pace
         self.label = label

@@ -85,6 +85,7 @@ def _bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any
 call_async = _bind("wasmtime_func_call_async", _P, _P, _P, _P, _SIZE, _P, _SIZE, _P, _P)
 poll = _bind("wasmtime_call_future_poll", ctypes.c_bool, _P, releases_gil=True)
 delete_future = _bind("wasmtime_call_future_delete", None, _P, releases_gil=True)
+delete_finished_future = _bind("wasmtime_call_future_delete", None, _P)
 instantiate_async = _bind("wasmtime_instance_pre_instantiate_async", _P, _P, _P, _P, _P, _P)
 increment_epoch = _bind("wasmtime_engine_increment_epoch", None, _P)
 set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None, _P, ctypes.c_uint64)
@@ -150,21 +151,34 @@ _KINDS: Final[dict[str, tuple[int, str]]] = {
 
 
 def values_struct(types: Sequence[ValueType]) -> Struct:
-    """The layout of an array of values: for each, its kind and then itself."""
+    """The layout of an array of values, to be read: the kinds are passed over."""
     parts = ["<"]
     for type_ in types:
         _, letter = _KINDS[type_]
         tail = VALUE_SIZE - _VALUE_AT - Struct(letter).size
-        parts.append(f"B{_VALUE_AT - 1}x{letter}{tail}x")
+        parts.append(f"{_VALUE_AT}x{letter}{tail}x")
     return Struct("".join(parts))
 
 
-def value_kinds(types: Sequence[ValueType]) -> tuple[int, ...]:
-    return tuple(_KINDS[type_][0] for type_ in types)
+def value_places(types: Sequence[ValueType]) -> tuple[tuple[Callable[..., None], int], ...]:
+    """How and where each of an array's values is written."""
+    return tuple(
+        (Struct("<" + _KINDS[type_][1]).pack_into, k * VALUE_SIZE + _VALUE_AT)
+        for k, type_ in enumerate(types)
+    )
+
+
+def blank_values(types: Sequence[ValueType]) -> bytes:
+    """An array of zeros of these types."""
+    return b"".join(bytes([_KINDS[type_][0]]).ljust(VALUE_SIZE, b"\0") for type_ in types)
 
 
 _EXTERN_FUNC: Final[int] = ffi.WASMTIME_EXTERN_FUNC.value
 _EXTERN_MEMORY: Final[int] = ffi.WASMTIME_EXTERN_MEMORY.value
+
+
+_ERRORS: Final = bytes(2 * ctypes.sizeof(_P))
+"""Where a call leaves a trap or an error, by pointer: neither."""
 
 
 class CApiError(Exception):
@@ -328,8 +342,8 @@ class Store:
         _store_limiter(self._store, memory, table_elements, 1_000, 16, 1)
         set_epoch_deadline(self.context, 1)
         _yield_every(self.context, 1)
-        self._errors = (_P * 2)()
-        self.trap_at: int = addressof(self._errors)
+        self._errors = bytearray(_ERRORS)
+        self.trap_at: int = address(self._errors)
         self.error_at: int = self.trap_at + ctypes.sizeof(_P)
         self._instance = ffi.wasmtime_instance_t()
         self.instance_at: int = addressof(self._instance)
@@ -376,9 +390,10 @@ class Store:
     @property
     def stopped(self) -> bool:
         """Whether the last call left a trap or an error to be taken."""
-        return bool(self._errors[0] or self._errors[1])
+        return self._errors != _ERRORS
 
-    def take_stop(self) -> Stop:
+    def take_stop(self) -> Stop | None:
+        """What the last call left."""
         return take_stop(self._errors)
 
 
@@ -441,13 +456,18 @@ def _region(context: int, memory: Any) -> tuple[int, int]:
 # --- what stopped a guest -------------------------------------------------------------------
 
 
-def take_stop(errors: Any) -> Stop:
-    """Take (and free) the trap or the error that a call left; ``errors`` is the pair of slots."""
-    trap, error = errors[0], errors[1]
-    errors[0] = errors[1] = None
+def new_errors() -> bytearray:
+    """Where a call leaves its trap, and after that its error."""
+    return bytearray(_ERRORS)
+
+
+def take_stop(errors: bytearray) -> Stop | None:
+    """Take (and free) the trap or the error that a call left, if it did."""
+    trap, error = Struct("@PP").unpack(errors)
+    errors[:] = _ERRORS
     if trap:
         return _take_trap(trap)
-    return Stop(None, _take_error(error))
+    return Stop(None, _take_error(error)) if error else None
 
 
 def _take_trap(pointer: int) -> Stop:

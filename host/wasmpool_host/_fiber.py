@@ -55,7 +55,6 @@ import ctypes
 import inspect
 import itertools
 import os
-from ctypes import addressof
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
@@ -117,10 +116,10 @@ class Nested:
     ) -> None:
         self._extern = extern
         self._signature = signature
-        self._args = bytearray(signature.params.size)
+        self._args = signature.params.buffer()
         signature.params.put(self._args, args, label)
-        self._results = bytearray(signature.results.size)
-        self._errors = (ctypes.c_void_p * 2)()
+        self._results = signature.results.buffer()
+        self._errors = _capi.new_errors()
         self._future: int = 0
         self.finished: bool = False
 
@@ -133,7 +132,7 @@ class Nested:
             self.finished = True
 
     def _begin(self, context: int) -> None:
-        at = addressof(self._errors)
+        at = _capi.address(self._errors)
         self._future = _capi.call_async(
             context, _capi.func_at(self._extern),
             _capi.address(self._args), self._signature.params.count,
@@ -143,11 +142,11 @@ class Nested:
 
     def drop(self) -> None:
         if self._future:
-            future, self._future = self._future, 0
-            _capi.delete_future(future)
+            _capi.delete_future(self._future)
+            self._future = 0
 
     def take_stop(self) -> _capi.Stop | None:
-        return _capi.take_stop(self._errors) if any(self._errors) else None
+        return _capi.take_stop(self._errors)
 
     def take_results(self) -> Results:
         return self._signature.take_results(self._results)
@@ -179,7 +178,7 @@ class HostCall:
     def answer(self, value: object) -> None:
         """Write the results where the guest will find them."""
         signature = self.function.signature
-        buffer = bytearray(signature.results.size)
+        buffer = signature.results.buffer()
         signature.put_results(buffer, value, f"host function {self.function}")
         ctypes.memmove(self._results, bytes(buffer), len(buffer))
         self.done = True
@@ -375,8 +374,14 @@ class Fiber:
         finally:
             self._end()
         if self.store.stopped:
-            self.poisoned = self.poisoned or "trap"
-            raise trapped(self.store.take_stop(), label)
+            self._raise_stop(label)
+
+    def _raise_stop(self, label: str) -> None:
+        """The guest has stopped short of returning."""
+        self.poisoned = self.poisoned or "trap"
+        stop = self.store.take_stop()
+        assert stop is not None
+        raise trapped(stop, label)
 
     async def _run_paced(self, pace: Pace, label: str) -> None:
         if not pace.long:
@@ -401,7 +406,13 @@ class Fiber:
             pace.was(long=started_here or self._slices > 1)
 
     def _end(self) -> None:
-        self.drop()
+        if self.finished and not self.open:
+            _capi.delete_finished_future(self.future)  # most calls: there is nothing to unwind
+            self.future = 0
+            if self._dropped is not None:
+                self._dropped.unpark_all()
+        else:
+            self.drop()
         self.busy = self._begun = self.finished = False
         self.failure = self.interrupted = self._deadline = None
 
@@ -578,8 +589,8 @@ class Fiber:
         if self.open:
             self._drop_from(0)
         if self.future:
-            future, self.future = self.future, 0
-            _capi.delete_future(future)
+            _capi.delete_future(self.future)
+            self.future = 0
             if self._dropped is not None:
                 self._dropped.unpark_all()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from . import _capi
 from ._types import NUMERIC
@@ -27,21 +27,23 @@ class Values:
     """An array of values of fixed types, as the C API has it, to be packed and unpacked.
 
     Integers may be given signed or unsigned, and come back signed, as WebAssembly has no sign.
+    The kinds that stand between the values are written once, with the buffer.
     """
 
-    __slots__ = ("_first", "_pack", "_template", "_unpack", "_word", "count", "size", "types")
+    __slots__ = ("_blank", "_places", "_unpack", "_word", "count", "size", "types")
 
     def __init__(self, types: Sequence[ValueType], word: str) -> None:
         self._word = word
         self.types: tuple[ValueType, ...] = tuple(types)
         self.count: int = len(self.types)
-        layout = _capi.values_struct(self.types)
-        self.size: int = layout.size
-        self._pack = layout.pack_into
-        self._unpack = layout.unpack_from
-        self._template: list[Any] = [0] * (2 * self.count)
-        self._template[::2] = _capi.value_kinds(self.types)
-        self._first = self._template[0] if self.types else 0
+        self._blank = _capi.blank_values(self.types)
+        self.size: int = len(self._blank)
+        self._unpack = _capi.values_struct(self.types).unpack_from
+        self._places = _capi.value_places(self.types)
+
+    def buffer(self) -> bytearray:
+        """For these values, with their kinds."""
+        return bytearray(self._blank)
 
     def put(self, buffer: bytearray, values: Sequence[object], owner: str) -> None:
         """Write the values; ``owner`` is named in an error.
@@ -57,15 +59,12 @@ class Values:
             self._put(buffer, self._converted(values, owner))
 
     def _put(self, buffer: bytearray, values: Sequence[object]) -> None:
-        if self.count == 1:
-            self._pack(buffer, 0, self._first, values[0])
-        elif self.count:
-            template = self._template.copy()
-            template[1::2] = values
-            self._pack(buffer, 0, *template)
+        for (pack, at), value in zip(self._places, values, strict=False):  # counted by `put`
+            pack(buffer, at, value)
 
     def take(self, buffer: bytes | bytearray) -> tuple[Number, ...]:
-        return self._unpack(buffer, 0)[1::2]
+        """The values, in order."""
+        return self._unpack(buffer)
 
     def _miscounted(self, values: Sequence[object], owner: str) -> TypeError:
         wanted = f"{self.count} {self._word}{'' if self.count == 1 else 's'}"
@@ -135,10 +134,11 @@ class Signature:
 
     def take_results(self, buffer: bytes | bytearray) -> Results:
         """The results in their Python shape."""
-        if not self.results.count:
+        results = self.results
+        if not results.count:
             return None
-        values = self.results.take(buffer)
-        return values[0] if self.results.count == 1 else values
+        values = results.take(buffer)
+        return values[0] if results.count == 1 else values
 
     def put_results(self, buffer: bytearray, value: object, owner: str) -> None:
         """Write what a host function returned; ``owner`` names it in an error."""

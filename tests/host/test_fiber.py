@@ -291,6 +291,29 @@ async def test_closing_ends_a_computing_guest(instance_of: InstanceOf) -> None:
         await instance.aclose()
 
 
+async def test_closing_a_guest_that_returns_at_that_moment(instance_of: InstanceOf) -> None:
+    """Whichever comes first, the close ends and the call has its result or its error."""
+    outcomes: set[object] = set()
+
+    async def use(instance: Instance, rounds: int) -> None:
+        try:
+            outcomes.add(type(await instance.call("spin", rounds)))
+        except InstanceClosed:
+            outcomes.add(InstanceClosed)
+
+    module = await Module.compile(SPIN)
+    with trio.fail_after(60):
+        for rounds in range(2_000_000, 6_000_000, 50_000):
+            instance = await instance_of(module)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(use, instance, rounds)
+                await trio.testing.wait_all_tasks_blocked()
+                with trio.move_on_after(0.004):
+                    await trio.sleep_forever()
+                await instance.aclose()
+    assert outcomes <= {int, InstanceClosed}
+
+
 async def test_an_export_that_was_long_starts_in_a_thread_and_comes_back_when_short(
     instance_of: InstanceOf,
 ) -> None:
