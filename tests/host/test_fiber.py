@@ -20,6 +20,8 @@ from wasmpool_host import (
     host_function,
 )
 
+from wasmpool_host._fiber import Fiber
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -291,27 +293,35 @@ async def test_closing_ends_a_computing_guest(instance_of: InstanceOf) -> None:
         await instance.aclose()
 
 
-async def test_closing_a_guest_that_returns_at_that_moment(instance_of: InstanceOf) -> None:
-    """Whichever comes first, the close ends and the call has its result or its error."""
-    outcomes: set[object] = set()
+async def test_closing_a_guest_that_returns_all_the_same(
+    instance_of: InstanceOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest in its last slice has its result, and the close that waits for it ends."""
+    returned, go_on = threading.Event(), threading.Event()
+    step = Fiber.step
 
-    async def use(instance: Instance, rounds: int) -> None:
-        try:
-            outcomes.add(type(await instance.call("spin", rounds)))
-        except InstanceClosed:
-            outcomes.add(InstanceClosed)
+    def step_and_wait(fiber: Fiber) -> bool:
+        enough = step(fiber)
+        if fiber.finished:
+            returned.set()
+            go_on.wait()
+        return enough
 
-    module = await Module.compile(SPIN)
+    monkeypatch.setattr(Fiber, "step", step_and_wait)
+    instance = await instance_of(SPIN)
+    results: list[object] = []
+
+    async def use() -> None:
+        results.append(await instance.call("spin", LONG))
+
     with trio.fail_after(60):
-        for rounds in range(2_000_000, 6_000_000, 50_000):
-            instance = await instance_of(module)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(use, instance, rounds)
-                await trio.testing.wait_all_tasks_blocked()
-                with trio.move_on_after(0.004):
-                    await trio.sleep_forever()
-                await instance.aclose()
-    assert outcomes <= {int, InstanceClosed}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use)
+            await trio.to_thread.run_sync(returned.wait)
+            nursery.start_soon(instance.aclose)
+            await trio.testing.wait_all_tasks_blocked()
+            go_on.set()
+    assert len(results) == 1
 
 
 async def test_an_export_that_was_long_starts_in_a_thread_and_comes_back_when_short(
