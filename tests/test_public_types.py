@@ -1,0 +1,47 @@
+"""What type checkers make of the public names; run too, so that it cannot drift from the code."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import pytest
+
+import wasmpool
+import wasmpool_host
+
+SEVEN = '(module (memory (export "memory") 1) (func (export "f") (result i32) (i32.const 7)))'
+
+
+async def test_a_host_is_typed() -> None:
+    """A module, an instance, its memory and its errors."""
+    module = assert_type(await wasmpool.Module.compile(SEVEN), wasmpool_host.Module)
+    instance = assert_type(await module.instantiate(), wasmpool.Instance)
+    assert_type(await instance.call("f"), int | float | tuple[int | float, ...] | None)
+    assert_type(instance.memory.read(0, 1), bytes)
+    assert_type(instance.poisoned, str | None)
+    await instance.aclose()
+
+
+async def test_a_pool_is_typed() -> None:
+    """A pool, a lease and the statistics."""
+    module = await wasmpool.Module.compile(SEVEN)
+    async with wasmpool.open_pool(module) as pool:
+        assert_type(pool, wasmpool.Pool)
+        async with pool.lease() as lease:
+            assert_type(lease, wasmpool.Lease)
+            assert_type(lease.generation, int)
+        statistics = assert_type(pool.statistics(), wasmpool.PoolStatistics)
+        assert_type(statistics.wait_seconds.quantile(0.5), float)
+        assert_type(pool.leases(), tuple[wasmpool.LeaseInfo, ...])
+        assert_type(await pool.reload(module), int)
+
+
+@pytest.mark.parametrize("package", [wasmpool, wasmpool_host])
+def test_all_names_are_there_sorted_and_at_home(package: object) -> None:
+    """`__all__` is what is exported; errors and classes read as the package's own."""
+    names: list[str] = package.__all__  # type: ignore[attr-defined]  # both have it
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name))
+    for name in names:
+        thing = getattr(package, name)
+        home = getattr(thing, "__module__", package.__name__)  # type: ignore[attr-defined]
+        assert home in {"wasmpool", "wasmpool_host"}, name
