@@ -34,7 +34,7 @@ class Backoff:
         """Why the latest start failed."""
 
     def failed(self, began_in: int, cause: BaseException) -> float | None:
-        """Note a failure; how many seconds from now starts may go on, None if that stays as it is."""
+        """Note a failure; seconds until starts may go on, None if that stays as it is."""
         self.cause = cause
         if began_in != self.round:
             return None

@@ -6,7 +6,7 @@ tasks (`Work`) begin what takes time: starts, checks, closes. So between two che
 sees a pool in the midst of something, there are no locks, and a cancellation finds no moment to
 hit.
 
-`advance` alone decides what the pool should do next. Every transition that may have changed the
+`_advance` alone decides what the pool should do next. Every transition that may have changed the
 answer ends with it.
 
 The line is an ordered dict by task, as a task waits once at a time: joining, being granted and
@@ -40,12 +40,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
+from ._advance import advance, may_begin
 from ._alarm import Alarm
 from ._backoff import Backoff
 from ._closing import end_generation
 from ._counts import describe, lease_info
-from ._errors import LeaseDeadlock, PoolClosed, PoolSaturated, PoolTimeout, PoolUnavailable
-from ._generation import Generation
+from ._errors import PoolClosed, PoolSaturated, PoolTimeout
 from ._pool_state import PoolState
 from ._retire import RetireReason
 from ._slot import Slot, SlotState
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
+    from ._generation import Generation
     from ._instruments import Instruments
     from ._options import Options
     from ._place import Place
@@ -73,13 +74,19 @@ class Core:
     """A pool's state and its transitions."""
 
     __slots__ = (
-        "backoff", "canary_waits", "closed", "counters", "current", "freed", "generations", "held",
-        "idle", "instruments", "leased", "line", "min_size", "name", "options", "random",
-        "reload_lock", "reloading", "retiring", "size", "starting", "state", "stuck", "timers", "work", "_numbers",
+        "_numbers", "backoff", "canary_waits", "closed", "counters", "current", "freed",
+        "generations", "held", "idle", "instruments", "leased", "line", "min_size", "name",
+        "options", "random", "reload_lock", "reloading", "retiring", "size", "starting", "state",
+        "stuck", "timers", "work",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, options: Options, first: Generation, random: Random, instruments: Instruments
+        self,
+        name: str,
+        options: Options,
+        first: Generation,
+        random: Random,
+        instruments: Instruments,
     ) -> None:
         self.name = name
         self.options = options
@@ -135,7 +142,7 @@ class Core:
         if self.idle and not self.line:
             now = trio.current_time()
             slot, _ = self.idle.popitem()
-            if self._is_fresh(slot, now):
+            if self.is_fresh(slot, now):
                 self._grant(slot, task, place, now, 0.0)
                 return slot
             self.idle[slot] = None
@@ -158,7 +165,7 @@ class Core:
         if self.state is not PoolState.OPEN:
             raise self.refuse()
         limit = self.options.max_waiting
-        if limit is not None and len(self.line) >= limit and not self._may_begin():
+        if limit is not None and len(self.line) >= limit and not may_begin(self):
             self.counters.saturated += 1
             raise PoolSaturated(
                 f"pool {self.name!r}: max_waiting={limit} tasks wait already: {describe(self)}"
@@ -185,19 +192,20 @@ class Core:
             f" {describe(self)}"
         )
         self.counters.timed_out += 1
-        self._fail(waiter, error)
+        self.fail(waiter, error)
 
     def refuse_line(self) -> None:
         """Everybody in line gets PoolClosed."""
         while self.line:
             self.counters.refused_closed += 1
-            self._fail(next(iter(self.line.values())), self._closed_error())
+            self.fail(next(iter(self.line.values())), self._closed_error())
 
     def _leave_line(self, waiter: Waiter) -> None:
         del self.line[waiter.task]
         self.stuck -= self.held.get(waiter.task, 0)
 
-    def _fail(self, waiter: Waiter, error: Exception) -> None:
+    def fail(self, waiter: Waiter, error: Exception) -> None:
+        """Take a waiter out of the line with an error."""
         self._leave_line(waiter)
         waiter.settle(None, error)
 
@@ -206,7 +214,8 @@ class Core:
 
     # --- leases ---
 
-    def _is_fresh(self, slot: Slot, now: float) -> bool:
+    def is_fresh(self, slot: Slot, now: float) -> bool:
+        """Whether an idle instance may serve without a check."""
         return self.options.check is None or now - slot.idle_since <= _FRESH
 
     def _grant(
@@ -238,7 +247,7 @@ class Core:
         self.end_lease(slot, now)
         reason = self._why_not_again(slot, now)
         if reason is None:
-            self._serve(slot, now)
+            self.serve(slot, now)
             if self.state is PoolState.OPEN:
                 return
         else:
@@ -261,14 +270,17 @@ class Core:
         slot.holder = None
         slot.reported = False
 
-    def _why_not_again(self, slot: Slot, now: float) -> str | None:
+    def _why_not_again(self, slot: Slot, now: float) -> str | None:  # noqa: PLR0911 - a table
+        """Why an instance retires after its lease; the first reason counts."""
         options = self.options
         instance = slot.instance
-        if (poisoned := instance.poisoned) is not None:
-            return str(poisoned)
+        reason: str | None = instance.poisoned
+        if reason is not None:  # in a word of its own, if it has one that is not known here
+            return reason if reason in self.counters.retired else RetireReason.HOST_ERROR
         if slot.discarded:
             return RetireReason.DISCARDED
-        if (reason := self._why_unwanted(slot)) is not None:
+        reason = self._why_unwanted(slot)
+        if reason is not None:
             return reason
         if slot.uses >= slot.last_use:
             return RetireReason.USES
@@ -288,7 +300,7 @@ class Core:
             return RetireReason.SHRUNK
         return None
 
-    def _serve(self, slot: Slot, now: float) -> None:
+    def serve(self, slot: Slot, now: float) -> None:
         """Give an instance to the first in line, else let it idle. It is in no table."""
         if self.line:
             waiter = next(iter(self.line.values()))
@@ -350,7 +362,7 @@ class Core:
         self._leave_starting(slot)
         reason = self._why_unwanted(slot)
         if reason is None:
-            self._serve(slot, now)
+            self.serve(slot, now)
         else:
             self.retire(slot, reason)
         self.advance()
@@ -359,7 +371,8 @@ class Core:
         del self.starting[slot]
         slot.generation.starting -= 1
 
-    def _begin_check(self, slot: Slot) -> None:
+    def begin_check(self, slot: Slot) -> None:
+        """See whether an idle instance may serve again. It is in no table."""
         slot.state = SlotState.STARTING
         slot.scope = trio.CancelScope()
         self.starting[slot] = None
@@ -387,7 +400,7 @@ class Core:
         self.advance()
 
     def switch(self, new: Generation, ready: Sequence[Slot], grace: float) -> None:
-        """Put a generation in service, with the instances that are ready, instead of the current."""
+        """Put a generation in service, with what is ready of it, instead of the current one."""
         old, self.current = self.current, new
         old.replaced = True
         old.closing.set()
@@ -471,92 +484,5 @@ class Core:
         return self.live < self.size + surge
 
     def advance(self) -> None:
-        """Begin what is needed now, and settle whoever waits in vain."""
-        while self.idle and self.current.starting < len(self.line):
-            self._use_idle()
-        wanted = self._starts_wanted()
-        while self.current.starting < wanted and self._may_start():
-            self.work.start(self.begin_start(self.current))
-        while self.line and self._is_hopeless():
-            self._fail_unavailable()
-        while self.line and self._is_deadlocked():
-            self._fail_deadlocked()
-        if self.state is PoolState.CLOSING and not self.line:
-            self._wind_down()
-
-    def _use_idle(self) -> None:
-        """Use an idle instance for who is in line: only one that needs a check is still idle then."""
-        slot, _ = self.idle.popitem()
-        now = trio.current_time()
-        if self._is_fresh(slot, now):
-            self._serve(slot, now)
-        else:
-            self._begin_check(slot)
-
-    def _starts_wanted(self) -> int:
-        """How many instances should be starting, if there were room."""
-        if self.state is not PoolState.OPEN:
-            return len(self.line)
-        if self.options.max_uses == 1:  # each lease ends an instance: who waits needs one, and spares
-            return len(self.line) + max(0, self.min_size - len(self.idle))
-        settled = self.current.active - self.current.starting
-        return max(len(self.line), self.min_size - settled)
-
-    def _may_start(self) -> bool:
-        return (
-            self.current.live < self.size
-            and not self.canary_waits
-            and not self.backoff.holds
-            and self.has_room()
-        )
-
-    def _may_begin(self) -> bool:
-        """Whether one more in line would not just wait: a check or a start begins, or it fails at once."""
-        return bool(self.idle) or self._may_start() or self._is_hopeless()
-
-    def _is_hopeless(self) -> bool:
-        """Whether starts fail and there is no instance to wait for."""
-        prepared = self.generations[-1]  # by a reload, if it is not the current one
-        return self.backoff.holds and not self.current.active and not prepared.active
-
-    def _fail_unavailable(self) -> None:
-        cause = self.backoff.cause
-        error = PoolUnavailable(
-            f"pool {self.name!r}: no instance is alive, and none can be started"
-            f" ({self.backoff.round} attempts failed): {cause!r}"
-        )
-        error.__cause__ = cause
-        self.counters.unavailable += 1
-        self._fail(next(iter(self.line.values())), error)
-
-    def _is_deadlocked(self) -> bool:
-        """Every live instance is leased by a task that itself waits, and nothing will change that."""
-        return (
-            self.stuck == self.live > 0
-            and not self.backoff.holds
-            and not (self.current.live < self.size and self.has_room())
-        )
-
-    def _fail_deadlocked(self) -> None:
-        """The latest asker gets it: those before it asked when there was hope."""
-        waiter = next(reversed(self.line.values()))
-        error = LeaseDeadlock(
-            f"pool {self.name!r}: task {waiter.task.name!r} would wait for ever, as each lease is"
-            f" held by a task that waits for another: {describe(self)}. Give up one lease before"
-            " asking for the next, or make size larger than the leases one task needs"
-        )
-        self.counters.deadlocked += 1
-        self._fail(waiter, error)
-
-    def _wind_down(self) -> None:
-        """Nobody waits any more in a closing pool."""
-        for slot in self.starting:
-            slot.scope.cancel()
-        for slot in tuple(self.idle):
-            self.retire_idle(slot, RetireReason.CLOSED)
-        if not self.live:
-            self.state = PoolState.CLOSED
-            for generation in self.generations:
-                generation.gone.set()
-            self.timers.stop()
-            self.closed.set()
+        """Do what is to be done next."""
+        advance(self)

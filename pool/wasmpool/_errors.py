@@ -39,7 +39,7 @@ class LeaseRevoked(Exception):
 
 
 class LeaseDeadlock(Exception):
-    """Waiting would never end: every instance is leased by a task that itself waits in the queue."""
+    """Waiting would never end: each instance is leased by a task that itself waits in line."""
 
 
 class ReloadFailed(Exception):

@@ -13,7 +13,7 @@ import attrs
 
 __all__ = ["Histogram", "Recorder"]
 
-_STEPS: Final = 16  # for each power of two: a bucket is at most 1/16 wide, its middle at most 1/32 off
+_STEPS: Final = 16  # for each power of two: the middle of a bucket is at most 1/32 off
 _LOWEST: Final = -30  # frexp's exponent of a nanosecond, about
 _HIGHEST: Final = 20  # and of twelve days
 _BUCKETS: Final = (_HIGHEST - _LOWEST + 1) * _STEPS
@@ -41,7 +41,7 @@ class Histogram:
         return self.sum / self.count if self.count else 0.0
 
     def quantile(self, q: float) -> float:
-        """The value that a share ``q`` of all values does not exceed, to within 4 %; 0.0 without values.
+        """The value that a share ``q`` of all does not exceed, to within 4 %; 0.0 without values.
 
         Raises:
             ValueError: ``q`` is not within 0 and 1.

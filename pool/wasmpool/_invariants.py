@@ -67,8 +67,10 @@ def _check_line(core: Core) -> None:
         assert not waiter.settled, f"{task} is in line, and settled"
     if core.line and core.current.starting < len(core.line):
         assert not core.idle, "somebody waits beside idle instances"
-        assert core.backoff.holds or core.canary_waits or not (
-            core.current.live < core.size and core.has_room()
+        assert (
+            core.backoff.holds
+            or core.canary_waits
+            or not (core.current.live < core.size and core.has_room())
         ), "somebody waits although there is room"
 
 

@@ -150,7 +150,8 @@ class Lease:
 
     def _not_entered(self) -> RuntimeError:
         return RuntimeError(
-            f"this lease of pool {self._pool.name!r} was not entered: `async with pool.lease() as lease:`"
+            f"this lease of pool {self._pool.name!r} was not entered:"
+            " `async with pool.lease() as lease:`"
         )
 
     def _end_call(self, slot: Slot) -> None:

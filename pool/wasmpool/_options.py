@@ -53,7 +53,9 @@ def _time(*, positive: bool, optional: bool) -> _Validator:
 
 def _function(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not callable(value):
-        raise TypeError(f"{attribute.name} must be a function of an instance or None, not {value!r}")
+        raise TypeError(
+            f"{attribute.name} must be a function of an instance or None, not {value!r}"
+        )
 
 
 def _name(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -99,9 +101,7 @@ class Options:
         default=None, validator=_time(positive=True, optional=True)
     )
     max_memory: int | None = attrs.field(default=None, validator=_number_from(0, optional=True))
-    start_timeout: float = attrs.field(
-        default=30.0, validator=_time(positive=True, optional=False)
-    )
+    start_timeout: float = attrs.field(default=30.0, validator=_time(positive=True, optional=False))
     grace: float = attrs.field(default=30.0, validator=_time(positive=False, optional=False))
     max_generations: int = attrs.field(default=2, validator=_number_from(2, optional=False))
     queue_on_close: QueueOnClose = attrs.field(default="fail", validator=_queue_on_close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any, final
 
@@ -11,7 +12,7 @@ import trio
 from . import _closing
 from ._core import Core
 from ._counts import lease_info, statistics
-from ._errors import PoolClosed, PoolUnavailable
+from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable
 from ._generation import Generation
 from ._instruments import Instruments
 from ._lease import Lease
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["KEEP", "Pool", "open_pool"]
 
 
-def open_pool(
+def open_pool(  # noqa: PLR0913 - each knob has its name
     module: Module,
     *,
     size: int = 8,
@@ -57,7 +58,7 @@ def open_pool(
     leak_after: float | None = 60.0,
     instruments: Sequence[Any] = (),
 ) -> AbstractAsyncContextManager[Pool]:
-    """Open a pool of isolated instances of a module: ``async with open_pool(module) as pool:``.
+    """Open a pool of isolated instances of a module, for the length of an ``async with`` block.
 
     The block is entered once ``min_size`` instances are ready. Leaving it normally is
     `Pool.aclose`; an exception leaves it with a grace of zero, and comes out as itself. Nothing
@@ -118,16 +119,16 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
             nursery = await around.start(_shielded_nursery)
         pool = Pool(module, options, nursery, around.cancel_scope)
         try:
-            await pool._start_first()
+            await pool._start_first()  # noqa: SLF001 - its own half
             yield pool
-            await pool._end()
+            await pool._end()  # noqa: SLF001
         except BaseException as error:  # noqa: BLE001 - raised below
             ended_with = error
             with trio.CancelScope(shield=True):
-                await pool._end(grace=0)
+                await pool._end(grace=0)  # noqa: SLF001
         around.cancel_scope.shield = True
         nursery.cancel_scope.cancel()
-    ended_with = pool._core.work.crash or ended_with
+    ended_with = pool._core.work.crash or ended_with  # noqa: SLF001
     if ended_with is not None:
         try:
             raise ended_with
@@ -177,6 +178,7 @@ class Pool:
             PoolSaturated: ``max_waiting`` tasks wait already.
             PoolTimeout: none became free within ``max_wait``.
             PoolUnavailable: instances cannot be started, and there is none to wait for.
+            LeaseRevoked: a grace of zero ended before the task had its turn.
             LeaseDeadlock: each instance is leased by a task that waits for another. A holder that
                 waits through a child task is not seen: use ``max_wait`` there.
             RuntimeError: the pool belongs to another trio run.
@@ -238,7 +240,9 @@ class Pool:
         task = trio.lowlevel.current_task()
         slot = self._core.take(task, place)
         if slot is None:
-            return await self._core.join(task, place).wait()
+            slot = await self._core.join(task, place).wait()
+            if slot.revoked is not None:  # between the hand-over and this task's turn
+                raise LeaseRevoked(slot.revoked)
         return slot
 
     def _take_nowait(self, place: Place) -> Slot:
@@ -250,6 +254,7 @@ class Pool:
 
     # --- bounds, reload, close ---
 
+    @trio.lowlevel.enable_ki_protection
     async def resize(self, size: int, min_size: int | None = None) -> None:
         """Set the bounds; returns once they are set.
 
@@ -273,6 +278,7 @@ class Pool:
         core = self._core
         core.resize(size, min(core.min_size, size) if min_size is None else min_size)
 
+    @trio.lowlevel.enable_ki_protection
     async def reload(
         self,
         module: Module,
@@ -316,13 +322,17 @@ class Pool:
         seconds = self._core.options.grace if grace is None else grace
         return await reload(self._core, module, setup, seconds, task_status, force=force)
 
+    @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:
         """Close without a limit on the grace: `aclose`, once all leases have ended.
 
         Another `aclose` with a grace may still bound it. Raises and is cancelled as `aclose`.
         """
-        await self.aclose(grace=float("inf"))
+        self._check_run()
+        self._refuse_holder("drain")
+        await self._close(inf, insist=False)
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self, *, grace: float | None = None) -> None:
         """Close the pool, and return when every instance is closed.
 
@@ -439,6 +449,7 @@ class Pool:
             reason = RetireReason.FAILED_START if slot is failed else RetireReason.CLOSED
             self._core.start_abandoned(slot, reason)
 
+    @trio.lowlevel.enable_ki_protection
     async def _end(self, grace: float | None = None) -> None:
         """Close at the end of the block; its own leases cannot be given back any more."""
         _closing.revoke_held_by(self._core, trio.lowlevel.current_task())

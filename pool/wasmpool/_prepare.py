@@ -1,4 +1,4 @@
-"""Several instances made ready together, in the task that asks: when a pool opens, and on a reload."""
+"""Instances made ready together, in the task that asks: when a pool opens, and on a reload."""
 
 from __future__ import annotations
 

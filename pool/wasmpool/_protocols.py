@@ -14,10 +14,10 @@ __all__ = ["Check", "Instance", "Memory", "Module", "Setup"]
 class Memory(Protocol):
     """An instance's linear memory."""
 
-    def read(self, ptr: int, size: int, /) -> bytes: ...  # noqa: D102 - named in design
-    def write(self, ptr: int, data: bytes, /) -> None: ...  # noqa: D102
+    def read(self, ptr: int, size: int, /) -> bytes: ...
+    def write(self, ptr: int, data: bytes, /) -> None: ...
     @property
-    def size(self) -> int: ...  # noqa: D102
+    def size(self) -> int: ...
 
 
 class Instance(Protocol):

@@ -50,7 +50,7 @@ Keep: TypeAlias = Literal[_Keep.KEEP]
 
 
 @trio.lowlevel.enable_ki_protection
-async def reload(
+async def reload(  # noqa: PLR0913 - the pool and what `Pool.reload` was given
     core: Core,
     module: Module,
     setup: Setup | Keep | None,
@@ -95,19 +95,21 @@ async def _make_ready(core: Core, new: Generation) -> list[Slot]:
         ReloadFailed: the first that could not be. Everything new is being closed.
     """
     while len(core.generations) >= core.options.max_generations:
-        await core.generations[0].gone.wait()
+        going = next(each for each in core.generations if each.replaced)
+        await going.gone.wait()
     slots: list[Slot] = []
     core.generations.append(new)
     try:
         await _wait_for_room(core)
         slots.append(core.begin_start(new))
+        core.advance()  # growth that waited for the canary may go on
         failure = await prepare_all(core, slots, check=True)
         if failure is None:
             while len(slots) < core.min_size and core.has_room():
                 slots.append(core.begin_start(new))
             failure = await prepare_all(core, slots[1:], check=True)
         if failure is not None:
-            raise _failed(core, *failure)
+            raise _failed(core, *failure)  # noqa: TRY301 - cleaned up like any other end
         await trio.lowlevel.checkpoint_if_cancelled()  # from here to the switch nothing is
     except BaseException:
         _give_up(core, new, slots)

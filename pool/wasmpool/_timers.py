@@ -96,7 +96,8 @@ class Timers:
             slot.reported = True
             assert slot.holder is not None
             _LOGGER.warning(
-                "pool %r: instance %d has been leased for %.1f s (leak_after=%s) by task %r, taken at %s",
+                "pool %r: instance %d has been leased for %.1f s (leak_after=%s) by task %r,"
+                " taken at %s",
                 self._core.name, slot.number, now - slot.since, limit, slot.holder.name,
                 describe_place(slot.place),
             )  # fmt: skip

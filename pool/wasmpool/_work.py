@@ -50,7 +50,7 @@ class Work:
 
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        """Let what ends the program (Ctrl-C in a setup, say) end the block, but close the pool first."""
+        """Let what ends a program (Ctrl-C in a setup, say) end the block: the pool closes first."""
         try:
             await function(*args)
         except trio.Cancelled:

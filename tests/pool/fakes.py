@@ -2,7 +2,7 @@
 
 They keep the promises of a real instance to the letter (what poisons it, what `interrupt` and
 `aclose` do, one call at a time), and raise AssertionError for whatever a pool may never do: a
-call on a closed or poisoned instance, two closes at once. Such a violation is also kept in
+call on a closed instance, two closes. Such a violation is also kept in
 ``FakeModule.violations``, should the pool swallow it.
 """
 
@@ -16,7 +16,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["Closed", "FakeInstance", "FakeModule", "Trap"]
+__all__ = ["Closed", "FakeInstance", "FakeModule", "Poisoned", "Trap"]
 
 StartStep: TypeAlias = "Exception | trio.Event"
 
@@ -27,6 +27,10 @@ class Trap(Exception):
 
 class Closed(Exception):
     """A call was interrupted by the close of its instance."""
+
+
+class Poisoned(Exception):
+    """A call on an instance that may not serve again; a lease's own doing, not the pool's."""
 
 
 class FakeMemory:
@@ -76,12 +80,13 @@ class FakeInstance:
         try:
             with trio.CancelScope() as self._scope:
                 try:
-                    return await export(*args)
+                    result = await export(*args)
                 except BaseException as error:
                     self._poison(error)
                     raise
-            assert self.interrupted is not None
-            raise self.interrupted
+            if self.interrupted is not None:
+                raise self.interrupted
+            return result
         finally:
             self._scope = None
             idle.set()
@@ -103,7 +108,7 @@ class FakeInstance:
         if self.closed or self.closing:
             self.module.violated(f"instance {self.number} was used after its close began")
         if self.poisoned is not None:
-            self.module.violated(f"instance {self.number} was used although {self.poisoned}")
+            raise Poisoned(f"instance {self.number}: {self.poisoned}")
         if self._scope is not None:
             raise trio.BusyResourceError("a call is under way")
 
@@ -153,6 +158,9 @@ class FakeInstance:
     async def export_trap(self) -> None:
         raise Trap("unreachable")
 
+    async def export_bytes(self) -> bytes:
+        return b"bytes"
+
     async def export_echo_1(self) -> int:
         await trio.lowlevel.checkpoint()
         return 1
@@ -171,7 +179,6 @@ class FakeInstance:
         """A host function that shields itself: what interrupts it follows when it returns."""
         with trio.CancelScope(shield=True):
             await event.wait()
-        await trio.lowlevel.checkpoint()
 
 
 class FakeModule:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 import trio.testing
+from trio._core import _run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 __all__ = ["PumpedRun"]
 
-_PATIENCE = 20  # seconds: only a hang takes as long
+_PATIENCE = 5  # seconds: only a hang takes as long
 
 
 class PumpedRun:
@@ -33,6 +34,8 @@ class PumpedRun:
         self._steps, self._receive = trio.open_memory_channel[Any](10)
         self._token: trio.lowlevel.TrioToken | None = None
         self.nursery: trio.Nursery
+        _run._r.seed(0)
+        vars(_run)["_ALLOW_DETERMINISTIC_SCHEDULING"] = True  # a failure is found again
         trio.lowlevel.start_guest_run(
             self._main,
             run_sync_soon_threadsafe=self._todo.put,
@@ -50,7 +53,6 @@ class PumpedRun:
             self._token = trio.lowlevel.current_trio_token()
             async for step in self._receive:
                 self._result = await outcome.acapture(self._step, step)
-            self.nursery.cancel_scope.cancel()
 
     @staticmethod
     async def _step(function: Callable[[], Awaitable[Any]]) -> Any:
@@ -68,7 +70,7 @@ class PumpedRun:
         return self._result.unwrap()
 
     def jump(self, seconds: float) -> None:
-        """Let time pass, in small enough strides that timers set by timers go off in their order."""
+        """Let time pass, in strides: timers that are set by timers go off in their order."""
 
         async def stride() -> None:
             self.clock.jump(seconds / 8)
@@ -76,18 +78,22 @@ class PumpedRun:
         for _ in range(8):
             self.step(stride)
 
-    def end(self) -> None:
-        """End the run; what it raises comes out."""
+    def end(self, last: Callable[[], object]) -> None:
+        """Cancel what is left after a last step, and end the run; what it raises comes out."""
         assert self._token is not None
         if self._ended is None:
-            self._token.run_sync_soon(self._steps.close)
-        self._pump(lambda: self._ended is not None)
-        assert self._ended is not None
-        self._ended.unwrap()
+            self._token.run_sync_soon(last)
+            self._token.run_sync_soon(self.nursery.cancel_scope.cancel)
+            self._pump(lambda: self._ended is not None)
+            assert self._ended is not None
+            self._ended.unwrap()
 
     def _pump(self, until: Callable[[], bool]) -> None:
         while not until():
             if self._ended is not None:
                 self._ended.unwrap()
                 raise AssertionError("the run has ended")
-            self._todo.get(timeout=_PATIENCE)()
+            try:
+                self._todo.get(timeout=_PATIENCE)()
+            except queue.Empty:
+                raise AssertionError("the run hangs") from None

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from math import inf
+from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import hypothesis.strategies as st
 import trio
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
 )
-
-from tests.pool.fakes import FakeInstance, FakeModule, Trap
+from tests.pool.fakes import FakeInstance, FakeModule, Poisoned, Trap
 from tests.pool.pumped import PumpedRun
-from wasmpool import _invariants
+
+from wasmpool import _invariants, _pool
 from wasmpool._errors import (
     LeaseDeadlock,
     LeaseRevoked,
@@ -67,6 +69,15 @@ OPTIONS = st.fixed_dictionaries(
     }
 )
 
+ORDERS = st.sampled_from(
+    ["trap", "spin", "echo_1", "grow_much", "discard", "ask again", "misplaced close"]
+)
+PICK = st.integers(0, 3)
+
+
+def pick(choices: list[Any], which: int) -> Any:
+    return choices[which % len(choices)]
+
 
 class Refused(Exception):
     """An ask that had one of the answers that are no lease."""
@@ -75,15 +86,11 @@ class Refused(Exception):
 class Asking:
     """A lease whose answer is counted."""
 
-    def __init__(self, world: PoolMachine, asker: Asker, *, nowait: bool = False) -> None:
+    def __init__(self, world: PoolMachine, *, nowait: bool = False) -> None:
         self.world = world
-        self.asker = asker
         self.lease = world.pool.lease_nowait() if nowait else world.pool.lease()
 
     async def __aenter__(self) -> Lease:
-        order = self.world.arrivals
-        self.world.arrivals += 1
-        self.world.in_line[order] = self.asker
         try:
             lease = await self.lease.__aenter__()
         except tuple(ANSWERS) as answer:
@@ -91,10 +98,9 @@ class Asking:
             if isinstance(answer, trio.Cancelled):
                 raise
             raise Refused from answer
-        finally:
-            del self.world.in_line[order]
-        earlier = [number for number in self.world.in_line if number < order]
-        assert not earlier, f"asker {order} overtook {earlier}"
+        except LeaseRevoked:  # granted, and taken away again before the task had its turn
+            self.world.answers["granted"] += 1
+            raise Refused from None
         self.world.answers["granted"] += 1
         return lease
 
@@ -119,7 +125,7 @@ class Asker:
     async def run(self, world: PoolMachine, *, nowait: bool) -> None:
         try:
             with self.scope:
-                async with Asking(world, self, nowait=nowait) as lease:
+                async with Asking(world, nowait=nowait) as lease:
                     self.state = "holding"
                     async for order in self._receive:
                         await self._obey(order, lease, world)
@@ -130,7 +136,7 @@ class Asker:
     async def _obey(self, order: str, lease: Lease, world: PoolMachine) -> None:
         try:
             if order == "ask again":
-                async with Asking(world, self):
+                async with Asking(world):
                     await trio.lowlevel.checkpoint()
             elif order == "discard":
                 lease.discard()
@@ -138,7 +144,7 @@ class Asker:
                 await self._close_while_holding(lease, world)
             else:
                 await lease.call(order)
-        except (Trap, LeaseRevoked, Refused):
+        except (Trap, Poisoned, LeaseRevoked, Refused):
             pass
 
     @staticmethod
@@ -159,10 +165,25 @@ class Watch:
 
     def __init__(self) -> None:
         self.wrong: list[str] = []
+        self.arrivals: dict[trio.lowlevel.Task, int] = {}
+        self.count = 0
+
+    def waiting(self, pool: Pool, waiting: int) -> None:
+        latest = next(reversed(pool._core.line))
+        self.count += 1
+        self.arrivals[latest] = self.count
 
     def lease_granted(self, pool: Pool, lease: LeaseInfo, waited: float) -> None:
         if lease.generation != pool.generation:
             self.wrong.append(f"{lease} was granted in generation {pool.generation}")
+        slot = next(reversed(pool._core.leased))
+        if slot.instance.poisoned or slot.instance.closing:
+            self.wrong.append(f"{lease} was granted, although of no use")
+        task = slot.holder
+        assert task is not None
+        arrival = self.arrivals.pop(task, self.count + 1)
+        if any(self.arrivals[other] < arrival for other in pool._core.line):
+            self.wrong.append(f"{lease} was granted to one who came later than others in line")
 
 
 class Task:
@@ -184,18 +205,14 @@ class Task:
 class PoolMachine(RuleBasedStateMachine):
     """One pool's life."""
 
-    askers = Bundle("askers")
-    tasks = Bundle("tasks")
-
     def __init__(self) -> None:
         super().__init__()
         self.run = PumpedRun()
         self.pool: Pool
         self.modules: list[FakeModule] = []
         self.answers: Counter[str] = Counter()
-        self.arrivals = 0
-        self.in_line: dict[int, Asker] = {}
         self.everybody: list[Asker] = []
+        self.tasks: list[Task] = []
         self.watch = Watch()
         self.leave = trio.Event()
         self.left = False
@@ -226,8 +243,9 @@ class PoolMachine(RuleBasedStateMachine):
         )
 
         async def block() -> None:
-            async with opened as self.pool:
-                await self.leave.wait()
+            with patch.object(_pool, "Random", partial(Random, 0)):  # a failure is found again
+                async with opened as self.pool:
+                    await self.leave.wait()
             self.left = True
 
         self.start(block)
@@ -238,117 +256,122 @@ class PoolMachine(RuleBasedStateMachine):
 
         self.run.step(begin)
 
-    # --- asking, holding, giving back ---
-
-    @rule(target=askers, nowait=st.booleans())
-    def ask(self, nowait: bool) -> Asker:
-        asker = Asker(len(self.everybody))
-        self.everybody.append(asker)
-        self.start(partial(asker.run, self, nowait=nowait))
-        return asker
-
-    @rule(asker=askers)
-    def cancel(self, asker: Asker) -> None:
-        self.do(asker.scope.cancel)
-
-    @rule(asker=askers)
-    def give_back(self, asker: Asker) -> None:
-        self.do(asker.orders.close)  # who is still in line gives back as soon as it has a lease
-
-    @rule(
-        asker=askers,
-        order=st.sampled_from(["trap", "spin", "echo_1", "grow_much", "discard", "ask again",
-                               "misplaced close"]),
-    )  # fmt: skip
-    def tell(self, asker: Asker, order: str) -> None:
-        if not asker.orders._closed and asker.state != "done":
-            self.do(partial(asker.orders.send_nowait, order))
-
-    @rule(first=askers, second=askers)
-    def give_back_and_cancel_at_once(self, first: Asker, second: Asker) -> None:
-        """The waiter that is handed the instance is cancelled at the very same moment."""
-        def both() -> None:
-            first.orders.close()
-            second.scope.cancel()
-
-        self.do(both)
-
     def do(self, function: Any) -> None:
         async def step() -> None:
             function()
 
         self.run.step(step)
 
+    # --- asking, holding, giving back ---
+
+    def alive(self, state: str | None = None) -> list[Asker]:
+        return [a for a in self.everybody if a.state == state or (not state and a.state != "done")]
+
+    @rule(count=st.integers(1, 3))
+    def ask(self, count: int) -> None:
+        for _ in range(count):
+            self.everybody.append(Asker(len(self.everybody)))
+            self.start(partial(self.everybody[-1].run, self, nowait=False))
+
+    @rule()
+    def ask_nowait(self) -> None:
+        self.everybody.append(Asker(len(self.everybody)))
+        self.start(partial(self.everybody[-1].run, self, nowait=True))
+
+    @precondition(lambda self: self.alive())
+    @rule(which=PICK)
+    def cancel(self, which: int) -> None:
+        """A task in line, or one that holds a lease, in a call or not, is cancelled."""
+        self.do(pick(self.alive(), which).scope.cancel)
+
+    @precondition(lambda self: self.alive("holding"))
+    @rule(which=PICK)
+    def give_back(self, which: int) -> None:
+        self.do(pick(self.alive("holding"), which).orders.close)
+
+    @precondition(lambda self: self.alive("holding"))
+    @rule(which=PICK, order=ORDERS)
+    def tell(self, which: int, order: str) -> None:
+        asker = pick(self.alive("holding"), which)
+        if not asker.orders._closed:
+            self.do(partial(asker.orders.send_nowait, order))
+
+    @precondition(lambda self: self.alive("holding") and self.alive("asking"))
+    @rule(which=PICK, first=st.booleans())
+    def give_back_and_cancel_a_waiter(self, which: int, first: bool) -> None:
+        """The waiter that is handed the instance is cancelled at the very same moment."""
+        holder = pick(self.alive("holding"), which)
+        waiter = self.alive("asking")[0]
+
+        def both() -> None:
+            if first:
+                waiter.scope.cancel()
+            holder.orders.close()
+            waiter.scope.cancel()
+
+        self.do(both)
+
     # --- what goes wrong with instances ---
 
-    @rule(works=st.booleans())
-    def change_setup(self, works: bool) -> None:
+    @rule(works=st.booleans(), healthy=st.booleans())
+    def change_guests(self, works: bool, healthy: bool) -> None:
         self.setup_works = works
-
-    @rule(healthy=st.booleans())
-    def change_health(self, healthy: bool) -> None:
         self.healthy = healthy
 
-    @rule()
-    def fail_next_start(self) -> None:
-        self.modules[-1].script.append(ValueError("no start"))
-
-    @rule()
-    def hold_up_next_start(self) -> None:
-        self.gates.append(trio.Event())
-        self.modules[-1].script.append(self.gates[-1])
+    @rule(held_up=st.booleans())
+    def script_next_start(self, held_up: bool) -> None:
+        self.modules[-1].script.append(self.gate() if held_up else ValueError("no start"))
 
     @rule()
     def hold_up_closes(self) -> None:
-        gate = trio.Event()
-        self.gates.append(gate)
+        gate = self.gate()
         for module in self.modules:
             if module.close_gate is None:
                 module.close_gate = gate
 
+    def gate(self) -> trio.Event:
+        self.gates.append(trio.Event())
+        return self.gates[-1]
+
     @precondition(lambda self: self.gates)
     @rule()
     def let_go(self) -> None:
-        def open_gates() -> None:
-            for gate in self.gates:
-                gate.set()
-            self.gates.clear()
-            for module in self.modules:
-                module.close_gate = None
+        self.do(self.open_gates)
 
-        self.do(open_gates)
+    def open_gates(self) -> None:
+        for gate in self.gates:
+            gate.set()
+        self.gates.clear()
+        for module in self.modules:
+            module.close_gate = None
 
     # --- bounds, reloads, closes, time ---
 
     @rule(size=st.integers(1, 5), min_size=st.sampled_from([None, 0, 1]))
     def resize(self, size: int, min_size: int | None) -> None:
-        self.start(partial(Task().run, partial(self.pool.resize, size, min_size), PoolClosed))
+        self.begin(partial(self.pool.resize, size, min_size), PoolClosed)
 
-    @rule(target=tasks, good=st.booleans(), grace=st.sampled_from([None, 0, 2.0]))
-    def reload(self, good: bool, grace: float | None) -> Task:
+    @rule(good=st.booleans(), grace=st.sampled_from([None, 0, 2.0]))
+    def reload(self, good: bool, grace: float | None) -> None:
         module = self.module()
         if not good:
             module.script.append(ValueError("bad module"))
-        task = Task()
-        reload = partial(self.pool.reload, module, grace=grace)
-        self.start(partial(task.run, reload, PoolClosed, ReloadFailed))
-        return task
+        self.begin(partial(self.pool.reload, module, grace=grace), PoolClosed, ReloadFailed)
 
-    @rule(target=tasks, grace=st.sampled_from([None, 0, 2.0]))
-    def close(self, grace: float | None) -> Task:
-        task = Task()
-        self.start(partial(task.run, partial(self.pool.aclose, grace=grace)))
-        return task
+    @precondition(lambda self: len(self.everybody) > 5)  # else most pools would close at once
+    @rule(grace=st.sampled_from([None, 0, 2.0, inf]))
+    def close(self, grace: float | None) -> None:
+        self.begin(partial(self.pool.aclose, grace=grace))
 
-    @rule(target=tasks)
-    def drain(self) -> Task:
-        task = Task()
-        self.start(partial(task.run, self.pool.drain))
-        return task
+    def begin(self, function: Any, *expected: type[BaseException]) -> None:
+        self.tasks.append(Task())
+        self.start(partial(self.tasks[-1].run, function, *expected))
 
-    @rule(task=tasks)
-    def cancel_task(self, task: Task) -> None:
-        self.do(task.scope.cancel)
+    @precondition(lambda self: any(not task.done for task in self.tasks))
+    @rule(which=PICK)
+    def cancel_task(self, which: int) -> None:
+        """A reload or a close is cancelled."""
+        self.do(pick([task for task in self.tasks if not task.done], which).scope.cancel)
 
     @rule(seconds=st.sampled_from([0.04, 0.9, 1.5, 6.0]))
     def time_passes(self, seconds: float) -> None:
@@ -372,19 +395,24 @@ class PoolMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever has happened, leaving the block ends everything."""
-        if hasattr(self, "pool"):
-            self.let_go()
-            self.do(self.leave.set)
-            self.run.jump(40)  # above each grace
-            for asker in self.everybody:
-                self.do(asker.scope.cancel)
-            assert self.left, f"the block did not end: {self.pool!r}"
-            assert self.pool.state == "closed"
-            self.invariants_hold()
-            for module in self.modules:
-                assert not module.live
-                assert not module.starting
-        self.run.end()
+        try:
+            if hasattr(self, "pool"):
+                self.leave_the_block()
+        finally:
+            self.run.end(self.open_gates)
+
+    def leave_the_block(self) -> None:
+        self.let_go()
+        self.do(self.leave.set)
+        self.run.jump(40)  # above each grace
+        for asker in self.everybody:
+            self.do(asker.scope.cancel)
+        assert self.left, f"the block did not end: {self.pool!r}"
+        assert self.pool.state == "closed"
+        self.invariants_hold()
+        for module in self.modules:
+            assert not module.live
+            assert not module.starting
 
 
 TestPool = PoolMachine.TestCase

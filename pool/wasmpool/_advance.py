@@ -1,0 +1,128 @@
+"""What a pool does next: the one place that decides.
+
+After each transition `advance` looks at the whole pool and brings it to where nothing is left to
+be done: idle instances are checked for who is in line, starts begin as far as they are needed and
+the bounds allow, and whoever waits in vain is told so. Deciding in one place, from the state
+alone, is what keeps the promises true in every path: it does not matter whether a place was freed
+by a trap, a resize, a failed start or a reload that was cancelled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._counts import describe
+from ._errors import LeaseDeadlock, PoolUnavailable
+from ._pool_state import PoolState
+from ._retire import RetireReason
+
+if TYPE_CHECKING:
+    from ._core import Core
+
+__all__ = ["advance", "may_begin"]
+
+
+def advance(core: Core) -> None:
+    """Begin what is needed now, and settle whoever waits in vain."""
+    while core.idle and core.current.starting < len(core.line):
+        _use_idle(core)
+    wanted = _starts_wanted(core)
+    while core.current.starting < wanted and _may_start(core):
+        core.work.start(core.begin_start(core.current))
+    while core.line and _is_hopeless(core):
+        _fail_unavailable(core)
+    while core.line and _is_deadlocked(core):
+        _fail_deadlocked(core)
+    if core.state is PoolState.CLOSING and not core.line:
+        _wind_down(core)
+
+
+def may_begin(core: Core) -> bool:
+    """Whether one more in line would be more than one more in line.
+
+    A check or a start begins for it, or it fails at once.
+    """
+    return bool(core.idle) or _may_start(core) or _is_hopeless(core)
+
+
+def _use_idle(core: Core) -> None:
+    """Use an idle instance for who is in line: only what needs a check is still idle then."""
+    slot, _ = core.idle.popitem()
+    now = trio.current_time()
+    if core.is_fresh(slot, now):
+        core.serve(slot, now)
+    else:
+        core.begin_check(slot)
+
+
+def _starts_wanted(core: Core) -> int:
+    """How many instances should be starting, if there were room."""
+    if core.state is not PoolState.OPEN:
+        return len(core.line)
+    if core.options.max_uses == 1:  # a lease ends its instance: one for each in line, and spares
+        return len(core.line) + max(0, core.min_size - len(core.idle))
+    settled = core.current.active - core.current.starting
+    return max(len(core.line), core.min_size - settled)
+
+
+def _may_start(core: Core) -> bool:
+    return (
+        core.current.live < core.size
+        and not core.canary_waits
+        and not core.backoff.holds
+        and core.has_room()
+    )
+
+
+def _is_hopeless(core: Core) -> bool:
+    """Whether starts fail and there is no instance to wait for."""
+    prepared = core.generations[-1]  # by a reload, if it is not the current one
+    return core.backoff.holds and not core.current.active and not prepared.active
+
+
+def _fail_unavailable(core: Core) -> None:
+    cause = core.backoff.cause
+    error = PoolUnavailable(
+        f"pool {core.name!r}: no instance is alive, and none can be started"
+        f" ({core.backoff.round} attempts failed): {cause!r}"
+    )
+    error.__cause__ = cause
+    core.counters.unavailable += 1
+    core.fail(next(iter(core.line.values())), error)
+
+
+def _is_deadlocked(core: Core) -> bool:
+    """Whether each live instance is leased by a task in line, and nothing will change that."""
+    return (
+        core.stuck == core.live > 0
+        and not core.backoff.holds
+        and not (core.current.live < core.size and core.has_room())
+    )
+
+
+def _fail_deadlocked(core: Core) -> None:
+    """The latest asker gets it: those before it asked when there was hope."""
+    waiter = next(reversed(core.line.values()))
+    error = LeaseDeadlock(
+        f"pool {core.name!r}: task {waiter.task.name!r} would wait for ever, as each lease is"
+        f" held by a task that waits for another: {describe(core)}. Give up one lease before"
+        " asking for the next, or make size larger than the leases one task needs"
+    )
+    core.counters.deadlocked += 1
+    core.fail(waiter, error)
+
+
+def _wind_down(core: Core) -> None:
+    """Nobody waits any more in a closing pool."""
+    for slot in core.starting:
+        slot.scope.cancel()
+    for slot in tuple(core.idle):
+        core.retire_idle(slot, RetireReason.CLOSED)
+    if not core.live:
+        core.state = PoolState.CLOSED
+        for generation in core.generations:
+            generation.gone.set()
+        core.timers.stop()
+        core.closed.set()

@@ -1,0 +1,315 @@
+"""What a pool asks of its instances, and what it does with them: the same on fakes and on wasm.
+
+Each test runs twice, with the scripted fake that the other tests use and with real instances, so
+that the fake cannot promise what wasm does not keep.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from tests.pool.fakes import Closed, FakeModule, Trap
+
+import wasmpool_host
+from wasmpool import _invariants
+from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
+from wasmpool._pool import open_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+WAT = """
+(module
+  (import "env" "host" (func $host))
+  (memory (export "memory") 1)
+  (func (export "echo") (param i64) (result i64) local.get 0)
+  (func (export "version") (result i64) i64.const {version})
+  (func (export "trap") unreachable)
+  (func (export "spin") (loop $again br $again))
+  (func (export "grow") (param i32) (drop (memory.grow (local.get 0))))
+  (func (export "host") call $host)
+)
+"""
+
+
+class Kind(ABC):
+    """A kind of instance, and what is different about it."""
+
+    trap: type[Exception]
+    closed: type[Exception]
+
+    def __init__(self) -> None:
+        self.host: Callable[[], Awaitable[None]] = trio.sleep_forever
+
+    async def run_host(self, *_: Any) -> None:
+        await self.host()
+
+    @abstractmethod
+    async def module(self, version: int = 1) -> Any: ...
+
+    @abstractmethod
+    def calling_host(self) -> tuple[Any, ...]:
+        """The call that comes to `run_host`."""
+
+    @abstractmethod
+    def growing(self) -> tuple[Any, ...]:
+        """The call that grows the memory by a page."""
+
+
+class Fake(Kind):
+    trap = Trap
+    closed = Closed
+
+    async def module(self, version: int = 1) -> FakeModule:
+        return FakeModule(version)
+
+    def calling_host(self) -> tuple[Any, ...]:
+        return ("host", self.run_host)
+
+    def growing(self) -> tuple[Any, ...]:
+        return ("grow", 200_000)
+
+
+class Wasm(Kind):
+    trap = wasmpool_host.GuestTrap
+    closed = wasmpool_host.InstanceClosed
+
+    async def module(self, version: int = 1) -> wasmpool_host.Module:
+        host = wasmpool_host.host_function("env", "host", (), ())(self.run_host)
+        return await wasmpool_host.Module.compile(WAT.format(version=version), imports=[host])
+
+    def calling_host(self) -> tuple[Any, ...]:
+        return ("host",)
+
+    def growing(self) -> tuple[Any, ...]:
+        return ("grow", 2)
+
+
+@pytest.fixture(params=[Fake, Wasm])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    made: Kind = request.param()
+    return made
+
+
+class Provoked(Exception):
+    pass
+
+
+# --- an instance ----------------------------------------------------------------------------
+
+
+async def test_instance_answers_and_is_as_good_as_before(kind: Kind) -> None:
+    """run_call has no checkpoint of its own before the guest starts."""
+    instance = await (await kind.module(7)).instantiate()
+    assert await instance.run_call("echo", (5,)) == 5
+    assert await instance.run_call("version", ()) == 7
+    assert instance.poisoned is None
+    size = instance.memory_size
+    await instance.run_call(kind.growing()[0], kind.growing()[1:])
+    assert instance.memory_size > size > 0
+    instance.memory.write(0, b"abc")
+    assert instance.memory.read(0, 3) == b"abc"
+    await instance.aclose()
+
+
+async def test_instance_says_what_poisoned_it(kind: Kind) -> None:
+    """Trap, a host function's exception, a cancel: each in the pool's own words."""
+    module = await kind.module()
+    instance = await module.instantiate()
+    with pytest.raises(kind.trap):
+        await instance.run_call("trap", ())
+    assert instance.poisoned == "trap"
+    await instance.aclose()
+
+    instance = await module.instantiate()
+    error = Provoked()
+
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    kind.host = fail
+    name, *args = kind.calling_host()
+    with pytest.raises(Provoked) as info:
+        await instance.run_call(name, tuple(args))
+    assert info.value is error
+    assert instance.poisoned == "host-error"
+    await instance.aclose()
+
+    instance = await module.instantiate()
+    with trio.move_on_after(0.02) as scope:
+        await instance.run_call("spin", ())
+    assert scope.cancelled_caught
+    assert instance.poisoned == "cancelled"
+    await instance.aclose()
+
+
+@pytest.mark.parametrize("where", ["spin", "host"])
+async def test_interrupt_ends_the_call_under_way(kind: Kind, where: str) -> None:
+    """With the error that was given; without a call it does nothing."""
+    instance = await (await kind.module()).instantiate()
+    instance.interrupt(Provoked("nothing to interrupt"))
+    assert await instance.run_call("echo", (1,)) == 1
+    assert instance.poisoned is None
+    error = Provoked()
+    async with trio.open_nursery() as nursery:
+
+        async def call() -> None:
+            name, *args = kind.calling_host() if where == "host" else ("spin",)
+            with pytest.raises(Provoked) as info:
+                await instance.run_call(name, tuple(args))
+            assert info.value is error
+
+        nursery.start_soon(call)
+        await trio.sleep(0.01)
+        with pytest.raises(trio.BusyResourceError):
+            await instance.run_call("echo", (1,))
+        instance.interrupt(error)
+    assert instance.poisoned is not None
+    await instance.aclose()
+
+
+async def test_close_ends_a_call_that_its_host_function_shields(kind: Kind) -> None:
+    """It does not wait for the host function; the call ends when that returns."""
+    instance = await (await kind.module()).instantiate()
+    leave = trio.Event()
+    ended = trio.Event()
+
+    async def shielded() -> None:
+        with trio.CancelScope(shield=True):
+            await leave.wait()
+
+    kind.host = shielded
+
+    async def call() -> None:
+        name, *args = kind.calling_host()
+        with pytest.raises(kind.closed):
+            await instance.run_call(name, tuple(args))
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        await trio.sleep(0.01)
+        await instance.aclose()
+        assert not ended.is_set()
+        leave.set()
+
+
+# --- a pool of them -------------------------------------------------------------------------
+
+
+async def test_broken_instances_are_replaced(kind: Kind) -> None:
+    """Each with its reason; the pool serves as before."""
+    async with open_pool(await kind.module(), size=2, max_memory=150_000) as pool:
+        with pytest.raises(kind.trap):
+            await pool.call("trap")
+        with trio.move_on_after(0.02):
+            await pool.call("spin")
+        await pool.call(*kind.growing())
+
+        async def fail() -> None:
+            raise Provoked
+
+        kind.host = fail
+        with pytest.raises(Provoked):
+            await pool.call(*kind.calling_host())
+        assert await pool.call("echo", 3) == 3
+        _invariants.check(pool._core)
+        retired = pool.statistics().retired
+    assert {reason for reason, count in retired.items() if count} == {
+        "trap", "cancelled", "memory", "host-error",
+    }  # fmt: skip
+
+
+async def test_close_ends_every_kind_of_call(kind: Kind) -> None:
+    """Computing, waiting in a host function, shielded in one; and a holder in its own code."""
+    leave = trio.Event()
+
+    async def shielded() -> None:
+        with trio.CancelScope(shield=True):
+            await leave.wait()
+
+    kind.host = shielded
+    async with trio.open_nursery() as nursery:
+        async with open_pool(await kind.module(), size=8) as pool:
+
+            async def call(*args: Any) -> None:
+                with pytest.raises(LeaseRevoked):
+                    await pool.call(*args)
+
+            async def hold() -> None:
+                async with pool.lease() as lease:
+                    await leave.wait()
+                    with pytest.raises(LeaseRevoked):
+                        await lease.call("echo", 1)
+
+            for _ in range(3):
+                nursery.start_soon(call, "spin")
+                nursery.start_soon(call, *kind.calling_host())
+            nursery.start_soon(hold)
+            await trio.sleep(0.02)
+            assert pool.statistics().leased == 7
+            await pool.aclose(grace=0.01)
+            assert pool.state == "closed"
+        leave.set()
+    assert pool.statistics().retired["closed"] == pool.statistics().closed
+
+
+async def test_reload_while_calls_run(kind: Kind) -> None:
+    """Old calls end on the old version, new ones begin on the new."""
+    release = trio.Event()
+    kind.host = release.wait
+    async with open_pool(await kind.module(1), size=2) as pool, trio.open_nursery() as nursery:
+        nursery.start_soon(pool.call, *kind.calling_host())
+        await trio.sleep(0.01)
+        assert await nursery.start(partial(pool.reload, await kind.module(2))) == 2
+        assert await pool.call("version") == 2
+        release.set()
+    assert pool.statistics().retired["replaced"] == 1
+
+
+async def test_reload_of_an_identical_module_is_a_no_op(kind: Kind) -> None:
+    """What identical is, the module says."""
+    module = await kind.module()
+    async with open_pool(module) as pool:
+        assert await pool.reload(module) == 1
+
+        def broken(instance: Any) -> None:
+            raise Provoked
+
+        with pytest.raises(ReloadFailed) as info:
+            await pool.reload(module, setup=broken)
+        assert isinstance(info.value.__cause__, Provoked)
+
+
+async def test_host_function_that_asks_the_pool_again_is_told_of_the_deadlock(kind: Kind) -> None:
+    """It runs in the task that holds the only instance; with two, it has the other."""
+    async with open_pool(await kind.module(), size=1) as pool:
+
+        async def ask() -> None:
+            assert await pool.call("echo", 1) == 1
+
+        kind.host = ask
+        with pytest.raises(LeaseDeadlock):
+            await pool.call(*kind.calling_host())
+        await pool.resize(2)
+        await pool.call(*kind.calling_host())
+
+
+async def test_child_in_a_call_when_the_block_ends_has_lease_expired(kind: Kind) -> None:
+    """And nobody else is given the instance."""
+    async with open_pool(await kind.module(), size=1) as pool, trio.open_nursery() as nursery:
+
+        async def child(call: Callable[..., Awaitable[Any]]) -> None:
+            with pytest.raises(LeaseExpired):
+                await call("spin")
+
+        async with pool.lease() as lease:
+            nursery.start_soon(child, lease.call)
+            await trio.sleep(0.01)
+        assert await pool.call("echo", 1) == 1
+        assert pool.statistics().started == 2
