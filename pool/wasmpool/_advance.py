@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._counts import describe
-from ._errors import LeaseDeadlock, PoolUnavailable
+from ._errors import LeaseDeadlock, PoolUnavailable, in_a_line
 from ._pool_state import PoolState
 from ._retire import RetireReason
 
@@ -84,9 +84,10 @@ def _is_hopeless(core: Core) -> bool:
 
 def _fail_unavailable(core: Core) -> None:
     cause = core.backoff.cause
+    assert cause is not None  # starts are held back after a failure
     error = PoolUnavailable(
         f"pool {core.name!r}: no instance is alive, and none can be started"
-        f" ({core.backoff.round} attempts failed): {cause!r}"
+        f" ({core.backoff.round} attempts failed): {in_a_line(cause)}"
     )
     error.__cause__ = cause
     core.counters.unavailable += 1

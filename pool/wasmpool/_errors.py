@@ -11,7 +11,14 @@ __all__ = [
     "PoolTimeout",
     "PoolUnavailable",
     "ReloadFailed",
+    "in_a_line",
 ]
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error as part of another's sentence: its class and the first line of what it says."""
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class PoolClosed(Exception):

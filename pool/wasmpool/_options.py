@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ._instruments import Instrument
     from ._protocols import Check, Setup
 
-__all__ = ["Options", "QueueOnClose", "check_grace", "check_sizes"]
+__all__ = ["Options", "QueueOnClose", "check_grace", "check_module", "check_setup", "check_sizes"]
 
 QueueOnClose: TypeAlias = Literal["fail", "serve"]
 
@@ -74,6 +75,24 @@ def check_sizes(size: object, min_size: object) -> None:
     _whole("min_size", min_size, 0)
     if min_size > size:  # type: ignore[operator]  # _whole has seen to it
         raise ValueError(f"min_size={min_size} must not be above size={size}")
+
+
+def check_module(module: object) -> None:
+    """Raise where this cannot be a pool's module."""
+    if hasattr(module, "instantiate") and hasattr(module, "identity"):
+        return
+    if inspect.iscoroutine(module):
+        module.close()
+        raise TypeError("a pool takes a compiled module, not a coroutine: `await Module.compile()`")
+    raise TypeError(
+        f"a pool takes a compiled module, not {module!r}: compile it by `await Module.compile()`"
+    )
+
+
+def check_setup(setup: object) -> None:
+    """Raise where this cannot be a setup."""
+    if setup is not None and not callable(setup):
+        raise TypeError(f"setup must be a function of an instance or None, not {setup!r}")
 
 
 def check_grace(grace: object) -> None:

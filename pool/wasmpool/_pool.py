@@ -12,11 +12,11 @@ import trio
 from . import _closing
 from ._core import Core
 from ._counts import lease_info, statistics
-from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable
+from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, in_a_line
 from ._generation import Generation
 from ._instruments import Instruments
 from ._lease import Lease
-from ._options import Options, check_grace, check_sizes
+from ._options import Options, check_grace, check_module, check_setup, check_sizes
 from ._place import here
 from ._pool_state import PoolState
 from ._prepare import prepare_all
@@ -94,6 +94,7 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
         TypeError, ValueError: a parameter is out of its range; at once.
         PoolUnavailable: on entering: instances cannot be started, and ``__cause__`` says why.
     """
+    check_module(module)
     options = Options(
         size=size, min_size=min_size, name=name, setup=setup, check=check, max_waiting=max_waiting,
         max_wait=max_wait, max_uses=max_uses, max_age=max_age, max_idle=max_idle,
@@ -315,6 +316,9 @@ class Pool:
         that, the old one's grace is over.
         """
         self._check_run()
+        check_module(module)
+        if setup is not KEEP:
+            check_setup(setup)
         if grace is not None:
             check_grace(grace)
         self._check_open()
@@ -440,7 +444,8 @@ class Pool:
             return
         self._give_up_start(slots, failure[0])
         raise PoolUnavailable(
-            f"pool {self.name!r} cannot be opened: no instance can be started: {failure[1]!r}"
+            f"pool {self.name!r} cannot be opened, as no instance can be started:"
+            f" {in_a_line(failure[1])}"
         ) from failure[1]
 
     def _give_up_start(self, slots: Sequence[Slot], failed: Slot | None = None) -> None:

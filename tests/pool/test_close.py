@@ -251,3 +251,26 @@ async def test_grace_that_is_none_is_refused(module: FakeModule, grace: Any) -> 
         with pytest.raises((TypeError, ValueError), match="grace must be"):
             await pool.reload(module, grace=grace)
         assert pool.state == "open"
+
+
+async def test_close_that_serves_the_queue_goes_on_when_the_queue_gives_up(
+    module: FakeModule,
+) -> None:
+    """The start that was for the last waiter is cancelled with it."""
+    async with open_pool(module, size=1, min_size=0, queue_on_close="serve") as pool:
+        module.script.append(trio.Event())
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def wait() -> None:
+                with scope:
+                    await pool.call("echo", 1)
+
+            nursery.start_soon(wait)
+            await settle(pool)
+            nursery.start_soon(pool.aclose)
+            await settle(pool)
+            assert pool.statistics().starting == pool.statistics().waiting == 1
+            scope.cancel()
+            await settle(pool)
+            assert pool.state == "closed"

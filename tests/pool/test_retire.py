@@ -196,3 +196,14 @@ async def test_instance_whose_close_fails_is_logged_and_its_place_freed(
             await pool.call("trap")
         assert await pool.call("number") == 2
     assert "closing instance 1 failed" in caplog.text
+
+
+async def test_replacement_begins_while_the_old_instance_still_closes(module: FakeModule) -> None:
+    """Where there is room: nobody waits for a close that need not."""
+    async with open_pool(module, size=2) as pool:
+        module.close_gate = trio.Event()
+        with pytest.raises(Trap):
+            await pool.call("trap")
+        assert pool.statistics().retiring == pool.statistics().starting == 1
+        assert await pool.call("number") == 2
+        module.close_gate.set()
