@@ -83,7 +83,8 @@ class Caller:
         self._check()
         module, call = self._module, self._call
         signature = module.signature(name)
-        extern = _capi.caller_function(call.caller, name)
+        store = call.fiber.store
+        extern = store.export(name) if store.started else _capi.caller_function(call.caller, name)
         if extern is None:
             message = f"export {name!r} of {module} cannot be called before the guest has started"
             raise RuntimeError(message)
@@ -130,6 +131,10 @@ class Caller:
 
     def _region(self) -> tuple[int, int]:
         self._check()
+        store = self._call.fiber.store
+        # Not the caller's: that may be the exchange's helper, or nobody.
+        if store.started:
+            return store.memory_region()
         return _capi.caller_memory_region(self._call.caller)
 
     def _check(self) -> None:

@@ -92,6 +92,7 @@ set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None, _P, ctyp
 caller_context = _bind("wasmtime_caller_context", _P, _P)
 context_data = _bind("wasmtime_context_get_data", _P, _P)
 
+_set_async_stack = _bind("wasmtime_config_async_stack_size_set", None, _P, ctypes.c_uint64)
 _linker_instantiate_async = _bind("wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P)
 _linker_define = _bind(
     "wasmtime_linker_define", _P, _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P
@@ -176,6 +177,15 @@ def blank_values(types: Sequence[ValueType]) -> bytes:
 _EXTERN_FUNC: Final[int] = ffi.WASMTIME_EXTERN_FUNC.value
 _EXTERN_MEMORY: Final[int] = ffi.WASMTIME_EXTERN_MEMORY.value
 
+STACK: Final = 4 << 20
+"""Bytes of address space for a fiber's stack, of which a guest may use 512 KiB. The callbacks run
+on it, and with them whatever the interpreter happens to do there: a finalizer may recurse as deep
+as Python's default limit allows, for which Wasmtime's own 2 MiB are too few. Only what is used
+takes memory."""
+
+LONGEST: Final = 200
+"""Bytes of a function's name in a frame: the guest chooses it."""
+
 
 _ERRORS: Final = bytes(2 * ctypes.sizeof(_P))
 """Where a call leaves a trap or an error, by pointer: neither."""
@@ -227,6 +237,7 @@ def new_engine() -> wasmtime.Engine:
     config.wasm_function_references = False
     config.wasm_exceptions = False
     config.wasm_stack_switching = False
+    _set_async_stack(raw(config), STACK)
     return wasmtime.Engine(config)
 
 
@@ -237,7 +248,7 @@ def engine_key() -> str:
 
 def text_to_binary(text: str) -> bytes:
     try:
-        return bytes(wasmtime.wat2wasm(text))
+        return bytes(wasmtime.wat2wasm(text.encode(errors="replace")))
     except wasmtime.WasmtimeError as error:
         raise CApiError(str(error)) from None
 
@@ -330,7 +341,7 @@ class Store:
 
     __slots__ = (
         "_engine", "_errors", "_instance", "_memory", "_store", "context", "error_at",
-        "instance_at", "trap_at",
+        "instance_at", "started", "trap_at",
     )  # fmt: skip
 
     def __init__(self, engine: wasmtime.Engine, key: int, memory: int, table_elements: int) -> None:
@@ -348,6 +359,8 @@ class Store:
         self._instance = ffi.wasmtime_instance_t()
         self.instance_at: int = addressof(self._instance)
         self._memory: Any = None
+        self.started: bool = False
+        """Whether `take_instance` was called."""
 
     def delete(self) -> None:
         """Free the store; no future of it may be alive. Safe to call again."""
@@ -369,8 +382,9 @@ class Store:
             return None
         return found
 
-    def take_memory(self) -> None:
-        """Look the memory up, once there is an instance."""
+    def take_instance(self) -> None:
+        """Look the memory up, now that there is an instance."""
+        self.started = True
         found = self.export("memory")
         if found is not None and _is_memory(found):
             self._memory = found
@@ -501,7 +515,7 @@ def _frame(pointer: int) -> Frame:
     name = _frame_name(pointer)
     if name:
         text = ffi.wasm_byte_vec_t.from_address(name)
-        function = ctypes.string_at(text.data, text.size).decode("utf-8", "replace")
+        function = ctypes.string_at(text.data, min(text.size, LONGEST)).decode("utf-8", "replace")
     else:
         function = f"function[{_frame_index(pointer)}]"
     return Frame(function, _frame_offset(pointer))

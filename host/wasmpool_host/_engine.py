@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import threading
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -43,6 +44,7 @@ class Engine:
         self.ticker: Ticker = Ticker(self.wasmtime)
         self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
         self._faulthandler = faulthandler.is_enabled()
+        self._forgotten: deque[None] = deque()
         self._open = 0
         self._most = _most_instances()
 
@@ -68,6 +70,9 @@ class Engine:
             MemoryError: the kernel's limit of maps is near; beyond it Wasmtime fails in ways
                 that cannot be told apart.
         """
+        while self._forgotten:
+            self._forgotten.pop()
+            self.close_instance()
         with _lock:
             if self._most is not None and self._open >= self._most:
                 message = (
@@ -83,6 +88,13 @@ class Engine:
         with _lock:
             self._open -= 1
         self.ticker.close()
+
+    def forget_instance(self) -> None:
+        """`close_instance` for a finalizer, which may run anywhere: also where a lock is held.
+
+        It counts once the next instance is opened.
+        """
+        self._forgotten.append(None)
 
 
 def shared_engine() -> Engine:

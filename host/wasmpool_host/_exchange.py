@@ -140,7 +140,7 @@ class Exchange:
         try:
             return await self._cross(helper.bound, (owed, *args))
         except GuestTrap:
-            if not helper.trapped_freeing(self._fiber):
+            if not (self._fiber.pardonable and helper.trapped_freeing(self._fiber)):
                 raise
             self._never_free_again()
         return await self._cross(bound, args)
@@ -155,11 +155,13 @@ class Exchange:
         try:
             await self._cross_any(self._bind(self._free), (ptr,))
         except GuestTrap:
+            if not self._fiber.pardonable:
+                raise
             self._never_free_again()
 
     def _never_free_again(self) -> None:
         self._keeps = True
-        self._fiber.poisoned = None  # by the free alone: whoever was poisoned before is not called
+        self._fiber.poisoned = None
 
     async def _grow(self, size: int) -> None:
         """A larger buffer, twice the last at least, so that growing is rare."""
@@ -179,6 +181,8 @@ class Exchange:
         return int(await self._cross_any(bound, args))
 
     async def _cross_any(self, bound: Bound, args: tuple[int, ...]) -> int:
+        if self._fiber.interrupted is not None:  # as the last crossing ended
+            raise self._fiber.interrupted
         bound.put(args)
         await self._fiber.run(bound.begin, bound.pace, bound.label)
         return bound.take() or 0  # type: ignore[return-value]  # one integer or nothing, by the checked types

@@ -51,6 +51,7 @@ guest's stack at each tick, and could not suspend there).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import inspect
 import itertools
@@ -276,10 +277,10 @@ class Fiber:
     # - The store is deleted only while `future` is 0.
 
     __slots__ = (
+        "_awaited",
         "_begun",
         "_call_seconds",
         "_deadline",
-        "_dropped",
         "_job",
         "_level",
         "_scope",
@@ -295,6 +296,7 @@ class Fiber:
         "interrupted",
         "key",
         "open",
+        "pardonable",
         "pending",
         "poisoned",
         "store",
@@ -313,6 +315,8 @@ class Fiber:
         self.functions: Sequence[HostFunction] = functions
         self.guest = guest
         self.poisoned: str | None = None
+        self.pardonable: bool = False
+        """Whether the last trap of an outermost call is all that it is poisoned for."""
         self.busy: bool = False
         self.future: int = 0
         self.finished: bool = False
@@ -323,7 +327,7 @@ class Fiber:
         self._begun = False
         self._call_seconds = call_seconds
         self._deadline: float | None = None
-        self._dropped: trio.lowlevel.ParkingLot | None = None  # made for who waits
+        self._awaited: tuple[trio.lowlevel.Task, ...] = ()
         self._job: Job | None = None
         self._level: Level = self
         self._scope: trio.CancelScope | None = None
@@ -362,13 +366,15 @@ class Fiber:
             self.future = begin()
             self._begun = True
             if pace.weight == 0:
-                self._first_slice()
+                self._first_slice(self)
                 if not self.finished:
                     await self._drive_in_time(pace, label)
             else:
                 await self._run_paced(pace, label)
         except BaseException as error:
-            if self._begun:
+            if self.interrupted is not None:
+                self._raise_interrupted(error)
+            elif self._begun:
                 self.poison(error)
             raise
         finally:
@@ -376,8 +382,14 @@ class Fiber:
         if self.store.stopped:
             self._raise_stop(label)
 
+    def _raise_interrupted(self, error: BaseException) -> None:
+        """Raise what it was interrupted with, whatever host functions made of it; but no cancel."""
+        if error is not self.interrupted and isinstance(error, Exception):
+            raise self.interrupted or error from error
+
     def _raise_stop(self, label: str) -> None:
         """The guest has stopped short of returning."""
+        self.pardonable = self.poisoned is None
         self.poisoned = self.poisoned or "trap"
         stop = self.store.take_stop()
         assert stop is not None
@@ -385,7 +397,7 @@ class Fiber:
 
     async def _run_paced(self, pace: Pace, label: str) -> None:
         if not pace.long:
-            self._first_slice()
+            self._first_slice(self)
         if self.finished:
             pace.was(long=False)
         else:
@@ -397,8 +409,12 @@ class Fiber:
         if self._deadline is None:
             await self._drive(self)
         else:
-            with trio.CancelScope(deadline=self._deadline):
-                await self._drive(self)
+            try:
+                with trio.CancelScope(deadline=self._deadline):
+                    await self._drive(self)
+            except ExceptionGroup as group:  # of nested calls, from a host function's nursery
+                if group.split(CallTimeout)[1] is not None:
+                    raise
             if not self.finished:
                 message = f"{label} took longer than limits.call_seconds={self._call_seconds}"
                 raise CallTimeout(message)
@@ -406,15 +422,13 @@ class Fiber:
             pace.was(long=started_here or self._slices > 1)
 
     def _end(self) -> None:
-        if self.finished and not self.open:
+        if self.finished and self.future and not self.open:
             _capi.delete_finished_future(self.future)  # most calls: there is nothing to unwind
             self.future = 0
-            if self._dropped is not None:
-                self._dropped.unpark_all()
         else:
             self.drop()
         self.busy = self._begun = self.finished = False
-        self.failure = self.interrupted = self._deadline = None
+        self.failure = self._deadline = None
 
     # --- driving: the task's side ---
 
@@ -427,21 +441,21 @@ class Fiber:
             if self.pending is not None:
                 call, self.pending = self.pending, None
                 await self._serve(call)
-                await self._slice_in_turn()
+                await self._slice_in_turn(level)
             else:
                 await self._compute(level)
             if not level.finished:
                 self._check()
 
-    async def _slice_in_turn(self) -> None:
+    async def _slice_in_turn(self, level: Level) -> None:
         if self._turn.spent > BUDGET:
             await self._turn.wait()
             self._check()
-        self._first_slice()
+        self._first_slice(level)
 
-    def _first_slice(self) -> None:
+    def _first_slice(self, level: Level) -> None:
         """Run the guest here for a slice; for one more if a tick came right after the start."""
-        if self._slice() < SHORT_SLICE and not self.finished and self.pending is None:
+        if self._slice() < SHORT_SLICE and not level.finished and self.pending is None:
             self._slice()
 
     def _slice(self) -> float:
@@ -467,6 +481,8 @@ class Fiber:
             await ready_queue().run(job)
         finally:
             self._job = None
+            if self.interrupted is not None:
+                self.drop()
         if job.raise_cancel is not None and not level.finished:
             job.raise_cancel()
 
@@ -499,14 +515,26 @@ class Fiber:
             value = _call_plain(call.function.function, caller, call.args())
             if inspect.isawaitable(value):
                 value = await self._await_host(value)
-            if not call.dropped:
+            if not call.dropped and call.nested is None:
                 call.answer(value)
         except Exception as error:
             self._note_path(error, call)
             raise
         finally:
             caller.expire()
+            if call.nested is not None:
+                await self._end_stray(call)
         self._check()
+
+    async def _end_stray(self, call: HostCall) -> None:
+        """A task that outlives its host function is in the guest, which cannot go on under it."""
+        error = RuntimeError(
+            f"host function {call.function} ended while another task was in a call by its caller:"
+            " start such tasks in a nursery of the host function's own"
+        )
+        self.poison(error)
+        self.interrupt(error)
+        await self.wait_dropped()
 
     async def _await_host(self, value: Awaitable[Any]) -> Any:
         """Await a host function's value; an interrupt cancels it."""
@@ -523,11 +551,11 @@ class Fiber:
 
     def _note_path(self, error: Exception, call: HostCall) -> None:
         """Say where it was raised, once: an outer host function may let it pass."""
-        if any(note.startswith(_RAISED_IN) for note in getattr(error, "__notes__", ())):
-            return
         outer = self.open[: self.open.index(call)] if call in self.open else []
         path = "".join(f"host function {each.function} -> guest -> " for each in outer)
-        error.add_note(f"{_RAISED_IN} -> {path}host function {call.function}")
+        with contextlib.suppress(Exception):  # it may be frozen, or have odd notes
+            if not any(note.startswith(_RAISED_IN) for note in getattr(error, "__notes__", ())):
+                error.add_note(f"{_RAISED_IN} -> {path}host function {call.function}")
 
     @enable_ki_protection
     async def call_back(self, call: HostCall, nested: Nested, label: str) -> Results:
@@ -545,7 +573,7 @@ class Fiber:
         headroom(FRAMES + depth * FRAMES_A_LEVEL)
         call.nested = nested
         try:
-            await self._slice_in_turn()
+            await self._slice_in_turn(nested)
             await self._drive(nested)
         except BaseException as error:
             self.poison(error)
@@ -565,6 +593,7 @@ class Fiber:
         if not self.busy or self.interrupted is not None:
             return
         self.interrupted = error
+        self.poisoned = self.poisoned or "cancelled"
         if self._scope is not None:
             self._scope.cancel()
         if self._job is not None:
@@ -573,15 +602,22 @@ class Fiber:
             self.drop()
 
     async def wait_dropped(self) -> None:
-        """Wait until there is no fiber: a tick at most, once it is interrupted."""
+        """Wait until there is no fiber: a tick at most. It must have been interrupted.
+
+        Neither a cancel nor a KeyboardInterrupt ends it early: who waits is to free the store.
+        """
         while self.future:
-            self._dropped = self._dropped or trio.lowlevel.ParkingLot()
-            await self._dropped.park()
+            self._awaited += (trio.lowlevel.current_task(),)
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
     def poison(self, error: BaseException) -> None:
-        """The instance may not serve again; the first reason stays."""
-        if self.poisoned is None:
-            self.poisoned = _reason(error)
+        """The instance may not serve again; the first reason stays.
+
+        But a timeout first cancels the calls that are nested in the one that it ends.
+        """
+        reason = _reason(error)
+        if self.poisoned is None or (self.poisoned == "cancelled" and reason == "timeout"):
+            self.poisoned = reason
 
     @enable_ki_protection
     def drop(self) -> None:
@@ -591,8 +627,9 @@ class Fiber:
         if self.future:
             _capi.delete_future(self.future)
             self.future = 0
-            if self._dropped is not None:
-                self._dropped.unpark_all()
+            waiting, self._awaited = self._awaited, ()
+            for task in waiting:
+                trio.lowlevel.reschedule(task)
 
     def _drop_above(self, call: HostCall) -> None:
         """Unwind the call nested in a host call, and all that is nested in that."""
@@ -646,6 +683,8 @@ def trapped(stop: _capi.Stop, label: str) -> Exception:
 
 
 def _reason(error: BaseException) -> str:
+    if _is_cancel(error):
+        return "cancelled"
     match error:
         case GuestTrap():
             return "trap"
@@ -655,7 +694,11 @@ def _reason(error: BaseException) -> str:
             return "bad-pointer"
         case CallTimeout():
             return "timeout"
-        case trio.Cancelled() | KeyboardInterrupt():
-            return "cancelled"
         case _:
             return "host-error"
+
+
+def _is_cancel(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancel, error.exceptions))
+    return isinstance(error, (trio.Cancelled, KeyboardInterrupt))

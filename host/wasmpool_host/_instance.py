@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._bound import Bound
 from ._caller import Guest
@@ -17,7 +18,7 @@ from ._fiber import FRAMES, Fiber, Pace, headroom
 from ._memory import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ._module import Module
     from ._signature import Results
@@ -72,7 +73,7 @@ class Instance:
             await self._fiber.run(
                 lambda: store.begin_instance(module.prepared), Pace(), f"the start of {module}"
             )
-            store.take_memory()
+            store.take_instance()
             if module.is_reactor:
                 start = self._bind("_initialize")
                 await self._fiber.run(start.begin, start.pace, start.label)
@@ -185,43 +186,52 @@ class Instance:
 
         It returns at once. The guest stops within a millisecond or so, also one whose host
         function shields itself from cancellation: ``error`` then follows when that returns. A
-        cancellation of the task itself wins. A second interrupt changes nothing.
+        cancellation of the task itself wins. A second interrupt changes nothing. The instance is
+        poisoned (``"cancelled"``), also where the guest happened to be done and the call returns.
         """
+        if threading.get_ident() != self._thread:
+            self._refuse_thread()
         self._fiber.interrupt(error)
 
+    @enable_ki_protection
     async def aclose(self) -> None:
         """Free the instance. Safe to call again.
 
         A call under way ends with `InstanceClosed`. It is a checkpoint, but does not end early
         for a cancel: it takes a millisecond or so where a guest is computing.
         """
+        if threading.get_ident() != self._thread:
+            self._refuse_thread()
         self._closed = True
-        self.interrupt(InstanceClosed(f"{self._module} was closed during the call"))
+        self._fiber.interrupt(InstanceClosed(f"{self._module} was closed during the call"))
+        await self._fiber.wait_dropped()
         try:
             with trio.CancelScope(shield=True):
-                await self._fiber.wait_dropped()
                 await trio.lowlevel.checkpoint()
         finally:
-            self._free()
+            self._free(self._module.engine.close_instance)
 
-    def _free(self) -> None:
+    def _free(self, uncount: Callable[[], None]) -> None:
         if self._freed:
             return
         self._freed = True
         self._closed = True
         self._fiber.close()
-        self._module.engine.close_instance()
+        uncount()
         self._guest.close()
 
     def __del__(self) -> None:
-        if not self._freed:
+        if self._freed:
+            return
+        try:
             warnings.warn(
                 f"{self!r} was not closed: `await instance.aclose()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            self._free()
+        finally:  # warnings may be errors
+            self._free(self._module.engine.forget_instance)
 
     def __repr__(self) -> str:
         return f"<Instance of {self._module}: {self._condition()}>"

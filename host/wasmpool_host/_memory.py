@@ -54,7 +54,7 @@ class Memory:
         """
         base, total = self._region()
         ptr = ptr & _U32
-        copied = bytes(data)  # no copy if it is bytes already
+        copied = data if isinstance(data, bytes) else bytes(memoryview(data))
         if ptr + len(copied) > total:
             raise _outside("write", ptr, len(copied), total)
         ctypes.memmove(base + ptr, copied, len(copied))

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from . import _binary, _cache, _capi
 from ._engine import Engine, check_process, shared_engine
@@ -70,7 +71,7 @@ class Module:
         """Link; `Module.compile` is what makes modules."""
         outline = _binary.outline(source.binary)
         self.digest: str = source.digest
-        self.name: str = source.name or outline.name or self.digest[:12]
+        self.name: str = source.name or (outline.name or self.digest[:12])[:_LONGEST]
         self.engine: Engine = shared_engine()
         self.limits: Limits = limits
         self.wasi: Wasi = wasi
@@ -134,6 +135,7 @@ class Module:
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
+    @enable_ki_protection
     async def instantiate(self) -> Instance:
         """Make an instance: run its start function, and ``_initialize`` where it is a reactor.
 

@@ -148,6 +148,7 @@ class ReadyQueue:
             enough = self._serve(job)
             # To give a fiber up, or to end, is one step with taking the next: none is forgotten.
             with self._lock:
+                enough = enough or job.stop  # asked just now, by who did not find it in the line
                 if not enough:
                     self._waiting[job] = None
                 if not self._waiting:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wasmpool_host import GuestMemoryError, GuestTrap, Instance, Limits, LinkError
+from wasmpool_host import (
+    Caller,
+    GuestMemoryError,
+    GuestTrap,
+    Instance,
+    Limits,
+    LinkError,
+    host_function,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -219,3 +227,70 @@ async def test_exchanges_of_several_exports_share_the_buffer_and_the_frees(
         assert await instance.exchange("same", b"y") == b"y"
     assert await instance.call("frees") == 4
     assert await instance.call("mallocs") == 1 + 4
+
+
+async def test_a_free_that_traps_is_not_pardoned_what_a_nested_call_did(
+    instance_of: InstanceOf,
+) -> None:
+    """It called the host, which called the guest, which trapped: the instance stays poisoned."""
+
+    @host_function("env", "host")
+    async def host(caller: Caller) -> None:
+        with pytest.raises(GuestTrap):
+            await caller.call("boom")
+
+    instance = await instance_of(
+        """(module (import "env" "host" (func $host)) (memory (export "memory") 1)
+        (func (export "free") (param i32) (call $host) unreachable)
+        (func (export "boom") unreachable)
+        (func (export "pull") (result i64) (i64.const 0x0000800000000004)))""",
+        imports=[host],
+    )
+    assert await instance.exchange("pull") == bytes(4)
+    with pytest.raises(GuestTrap, match="free trapped"):
+        await instance.exchange("pull")
+    assert instance.poisoned == "trap"
+
+
+async def test_a_trap_of_the_hosts_own_in_free_is_not_pardoned(instance_of: InstanceOf) -> None:
+    """What a host function raises comes out of the exchange, whatever its class."""
+    error = GuestTrap("mine", "raised by a host function")
+
+    @host_function("env", "host")
+    def host(caller: Caller) -> None:
+        raise error
+
+    instance = await instance_of(
+        """(module (import "env" "host" (func $host)) (memory (export "memory") 1)
+        (func (export "free") (param i32) (call $host))
+        (func (export "pull") (result i64) (i64.const 0x0000800000000004)))""",
+        imports=[host],
+    )
+    await instance.exchange("pull")
+    with pytest.raises(GuestTrap) as caught:
+        await instance.exchange("pull")
+    assert caught.value is error
+    assert instance.poisoned == "trap"
+
+
+async def test_an_export_that_is_a_host_function_sees_the_guest(instance_of: InstanceOf) -> None:
+    """Called by the host itself, or by the helper that frees: its caller is the same guest."""
+    seen: list[object] = []
+
+    @host_function("env", "pull", results=("i64",))
+    async def pull(caller: Caller) -> int:
+        seen.append((caller.memory.size, await caller.call("one")))
+        return await caller.reply(b"data")
+
+    instance = await instance_of(
+        """(module (import "env" "pull" (func $pull (result i64)))
+        (memory (export "memory") 1)
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "free") (param i32))
+        (func (export "one") (result i32) (i32.const 1))
+        (export "pull" (func $pull)))""",
+        imports=[pull],
+    )
+    for _ in range(4):
+        assert await instance.exchange("pull") == b"data"
+    assert seen == [(65_536, 1)] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -359,3 +360,28 @@ def test_its_types_are_checked_when_it_is_made(params: Any) -> None:
     """Where the mistake is, and not when a module is linked."""
     with pytest.raises(TypeError, match=r"env.f: params must be a tuple of 'i32'"):
         host_function("env", "f", params=params)
+
+
+@pytest.mark.parametrize("notes", ["frozen", "odd"])
+async def test_an_exception_that_takes_no_note_comes_out_all_the_same(
+    instance_of: InstanceOf, notes: str
+) -> None:
+    """As itself: the note with the guest's path is only left out."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        code: int = 7
+
+    class Odd(Exception):
+        __notes__ = None  # type: ignore[assignment]  # as odd as can be
+
+    error = Frozen() if notes == "frozen" else Odd()
+
+    @outer
+    def fail(caller: Caller, value: int) -> int:
+        raise error
+
+    instance = await instance_of(NESTED, imports=[fail, double])
+    with pytest.raises((Frozen, Odd)) as caught:
+        await instance.call("go", 1)
+    assert caught.value is error

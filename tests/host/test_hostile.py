@@ -281,3 +281,28 @@ async def test_many_exports_and_long_names_are_only_slow_to_say(instance_of: Ins
     with pytest.raises(ValueError, match="has no export 'nope'") as caught:
         await instance.call("nope")
     assert len(str(caught.value)) < 2_000
+
+
+async def test_a_guest_that_calls_itself_something_long_is_called_by_the_start_of_it(
+    instance_of: InstanceOf,
+) -> None:
+    """Names in the name section are the guest's to choose, and go into messages."""
+    long = "N" * 90_000
+    instance = await instance_of(f'(module ${long} (func $f{long} (export "go") unreachable))')
+    with pytest.raises(GuestTrap) as caught:
+        await instance.call("go")
+    assert "in fNNN" in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+
+
+async def test_what_is_no_bytes_is_not_written(instance_of: InstanceOf) -> None:
+    """A number of bytes is a TypeError, and no zeros."""
+    instance = await instance_of(
+        '(module (memory (export "memory") 1) (data (i32.const 0) "data"))'
+    )
+    for data in (4, "text", None):
+        with pytest.raises(TypeError):
+            instance.memory.write(0, data)  # type: ignore[arg-type]  # the mistake
+    assert instance.memory.read(0, 4) == b"data"
+    instance.memory.write(0, memoryview(b"s-t-a-r-")[::2])
+    assert instance.memory.read(0, 4) == b"star"

@@ -10,7 +10,7 @@ import pytest
 
 PRELUDE = """
 import faulthandler, gc, os, random, signal, sys, threading, time
-import trio
+import trio, trio.testing
 from wasmpool_host import *
 
 ASK = '''(module $m (import "env" "ask" (func $ask (param i32) (result i32)))
@@ -231,9 +231,9 @@ def test_the_ticker_loses_no_wake_up() -> None:
         text = '(module (func (export "f")) (func (export "spin") (loop $l (br $l))))'
         module = await Module.compile(text)
         instance = await module.instantiate()
-        for k in range(300):
+        for k in range(120):
             await instance.call("f")
-            await trio.sleep(0.018 + 0.00003 * (k % 200))
+            await trio.sleep(0.019 + 0.00005 * (k % 100))
             with trio.move_on_after(0.002):
                 await instance.call("spin")
             await instance.aclose()
@@ -315,3 +315,218 @@ def test_the_map_limit_is_counted_before_mapping() -> None:
     trio.run(main)
     """
     assert run(code) == "True True"
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["computes", "waits"])
+@pytest.mark.parametrize("end", ["returns", "raises", "is cancelled"])
+def test_a_task_in_a_call_by_a_caller_may_outlive_the_host_function(
+    end: str, *, waits: bool
+) -> None:
+    """The host function ends under it: the guest is stopped first, and both tasks are told."""
+    code = f"""
+    END, WAITS = {end!r}, {waits}
+
+    GUEST = '''(module (import "env" "host" (func $host)) (import "env" "wait" (func $wait))
+      (func (export "go") (call $host))
+      (func (export "computes") (loop $l (br $l)))
+      (func (export "waits") (call $wait) (loop $l (br $l))))'''
+
+    async def main():
+        leave = trio.Event()
+
+        @host_function("env", "wait")
+        async def wait(caller):
+            with trio.CancelScope(shield=True):
+                await leave.wait()
+
+        async def stray(caller):
+            try:
+                await caller.call("waits" if WAITS else "computes")
+            except RuntimeError as error:
+                print("stray:", "ended while another task" in str(error))
+
+        @host_function("env", "host")
+        async def host(caller):
+            outer.start_soon(stray, caller)
+            await trio.testing.wait_all_tasks_blocked()
+            if END == "raises":
+                raise ValueError("its own")
+            if END == "is cancelled":
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+
+        instance = await (await Module.compile(GUEST, imports=[host, wait])).instantiate()
+        async with trio.open_nursery() as outer:
+            with trio.CancelScope() as scope:
+                try:
+                    await instance.call("go")
+                except RuntimeError as error:
+                    print("call:", "ended while another task" in str(error), repr(error.__cause__))
+            print("cancelled:", scope.cancelled_caught, instance.poisoned)
+            await instance.aclose()
+            leave.set()
+
+    trio.run(main)
+    """
+    told = {
+        "returns": ["call: True None", "cancelled: False host-error"],
+        "raises": ["call: True ValueError('its own')", "cancelled: False host-error"],
+        "is cancelled": ["cancelled: True host-error"],
+    }
+    assert sorted(run(code).splitlines()) == sorted([*told[end], "stray: True"])
+
+
+def test_a_keyboard_interrupt_of_a_close_that_waits_leaves_the_process_whole() -> None:
+    """It is raised once no thread is in the guest any more, and the instance is closed."""
+    code = """
+    FILL = '''(module (memory 4000) (func (export "go")
+      (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 262144000)) (br $l))))'''
+
+    async def main():
+        instance = await (await Module.compile(FILL)).instantiate()
+
+        async def use():
+            try:
+                await instance.call("go")
+            except InstanceClosed:
+                print("call ended")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use)
+            await trio.testing.wait_all_tasks_blocked()
+            task = trio.lowlevel.current_task()
+
+            def interrupt():
+                while "wait_dropped" not in [f.f_code.co_name for f, _ in task.iter_await_frames()]:
+                    pass
+                os.kill(os.getpid(), signal.SIGINT)
+
+            sender = threading.Thread(target=interrupt)
+            try:
+                sender.start()
+                await instance.aclose()
+                await trio.sleep(10)
+            except KeyboardInterrupt:
+                print("interrupted", instance)
+
+    trio.run(main)
+    """
+    out = run(code)
+    assert "interrupted <Instance of module" in out
+    assert ": closed>" in out
+    assert "call ended" in out
+
+
+@pytest.mark.parametrize("where", ["under the lock", "on the thread"])
+def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
+    """A forgotten instance that it finds there is freed, and nobody waits for himself."""
+    code = f"""
+    WHERE = {where!r}
+    import warnings
+    from wasmpool_host import _capi, _fiber, _ticker
+
+    class Kept:
+        def close(self):
+            print("closed")
+
+    class Collecting(threading.Thread):
+        def __init__(self, **options):
+            gc.collect()
+            super().__init__(**options)
+
+    async def forget(module):
+        instance = await module.instantiate()
+        await instance.call("f")
+        instance._guest._state["kept"] = Kept()
+        instance._bound["cycle"] = instance
+
+    async def main():
+        module = await Module.compile('(module (func (export "f")))')
+        await forget(module)
+        if WHERE == "under the lock":
+            _ticker.threading = type(threading)("threading")
+            vars(_ticker.threading).update(vars(threading), Thread=Collecting)
+            module.engine.ticker._thread = None  # as if none had run yet
+            module.engine.ticker._generation += 1
+            instance = await module.instantiate()
+            await instance.call("f")
+            await instance.aclose()
+        else:
+            ticks, increment = [], _capi.increment_epoch
+
+            def collect(pointer):
+                increment(pointer)
+                if not ticks:
+                    ticks.append(gc.collect())
+
+            _capi.increment_epoch = collect
+            module.engine.ticker.enter()
+            while not ticks:
+                await trio.sleep(0.001)
+            module.engine.ticker.leave()
+        print(len(_fiber._fibers))
+        await (await module.instantiate()).aclose()
+        print(module.engine._open, [t.name for t in threading.enumerate() if "ticker" in t.name])
+
+    warnings.simplefilter("ignore")
+    gc.disable()
+    trio.run(main)
+    """
+    assert run(code, timeout=20).splitlines() == ["closed", "0", "0 []"]
+
+
+def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
+    """The warning is reported as an exception that nobody can catch, and that is all."""
+    code = """
+    from wasmpool_host import _fiber
+
+    async def main():
+        module = await Module.compile('(module (func (export "f")))')
+        await (await module.instantiate()).call("f")
+        gc.collect()
+        print(reported, len(_fiber._fibers))
+
+    reported = []
+    sys.unraisablehook = lambda what: reported.append(what.exc_type.__name__)
+    trio.run(main)
+    """
+    assert run(code, "-W", "error") == "['ResourceWarning'] 0"
+
+
+def test_a_finalizer_may_recurse_on_a_fibers_stack() -> None:
+    """As deep as Python's default limit allows, also through C."""
+    code = """
+    from wasmpool_host import _fiber
+
+    class Deep:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            def recurse(depth):
+                if depth:
+                    sorted([1], key=lambda _: recurse(depth - 1))
+
+            try:
+                recurse(1000)
+            except RecursionError:
+                print("deep enough")
+
+    @host_function("env", "ask", params=("i32",), results=("i32",))
+    def ask(caller, value):
+        return value
+
+    def collect_and_note(self, *args):
+        gc.collect()
+        note(self, *args)
+
+    async def main():
+        instance = await (await Module.compile(ASK, imports=[ask])).instantiate()
+        Deep()
+        await instance.call("go", 1)
+        await instance.aclose()
+
+    note, _fiber.HostCall.__init__ = _fiber.HostCall.__init__, collect_and_note
+    trio.run(main)
+    """
+    assert run(code) == "deep enough"
