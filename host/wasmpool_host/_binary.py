@@ -49,6 +49,10 @@ class Outline:
     imports: tuple[tuple[str, str, ExternType], ...]
     """Module, name and type, in the module's order; a name may stand more than once."""
     exports: dict[str, ExternType]
+    memories: tuple[MemoryType, ...]
+    """All of them, imported, exported or neither."""
+    tables: tuple[TableType, ...]
+    """Likewise."""
 
 
 def outline(binary: bytes) -> Outline:
@@ -87,7 +91,14 @@ class _Reader:
             elif section in sections:
                 sections[section]()
             self._at = end
-        return Outline(self._name, tuple(self._imports), self._exports)
+        memories, tables = self._spaces[_MEMORY], self._spaces[_TABLE]
+        return Outline(
+            self._name,
+            tuple(self._imports),
+            self._exports,
+            tuple(each for each in memories if isinstance(each, MemoryType)),
+            tuple(each for each in tables if isinstance(each, TableType)),
+        )
 
     # --- the parts of sections ---
 

@@ -69,7 +69,7 @@ def _compile(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime.Mod
         return _capi.compile_binary(engine, binary)
     except _capi.CApiError as error:
         message = f"{label} is no valid WebAssembly module: {_last_line(str(error))}"
-        raise CompileError(message) from error
+        raise CompileError(message) from None
 
 
 def _last_line(message: str) -> str:

@@ -183,6 +183,9 @@ on it, and with them whatever the interpreter happens to do there: a finalizer m
 as Python's default limit allows, for which Wasmtime's own 2 MiB are too few. Only what is used
 takes memory."""
 
+_UNKNOWN: Final = (1 << 8 * ctypes.sizeof(_SIZE)) - 1
+"""An offset that Wasmtime does not know."""
+
 LONGEST: Final = 200
 """Bytes of a function's name in a frame: the guest chooses it."""
 
@@ -518,7 +521,8 @@ def _frame(pointer: int) -> Frame:
         function = ctypes.string_at(text.data, min(text.size, LONGEST)).decode("utf-8", "replace")
     else:
         function = f"function[{_frame_index(pointer)}]"
-    return Frame(function, _frame_offset(pointer))
+    offset = _frame_offset(pointer)
+    return Frame(function, 0 if offset == _UNKNOWN else offset)
 
 
 # --- the module that helps a guest to exchange bytes -------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import attrs
@@ -40,7 +41,7 @@ class Frame:
     """Where in the module's bytes the function had come to; 0 if it is not known."""
 
     def __str__(self) -> str:
-        return f"{self.function} at 0x{self.offset:x}"
+        return f"{self.function} at 0x{self.offset:x}" if self.offset else self.function
 
 
 class GuestTrap(Exception):
@@ -60,9 +61,12 @@ class GuestTrap(Exception):
         self.frames: tuple[Frame, ...] = tuple(frames)
 
     def __str__(self) -> str:
-        if not self.frames:
-            return self.message
-        return "\n".join([self.message, *(f"  in {frame}" for frame in self.frames)])
+        lines = [self.message]
+        for function, run in itertools.groupby(self.frames, lambda frame: frame.function):
+            first, *more = run
+            again = f" ({len(more) + 1} times)" if more else ""
+            lines.append(f"  in {first if not more else function}{again}")
+        return "\n".join(lines)
 
 
 class GuestExit(Exception):

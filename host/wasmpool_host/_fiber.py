@@ -30,7 +30,9 @@ each level takes stack; past it the nested call is a trap.
 
 **To stop a guest is to delete its future.** That unwinds this fiber, no other, wherever it is
 suspended. It must be suspended: a guest in a thread is asked for first, and yields at the next
-tick. Inner futures go before outer ones.
+tick. Inner futures go before outer ones. Nor may the guest go on under a nested call that is
+still alive, so a host function that ends while a task it has left behind is in one (`_end_stray`)
+ends the guest. An interrupt stays with the fiber for good, since its tasks may look at any time.
 
 What may not happen: an exception in a callback. In the entry callback it aborts the process. So
 both callbacks are protected from KeyboardInterrupt; there is headroom on the Python stack
@@ -275,6 +277,7 @@ class Fiber:
     # - `open` holds the host calls whose continuation is alive, outermost first.
     # - `busy` spans a call with all its checkpoints: it holds whenever `future` is not 0.
     # - The store is deleted only while `future` is 0.
+    # - Who is in `_awaited` is woken by `drop`, so `interrupted` is set, or `future` is 0.
 
     __slots__ = (
         "_awaited",

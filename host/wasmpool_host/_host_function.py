@@ -81,7 +81,7 @@ def _check_types(owner: str, word: str, types: Sequence[ValueType]) -> None:
     for type_ in types:
         if isinstance(types, str) or type_ not in NUMERIC:
             message = (
-                f"host function {owner}: {word} must be a tuple of 'i32', 'i64', 'f32', 'f64',"
-                f" not {types!r}"
+                f"host function {owner}: {word} must be a tuple of 'i32', 'i64', 'f32' or 'f64';"
+                f" {type_!r} in {types!r} is none of them"
             )
             raise TypeError(message)

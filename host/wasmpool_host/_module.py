@@ -20,7 +20,7 @@ from ._host_function import HostFunction
 from ._instance import Instance
 from ._limits import Limits
 from ._signature import Signature
-from ._types import PAGE, ExternType, FunctionType, MemoryType
+from ._types import PAGE, ExternType, FunctionType
 from ._wasi import Wasi
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Module:
             {f"{module}.{name}": type_ for module, name, type_ in outline.imports}
         )
         self.identity: tuple[Hashable, ...] = (self.digest, tuple(host_functions), wasi, limits)
-        self._check_memory()
+        self._check_memory(outline)
         provided = provide(host_functions, outline, wasi)
         self.imported: tuple[HostFunction, ...] = _resolve(str(self), outline, provided)
         self.prepared: _capi.Prepared = _link(self.engine, compiled, self.imported)
@@ -112,7 +112,7 @@ class Module:
         Raises:
             CompileError: the source is no valid module, or needs what is out of scope.
             LinkError: it imports what nobody provides, all of it listed.
-            GuestMemoryError: its memory starts above ``limits.memory``.
+            GuestMemoryError: its memory or a table starts above ``limits``.
             OSError: the file cannot be read.
             RuntimeError: in a forked child, or faulthandler was switched after the first compile.
 
@@ -120,6 +120,8 @@ class Module:
         """
         check_process()
         _check_imports(imports)
+        _check_type("limits", limits, Limits)
+        _check_type("wasi", wasi, Wasi)
         limits = limits if limits is not None else Limits()
         wasi = wasi if wasi is not None else Wasi()
         directory = Path(cache) if cache is not None else None
@@ -261,12 +263,21 @@ class Module:
             message = f"{what} {size:,} bytes, above limits.payload={self.limits.payload:,}"
             raise GuestMemoryError(message)
 
-    def _check_memory(self) -> None:
-        for name, type_ in (*self.exports.items(), *self.imports.items()):
-            if isinstance(type_, MemoryType) and type_.minimum * PAGE > self.limits.memory:
+    def _check_memory(self, outline: _binary.Outline) -> None:
+        """Refuse at once what could not be instantiated within the limits."""
+        limits = self.limits
+        for memory in outline.memories:
+            if memory.minimum * PAGE > limits.memory:
                 message = (
-                    f"{self}: memory {name!r} starts with {type_.minimum * PAGE:,} bytes, above"
-                    f" limits.memory={self.limits.memory:,}"
+                    f"{self}: its memory starts with {memory.minimum * PAGE:,} bytes, above"
+                    f" limits.memory={limits.memory:,}"
+                )
+                raise GuestMemoryError(message)
+        for table in outline.tables:
+            if table.minimum > limits.table_elements:
+                message = (
+                    f"{self}: a table starts with {table.minimum:,} elements, above"
+                    f" limits.table_elements={limits.table_elements:,}"
                 )
                 raise GuestMemoryError(message)
 
@@ -309,17 +320,31 @@ def _assemble(text: str, what: str) -> bytes:
     except _capi.CApiError as error:
         hint = "" if "(" in text else " (a str is a module's text: give a pathlib.Path for a file)"
         message = f"{what} is no module in the text format{hint}: {error}"
-        raise CompileError(message) from error
+        raise CompileError(message) from None
 
 
 # --- linking --------------------------------------------------------------------------------
 
 
+def _check_type(knob: str, value: object, type_: type) -> None:
+    if value is not None and not isinstance(value, type_):
+        message = f"{knob} must be a {type_.__name__}(...) or None, not {value!r}"
+        raise TypeError(message)
+
+
 def _check_imports(imports: Sequence[HostFunction]) -> None:
+    if not isinstance(imports, (list, tuple)):
+        message = f"imports must be a list of host functions, not {imports!r}"
+        raise TypeError(message)
+    seen: set[str] = set()
     for item in imports:
         if not isinstance(item, HostFunction):
             message = f"imports are made by @host_function(module, name, ...); {item!r} is none"
             raise TypeError(message)
+        if str(item) in seen:
+            message = f"imports has two host functions {item}: a module can be given one of a name"
+            raise ValueError(message)
+        seen.add(str(item))
 
 
 def provide(

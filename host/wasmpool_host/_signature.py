@@ -69,7 +69,8 @@ class Values:
     def _miscounted(self, values: Sequence[object], owner: str) -> TypeError:
         wanted = f"{self.count} {self._word}{'' if self.count == 1 else 's'}"
         types = f" ({', '.join(self.types)})" if self.types else ""
-        return TypeError(f"{owner} has {wanted}{types}, not {len(values)}")
+        verb = "takes" if self._word == "argument" else "has"
+        return TypeError(f"{owner} {verb} {wanted}{types}, not {len(values)}")
 
     def _converted(self, values: Sequence[object], owner: str) -> list[Number]:
         return [

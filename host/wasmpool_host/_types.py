@@ -46,7 +46,7 @@ class MemoryType:
 
     def __str__(self) -> str:
         most = "no maximum" if self.maximum is None else f"at most {self.maximum}"
-        return f"memory of {self.minimum} pages, {most}"
+        return f"memory of {self.minimum} page{'' if self.minimum == 1 else 's'}, {most}"
 
 
 @attrs.frozen

@@ -75,8 +75,8 @@ async def test_results_take_the_shape_of_the_type(instance_of: InstanceOf) -> No
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (("add", 1), TypeError, "calc.add has 2 arguments (i32, i32), not 1"),
-        (("nothing", 1), TypeError, "calc.nothing has 0 arguments, not 1"),
+        (("add", 1), TypeError, "calc.add takes 2 arguments (i32, i32), not 1"),
+        (("nothing", 1), TypeError, "calc.nothing takes 0 arguments, not 1"),
         (("add", 1, "2"), TypeError, "argument 2 of calc.add is an i32: give an int, not '2'"),
         (("i32", 1.0), TypeError, "argument 1 of calc.i32 is an i32: give an int, not 1.0"),
         (("i32", 2**32), ValueError, f"{2**32} is outside {-(2**31)}..{2**32 - 1}"),
@@ -86,7 +86,7 @@ async def test_results_take_the_shape_of_the_type(instance_of: InstanceOf) -> No
         (("f64", None), TypeError, "argument 1 of calc.f64 is an f64: give a float or an int"),
         (("addd", 1, 2), ValueError, "module 'calc' has no export 'addd'; did you mean 'add'"),
         (("zzz",), ValueError, "its functions are nothing, i32"),
-        (("memory",), TypeError, "export 'memory' is no function, but a memory of 1 pages"),
+        (("memory",), TypeError, "export 'memory' is no function, but a memory of 1 page,"),
         (("vector", 1), TypeError, "v128 cannot be passed between host and guest"),
         (("reference",), TypeError, "funcref cannot be passed between host and guest"),
     ],

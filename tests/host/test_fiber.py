@@ -19,7 +19,6 @@ from wasmpool_host import (
     Module,
     host_function,
 )
-
 from wasmpool_host._fiber import Fiber
 
 if TYPE_CHECKING:

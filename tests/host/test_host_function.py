@@ -358,7 +358,10 @@ def test_it_can_be_called_without_a_guest() -> None:
 @pytest.mark.parametrize("params", [("i33",), "i32", (1,)])
 def test_its_types_are_checked_when_it_is_made(params: Any) -> None:
     """Where the mistake is, and not when a module is linked."""
-    with pytest.raises(TypeError, match=r"env.f: params must be a tuple of 'i32'"):
+    with pytest.raises(
+        TypeError,
+        match=r"env.f: params must be a tuple of .* is none of",
+    ):
         host_function("env", "f", params=params)
 
 

@@ -80,6 +80,7 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
         (b"(module)", "it begins with b'.mod', not b'.*asm'"),
         (b"\0asm\x01\0\0\0\xff", "is no valid WebAssembly module"),
         ("plugin.wasm", "give a pathlib.Path for a file"),
+        ("\udc80", "no module in the text format"),
         ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
         ("(module (memory 1 2 shared))", "threads"),
         ("(module (memory i64 1))", "memory64"),
@@ -131,7 +132,7 @@ async def test_all_missing_imports_are_listed_with_near_misses() -> None:
         "module 'm' imports what nobody provides:",
         "  env.host_http_requests: (i64) -> (i64) (there is env.host_http_request)",
         "  env.log: (i64) -> () (the host function of that name is (i32) -> ())",
-        "  other.memory: memory of 1 pages, no maximum",
+        "  other.memory: memory of 1 page, no maximum",
     ]
 
 
@@ -141,10 +142,39 @@ async def test_an_import_must_be_a_host_function() -> None:
         await Module.compile("(module)", imports=[print])  # type: ignore[list-item]
 
 
-async def test_a_memory_above_the_limit_is_refused_at_once() -> None:
-    """By the memory's name, its size and the limit."""
+@pytest.mark.parametrize("memory", ['(memory (export "memory") 2)', "(memory 2)"])
+async def test_a_memory_above_the_limit_is_refused_at_once(memory: str) -> None:
+    """By its size and the limit, also if it is not exported."""
     with pytest.raises(GuestMemoryError, match=r"131,072 bytes, above limits.memory=65,536"):
-        await Module.compile('(module (memory (export "memory") 2))', limits=Limits(memory=65_536))
+        await Module.compile(f"(module {memory})", limits=Limits(memory=65_536))
+
+
+async def test_a_table_above_the_limit_is_refused_at_once() -> None:
+    """By its size and the limit."""
+    with pytest.raises(GuestMemoryError, match=r"20 elements, above limits.table_elements=10"):
+        await Module.compile("(module (table 20 funcref))", limits=Limits(table_elements=10))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"limits": 1}, TypeError, r"limits must be a Limits\(...\) or None, not 1"),
+        ({"limits": Limits}, TypeError, r"limits must be a Limits\(...\) or None, not <class"),
+        ({"wasi": True}, TypeError, r"wasi must be a Wasi\(...\) or None, not True"),
+        ({"imports": 5}, TypeError, "imports must be a list of host functions, not 5"),
+        (
+            {"imports": [host_function("a", "b")(print), host_function("a", "b")(print)]},
+            ValueError,
+            r"imports has two host functions a\.b",
+        ),
+    ],
+)
+async def test_a_wrong_option_is_named_with_its_value(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Before anything is compiled."""
+    with pytest.raises(error, match=message):
+        await Module.compile("(module)", **options)
 
 
 async def test_memory_and_table_grow_up_to_their_limits() -> None:

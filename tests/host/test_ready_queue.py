@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import attrs
-import pytest
 import trio
 import trio.testing
 
 from wasmpool_host._ready_queue import Job, ReadyQueue
+
+if TYPE_CHECKING:
+    import pytest
 
 
 @attrs.define(eq=False)
