@@ -35,6 +35,12 @@ __all__ = ["Exchange"]
 _SMALLEST: Final = 1_024
 """Bytes of the first buffer: enough for most calls, so that it is not grown step by step."""
 
+_LARGEST: Final = (1 << 32) - 1
+"""Bytes that a guest can be asked for."""
+
+_MOST_HELPERS: Final = 100
+"""Exports with a helper in one instance: a store has room for a thousand instances."""
+
 _WITH_PAYLOAD: Final = Signature(FunctionType(("i32", "i64"), ("i64",)), "the exchange helper")
 _WITHOUT: Final = Signature(FunctionType(("i32",), ("i64",)), "the exchange helper")
 
@@ -83,8 +89,12 @@ class Exchange:
         """Exchange; see `Instance.exchange`."""
         bound = self._bind(name)
         self._module.check_exchanges(name, payload)
-        args: tuple[int, ...] = () if payload is None else (await self._lay_out(payload),)
-        packed = await self._call(name, bound, args)
+        self._fiber.begin_span()
+        try:
+            args: tuple[int, ...] = () if payload is None else (await self._lay_out(payload),)
+            packed = await self._call(name, bound, args)
+        finally:
+            self._fiber.end_span()
         ptr, size = unpack(packed)
         return self._take_result(name, ptr, size) if size else b""
 
@@ -168,7 +178,7 @@ class Exchange:
         old, self._buffer, self._capacity = self._buffer, 0, 0
         if old:
             await self._free_region(old)
-        capacity = max(_SMALLEST, 1 << (size - 1).bit_length())
+        capacity = min(max(_SMALLEST, 1 << (size - 1).bit_length()), _LARGEST)
         malloc = self._bind(self._module.malloc())
         ptr = int(await self._cross_any(malloc, (capacity,))) & 0xFFFF_FFFF
         if not ptr:
@@ -189,7 +199,7 @@ class Exchange:
 
     async def _help(self, name: str, bound: Bound) -> Helper | None:
         """The helper for an export; made at its second call, so a guest of one call needs none."""
-        if name not in self._seen:
+        if name not in self._seen or len(self._helpers) >= _MOST_HELPERS:
             self._seen.add(name)
             return None
         store = self._fiber.store

@@ -285,9 +285,11 @@ class Fiber:
         "_call_seconds",
         "_deadline",
         "_job",
+        "_label",
         "_level",
         "_scope",
         "_slices",
+        "_spans_calls",
         "_ticker",
         "_turn",
         "busy",
@@ -330,6 +332,8 @@ class Fiber:
         self._begun = False
         self._call_seconds = call_seconds
         self._deadline: float | None = None
+        self._label = ""
+        self._spans_calls = False
         self._awaited: tuple[trio.lowlevel.Task, ...] = ()
         self._job: Job | None = None
         self._level: Level = self
@@ -361,7 +365,9 @@ class Fiber:
         self.busy = True
         try:
             if self._call_seconds is not None:
-                self._deadline = trio.current_time() + self._call_seconds
+                self._label = label
+                if not self._spans_calls:
+                    self._deadline = trio.current_time() + self._call_seconds
             if self._turn.spent > BUDGET:
                 await self._turn.wait()
                 self._check()
@@ -371,9 +377,9 @@ class Fiber:
             if pace.weight == 0:
                 self._first_slice(self)
                 if not self.finished:
-                    await self._drive_in_time(pace, label)
+                    await self._drive_in_time(pace)
             else:
-                await self._run_paced(pace, label)
+                await self._run_paced(pace)
         except BaseException as error:
             if self.interrupted is not None:
                 self._raise_interrupted(error)
@@ -384,6 +390,17 @@ class Fiber:
             self._end()
         if self.store.stopped:
             self._raise_stop(label)
+
+    def begin_span(self) -> None:
+        """The calls that follow, until `end_span`, share one limit of time."""
+        if self._call_seconds is not None:
+            self._spans_calls = True
+            self._deadline = trio.current_time() + self._call_seconds
+
+    def end_span(self) -> None:
+        """Each call has its own limit again."""
+        self._spans_calls = False
+        self._deadline = None
 
     def _raise_interrupted(self, error: BaseException) -> None:
         """Raise what it was interrupted with, whatever host functions made of it; but no cancel."""
@@ -398,15 +415,15 @@ class Fiber:
         assert stop is not None
         raise trapped(stop, label)
 
-    async def _run_paced(self, pace: Pace, label: str) -> None:
+    async def _run_paced(self, pace: Pace) -> None:
         if not pace.long:
             self._first_slice(self)
         if self.finished:
             pace.was(long=False)
         else:
-            await self._drive_in_time(pace, label)
+            await self._drive_in_time(pace)
 
-    async def _drive_in_time(self, pace: Pace, label: str) -> None:
+    async def _drive_in_time(self, pace: Pace) -> None:
         self._slices = 0
         started_here = not pace.long
         if self._deadline is None:
@@ -419,8 +436,7 @@ class Fiber:
                 if group.split(CallTimeout)[1] is not None:
                     raise
             if not self.finished:
-                message = f"{label} took longer than limits.call_seconds={self._call_seconds}"
-                raise CallTimeout(message)
+                raise self._timeout()
         if self._slices:
             pace.was(long=started_here or self._slices > 1)
 
@@ -431,7 +447,9 @@ class Fiber:
         else:
             self.drop()
         self.busy = self._begun = self.finished = False
-        self.failure = self._deadline = None
+        self.failure = None
+        if not self._spans_calls:
+            self._deadline = None
 
     # --- driving: the task's side ---
 
@@ -506,8 +524,12 @@ class Fiber:
         if self.failure is not None:
             raise self.failure
         if self._deadline is not None and trio.current_time() > self._deadline:
-            message = f"the call took longer than limits.call_seconds={self._call_seconds}"
-            raise CallTimeout(message)
+            raise self._timeout()
+
+    def _timeout(self) -> CallTimeout:
+        return CallTimeout(
+            f"{self._label} took longer than limits.call_seconds={self._call_seconds}"
+        )
 
     # --- host calls ---
 
@@ -545,6 +567,8 @@ class Fiber:
             return await _await_it(value)
         with trio.CancelScope() as scope:
             self._scope = scope
+            if self.interrupted is not None:  # by the host function itself
+                scope.cancel()
             try:
                 return await _await_it(value)
             finally:

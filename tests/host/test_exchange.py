@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+import trio.testing
 
 from wasmpool_host import (
     Caller,
+    CallTimeout,
     GuestMemoryError,
     GuestTrap,
     Instance,
@@ -215,6 +218,29 @@ async def test_a_wrong_exchange_poisons_nothing(
         await instance.exchange(name, payload)
     assert instance.poisoned is None
     assert await instance.exchange("copy", b"ok") == b"ok"
+
+
+async def test_the_limit_of_time_is_that_of_the_whole_exchange(
+    instance_of: InstanceOf, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Not of each of its crossings: here malloc, free and the export wait two seconds each."""
+
+    @host_function("env", "wait")
+    async def wait(caller: Caller) -> None:
+        del caller
+        await trio.sleep(2)
+
+    instance = await instance_of(
+        """(module $guest (import "env" "wait" (func $wait)) (memory (export "memory") 1)
+        (func (export "malloc") (param i32) (result i32) (call $wait) (i32.const 64))
+        (func (export "go") (param i64) (result i64) (call $wait) (i64.const 0)))""",
+        imports=[wait],
+        limits=Limits(call_seconds=3),
+    )
+    with pytest.raises(CallTimeout, match=r"guest.go took longer than limits.call_seconds=3"):
+        await instance.exchange("go", b"x")
+    assert autojump_clock.current_time() == pytest.approx(3)
+    assert instance.poisoned == "timeout"
 
 
 async def test_exchanges_of_several_exports_share_the_buffer_and_the_frees(

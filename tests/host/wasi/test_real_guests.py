@@ -297,7 +297,7 @@ def hostile(memory: str = '(memory (export "memory") 1)') -> str:
 
 
 async def test_every_function_takes_wild_values_from_wasm(
-    instance_of: InstanceOf, root: Path, autojump_clock: trio.testing.MockClock
+    instance_of: InstanceOf, root: Path
 ) -> None:
     """An error number each time, or an exit; the guest goes on."""
     guest = await instance_of(
