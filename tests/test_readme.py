@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from wasmpool import Metadata, Tool, ToolResult
+from wasmpool._contract import MALLOC, OPTIONAL, REQUIRED
+from wasmpool.example import PATH as EXAMPLE
+
+if TYPE_CHECKING:
+    import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -34,9 +46,47 @@ def test_the_commands_are_these() -> None:
     ]
 
 
-def test_the_snippets_are_python() -> None:
-    """Parts of programs at least compile; an await at the top is allowed in them."""
-    for snippet in blocks("py"):
-        compile(
-            f"async def snippet():\n    {snippet.replace(chr(10), chr(10) + '    ')}", "", "exec"
-        )
+def snippet(words: str) -> str:
+    (found,) = [block for block in blocks("py") if words in block]
+    return found
+
+
+async def test_the_tour_runs_as_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Given a directory with a plugin, each of its steps does what its comment says."""
+    shutil.copy(EXAMPLE, tmp_path / "words.wasm")
+    names: dict[str, Any] = {}
+    exec(snippet("async def tour"), names)  # noqa: S102 - as a reader would run it
+    await names["tour"](tmp_path)
+    one, two, error, plugins = capsys.readouterr().out.splitlines()
+    assert (one, two) == ("1 of generation 1", "2 of generation 2")
+    assert error.endswith("took longer than limits.call_seconds=1 - 1 retired")
+    assert plugins == "plugins: words"
+
+
+def test_the_plugin_runs_as_it_stands() -> None:
+    """It prints what the example has counted."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", snippet("open_plugin(PATH)")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(ran.stdout)["words"] == 6
+
+
+def test_the_contract_is_told_whole() -> None:
+    """Each export of the contract has its row, with its type."""
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| `?([^|`]*)`? \|", README, re.MULTILINE))
+    told = {name: rows[name] for name in [*REQUIRED, *OPTIONAL]}
+    assert told == {
+        name: str(type_).replace("-> (", "-> ").removesuffix(")")
+        for name, type_ in {**REQUIRED, **OPTIONAL}.items()
+    }
+    assert all(f"`{name}`" in README for name in MALLOC)
+    contract = README.partition("### Writing a plugin")[2]
+    for class_ in (Metadata, Tool, ToolResult):
+        assert all(f'"{field.name}"' in contract for field in attrs.fields(class_))

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABI_VERSION",
+    "MALLOC",
     "OPTIONAL",
     "REQUIRED",
     "check_abi_version",
     "check_exports",
     "violations",
+    "without_malloc",
 ]
 
 ABI_VERSION: Final = 1
@@ -34,6 +36,10 @@ REQUIRED: Final[Mapping[str, FunctionType]] = {
     "healthy": FunctionType((), ("i32",)),
 }
 OPTIONAL: Final[Mapping[str, FunctionType]] = {"compact_specs": _TELLS}
+MALLOC: Final = ("malloc", "guest_malloc")
+"""What a request is put into the guest by."""
+
+_ALLOCATES: Final = FunctionType(("i32",), ("i32",))
 
 
 def check_exports(exports: Mapping[str, object]) -> None:
@@ -42,15 +48,10 @@ def check_exports(exports: Mapping[str, object]) -> None:
     Raises:
         AbiError: one that names the first export in question first, and then the others.
     """
-    found = list(violations(exports))
+    found = [why for _, why in violations(exports)]
     if not found:
         return
-    name, first = found[0]
-    others = "".join(f"; {why}" for _, why in found[1:])
-    message = (
-        f"{first}{others}. A plugin of ABI version {ABI_VERSION} exports {name} {_TYPES[name]}"
-    )
-    raise AbiError(message)
+    raise AbiError("; ".join(found))
 
 
 def violations(exports: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -59,9 +60,29 @@ def violations(exports: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         found = exports.get(name)
         if found is None:
             if name in REQUIRED:
-                yield name, f"{name} is missing"
+                yield name, f"{name} {wanted} is missing"
         elif found != wanted:
-            yield name, f"{name} is of the wrong type, {found} instead of {wanted}"
+            yield name, _of_wrong_type(name, found, wanted)
+
+
+def without_malloc(exports: Mapping[str, object]) -> Iterator[str]:
+    """What is wrong with a plugin that no request can be put into.
+
+    The contract lets it load, and it can tell its name and tools; `execute` and `configure` are
+    refused with a LinkError.
+    """
+    if any(exports.get(name) == _ALLOCATES for name in MALLOC):
+        return
+    wrong = [name for name in MALLOC if name in exports]
+    for name in wrong:
+        yield _of_wrong_type(name, exports[name], _ALLOCATES)
+    if not wrong:
+        name, other = MALLOC
+        yield f"{name} {_ALLOCATES} is missing ({other} would do)"
+
+
+def _of_wrong_type(name: str, found: object, wanted: FunctionType) -> str:
+    return f"{name} is of the wrong type, {found} instead of {wanted}"
 
 
 _TYPES: Final = {**REQUIRED, **OPTIONAL}

@@ -21,7 +21,7 @@ from wasmpool_host import (
 from wasmpool_host._binary import outline
 from wasmpool_host._module import Source, provide
 
-from ._contract import ABI_VERSION, OPTIONAL, REQUIRED, violations
+from ._contract import ABI_VERSION, MALLOC, OPTIONAL, REQUIRED, violations, without_malloc
 from ._http_policy import HttpPolicy
 from ._plugin_errors import AbiError
 from ._plugin_generation import Generation
@@ -95,6 +95,7 @@ async def inspect_plugin(
     host = PluginHost(HttpPolicy(), Limits(call_seconds=_SECONDS), None, cache)
     try:
         module = await host.compile(source, check=False)
+        host.name = lambda: module.name
     except (LinkError, GuestMemoryError) as failed:
         return await _inspect_from_outside(source, host, failed)
     try:
@@ -105,7 +106,7 @@ async def inspect_plugin(
 
 
 async def _inspect(module: Module) -> Inspection:
-    problems = tuple(why for _, why in violations(module.exports))
+    problems = _problems(module.exports)
     snapshot: Snapshot | None = None
     if not problems:
         try:
@@ -113,9 +114,13 @@ async def _inspect(module: Module) -> Inspection:
         except AbiError as of_another_contract:
             problems = (str(of_another_contract),)
         except _GUEST_FAILED as failed:
-            problems = (f"it cannot be run: {failed}",)
+            problems = (f"started and asked about itself, it fails: {failed}",)
     imports = tuple((name, type_, True) for name, type_ in module.imports.items())  # it is linked
     return Inspection(imports, module.exports, problems, snapshot)
+
+
+def _problems(exports: Mapping[str, object]) -> tuple[str, ...]:
+    return (*(why for _, why in violations(exports)), *without_malloc(exports))
 
 
 async def _inspect_from_outside(
@@ -130,7 +135,7 @@ async def _inspect_from_outside(
         (f"{module}.{name}", type_, getattr(here.get((module, name)), "type", None) == type_)
         for module, name, type_ in seen.imports
     )
-    problems = (*(why for _, why in violations(seen.exports)), f"it cannot be run: {failed}")
+    problems = (*_problems(seen.exports), str(failed))
     return Inspection(imports, seen.exports, problems, None)
 
 
@@ -149,14 +154,14 @@ async def _ask(module: Module) -> Snapshot:
 
 def _imports_text(imports: tuple[tuple[str, object, bool], ...]) -> str:
     rows = [
-        (name, f"{type_}{'' if provided else '  NOT PROVIDED by this host'}")
+        (name, f"{type_}  {'provided' if provided else 'NOT PROVIDED by this host'}")
         for name, type_, provided in imports
     ]
     return _table("Imports", rows)
 
 
 def _exports_text(exports: Mapping[str, object]) -> str:
-    wanted = REQUIRED.keys() | OPTIONAL.keys()
+    wanted = {*REQUIRED, *OPTIONAL, *MALLOC}
     rows = [
         (name, f"{type_}{'  (contract)' if name in wanted else ''}")
         for name, type_ in exports.items()

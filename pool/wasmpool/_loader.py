@@ -18,7 +18,7 @@ from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap
 
 from ._errors import PoolUnavailable
 from ._plain_nursery import open_plain_nursery
-from ._plugin import Plugin, PluginOptions, load_plugin, plugin_host
+from ._plugin import Plugin, PluginOptions, check_options, load_plugin, plugin_host
 from ._plugin_generation import read_name, start_runtime
 from ._watch import watch
 
@@ -33,16 +33,27 @@ if TYPE_CHECKING:
 __all__ = ["Loader", "open_loader"]
 
 
-@contextlib.asynccontextmanager
-async def open_loader(**options: Unpack[PluginOptions]) -> AsyncGenerator[Loader, None]:
+def open_loader(
+    **options: Unpack[PluginOptions],
+) -> contextlib.AbstractAsyncContextManager[Loader]:
     """Keep plugins by name for the length of the block.
 
     Args:
-        options: for each plugin, as for `open_plugin`.
+        options: for each plugin, as for `open_plugin`; names and credentials are given to
+            `Loader.load`.
+
+    Raises:
+        TypeError, ValueError: an option is unknown or out of its range; at once.
 
     Leaving the block closes all of them side by side, each within its grace; leaving it by an
     exception or a cancel leaves them no grace.
     """
+    check_options("open_loader", options)
+    return _open(options)
+
+
+@contextlib.asynccontextmanager
+async def _open(options: PluginOptions) -> AsyncGenerator[Loader, None]:
     async with open_plain_nursery() as nursery:
         loader = Loader(nursery, options)
         try:
@@ -129,8 +140,9 @@ class Loader:
         key = name
         if key is None:
             host = plugin_host(self._options)
-            source = await host.compile(source)
-            key = await _ask_name(source)
+            module = source = await host.compile(source)
+            host.name = lambda: module.name
+            key = await _ask_name(module)
         async with self._turns.setdefault(key, trio.Lock()):
             self._check_open()
             plugin = self._plugins.get(key)
@@ -174,7 +186,9 @@ class Loader:
         Raises:
             ModuleNotFoundError: watchfiles is not installed (extra ``plugin``).
             OSError: the directory cannot be read.
+            RuntimeError: the loader is closed.
         """
+        self._check_open()
         await watch(self, directory, self._closing, task_status)
 
     def unload_behind(self, name: str) -> None:

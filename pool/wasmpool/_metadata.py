@@ -34,7 +34,9 @@ class Tool:
     """One thing that a plugin can do."""
 
     name: str
+    """What `Plugin.execute` calls it by."""
     description: str = ""
+    """What it does, in the plugin's words."""
     parameters: Mapping[str, str] = attrs.field(factory=dict[str, str])
     """Each parameter's name, with a description of it."""
     required: tuple[str, ...] = ()
@@ -58,13 +60,21 @@ class Metadata:
     """What a plugin says of itself; what it left out is empty."""
 
     name: str = ""
+    """Its name here; `Plugin.name` is what its export ``name`` answers, or the override."""
     version: str = ""
+    """Of the plugin, as its author counts."""
     abi_version: int | None = None
+    """Of the contract that it keeps to: 1 in every plugin that is loaded."""
     description: str = ""
+    """What it is for."""
     author: str = ""
+    """Who wrote it."""
     homepage: str = ""
+    """Where there is more about it: a URL."""
     license: str = ""
+    """What it may be used for."""
     capabilities: tuple[str, ...] = ()
+    """What it says that it needs or offers; nothing is granted or refused by it."""
     credential_keys: tuple[str, ...] = ()
     """The credentials that ``configure`` looks at."""
     plain_text_keys: tuple[str, ...] = ()

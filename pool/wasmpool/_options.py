@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._instruments import Instrument
     from ._protocols import Check, Setup
@@ -67,6 +67,10 @@ def _name(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 def _queue_on_close(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value not in {"fail", "serve"}:
         raise ValueError(f"{attribute.name} must be 'fail' or 'serve', not {value!r}")
+
+
+def _as_tuple(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
+    return tuple(instruments)
 
 
 def check_sizes(size: object, min_size: object) -> None:
@@ -127,7 +131,7 @@ class Options:
     leak_after: float | None = attrs.field(
         default=60.0, validator=_time(positive=True, optional=True)
     )
-    instruments: Sequence[Instrument] = attrs.field(default=(), converter=tuple)
+    instruments: Sequence[Instrument] = attrs.field(default=(), converter=_as_tuple)
 
     def __attrs_post_init__(self) -> None:
         check_sizes(self.size, self.min_size)

@@ -16,6 +16,8 @@ close brings to its end.
 from __future__ import annotations
 
 import contextlib
+import reprlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, final
 
 import trio
@@ -35,6 +37,7 @@ from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
 from ._http_policy import HttpPolicy
 from ._json import encode
 from ._metadata import ToolResult, read_tool_result
+from ._options import Options
 from ._plain_nursery import open_plain_nursery
 from ._plugin_errors import AbiError, ConfigureError, PluginClosed
 from ._plugin_generation import Generation
@@ -44,7 +47,7 @@ from ._pool_state import PoolState
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from wasmpool_host import Wasi
 
@@ -55,7 +58,14 @@ if TYPE_CHECKING:
     from ._pool import Pool
     from ._protocols import Check
 
-__all__ = ["Plugin", "PluginOptions", "load_plugin", "open_plugin", "plugin_host"]
+__all__ = [
+    "Plugin",
+    "PluginOptions",
+    "check_options",
+    "load_plugin",
+    "open_plugin",
+    "plugin_host",
+]
 
 _MIB: Final = 1 << 20
 _CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
@@ -110,14 +120,13 @@ _POOL_DEFAULTS: Final[Mapping[str, Any]] = {
 _HOST_OPTIONS: Final = frozenset({"http", "limits", "wasi", "cache"})
 
 
-@contextlib.asynccontextmanager
-async def open_plugin(
+def open_plugin(
     source: PluginSource,
     *,
     name: str | None = None,
     credentials: Mapping[str, str] | None = None,
     **options: Unpack[PluginOptions],
-) -> AsyncGenerator[Plugin, None]:
+) -> contextlib.AbstractAsyncContextManager[Plugin]:
     """Load a plugin, and run it in a pool of its own for the length of the block.
 
     Args:
@@ -126,9 +135,23 @@ async def open_plugin(
         name: instead of the plugin's own.
         credentials: what each instance is configured with before it serves. None: the guest's
             ``configure`` is never called.
-        options: what it may do (``http``, ``limits``, ``wasi``), and how its pool is run.
+        http: an `HttpPolicy`: what it may reach by HTTP. By default the public internet.
+        limits: `Limits` of each instance; as for `Module.compile`.
+        wasi: what it gets of WASI; None, the default, is nothing of the machine.
+        cache: a directory for compiled code; None, the default, is no cache.
+        grace: as for `open_pool`, but 310 s by default: longer than any of its HTTP requests
+            may wait.
+        max_memory: likewise, but 64 MiB by default: guests leak, and this recycles those that do.
+        max_generations: likewise, but 8 by default: an old generation may wait long for its
+            calls.
+        options: the other options of `open_pool`, as they are there: ``size``, ``min_size``,
+            ``check``, ``max_waiting``, ``max_wait``, ``max_uses``, ``max_age``, ``max_idle``,
+            ``start_timeout``, ``queue_on_close``, ``leak_after``, ``instruments``. Not ``setup``,
+            which is the plugin's own.
 
     Raises:
+        TypeError, ValueError: an option is unknown or out of its range; at once. Or credentials
+            are no strings; on entering, like the following.
         CompileError: the source is no valid module.
         LinkError: it imports what this host does not provide.
         AbiError: it does not keep to the contract, or to another version of it.
@@ -139,9 +162,29 @@ async def open_plugin(
     Leaving the block closes the plugin: calls under way run on for up to ``grace`` seconds, none
     at all if an exception leaves it. A cancel while it is loaded leaves nothing behind.
     """
-    host = plugin_host(options)
-    async with load_plugin(source, host, name, credentials, options) as plugin:
-        yield plugin
+    check_options("open_plugin", options, "name", "credentials")
+    return load_plugin(source, plugin_host(options), name, credentials, options)
+
+
+def check_options(call: str, options: PluginOptions, *others: str) -> None:
+    """Raise where these are no options of a call, which has `others` besides."""
+    if "setup" in options:
+        message = (
+            f"{call} takes no setup: a plugin is set up by its credentials. Use open_pool for a"
+            " module with a setup of your own"
+        )
+        raise TypeError(message)
+    known = {*PluginOptions.__annotations__, *others}
+    if unknown := [repr(option) for option in options if option not in known]:
+        message = f"{call} has no option {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
+        raise TypeError(message)
+    plugin_host(options)
+    Options(**_pool_options(options))
+
+
+def _pool_options(options: PluginOptions) -> dict[str, Any]:
+    given = {key: value for key, value in options.items() if key not in _HOST_OPTIONS}
+    return {**_POOL_DEFAULTS, **given}
 
 
 def plugin_host(options: PluginOptions) -> PluginHost:
@@ -150,9 +193,13 @@ def plugin_host(options: PluginOptions) -> PluginHost:
     if not isinstance(policy, HttpPolicy):
         message = f"http must be an HttpPolicy, not {policy!r}"
         raise TypeError(message)
+    limits = options.get("limits", Limits())
+    if not isinstance(limits, Limits):
+        message = f"limits must be Limits, not {limits!r}"
+        raise TypeError(message)
     return PluginHost(
         policy,
-        options.get("limits", Limits()),
+        limits,
         options.get("wasi"),
         options.get("cache"),
     )
@@ -167,18 +214,18 @@ async def load_plugin(
     options: PluginOptions,
 ) -> AsyncGenerator[Plugin, None]:
     """`open_plugin` with a host that may have compiled the source already."""
-    pool_options = {key: value for key, value in options.items() if key not in _HOST_OPTIONS}
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(host.http.aclose)
         drains = await stack.enter_async_context(open_plain_nursery())
         generation = Generation(await host.compile(source), credentials)
+        host.name = lambda: name or generation.module.name  # until there is a plugin to ask
         if "env.host_http_request" in generation.module.imports:
             await host.http.import_client()
         opening = open_pool(
             generation.module,
             name=name or generation.module.name,
             setup=generation.setup,
-            **{**_POOL_DEFAULTS, **pool_options},
+            **_pool_options(options),
         )
         try:
             pool = await stack.enter_async_context(opening)
@@ -276,7 +323,7 @@ class Plugin:
 
         Args:
             tool: one of `tools`; the guest judges what is not.
-            args: its arguments by name, of what JSON knows.
+            args: its arguments by name, of what JSON knows; None is none.
 
         Returns:
             what it answered. Arguments that are no JSON and a plugin that is closed, also while
@@ -291,7 +338,7 @@ class Plugin:
         A cancel ends exactly this call.
         """
         try:
-            payload = encode({"tool_name": tool, "args": {} if args is None else args})
+            payload = encode({"tool_name": tool, "args": _as_object(args)})
         except (TypeError, ValueError) as wrong:
             await trio.lowlevel.checkpoint()
             return ToolResult(f"the arguments are no JSON: {wrong}", is_error=True)
@@ -447,7 +494,21 @@ class Plugin:
             raise self._is_closed()
 
     def _is_closed(self) -> PluginClosed:
-        return PluginClosed(f"plugin {self._log_name()!r} is closed: open it anew")
+        return PluginClosed(f"plugin {self._log_name()!r} is closed: open or load it anew")
+
+
+def _as_object(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Arguments as the JSON object that the contract has.
+
+    Raises:
+        TypeError: they are no mapping.
+    """
+    if isinstance(args, dict):
+        return args
+    if args is None or isinstance(args, Mapping):
+        return dict(args or ())
+    message = f"they must be a mapping of names to values, not {reprlib.repr(args)}"
+    raise TypeError(message)
 
 
 class _Switch:

@@ -114,7 +114,11 @@ def _payload(credentials: Mapping[str, str]) -> bytes:
         message = f"credentials must be a mapping of strings, not {type(credentials).__name__}"
         raise TypeError(message)
     for key, value in credentials.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            message = f"credentials must be strings: {key!r} is {type(value).__name__}"
+        if not isinstance(key, str):
+            message = f"credentials: the name {key!r} must be a string, not {type(key).__name__}"
+            raise TypeError(message)
+        if not isinstance(value, str):
+            given = type(value).__name__  # never the value: it may be a secret
+            message = f"credentials: the value of {key!r} must be a string, not {given}"
             raise TypeError(message)
     return encode(dict(credentials))

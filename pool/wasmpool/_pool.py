@@ -116,8 +116,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
     """
     ended_with: BaseException | None = None
     async with trio.open_nursery() as around:
-        with trio.CancelScope(shield=True):  # or, cancelled while it starts, it would never end
-            nursery = await around.start(_shielded_nursery)
+        nursery = await _start_nursery(around)
         pool = Pool(module, options, nursery, around.cancel_scope)
         try:
             await pool._start_first()  # noqa: SLF001 - its own half
@@ -135,6 +134,13 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
             raise ended_with
         finally:
             del ended_with  # it has this frame in its traceback
+
+
+async def _start_nursery(around: trio.Nursery) -> trio.Nursery:
+    with trio.CancelScope(shield=True):  # cancelled while it starts, it would never end
+        nursery: trio.Nursery = await around.start(_shielded_nursery)
+        return nursery
+    raise AssertionError("a shield is never cancelled")  # pragma: no cover - for type checkers
 
 
 async def _shielded_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
@@ -334,7 +340,7 @@ class Pool:
         """
         self._check_run()
         self._refuse_holder("drain")
-        await self._close(inf, insist=False)
+        await self._close(inf)
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self, *, grace: float | None = None) -> None:
@@ -359,16 +365,15 @@ class Pool:
             check_grace(grace)
         self._refuse_holder("aclose")
         seconds = self._core.options.grace if grace is None else grace
-        await self._close(seconds, insist=False)
+        await self._close(seconds)
 
     @trio.lowlevel.enable_ki_protection
-    async def _close(self, grace: float, *, insist: bool) -> None:
-        """``insist``: bring the close about even if another task began it and this is cancelled."""
+    async def _close(self, grace: float) -> None:
         first = _closing.close(self._core, grace)
         try:
             await self._core.closed.wait()
         except BaseException:
-            if first or insist:
+            if first:
                 _closing.cut_grace(self._core)
                 with trio.CancelScope(shield=True):
                     await self._core.closed.wait()
@@ -459,7 +464,7 @@ class Pool:
         """Close at the end of the block; its own leases cannot be given back any more."""
         _closing.revoke_held_by(self._core, trio.lowlevel.current_task())
         seconds = self._core.options.grace if grace is None else grace
-        await self._close(seconds, insist=True)
+        await self._close(seconds)
 
 
 @trio.lowlevel.disable_ki_protection

@@ -26,26 +26,33 @@ class Instance(Protocol):
     @property
     def memory(self) -> Memory:
         """Its linear memory; `trio.BusyResourceError` during a call."""
+        ...
 
     @property
     def memory_size(self) -> int:
         """Bytes of linear memory now; 0 without one."""
+        ...
 
     @property
     def poisoned(self) -> str | None:
         """Why it may not serve again, as one of the first six of `RetireReason`; else None."""
+        ...
 
     async def run_call(self, name: str, args: tuple[Any, ...], /) -> Any:
         """Call an export, without a checkpoint before the guest starts."""
+        ...
 
     async def run_exchange(self, name: str, payload: bytes | None, /) -> bytes:
         """Exchange bytes with an export, without a checkpoint before the guest starts."""
+        ...
 
     def interrupt(self, error: BaseException, /) -> None:
         """End the call under way, if any, and return at once: its task gets ``error``."""
+        ...
 
     async def aclose(self) -> None:
         """Free it: bounded, not to be cancelled, safe to call again."""
+        ...
 
 
 class Module(Protocol):
@@ -54,9 +61,11 @@ class Module(Protocol):
     @property
     def identity(self) -> Hashable:
         """Equal for modules that are the same: a reload from one to the other does nothing."""
+        ...
 
     async def instantiate(self) -> Any:
         """Make an `Instance`; where it fails or is cancelled, nothing is left of it."""
+        ...
 
 
 Setup: TypeAlias = Callable[[Any], Awaitable[Any] | object]

@@ -53,6 +53,9 @@ async def watch(
     task_status: trio.TaskStatus[None],
 ) -> None:
     """`Loader.watch`."""
+    if not isinstance(directory, (str, os.PathLike)):
+        message = f"loader.watch takes the path of a directory, not {directory!r}"
+        raise TypeError(message)
     awatch = _import_awatch()
     await trio.to_thread.run_sync(os.listdir, directory)  # or raise why it cannot be read
     stop = trio.Event()
@@ -128,8 +131,10 @@ class _Directory:
         try:
             await self._loader.load(path, name=path.stem)
         except _REFUSED as why:
-            kept = "goes on as it was" if serves else "is not loaded"
-            _log.warning("plugin %r %s: %s: %s", path.stem, kept, type(why).__name__, why)
+            kept = "goes on as it was" if path.stem in self._loader.plugins else "is not loaded"
+            # A ReloadFailed says itself that the plugin goes on; what is new is its cause.
+            cause = (why.__cause__ if isinstance(why, ReloadFailed) else None) or why
+            _log.warning("plugin %r %s: %s: %s", path.stem, kept, type(cause).__name__, cause)
         else:
             _log.info(
                 "plugin %r is %s from %s", path.stem, "reloaded" if serves else "loaded", path

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,8 @@ from wasmpool.example import PATH as EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+GUESTS = Path(__file__).parents[1] / "guests"
 
 SECONDS = 60
 """More than any of this takes on a slow machine; a hang, not slowness, fails a test."""
@@ -98,6 +100,11 @@ def test_without_anything_the_example_counts_the_words_of_a_generated_text() -> 
     """The first command of the README: more than 10,000 rows, all right, and a table."""
     ran = wasmpool("run")
     assert ran.returncode == 0
+    hint, *_ = ran.stderr.splitlines()
+    assert hint == (
+        "no --input: working through the generated text of 12,000 lines"
+        " (--input - reads standard input)"
+    )
     answers = rows(ran.stdout)
     assert len(answers) >= 10_000
     assert table(ran.stderr)["calls"] == str(len(answers))
@@ -161,6 +168,49 @@ def test_traps_and_exits_are_rows_and_the_pool_goes_on() -> None:
     assert table(ran.stderr)["exit"] == "1"
 
 
+def test_a_call_that_takes_too_long_is_a_row() -> None:
+    """`--timeout` bounds each call, not the run."""
+    lines = '{"rounds": 4000000000000}\n{"rounds": 1}\n'
+    ran = wasmpool("run", "--tool", "spin", "--timeout", "5", "--input", "-", text=lines)
+    assert ran.returncode == 1
+    long, short = rows(ran.stdout)
+    assert "took longer than limits.call_seconds=5.0" in long["error"]
+    assert list(short) == ["data"]
+    assert table(ran.stderr)["timeout"] == "1"
+
+
+def test_a_guest_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """The guest's own trouble, not the pool's words around it and no class names."""
+    guest = tmp_path / "guest.wat"
+    text = (GUESTS / "wat_plugin.wat").read_text()
+    guest.write_text(text.replace(";;start", "(start $trap)"))
+    ran = wasmpool("run", guest)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "guest.wat cannot be used as a plugin: " in ran.stderr
+    assert "unreachable" in ran.stderr
+    assert "pool" not in ran.stderr
+    assert "GuestTrap" not in ran.stderr
+
+
+def test_a_terminal_as_input_gets_a_hint_and_no_bar() -> None:
+    """Somebody types there: it says how to end, and draws nothing into the lines."""
+    terminal, inner = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "run", "--input", "-"], stdin=inner, stdout=inner, stderr=inner
+    ) as process:
+        os.close(inner)
+        os.write(terminal, b"one two\n\x04")
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO is how a terminal ends
+            while chunk := os.read(terminal, 4096):
+                shown += chunk
+    os.close(terminal)
+    assert process.returncode == 0
+    assert b"reading from the terminal; Ctrl-D ends" in shown
+    assert b"\x1b[?25l" not in shown  # a bar hides the cursor
+    assert shown.count(b'{"data": ') == 1
+
+
 def test_results_go_to_the_output(tmp_path: Path) -> None:
     """`--output` takes the rows, whatever was there before; standard output stays empty."""
     output = tmp_path / "rows"
@@ -192,6 +242,9 @@ def test_an_empty_input_is_no_rows() -> None:
         (["--input", "text", "--output", "./text"], "the output ./text is the input too"),
         (["--size", "0"], "'--size': 0 is not in the range"),
         (["--tasks", "many"], "'--tasks': 'many' is not a valid integer"),
+        (["--timeout", "0"], "'--timeout': 0.0 is not in the range"),
+        (["--timeout", "nan"], "--timeout: Limits.call_seconds must be above 0 and finite"),
+        (["--timeout", "inf"], "--timeout: Limits.call_seconds must be above 0 and finite"),
         (["--frobnicate"], "No such option"),
     ],
 )
@@ -256,6 +309,7 @@ def test_ctrl_c_stops_promptly(tool: str) -> None:
         out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert [list(row) for row in rows(first + out)] == [["data"]] * 5
+    assert table(err.decode())["interrupted"] == "by Ctrl-C"
     assert table(err.decode())["calls"] == "5"
     assert table(err.decode())["failures"] == "0"
     assert b"Traceback" not in err
@@ -334,7 +388,10 @@ def test_a_line_without_end_is_an_error_row_and_takes_no_memory() -> None:
     few, _ = peak_of(chunk=b"x" * 1024, chunks=10)
     many, out = peak_of(chunk=b"x" * 1024 * 1024, chunks=200)
     assert many < few + 64 * 1024
-    assert rows(out) == [{"error": f"the line is too long: {200 * 1024 * 1024} bytes"}]
+    size, limit = 200 * 1024 * 1024, 16 * 1024 * 1024
+    assert rows(out) == [
+        {"error": f"the line is too long: {size} bytes, above the limit of {limit}"}
+    ]
 
 
 @pytest.mark.parametrize("output_too", [True, False])
@@ -386,7 +443,14 @@ def test_help_is_there_and_quick() -> None:
 def test_help_names_every_option() -> None:
     """The options of the main job, each with what it is for."""
     text = wasmpool("run", "--help").stdout
-    for option in "--tool NAME", "--input FILE", "--output FILE", "--size N", "--tasks M":
+    for option in (
+        "--tool NAME",
+        "--input FILE",
+        "--output FILE",
+        "--size N",
+        "--tasks M",
+        "--timeout SECONDS",
+    ):
         assert option in text
 
 

@@ -27,7 +27,7 @@ def test_a_plugin_is_shown_whole() -> None:
     done = inspect(EXAMPLE)
     assert (done.returncode, done.stderr) == (0, "")
     for part in (
-        "env.host_http_request               (i64) -> (i64)",
+        "env.host_http_request               (i64) -> (i64)  provided",
         "execute        (i64) -> (i64)  (contract)",
         "Memory: starts with 0.1 MiB",
         "abi_version      1",
@@ -42,7 +42,9 @@ def test_a_module_that_is_no_plugin_is_shown_from_outside() -> None:
     done = inspect(GUESTS / "c_reactor.wasm")
     assert (done.returncode, done.stderr) == (1, "")
     assert "Imports" in done.stdout
-    assert "Contract: no plugin that this host can run\n  name is missing" in done.stdout
+    assert (
+        "Contract: no plugin that this host can run\n  name () -> (i64) is missing" in done.stdout
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class FakePlugin:
 
 def choose(wanted: str | None, *names: str, plugin: str | None = "p.wasm") -> str:
     fake = FakePlugin("p", tuple(FakeTool(name) for name in names))
-    job = Job(plugin=plugin, tool=wanted, input=None, output="-", size=1, tasks=1)
+    job = Job(plugin=plugin, tool=wanted, input=None, output="-", size=1, tasks=1, timeout=None)
     return _tool(cast("Plugin", fake), job)
 
 

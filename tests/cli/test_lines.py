@@ -71,3 +71,12 @@ def test_a_line_without_end_takes_no_memory() -> None:
         Line(b"", 1000 * len(chunk) + 1, too_long=True),
         Line(b"next", 5),
     ]
+
+
+@pytest.mark.parametrize("chunks", [[b"\xef\xbb\xbfa\nb"], [b"\xef", b"\xbb", b"\xbfa\nb"]])
+def test_a_byte_order_mark_is_no_part_of_the_first_line(chunks: list[bytes]) -> None:
+    """However the input is cut; only at its start, and its bytes still count as read."""
+    assert split(chunks) == [Line(b"a", 5), Line(b"b", 1)]
+    assert split([b"a\n\xef\xbb\xbfb"])[1].content == b"\xef\xbb\xbfb"
+    assert split([b"\xef\xbb\xbf"]) == []
+    assert split([b"\xef\xbb\xbf\n"]) == [Line(b"", 4)]

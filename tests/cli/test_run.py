@@ -50,6 +50,7 @@ class FakeSource:
 
     name = "fake input"
     size = None
+    is_terminal = False
 
     def __init__(self, *chunks: bytes, error: OSError | None = None) -> None:
         self.ends = trio.open_memory_channel[bytes](100)
@@ -181,6 +182,25 @@ async def test_so_many_calls_are_under_way_and_no_more(
     assert trio.current_time() - began == pytest.approx(6)
 
 
+async def test_a_caller_is_started_for_a_line_that_finds_none_free() -> None:
+    """However many there may be: three calls under way, then one after the other, are three."""
+    source, tools = FakeSource(line(sleep=1e9) * 3), FakeTools()
+    run = make_run(source, FakeSink(), tools, tasks=10**9)
+    async with trio.open_nursery() as nursery:
+        before = trio.lowlevel.current_statistics().tasks_living
+        nursery.start_soon(run.work)
+        await trio.testing.wait_all_tasks_blocked()
+        assert tools.under_way == 3
+        with_three = trio.lowlevel.current_statistics().tasks_living
+        assert with_three < before + 10
+        for _ in range(20):
+            source.ends[0].send_nowait(line(sleep=0))
+            await trio.testing.wait_all_tasks_blocked()
+        assert tools.begun == 23
+        assert trio.lowlevel.current_statistics().tasks_living == with_three + 1
+        nursery.cancel_scope.cancel()
+
+
 async def test_rows_come_while_the_input_is_open(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -236,6 +256,18 @@ async def test_a_stop_writes_what_is_done(autojump_clock: trio.testing.MockClock
     assert sink.rows == [{"data": "a"}, {"data": "b"}]
     assert run.tally.calls == 2
     assert tools.under_way == 0
+
+
+async def test_a_stop_is_noticed_once_and_before_it_cancels() -> None:
+    """What is looked at then is not yet marked by calls that the stop ends."""
+    stop = Stop()
+    seen: list[bool] = []
+    stop.notice = lambda: seen.append(stop.scope.cancel_called)
+    stop.interrupted()
+    stop.output_closed()
+    assert seen == [False]
+    assert stop.scope.cancel_called
+    assert stop.is_interrupt
 
 
 async def interrupt_when_blocked(stop: Stop) -> None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from wasmpool._contract import REQUIRED, check_abi_version, check_exports, violations
+from wasmpool._contract import (
+    REQUIRED,
+    check_abi_version,
+    check_exports,
+    violations,
+    without_malloc,
+)
 from wasmpool._plugin_errors import AbiError
 from wasmpool_host import FunctionType, MemoryType
 
-KEEPS_TO_IT = {**REQUIRED, "memory": MemoryType(1, None), "other": FunctionType(("f64",), ())}
+MALLOC = FunctionType(("i32",), ("i32",))
+KEEPS_TO_IT = {
+    **REQUIRED,
+    "malloc": MALLOC,
+    "memory": MemoryType(1, None),
+    "other": FunctionType(("f64",), ()),
+}
 
 
 def test_a_plugin_keeps_to_the_contract() -> None:
@@ -21,8 +33,23 @@ def test_a_plugin_keeps_to_the_contract() -> None:
 def test_a_missing_export_is_named_first(name: str) -> None:
     """Whoever reads two words knows what to add."""
     exports = {key: type_ for key, type_ in KEEPS_TO_IT.items() if key != name}
-    with pytest.raises(AbiError, match=f"^{name} is missing\\. A plugin .* exports {name} \\("):
+    with pytest.raises(AbiError) as caught:
         check_exports(exports)
+    assert str(caught.value) == f"{name} {REQUIRED[name]} is missing"
+
+
+def test_one_spelling_of_malloc_is_enough() -> None:
+    """Either is, of the right type; a plugin without can be loaded all the same."""
+    others = {key: type_ for key, type_ in KEEPS_TO_IT.items() if key != "malloc"}
+    check_exports(others)
+    assert not list(without_malloc({**others, "guest_malloc": MALLOC}))
+    assert not list(without_malloc({"malloc": FunctionType((), ()), "guest_malloc": MALLOC}))
+    assert list(without_malloc(others)) == [
+        "malloc (i32) -> (i32) is missing (guest_malloc would do)"
+    ]
+    for name in ("malloc", "guest_malloc"):
+        (why,) = without_malloc({**others, name: FunctionType(("i64",), ("i32",))})
+        assert why.startswith(f"{name} is of the wrong type")
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, "compact_specs"])
@@ -38,9 +65,9 @@ def test_all_violations_are_told() -> None:
     """One attempt is enough to know everything."""
     with pytest.raises(AbiError) as caught:
         check_exports({})
-    for name in REQUIRED:
-        assert f"{name} is missing" in str(caught.value)
-    assert [name for name, _ in violations({})] == list(REQUIRED)
+    for name, type_ in REQUIRED.items():
+        assert f"{name} {type_} is missing" in str(caught.value)
+    assert [name for name, _ in violations({})] == [*REQUIRED]
 
 
 def test_another_abi_version_is_refused_with_both() -> None:

@@ -24,6 +24,7 @@ async def test_a_plugin(each_plugin: Path, cache: Path) -> None:
     for part in ("Imports", "Exports", "Memory: starts with", "Metadata", "Tools"):
         assert part in text
     assert "(i64) -> (i64)  (contract)" in text
+    assert text.count("  provided") == len(seen.imports)
     assert seen.snapshot.metadata.version in text
     assert all(tool.name in text for tool in seen.snapshot.tools)
     assert text.endswith("Contract: a plugin of ABI version 1")
@@ -35,7 +36,7 @@ async def test_a_module_that_is_no_plugin() -> None:
     assert not seen.meets_contract
     assert str(seen).splitlines()[:4] == ["Imports: none", "", "Exports", "  add  (i32, i32) -> ()"]
     assert "Memory" not in str(seen)
-    assert "  execute is missing" in str(seen)
+    assert "  execute (i64) -> (i64) is missing" in str(seen)
 
 
 async def test_imports_that_this_host_has_not(wat: Callable[..., str]) -> None:
@@ -45,15 +46,17 @@ async def test_imports_that_this_host_has_not(wat: Callable[..., str]) -> None:
     assert "  env.other  (f64) -> ()  NOT PROVIDED by this host" in str(seen)
     assert "Metadata" not in str(seen)
     assert not seen.meets_contract
-    assert "it cannot be run" in seen.problems[0]
+    assert str(seen).count("env.other") == 2
+    assert str(seen).count("this host can run") == 1
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"without": "tools"}, "tools is missing"),
+        ({"without": "tools"}, "tools () -> (i64) is missing"),
+        ({"without": "malloc"}, "malloc (i32) -> (i32) is missing (guest_malloc would do)"),
         ({"abi": "2"}, "ABI version 2 of the plugin is not the host's, which is 1"),
-        ({"start": "(start $trap)"}, "it cannot be run"),
+        ({"start": "(start $trap)"}, "started and asked about itself, it fails: "),
     ],
 )
 async def test_a_plugin_with_a_flaw(

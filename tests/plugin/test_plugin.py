@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +14,20 @@ import trio.testing
 
 from wasmpool._errors import LeaseRevoked, PoolUnavailable, ReloadFailed
 from wasmpool._http_policy import HttpPolicy
+from wasmpool._loader import open_loader
 from wasmpool._metadata import Tool, ToolResult
 from wasmpool._plugin import Plugin, open_plugin
 from wasmpool._plugin_errors import AbiError, ConfigureError, PluginClosed
-from wasmpool_host import CompileError, GuestExit, GuestTrap, LinkError, Module, host_function
+from wasmpool._plugin_host import PluginHost
+from wasmpool_host import (
+    CompileError,
+    GuestExit,
+    GuestTrap,
+    Limits,
+    LinkError,
+    Module,
+    host_function,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,6 +83,7 @@ async def test_a_given_module_keeps_its_own_imports() -> None:
     module = await Module.compile(
         """(module (import "env" "mine" (func $mine (result i32)))
              (memory (export "memory") 1)
+             (func (export "malloc") (param i32) (result i32) i32.const 4096)
              (data (i32.const 8) "mine") (data (i32.const 16) "{\\"abi_version\\":1}")
              (func (export "name") (result i64) i64.const 0x800000004)
              (func (export "metadata") (result i64) i64.const 0x1000000011)
@@ -114,9 +127,17 @@ async def test_imports_that_this_host_has_not() -> None:
 @pytest.mark.parametrize("export", ["name", "metadata", "tools", "configure", "execute", "healthy"])
 async def test_a_missing_export(wat: Callable[..., str], export: str) -> None:
     """An `AbiError` whose first word is the export."""
-    with pytest.raises(AbiError, match=f"^{export} is missing"):
+    with pytest.raises(AbiError, match=rf"^{export} \(.*\) -> \(.*\) is missing"):
         async with open_plugin(wat(without=export)):
             pass
+
+
+async def test_malloc_may_be_missing_until_bytes_are_passed(wat: Callable[..., str]) -> None:
+    """The plugin loads; what needs it is refused with both spellings."""
+    async with open_plugin(wat(without="malloc")) as plugin:
+        assert plugin.tools
+        with pytest.raises(LinkError, match="neither 'malloc' nor 'guest_malloc'"):
+            await plugin.execute("version")
 
 
 async def test_compact_specs_may_be_missing(wat: Callable[..., str]) -> None:
@@ -143,7 +164,11 @@ async def test_credentials_that_the_guest_refuses(example: Path) -> None:
 
 async def test_credentials_that_are_no_strings(example: Path) -> None:
     """A TypeError that names the key and never shows the value."""
-    with pytest.raises(TypeError, match="'api_key' is int") as caught:
+    with pytest.raises(TypeError, match=r"^credentials: the name 1 must be a string, not int$"):
+        async with open_plugin(example, credentials={1: "x"}):  # type: ignore[dict-item]
+            pass
+    wrong = r"^credentials: the value of 'api_key' must be a string, not int$"
+    with pytest.raises(TypeError, match=wrong) as caught:
         async with open_plugin(example, credentials={"api_key": 123456}):  # type: ignore[dict-item]
             pass
     assert "123456" not in str(caught.value)
@@ -226,6 +251,23 @@ async def test_arguments_that_are_no_json(example: Path, args: dict[str, Any]) -
         assert plugin.pool.statistics().asked == 0
 
 
+@pytest.mark.parametrize("args", [[1, 2], "text", 7, [("a", 1)]])
+async def test_arguments_that_are_no_mapping(example: Path, args: Any) -> None:
+    """An error result that names them; the guest is not called."""
+    async with open_plugin(example) as plugin:
+        result = await plugin.execute("echo", args)
+        assert result.is_error
+        assert result.data.endswith(f"must be a mapping of names to values, not {args!r}")
+        assert plugin.pool.statistics().asked == 0
+
+
+async def test_any_mapping_is_an_object(example: Path) -> None:
+    """Not only a dict."""
+    async with open_plugin(example) as plugin:
+        result = await plugin.execute("echo", MappingProxyType({"message": 1}))
+        assert data(result) == {"echo": 1}
+
+
 async def test_a_guest_that_fails(example: Path) -> None:
     """A trap and an exit are raised, and the next call has an instance as before."""
     async with open_plugin(example, size=1) as plugin:
@@ -256,6 +298,7 @@ async def test_host_log(caplog: pytest.LogCaptureFixture) -> None:
     """One call is one line, at info, that begins with the plugin's name."""
     text = """(module (import "env" "host_log" (func $log (param i32 i32)))
          (memory (export "memory") 1)
+         (func (export "malloc") (param i32) (result i32) i32.const 4096)
          (data (i32.const 8) "loud") (data (i32.const 16) "{\\"abi_version\\":1}")
          (data (i32.const 64) "one\\ntwo\\ff")
          (func (export "name") (result i64) i64.const 0x800000004)
@@ -272,6 +315,55 @@ async def test_host_log(caplog: pytest.LogCaptureFixture) -> None:
     first, second = [record.getMessage() for record in caplog.records]
     assert first == "loud: one\\ntwo\ufffd"
     assert second.startswith("loud: \x00")
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+async def test_host_log_during_the_load(
+    wat: Callable[..., str], caplog: pytest.LogCaptureFixture, name: str | None
+) -> None:
+    """The lines carry the override or the module's name: the plugin's own is not known yet."""
+    import_log = '(module $early (import "env" "host_log" (func $log (param i32 i32)))'
+    text = wat(without="name").replace("(module", import_log, 1).rstrip().removesuffix(")")
+    text += """(func (export "name") (result i64)
+        (call $log (i32.const 0) (i32.const 0)) (i64.const 0)))"""
+    caplog.set_level(logging.INFO, logger="wasmpool.plugin")
+    module = await Module.compile(text, imports=PluginHost(LOCAL, Limits(), None, None).imports)
+    async with open_plugin(text, name=name):
+        assert [record.getMessage() for record in caplog.records] == [f"{name or module.name}: "]
+    caplog.clear()
+    async with open_loader() as loader:
+        await loader.load(text, name)
+        assert {record.getMessage() for record in caplog.records} == {f"{name or module.name}: "}
+
+
+# --- options ---
+
+
+@pytest.mark.parametrize("opening", [partial(open_plugin, b""), open_loader])
+@pytest.mark.parametrize(
+    ("option", "error", "says"),
+    [
+        ({"sise": 3}, TypeError, "has no option 'sise'; it has: .*limits, .*size, "),
+        ({"setup": print}, TypeError, "takes no setup"),
+        ({"size": 0}, ValueError, "size must be at least 1"),
+        ({"http": True}, TypeError, "http must be an HttpPolicy, not True"),
+        ({"limits": 3}, TypeError, "limits must be Limits, not 3"),
+    ],
+)
+def test_options_are_checked_on_the_call(
+    opening: Callable[..., object], option: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    """Before anything is read or compiled; what there is is named."""
+    with pytest.raises(error, match=says):
+        opening(**option)
+
+
+def test_an_unknown_option_names_the_call() -> None:
+    """What was called, and only its own options."""
+    with pytest.raises(TypeError, match=r"^open_plugin has no option 'a', 'b'; .* name, "):
+        open_plugin(b"", a=1, b=2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^open_loader has no option 'name'; "):
+        open_loader(name="x")  # type: ignore[call-arg]
 
 
 # --- the four scenarios of the start ---

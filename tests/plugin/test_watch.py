@@ -51,7 +51,8 @@ async def test_plugins_follow_their_files(
         assert loader.plugins["first"] is first
 
         (tmp_path / "first.wasm").write_bytes(binary(version="v3")[:-100])
-        await until(lambda: "'first' goes on as it was: ReloadFailed" in caplog.text)
+        await until(lambda: "'first' goes on as it was: CompileError" in caplog.text)
+        assert caplog.text.count("goes on") == 1
         assert await first.execute("version") == ToolResult("v2")
 
         (tmp_path / "first.wasm").write_bytes(binary(version="v3"))
@@ -107,6 +108,21 @@ async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     async with open_loader() as loader:
         with pytest.raises(FileNotFoundError):
             await loader.watch(tmp_path / "missing")
+
+
+async def test_what_is_no_directory() -> None:
+    """A TypeError by itself, before anything is watched."""
+    async with open_loader() as loader:
+        with pytest.raises(TypeError, match="takes the path of a directory, not None"):
+            await loader.watch(None)  # type: ignore[arg-type]
+
+
+async def test_a_closed_loader_watches_nothing(tmp_path: Path) -> None:
+    """It says so, as `load` does."""
+    async with open_loader() as loader:
+        pass
+    with pytest.raises(RuntimeError, match="the loader is closed"):
+        await loader.watch(tmp_path)
 
 
 async def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,7 @@ class FakeInstance:
             raise ValueError(f"no export {name!r}")
         self.calls.append(name)
         self._idle = idle = trio.Event()
+        result: Any = None
         try:
             with trio.CancelScope() as self._scope:
                 try:

@@ -35,7 +35,7 @@ class PumpedRun:
         self._token: trio.lowlevel.TrioToken | None = None
         self.nursery: trio.Nursery
         _run._r.seed(0)
-        vars(_run)["_ALLOW_DETERMINISTIC_SCHEDULING"] = True  # a failure is found again
+        _run.__dict__["_ALLOW_DETERMINISTIC_SCHEDULING"] = True  # a failure is found again
         trio.lowlevel.start_guest_run(
             self._main,
             run_sync_soon_threadsafe=self._todo.put,

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool import _invariants
-from wasmpool._errors import LeaseRevoked, PoolClosed
+from wasmpool._errors import LeaseRevoked, PoolClosed, PoolTimeout
 from wasmpool._pool import Pool, open_pool
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ async def test_cancelled_block_closes_with_a_grace_of_zero(
                 await settle(pool)
                 scope.cancel()
         assert scope.cancelled_caught
-        assert pool.state == "closed"
+        assert not module.live
         assert trio.current_time() == 0
 
 
@@ -183,7 +183,9 @@ async def test_shielded_part_of_a_cancelled_block_can_still_use_the_pool(
                 await wait_all_tasks_blocked()
                 async with pool.lease(), pool.lease():
                     pass
-    assert pool.statistics().granted == 3
+                assert pool.statistics().granted == 3
+    assert scope.cancel_called
+    assert not module.live
 
 
 async def test_queue_is_served_by_new_instances_where_old_ones_break(module: FakeModule) -> None:
@@ -274,3 +276,21 @@ async def test_close_that_serves_the_queue_goes_on_when_the_queue_gives_up(
             scope.cancel()
             await settle(pool)
             assert pool.state == "closed"
+
+
+async def test_close_that_serves_the_queue_goes_on_when_the_queue_times_out(
+    module: FakeModule, autojump_clock: MockClock
+) -> None:
+    """With the last in line the start that was for it has no purpose."""
+    options: Any = {"size": 1, "min_size": 0, "queue_on_close": "serve", "max_wait": 5}
+    async with open_pool(module, **options) as pool, trio.open_nursery() as nursery:
+        module.script.append(trio.Event())
+
+        async def wait() -> None:
+            with pytest.raises(PoolTimeout):
+                await pool.call("echo", 1)
+
+        nursery.start_soon(wait)
+        await settle(pool)
+        await pool.aclose(grace=20)
+        assert trio.current_time() == pytest.approx(5)

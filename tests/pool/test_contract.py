@@ -17,7 +17,7 @@ from tests.pool.fakes import Closed, FakeModule, Trap
 import wasmpool_host
 from wasmpool import _invariants
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
-from wasmpool._pool import open_pool
+from wasmpool._pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -97,6 +97,13 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 class Provoked(Exception):
     pass
+
+
+async def until_leased(pool: Pool, count: int) -> None:
+    while pool.statistics().leased < count:
+        await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()  # whoever was just handed an instance uses it now
+    await trio.lowlevel.checkpoint()
 
 
 # --- an instance ----------------------------------------------------------------------------
@@ -207,8 +214,10 @@ async def test_broken_instances_are_replaced(kind: Kind) -> None:
     async with open_pool(await kind.module(), size=2, max_memory=150_000) as pool:
         with pytest.raises(kind.trap):
             await pool.call("trap")
-        with trio.move_on_after(0.02):
-            await pool.call("spin")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.call, "spin")
+            await until_leased(pool, 1)
+            nursery.cancel_scope.cancel()
         await pool.call(*kind.growing())
 
         async def fail() -> None:
@@ -251,8 +260,7 @@ async def test_close_ends_every_kind_of_call(kind: Kind) -> None:
                 nursery.start_soon(call, "spin")
                 nursery.start_soon(call, *kind.calling_host())
             nursery.start_soon(hold)
-            await trio.sleep(0.02)
-            assert pool.statistics().leased == 7
+            await until_leased(pool, 7)
             await pool.aclose(grace=0.01)
             assert pool.state == "closed"
         leave.set()
@@ -265,7 +273,7 @@ async def test_reload_while_calls_run(kind: Kind) -> None:
     kind.host = release.wait
     async with open_pool(await kind.module(1), size=2) as pool, trio.open_nursery() as nursery:
         nursery.start_soon(pool.call, *kind.calling_host())
-        await trio.sleep(0.01)
+        await until_leased(pool, 1)
         assert await nursery.start(partial(pool.reload, await kind.module(2))) == 2
         assert await pool.call("version") == 2
         release.set()
@@ -310,6 +318,7 @@ async def test_child_in_a_call_when_the_block_ends_has_lease_expired(kind: Kind)
 
         async with pool.lease() as lease:
             nursery.start_soon(child, lease.call)
-            await trio.sleep(0.01)
+            while not (lease._slot and lease._slot.calls):
+                await trio.lowlevel.checkpoint()
         assert await pool.call("echo", 1) == 1
         assert pool.statistics().started == 2

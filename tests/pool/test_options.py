@@ -89,4 +89,6 @@ async def test_min_size_is_clamped_and_does_not_grow_back(module: FakeModule) ->
         assert pool.statistics().min_size == 2
         await pool.resize(8, 5)
         assert pool.statistics().starting == 3
+        await pool.resize(8, 7)
+        assert pool.statistics().starting == 5
         _invariants.check(pool._core)

@@ -287,3 +287,21 @@ async def test_canary_waits_for_a_place_before_anybody_else(
                 release.set()
         most = max(module.most_live for module in modules)
         assert most <= 3
+
+
+async def test_start_of_the_old_generation_is_bounded_by_the_grace(
+    make_module: Callable[..., FakeModule], autojump_clock: MockClock
+) -> None:
+    """It would close on arrival; one that never arrives is cancelled in the end."""
+    old = make_module(1)
+    async with open_pool(old, size=2) as pool, trio.open_nursery() as nursery, pool.lease():
+        old.script.append(trio.Event())
+        nursery.start_soon(pool.call, "version")
+        await settle(pool)
+        assert pool.statistics().starting == 1
+        await nursery.start(partial(pool.reload, make_module(2), grace=3))
+        await trio.sleep(2)
+        assert pool.statistics().starting == 1
+        await trio.sleep(2)
+        assert pool.statistics().starting == 0
+        assert pool.statistics().retired["replaced"] == 2

@@ -207,3 +207,15 @@ async def test_replacement_begins_while_the_old_instance_still_closes(module: Fa
         assert pool.statistics().retiring == pool.statistics().starting == 1
         assert await pool.call("number") == 2
         module.close_gate.set()
+
+
+async def test_max_idle_keeps_min_size_warm_when_all_are_due(
+    module: FakeModule, autojump_clock: MockClock
+) -> None:
+    """Nothing is retired only to be started again."""
+    async with open_pool(module, size=4, min_size=2, max_idle=10) as pool:
+        async with pool.lease(), pool.lease(), pool.lease(), pool.lease():
+            pass
+        await trio.sleep(100)
+        assert retired(pool) == {"idle": 2}
+        assert module.starts == 4

@@ -46,6 +46,12 @@ def cli() -> None:
     type=click.IntRange(min=1),
     help=f"Calls under way at most.  [default: {TASKS_PER_INSTANCE} per instance]",
 )
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds after which a call is ended, and its line an error.  [default: none]",
+)
 def run(  # noqa: PLR0913 - one parameter for each option
     *,
     plugin: str | None,
@@ -54,6 +60,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
     output: str,
     size: int | None,
     tasks: int | None,
+    timeout: float | None,
 ) -> None:
     """Call a tool of PLUGIN once for each line of the input.
 
@@ -78,6 +85,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
             output=output,
             size=size,
             tasks=tasks or TASKS_PER_INSTANCE * size,
+            timeout=timeout,
         )
         status = trio.run(run_job, job)
     except KeyboardInterrupt:  # before the run listens for it

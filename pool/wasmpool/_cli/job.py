@@ -19,6 +19,7 @@ from wasmpool import (
     GuestExit,
     GuestMemoryError,
     GuestTrap,
+    Limits,
     LinkError,
     PoolUnavailable,
     open_plugin,
@@ -27,13 +28,14 @@ from wasmpool.example import PATH as EXAMPLE
 
 from .progress import Bar
 from .run import Run
+from .sample_text import SAMPLE_LINES
 from .stop import Stop
 from .streams import SampleSource, open_sink, open_source
 from .table import print_table
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from wasmpool import Plugin
+    from wasmpool import Histogram, Plugin, Pool
 
     from .streams import Sink, Source
 
@@ -41,15 +43,7 @@ __all__ = ["Job", "WrongUse", "run_job"]
 
 EXAMPLE_TOOL: Final = "word_count"
 
-NO_PLUGIN = (
-    AbiError,
-    CompileError,
-    GuestExit,
-    GuestMemoryError,
-    GuestTrap,
-    LinkError,
-    PoolUnavailable,
-)
+NO_PLUGIN = (AbiError, CompileError, GuestExit, GuestMemoryError, GuestTrap, LinkError)
 """What a file that does not serve as a plugin ends in."""
 
 
@@ -69,6 +63,8 @@ class Job:
     output: str
     size: int
     tasks: int
+    timeout: float | None
+    """Seconds that each call may take."""
 
 
 async def run_job(job: Job) -> int:
@@ -77,8 +73,17 @@ async def run_job(job: Job) -> int:
     Raises:
         WrongUse: it cannot be begun.
     """
-    stop, tally, pool = Stop(), Tally(), None
+    stop, tally = Stop(), Tally()
+    pool: Pool | None = None
+    calls: Histogram | None = None
     title = "wasmpool run"
+
+    def note_calls() -> None:
+        nonlocal calls
+        if pool and calls is None:
+            calls = pool.statistics().lease_seconds
+
+    stop.notice = note_calls  # before the cancel, which ends calls too
     with stop.on_interrupt(), stop.scope:
         async with AsyncExitStack() as stack:
             source = await _source(stack, job)
@@ -86,17 +91,20 @@ async def run_job(job: Job) -> int:
             tool = _tool(plugin, job)
             sink = await _sink(stack, job)
             pool, title = plugin.pool, f"wasmpool run: {tool} of {plugin.name}"
+            _say_what_is_read(job, source)
             await Run(
                 plugin=plugin,
                 tool=tool,
                 source=source,
                 sink=sink,
                 tasks=job.tasks,
-                bar=Bar(tally, source.size),
+                bar=Bar(tally, source.size, hidden=source.is_terminal),
                 tally=tally,
                 stop=stop,
             ).work()
-    print_table(title, tally, pool.statistics() if pool else None)
+            note_calls()
+    statistics = pool.statistics() if pool else None
+    print_table(title, tally, statistics, calls, interrupted=stop.is_interrupt)
     if stop.message:
         click.echo(f"Error: {stop.message}", err=True)
     if stop.status is not None:
@@ -113,12 +121,28 @@ async def _source(stack: AsyncExitStack, job: Job) -> Source:
         raise WrongUse(f"the input {job.input} cannot be read: {error.strerror}") from error
 
 
+def _say_what_is_read(job: Job, source: Source) -> None:
+    if job.input is None:
+        hint = f"no --input: working through {source.name} of {SAMPLE_LINES:,} lines"
+        click.echo(f"{hint} (--input - reads standard input)", err=True)
+    if source.is_terminal:
+        click.echo("reading from the terminal; Ctrl-D ends", err=True)
+
+
 async def _plugin(stack: AsyncExitStack, job: Job) -> Plugin:
     path = EXAMPLE if job.plugin is None else Path(job.plugin)
     try:
-        return await stack.enter_async_context(open_plugin(path, size=job.size))
+        limits = Limits(call_seconds=job.timeout)
+    except ValueError as error:
+        raise WrongUse(f"--timeout: {error}") from error
+    try:
+        return await stack.enter_async_context(open_plugin(path, size=job.size, limits=limits))
     except OSError as error:
         raise WrongUse(f"the plugin {path} cannot be read: {error.strerror}") from error
+    except PoolUnavailable as error:  # the pool's own words say nothing to who has not opened one
+        cause = error.__cause__ or error
+        why = str(cause) or type(cause).__name__
+        raise WrongUse(f"{path} cannot be used as a plugin: {why}") from error
     except NO_PLUGIN as error:
         raise WrongUse(f"{path} cannot be used as a plugin: {error}") from error
 

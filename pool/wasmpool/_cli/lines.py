@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,13 +28,15 @@ class LineSplitter:
     """Splits a stream of chunks into lines; holds at most one unfinished line of `limit` bytes.
 
     Only LF and CR LF end a line: what else Unicode calls a line break belongs to the text. A last
-    line without an ending counts, an empty rest does not.
+    line without an ending counts, an empty rest does not. The byte order mark that some editors
+    begin a file with is no part of its first line.
     """
 
-    __slots__ = ("_limit", "_rest", "_size")
+    __slots__ = ("_limit", "_mark", "_rest", "_size")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._mark = BOM_UTF8  # what the line under way may begin with and does not have
         self._rest = bytearray()
         self._size = 0  # of the unfinished line; more than len(_rest) once that is too long
 
@@ -48,7 +51,7 @@ class LineSplitter:
 
     def end(self) -> Iterator[Line]:
         """The last line, if the input does not end with a line's ending."""
-        if self._size:
+        if self._size and self._rest != self._mark:
             yield self._take()
 
     def _keep(self, piece: bytes) -> None:
@@ -59,9 +62,10 @@ class LineSplitter:
             self._rest.clear()
 
     def _take(self) -> Line:
-        content, size = bytes(self._rest), self._size
+        content, size = bytes(self._rest).removeprefix(self._mark), self._size
         self._rest.clear()
         self._size = 0
+        self._mark = b""
         if content.endswith(b"\n"):
             content = content[:-1].removesuffix(b"\r")
         if len(content) > self._limit or size > self._limit + 2:

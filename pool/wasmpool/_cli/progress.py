@@ -1,4 +1,4 @@
-"""The progress bar: on standard error, only while somebody watches it."""
+"""The progress bar: on standard error, only while somebody watches it and types nothing."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class Bar:
     tally: Tally
     size: int | None
     """Of the input, in bytes, if it is known: then there is a percentage."""
+    hidden: bool = False
+    """Whether it would be in the way from beginning to end."""
 
     # Held while something is written to the terminal: the bar is not drawn into the middle of it.
     _terminal: trio.Lock = attrs.field(init=False, factory=trio.Lock)
@@ -53,7 +55,7 @@ class Bar:
 
     async def keep_fresh(self) -> None:
         """Draw the bar until cancelled."""
-        if sys.stderr is None or not sys.stderr.isatty():
+        if self.hidden or sys.stderr is None or not sys.stderr.isatty():
             return
         try:
             while True:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Never
 
+from wasmpool_host import Limits
+
 if TYPE_CHECKING:
     from .lines import Line
 
-__all__ = ["BadLine", "arguments", "data_row", "error_row"]
+__all__ = ["LONGEST_LINE", "BadLine", "arguments", "data_row", "error_row"]
 
+LONGEST_LINE: Final = Limits().payload
+"""In bytes. A longer line could not be handed to a guest anyway."""
 
 ENDINGS: Final = ("\x85", "\u2028", "\u2029")
 """What ends a line for Unicode, not for JSON: escaped, so that no reader cuts a row there."""
@@ -30,7 +34,7 @@ def arguments(line: Line) -> dict[str, Any]:
         BadLine: it is too long, no UTF-8, or starts like a JSON object and is none.
     """
     if line.too_long:
-        raise BadLine(f"the line is too long: {line.size} bytes")
+        raise BadLine(f"the line is too long: {line.size} bytes, above the limit of {LONGEST_LINE}")
     try:
         text = line.content.decode()
     except UnicodeDecodeError as error:

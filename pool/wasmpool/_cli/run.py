@@ -1,8 +1,9 @@
 """One run: lines in, calls through the pool, results out in the order of the input.
 
-A reader admits lines to a window (`window.py`), `tasks` callers answer them, a writer takes what
-is done from its front, and all of them wait for each other: whatever is slowest sets the pace,
-and memory stays bounded.
+A reader admits lines to a window (`window.py`), callers answer them, a writer takes what is done
+from its front, and all of them wait for each other: whatever is slowest sets the pace, and memory
+stays bounded. A caller is started when a line finds none free, up to `tasks` of them: a large
+bound costs nothing that the input does not ask for.
 
 To stop is to cancel the scope around everything. The writer is shielded from that: what was done
 by then, up to the first line that was not, is still written, if the other side takes it within
@@ -12,27 +13,25 @@ by then, up to the first line that was not, is still written, if the other side 
 from __future__ import annotations
 
 import math
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import attrs
 import trio
 
-from wasmpool_host import Limits
-
 from .lines import Line, LineSplitter
-from .rows import arguments, data_row, error_row
+from .rows import LONGEST_LINE, arguments, data_row, error_row
 from .window import Row, Window
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from .progress import Bar
     from .stop import Stop
     from .streams import Sink, Source
     from .tally import Tally
 
 __all__ = ["Result", "Run", "Tools"]
-
-LONGEST_LINE = Limits().payload
-"""In bytes. A longer line could not be handed to a guest anyway."""
 
 ROWS_PER_TASK = 8
 """How far, in calls, the others may get ahead of one that is slow."""
@@ -111,22 +110,26 @@ class Run:
     async def _call(self) -> None:
         # Without a bound of its own: the window is the bound.
         asking, asked = trio.open_memory_channel[tuple[Line, Row]](math.inf)
-        async with trio.open_nursery() as nursery:
-            for _ in range(self.tasks):
-                nursery.start_soon(self._answer_lines, asked)
-            async with asking:
-                await self._read(asking)
+        callers = 0
+        async with trio.open_nursery() as nursery, asking, aclosing(self._read()) as lines:
+            async for line in lines:
+                row = await self._window.admit(line)
+                asking.send_nowait((line, row))
+                if callers < self.tasks and asked.statistics().current_buffer_used:
+                    nursery.start_soon(self._answer_lines, asked)
+                    callers += 1
+                    await trio.lowlevel.checkpoint()  # it may be free again for the next line
 
-    async def _read(self, asking: trio.MemorySendChannel[tuple[Line, Row]]) -> None:
+    async def _read(self) -> AsyncGenerator[Line]:
         try:
             while chunk := await self.source.read():
                 for line in self._lines.feed(chunk):
-                    asking.send_nowait((line, await self._window.admit(line)))
+                    yield line
         except OSError as error:
             self.stop.input_failed(f"{self.source.name} cannot be read: {error.strerror}")
             return
         for line in self._lines.end():
-            asking.send_nowait((line, await self._window.admit(line)))
+            yield line
 
     async def _answer_lines(self, asked: trio.MemoryReceiveChannel[tuple[Line, Row]]) -> None:
         async for line, row in asked:

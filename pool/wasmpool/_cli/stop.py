@@ -11,13 +11,17 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Stop"]
 
 FAILED = 1
 INTERRUPTED = 128 + signal.SIGINT
 OUTPUT_CLOSED = 128 + signal.SIGPIPE  # as if the signal had ended us, which shells know
+
+
+def _nothing() -> None:
+    pass
 
 
 @final
@@ -30,6 +34,13 @@ class Stop:
     """The exit status that the reason asks for; None as long as there is none."""
     message: str | None = attrs.field(init=False, default=None)
     """A sentence for the user, if it needs one."""
+    notice: Callable[[], None] = attrs.field(init=False, default=_nothing)
+    """Called right before the work is cancelled."""
+
+    @property
+    def is_interrupt(self) -> bool:
+        """Whether it was Ctrl-C."""
+        return self.status == INTERRUPTED
 
     def interrupted(self) -> None:
         """Ctrl-C."""
@@ -51,6 +62,7 @@ class Stop:
     def _stop(self, status: int, message: str | None = None) -> None:
         if self.status is None:
             self.status, self.message = status, message
+            self.notice()
         self.scope.cancel()
 
     @contextmanager

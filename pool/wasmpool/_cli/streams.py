@@ -45,6 +45,11 @@ class Source(Protocol):
         """In bytes; None where that is not known beforehand, as with a pipe."""
         ...
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody types it."""
+        ...
+
     async def read(self) -> bytes:
         """What there is by now, at least one byte; empty at the end."""
         ...
@@ -74,6 +79,7 @@ class SampleSource:
     """The generated text."""
 
     name: str = attrs.field(init=False, default="the generated text")
+    is_terminal: bool = attrs.field(init=False, default=False)
     _rest: bytes = attrs.field(init=False, factory=sample_text)
     size: int = attrs.field(init=False)
 
@@ -95,6 +101,11 @@ class FileSource:
     name: str
     size: int | None
     _descriptor: int
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the bar would be drawn into what is being typed."""
+        return os.isatty(self._descriptor)
 
     async def read(self) -> bytes:
         """What there is by now, at most `CHUNK` bytes of it."""

@@ -18,34 +18,47 @@ if TYPE_CHECKING:
 __all__ = ["print_table"]
 
 
-def print_table(title: str, tally: Tally, pool: PoolStatistics | None) -> None:
+def print_table(
+    title: str,
+    tally: Tally,
+    pool: PoolStatistics | None,
+    calls: Histogram | None,
+    *,
+    interrupted: bool,
+) -> None:
     """Print it to standard error.
 
     Args:
         title: what ran.
         tally: what the run has done.
         pool: as the pool was at its end; None if the run was stopped before there was one.
+        calls: how long those took that ended by themselves, not by the end of the run.
+        interrupted: whether Ctrl-C ended it.
     """
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    for row in _rows(tally, pool):
+    if interrupted:
+        table.add_row("interrupted", "by Ctrl-C")
+    for row in _rows(tally, pool, calls):
         table.add_row(*row)
     console = Console(stderr=True)
     console.print(title, markup=False, highlight=False)
     console.print(table)
 
 
-def _rows(tally: Tally, pool: PoolStatistics | None) -> Iterator[tuple[str, str]]:
+def _rows(
+    tally: Tally, pool: PoolStatistics | None, calls: Histogram | None
+) -> Iterator[tuple[str, str]]:
     rate = tally.calls / tally.seconds if tally.seconds else 0.0
     yield "calls", str(tally.calls)
     yield "failures", str(tally.failures)
     yield "seconds", f"{tally.seconds:.3f}"
     yield "calls per second", f"{rate:.0f}"
-    if pool is None:
+    if pool is None or calls is None:
         return
-    yield "p50 of the call", _quantile(pool.lease_seconds, 0.5)
-    yield "p99 of the call", _quantile(pool.lease_seconds, 0.99)
+    yield "p50 of the call", _quantile(calls, 0.5)
+    yield "p99 of the call", _quantile(calls, 0.99)
     yield "instances started", str(pool.started)
     yield "instances retired", str(pool.closed)
     for reason, count in pool.retired.items():
