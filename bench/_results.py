@@ -1,0 +1,115 @@
+"""What was measured, and how it is summed up: medians over rounds, ratios within a round."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Results", "Sample", "percentile"]
+
+
+@attrs.frozen
+class Sample:
+    """What one round of one contender in one case gave.
+
+    Attributes:
+        values: numbers by name.
+        series: lists of numbers by name, for plots and percentiles.
+    """
+
+    values: dict[str, float]
+    series: dict[str, list[float]] = attrs.field(factory=dict)
+
+
+@final
+class Results:
+    """The samples of one scenario."""
+
+    def __init__(self) -> None:
+        self.samples: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+        """By case and contender, in the order of the rounds."""
+
+    def add(self, case: str, contender: str, sample: Sample) -> None:
+        """Take one in."""
+        self.samples[case][contender].append(sample)
+
+    def has(self, case: str, contender: str) -> bool:
+        """Whether there is any of it."""
+        return bool(self.samples.get(case, {}).get(contender))
+
+    def values(self, case: str, contender: str, key: str) -> list[float]:
+        """One number of each round; nothing if it was not measured."""
+        if not self.has(case, contender):
+            return []
+        found = self.samples[case][contender]
+        return [sample.values[key] for sample in found if key in sample.values]
+
+    def median(self, case: str, contender: str, key: str) -> float | None:
+        """Over the rounds."""
+        values = self.values(case, contender, key)
+        return statistics.median(values) if values else None
+
+    def spread(self, case: str, contender: str, key: str) -> float | None:
+        """Half of the distance between the quartiles, as a share of the median."""
+        values = self.values(case, contender, key)
+        if len(values) < 2:
+            return None
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return (high - low) / 2 / median if median else None
+
+    def ratio(self, key: str, over: tuple[str, str], under: tuple[str, str]) -> float | None:
+        """Of a case and contender to another: the median of the ratios within each round.
+
+        Both of a ratio were measured one after the other, so what else the machine did hit both.
+        """
+        pairs = zip(self.values(*over, key), self.values(*under, key), strict=False)
+        ratios = [a / b for a, b in pairs if b]
+        return statistics.median(ratios) if ratios else None
+
+    def series(self, case: str, contender: str, name: str) -> list[float]:
+        """All rounds', one after the other."""
+        if not self.has(case, contender):
+            return []
+        return [
+            value
+            for sample in self.samples[case][contender]
+            for value in sample.series.get(name, ())
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The values of each round; series are summed up by percentiles."""
+        return {
+            case: {
+                contender: {
+                    "rounds": [sample.values for sample in samples],
+                    "percentiles": self._percentiles(case, contender),
+                }
+                for contender, samples in contenders.items()
+            }
+            for case, contenders in self.samples.items()
+        }
+
+    def _percentiles(self, case: str, contender: str) -> dict[str, dict[str, float]]:
+        names = {name for sample in self.samples[case][contender] for name in sample.series}
+        return {
+            name: {
+                str(q): percentile(values, q)
+                for q in (50, 90, 99, 99.9, 100)
+                if (values := self.series(case, contender, name))
+            }
+            for name in sorted(names)
+        }
+
+
+def percentile(values: Iterable[float], q: float) -> float:
+    """The value that ``q`` percent do not exceed: the largest for 100."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))]

@@ -1,0 +1,54 @@
+"""Who takes part, and what each can do.
+
+A contender is a module with two functions, `Contender`. Each runs in a process of its own and
+imports only what it needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+__all__ = ["ALL", "Call", "Contender", "Execute", "is_installed", "load"]
+
+ALL: Final = {
+    "lock": "one instance, a trio.Lock, a worker thread for each call: what hosts do today",
+    "threads": "N instances, a CapacityLimiter, a worker thread for each call: the obvious pool",
+    "direct": "wasmtime-py's own synchronous call, in a loop: no async, no pool",
+    "extism": "Extism's Python SDK, one plugin for each worker thread",
+    "floor": "a checkpoint and a bare fiber call through the C API, nothing around it",
+    "wasmpool": "this project",
+}
+"""By name, with what it is."""
+
+Call: TypeAlias = "Callable[..., Awaitable[Any]]"
+"""``await call("add", 1, 2)``."""
+Execute: TypeAlias = "Callable[[str, dict[str, Any]], Awaitable[Any]]"
+"""``await execute("echo", {"message": 1})``."""
+
+
+class Contender(Protocol):
+    """What a contender can do."""
+
+    def open_calls(self, size: int) -> AbstractAsyncContextManager[Call]:
+        """Make ready to call the guest `bench._guests.CALLS` with up to ``size`` instances."""
+        ...
+
+    def open_executes(self, size: int) -> AbstractAsyncContextManager[Execute]:
+        """The same for the tools of the example plugin."""
+        ...
+
+
+def load(name: str) -> Contender:
+    """Import a contender."""
+    return cast("Contender", importlib.import_module(f"bench.contenders.{name}"))
+
+
+def is_installed(name: str) -> bool:
+    """Whether it can be run here; only Extism may be missing."""
+    return name != "extism" or importlib.util.find_spec("extism") is not None

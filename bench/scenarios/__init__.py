@@ -1,0 +1,23 @@
+"""The scenarios, one a file. Each says what it measures, and what would be a fair objection."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from bench._scenario import Scenario
+
+__all__ = ["ALL", "load"]
+
+ALL: Final = (
+    "short", "execute", "wait", "compute", "mixed", "lag", "fresh", "cancel", "reload", "scale",
+    "start",
+)  # fmt: skip
+"""In the order in which they are run."""
+
+
+def load(name: str) -> Scenario:
+    """Import a scenario, and nothing of the others."""
+    found: Scenario = importlib.import_module(f"bench.scenarios.{name}").SCENARIO
+    return found
