@@ -25,7 +25,7 @@ from ._retire import RetireReason
 from ._work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from ._options import QueueOnClose
@@ -223,7 +223,7 @@ class Pool:
         """
         slot = await self._take(here(1))
         try:
-            return await _run(slot.instance.run_call, name, args)
+            return await slot.instance.run_call(name, args)
         finally:
             self._core.give_back(slot)
 
@@ -236,7 +236,7 @@ class Pool:
         """
         slot = await self._take(here(1))
         try:
-            result: bytes = await _run(slot.instance.run_exchange, name, payload)
+            result: bytes = await slot.instance.run_exchange(name, payload)
         finally:
             self._core.give_back(slot)
         return result
@@ -465,9 +465,3 @@ class Pool:
         _closing.revoke_held_by(self._core, trio.lowlevel.current_task())
         seconds = self._core.options.grace if grace is None else grace
         await self._close(seconds)
-
-
-@trio.lowlevel.disable_ki_protection
-async def _run(function: Callable[..., Any], name: str, argument: Any) -> Any:
-    """Call a guest, and through it the user's host functions: Ctrl-C may end them anywhere."""
-    return await function(name, argument)
