@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         console.print(f"The page: {_page.write(options.report, measured, effort)}")
     if options.update:
-        _markdown.update(options.update, measured)
+        _markdown.update(options.update, measured, quick=effort.quick)
         console.print(f"Written into {options.update}")
     return 0
 

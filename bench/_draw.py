@@ -22,6 +22,9 @@ COLOURS: Final = {
     "lock": "#b91c1c",
     "extism": "#7c3aed",
     "direct": "#2563eb",
+    "no calls": "#94a3b8",
+    "wasmpool, alone": "#5eead4",
+    "wasmpool, reused": "#5eead4",
 }
 """A contender has the same colour everywhere."""
 _OTHERS: Final = ("#0f766e", "#d97706", "#2563eb", "#7c3aed", "#b91c1c")
@@ -52,12 +55,15 @@ def draw(plot: Plot) -> str:
     with mpl.rc_context(_STYLE | {"svg.hashsalt": plot.title}):
         figure = Figure(figsize=(6.6, 3.7), layout="constrained")
         axes = figure.add_subplot()
-        _draw_lines(axes, plot)
-        _draw_marks(axes, plot)
         axes.set_title(plot.title)
-        axes.set_xlabel(plot.x)
-        axes.set_ylabel(plot.y)
-        _scale(axes, plot)
+        if plot.bars:
+            _draw_bars(axes, plot)
+        else:
+            _draw_lines(axes, plot)
+            _draw_marks(axes, plot)
+            axes.set_xlabel(plot.x)
+            axes.set_ylabel(plot.y)
+            _scale(axes, plot)
         if len(plot.lines) > 1 or plot.marked:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)
         buffer = io.StringIO()
@@ -72,13 +78,31 @@ def _draw_lines(axes: Any, plot: Plot) -> None:
         axes.plot(
             line.x, line.y,
             label=name,
-            color=COLOURS.get(name, _OTHERS[k % len(_OTHERS)]),
+            color=_colour(name, k),
             linewidth=2.2 if strong else 1.5,
             linestyle="--" if name == "floor" else "-",
-            marker="o" if len(line.x) < 12 else None,
+            marker="o" if len(line.x) < 12 and plot.x_scale != "quantile" else None,
             markersize=4,
             zorder=3 if strong else 2,
         )  # fmt: skip
+
+
+def _draw_bars(axes: Any, plot: Plot) -> None:
+    """From left to right, with what they stand for beside them; the values at their ends."""
+    height = 0.8 / len(plot.lines)
+    for k, (name, line) in enumerate(plot.lines.items()):
+        at = [x + (k + 0.5) * height - 0.4 for x in line.x]
+        bars = axes.barh(at, line.y, height * 0.9, label=name, color=_colour(name, k))
+        axes.bar_label(bars, [f"{value:,.0f}" for value in line.y], padding=3, fontsize=8)
+    axes.set_yticks(range(len(plot.bars)), plot.bars)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(plot.y)
+    axes.margins(x=0.12)
+
+
+def _colour(name: str, number: int) -> str:
+    return COLOURS.get(name) or _OTHERS[number % len(_OTHERS)]
 
 
 def _draw_marks(axes: Any, plot: Plot) -> None:

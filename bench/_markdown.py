@@ -21,7 +21,7 @@ _BEGIN: Final = "<!-- measured: begin -->\n"
 _END: Final = "<!-- measured: end -->\n"
 
 
-def update(path: Path, measured: Sequence[tuple[Scenario, Results]]) -> None:
+def update(path: Path, measured: Sequence[tuple[Scenario, Results]], *, quick: bool) -> None:
     """Put what was measured in the place of what was measured before.
 
     Raises:
@@ -33,11 +33,12 @@ def update(path: Path, measured: Sequence[tuple[Scenario, Results]]) -> None:
     if not (begin and end):
         message = f"{path} has no lines {_BEGIN.strip()!r} and {_END.strip()!r} to write between"
         raise ValueError(message)
-    path.write_text(before + begin + _measured(measured) + end + after)
+    path.write_text(before + begin + _measured(measured, quick=quick) + end + after)
 
 
-def _measured(measured: Sequence[tuple[Scenario, Results]]) -> str:
+def _measured(measured: Sequence[tuple[Scenario, Results]], *, quick: bool) -> str:
     facts = "; ".join(f"{name} {value}" for name, value in _machine.describe().items())
+    how = " by a quick run" if quick else ""
     bounds = [
         _row(scenario.name if k == 0 else "", *_cells(bound))
         for scenario, results in measured
@@ -46,7 +47,7 @@ def _measured(measured: Sequence[tuple[Scenario, Results]]) -> str:
     head = [_row("scenario", "must reach", "required", "measured", ""), _row(*["---"] * 5)]
     tables = [_table(scenario, results) for scenario, results in measured]
     return "\n".join(
-        [f"\nMeasured {datetime.now(UTC):%Y-%m-%d}: {facts}.\n", *head, *bounds, *tables, ""]
+        [f"\nMeasured {datetime.now(UTC):%Y-%m-%d}{how}: {facts}.\n", *head, *bounds, *tables, ""]
     )
 
 

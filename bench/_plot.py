@@ -40,6 +40,7 @@ class Plot:
         marks: places on the x axis to be marked, as when something happened.
         marked: what happened there.
         limit: a place on the y axis that should not be exceeded.
+        bars: what stands at 0, 1, 2, ... of the x axis, where it has no numbers.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Plot:
     marks: Sequence[float] = ()
     marked: str = ""
     limit: float | None = None
+    bars: Sequence[str] = ()
 
 
 def by_case(

@@ -116,10 +116,9 @@ def _bounds(results: Results) -> Sequence[Bound]:
 
 def _plots(results: Results) -> Sequence[Plot]:
     cases = list(results.samples)
-    values = [results.median(case, _PROCESS, "ms") or 0.0 for case in cases]
-    title = "Starting: " + ", ".join(f"({k + 1}) {case}" for k, case in enumerate(cases))
-    line = Line([float(k + 1) for k in range(len(cases))], values)
-    return [Plot(title=title, x="step", y="ms", lines={"wasmpool": line})]
+    values = [results.median(case, _PROCESS, "ms") or 0 for case in cases]
+    line = Line(list(range(len(cases))), values)
+    return [Plot(title="Starting", x="step", y="ms", lines={"a process": line}, bars=cases)]
 
 
 SCENARIO: Final = Scenario(
