@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trio
@@ -12,9 +12,6 @@ import trio.testing
 
 import wasmpool
 from wasmpool import example
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 FOR_EVER = 2**63
 
@@ -41,9 +38,9 @@ def no_log(caller: wasmpool.Caller, ptr: int, size: int) -> None:
 
 
 @pytest.fixture
-async def module() -> AsyncIterator[wasmpool.Module]:
+async def module() -> wasmpool.Module:
     """The example, compiled."""
-    yield await wasmpool.Module.compile(example.PATH, imports=[no_http, no_log])
+    return await wasmpool.Module.compile(example.PATH, imports=[no_http, no_log])
 
 
 async def test_every_reply_is_the_callers_own(module: wasmpool.Module) -> None:
