@@ -30,6 +30,7 @@ COLOURS: Final = {
 _OTHERS: Final = ("#0f766e", "#d97706", "#2563eb", "#7c3aed", "#b91c1c")
 _INK: Final = "#334155"
 _STYLE: Any = {
+    "axes.axisbelow": True,
     "axes.edgecolor": "#cbd5e1",
     "axes.grid": True,
     "axes.labelcolor": _INK,
