@@ -318,7 +318,7 @@ class Fiber:
         self.key: int = next(_keys)
         self.store: _capi.Store = make_store(self.key)
         self.functions: Sequence[HostFunction] = functions
-        self.guest = guest
+        self.guest: Guest = guest
         self.poisoned: str | None = None
         self.pardonable: bool = False
         """Whether the last trap of an outermost call is all that it is poisoned for."""
