@@ -10,7 +10,7 @@ from . import _capi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._fiber import Pace
+    from ._pace import Pace
     from ._signature import Results, Signature
 
 __all__ = ["Bound"]

@@ -9,12 +9,12 @@ import trio
 
 from . import _capi
 from ._errors import GuestMemoryError
-from ._fiber import Nested
+from ._host_call import Nested
 from ._memory import Memory
 from ._packed import pack, unpack
 
 if TYPE_CHECKING:
-    from ._fiber import HostCall
+    from ._host_call import HostCall
     from ._module import Module
     from ._signature import Results
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, final
 from . import _capi
 from ._bound import Bound
 from ._errors import GuestMemoryError, GuestTrap
-from ._fiber import Fiber, Pace
+from ._pace import Pace
 from ._packed import pack, unpack
 from ._signature import Signature
 from ._types import FunctionType
@@ -28,6 +28,7 @@ from ._types import FunctionType
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._fiber import Fiber
     from ._module import Module
 
 __all__ = ["Exchange"]

@@ -15,7 +15,7 @@ calls to threads. An export whose last calls were long starts in a thread: it wo
 up the loop first (`Pace`).
 
 **A host function runs in the task**, between two polls, while the fiber is suspended. The two
-callbacks that Wasmtime calls run on the fiber's stack, and take notes and no more:
+callbacks that Wasmtime calls (`_host_call`) run on the fiber's stack, and take notes and no more:
 
 * the entry callback notes which function the guest calls, and where its arguments and results
   are (a `HostCall`); the poll then comes back, because
@@ -54,9 +54,7 @@ guest's stack at each tick, and could not suspend there).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import inspect
-import itertools
 import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
@@ -65,18 +63,23 @@ import trio
 from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from . import _capi
-from ._errors import CallTimeout, GuestExit, GuestMemoryError, GuestTrap
+from ._errors import CallTimeout, GuestTrap
+from ._headroom import FRAMES, FRAMES_A_LEVEL, FRAMES_WITHOUT_CALLBACKS, headroom
+from ._host_call import fibers, new_key
+from ._outcome import poison_reason, trapped
 from ._ready_queue import Job, ready_queue
 from ._turn import BUDGET, turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from ._host_call import HostCall, Nested
     from ._host_function import HostFunction
-    from ._signature import Results, Signature
+    from ._pace import Pace
+    from ._signature import Results
     from ._ticker import Ticker
 
-__all__ = ["ENTRY", "FRAMES", "Fiber", "HostCall", "Nested", "Pace", "headroom"]
+__all__ = ["Fiber"]
 
 NESTING: Final = 64
 """Guest in host in guest, at most: without a bound the process ends at about 450."""
@@ -84,177 +87,13 @@ NESTING: Final = 64
 SHORT_SLICE: Final = 0.0005
 """Seconds: a slice shorter than half a tick was cut by a tick that happened to come."""
 
-FRAMES: Final = 16
-"""Python frames that the callbacks may need, with room to spare."""
-
-FRAMES_WITHOUT_CALLBACKS: Final = 8
-"""And those of the driver alone, which must be able to delete a future."""
-
-FRAMES_A_LEVEL: Final = 4
-"""And those of each nested level: the callback, its poll and the call into C."""
-
 _RAISED_IN: Final = "raised in guest"
-
-_keys = itertools.count(1)
-_fibers: dict[int, Fiber] = {}
-"""By the key of their store, for the entry callback."""
-_host_calls: dict[int, HostCall] = {}
-"""By their own key, for the continuation callback."""
 
 
 class Level(Protocol):
     """A call into the guest, outermost or nested, as far as driving it goes."""
 
     finished: bool
-
-
-@final
-class Nested:
-    """A call that a host function makes back into its guest."""
-
-    __slots__ = ("_args", "_errors", "_extern", "_future", "_results", "_signature", "finished")
-
-    def __init__(
-        self, extern: Any, signature: Signature, args: Sequence[object], label: str
-    ) -> None:
-        self._extern = extern
-        self._signature = signature
-        self._args = signature.params.buffer()
-        signature.params.put(self._args, args, label)
-        self._results = signature.results.buffer()
-        self._errors = _capi.new_errors()
-        self._future: int = 0
-        self.finished: bool = False
-
-    def poll(self, caller: int) -> None:
-        """On the fiber's stack, by the continuation callback."""
-        if not self._future:
-            self._begin(_capi.caller_context(caller))
-        if _capi.poll(self._future):
-            self.drop()
-            self.finished = True
-
-    def _begin(self, context: int) -> None:
-        at = _capi.address(self._errors)
-        self._future = _capi.call_async(
-            context, _capi.func_at(self._extern),
-            _capi.address(self._args), self._signature.params.count,
-            _capi.address(self._results), self._signature.results.count,
-            at, at + ctypes.sizeof(ctypes.c_void_p),
-        )  # fmt: skip
-
-    def drop(self) -> None:
-        if self._future:
-            _capi.delete_future(self._future)
-            self._future = 0
-
-    def take_stop(self) -> _capi.Stop | None:
-        return _capi.take_stop(self._errors)
-
-    def take_results(self) -> Results:
-        return self._signature.take_results(self._results)
-
-
-@final
-class HostCall:
-    """The guest waits in a host function: what the entry callback noted, and the answer."""
-
-    __slots__ = (
-        "_args", "_results", "caller", "done", "dropped", "fiber", "function", "key", "nested"
-    )  # fmt: skip
-
-    def __init__(self, fiber: Fiber, function: int, caller: int, args: int, results: int) -> None:
-        self.key: int = next(_keys)
-        self.fiber: Fiber = fiber
-        self.function: HostFunction = fiber.functions[function]
-        self.caller: int = caller
-        self._args = args
-        self._results = results
-        self.nested: Nested | None = None
-        self.done: bool = False
-        self.dropped: bool = False
-
-    def args(self) -> tuple[int | float, ...]:
-        params = self.function.signature.params
-        return params.take(ctypes.string_at(self._args, params.size)) if params.count else ()
-
-    def answer(self, value: object) -> None:
-        """Write the results where the guest will find them."""
-        signature = self.function.signature
-        buffer = signature.results.buffer()
-        signature.put_results(buffer, value, f"host function {self.function}")
-        ctypes.memmove(self._results, bytes(buffer), len(buffer))
-        self.done = True
-
-    def forget(self) -> None:
-        """Its fiber is about to be dropped; what a nested call holds goes first."""
-        self.dropped = True
-        if self.nested is not None:
-            self.nested.drop()
-        _host_calls.pop(self.key, None)
-
-
-@_capi.ENTRY
-@enable_ki_protection
-def _host_entry(
-    env: int | None, caller: int, args: int, _nargs: int, results: int, _nresults: int,
-    _trap: int, continuation: int,
-) -> None:  # fmt: skip
-    fiber = _fibers[_capi.context_data(_capi.caller_context(caller))]
-    call = HostCall(fiber, env or 0, caller, args, results)
-    _host_calls[call.key] = call
-    fiber.open.append(call)
-    fiber.pending = call
-    note = _capi.write_continuation(_CONTINUE_AT, call.key, 0)
-    ctypes.memmove(continuation, note, _capi.CONTINUATION_SIZE)
-
-
-@_capi.CONTINUATION
-@enable_ki_protection
-def _host_continue(key: int) -> bool:
-    call = _host_calls[key]
-    try:
-        if call.done:
-            del _host_calls[key]
-            call.fiber.open.pop()  # the innermost, for only it is ever answered
-            return True
-        if call.nested is not None and not call.nested.finished:
-            call.nested.poll(call.caller)
-    except BaseException as error:  # noqa: BLE001 - the task raises it
-        call.fiber.failure = error
-    return False
-
-
-_CONTINUE_AT: Final = ctypes.cast(_host_continue, ctypes.c_void_p).value
-ENTRY: Final = _host_entry
-"""What a linker is given for each host function, with the function's index as its env."""
-
-
-@final
-class Pace:
-    """Whether an export's recent calls were long; shared by all instances of a module.
-
-    Two long calls more than short ones, of late, and the next starts in a thread. Each short
-    one counts back, so an export of both kinds mostly starts on the trio thread.
-    """
-
-    __slots__ = ("weight",)
-
-    def __init__(self) -> None:
-        self.weight: int = 0
-
-    @property
-    def long(self) -> bool:
-        return self.weight >= 2
-
-    def was(self, *, long: bool) -> None:
-        self.weight = min(3, self.weight + 1) if long else max(0, self.weight - 1)
-
-
-def headroom(frames: int) -> None:
-    """Raise RecursionError here, where it is harmless, if what follows might meet it."""
-    if frames:
-        headroom(frames - 1)
 
 
 @disable_ki_protection
@@ -315,7 +154,7 @@ class Fiber:
         ticker: Ticker,
         call_seconds: float | None,
     ) -> None:
-        self.key: int = next(_keys)
+        self.key: int = new_key()
         self.store: _capi.Store = make_store(self.key)
         self.functions: Sequence[HostFunction] = functions
         self.guest: Guest = guest
@@ -341,7 +180,7 @@ class Fiber:
         self._slices = 0
         self._ticker = ticker
         self._turn = turn()
-        _fibers[self.key] = self
+        fibers[self.key] = self
 
     # --- a call from outside ---
 
@@ -642,7 +481,7 @@ class Fiber:
 
         But a timeout first cancels the calls that are nested in the one that it ends.
         """
-        reason = _reason(error)
+        reason = poison_reason(error)
         if self.poisoned is None or (self.poisoned == "cancelled" and reason == "timeout"):
             self.poisoned = reason
 
@@ -675,13 +514,13 @@ class Fiber:
     def close(self) -> None:
         """Free the store. Safe to call again."""
         self.drop()
-        _fibers.pop(self.key, None)
+        fibers.pop(self.key, None)
         self.store.delete()
 
 
 def _after_fork() -> None:
     """In the child no guest can run: as if all were poisoned, so that no call has to ask."""
-    for fiber in _fibers.values():
+    for fiber in fibers.values():
         fiber.poisoned = "forked"
 
 
@@ -698,34 +537,3 @@ class Guest(Protocol):
     """Whose calls these are, as far as host functions go."""
 
     def make_caller(self, call: HostCall) -> Expiring: ...
-
-
-def trapped(stop: _capi.Stop, label: str) -> Exception:
-    """The error for a guest that stopped short."""
-    if stop.code is not None:
-        return GuestTrap(stop.code, f"{label} trapped: {stop.message}", stop.frames)
-    if "memory" in stop.message.lower():
-        return MemoryError(f"{label}: {stop.message}")
-    return GuestTrap("error", f"{label} could not go on: {stop.message}", stop.frames)
-
-
-def _reason(error: BaseException) -> str:
-    if _is_cancel(error):
-        return "cancelled"
-    match error:
-        case GuestTrap():
-            return "trap"
-        case GuestExit():
-            return "exit"
-        case GuestMemoryError():
-            return "bad-pointer"
-        case CallTimeout():
-            return "timeout"
-        case _:
-            return "host-error"
-
-
-def _is_cancel(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_cancel, error.exceptions))
-    return isinstance(error, (trio.Cancelled, KeyboardInterrupt))

@@ -14,8 +14,10 @@ from ._caller import Guest
 from ._engine import check_process
 from ._errors import InstanceClosed, InstancePoisoned
 from ._exchange import Exchange
-from ._fiber import FRAMES, Fiber, Pace, headroom
+from ._fiber import Fiber
+from ._headroom import FRAMES, headroom
 from ._memory import Memory
+from ._pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,10 +15,11 @@ from trio.lowlevel import enable_ki_protection
 from . import _binary, _cache, _capi
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
-from ._fiber import ENTRY, Pace
+from ._host_call import ENTRY
 from ._host_function import HostFunction
 from ._instance import Instance
 from ._limits import Limits
+from ._pace import Pace
 from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType
 from ._wasi import Wasi

@@ -43,7 +43,7 @@ def run(code: str, *options: str, timeout: float = 120, quiet: bool = True) -> s
 def test_a_thousand_keyboard_interrupts_leave_the_process_whole() -> None:
     """In calls with host functions, inline and in threads, each is raised, and no fiber is left."""
     code = """
-    import wasmpool_host._fiber as fiber
+    import wasmpool_host._host_call as notes
 
     @host_function("env", "ask", params=("i32",), results=("i32",))
     async def ask(caller, value):
@@ -92,7 +92,7 @@ def test_a_thousand_keyboard_interrupts_leave_the_process_whole() -> None:
         except KeyboardInterrupt:
             pass
         interrupts += 1
-    assert not fiber._fibers and not fiber._host_calls, (fiber._fibers, fiber._host_calls)
+    assert not notes.fibers and not notes.host_calls, (notes.fibers, notes.host_calls)
     print("whole")
     """
     # Trio and the interpreter report interrupts that land in finalizers of theirs.
@@ -428,7 +428,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
     code = f"""
     WHERE = {where!r}
     import warnings
-    from wasmpool_host import _capi, _fiber, _ticker
+    from wasmpool_host import _capi, _host_call, _ticker
 
     class Kept:
         def close(self):
@@ -469,7 +469,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
             while not ticks:
                 await trio.sleep(0.001)
             module.engine.ticker.leave()
-        print(len(_fiber._fibers))
+        print(len(_host_call.fibers))
         await (await module.instantiate()).aclose()
         print(module.engine._open, [t.name for t in threading.enumerate() if "ticker" in t.name])
 
@@ -483,13 +483,13 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
 def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
     """The warning is reported as an exception that nobody can catch, and that is all."""
     code = """
-    from wasmpool_host import _fiber
+    from wasmpool_host import _host_call
 
     async def main():
         module = await Module.compile('(module (func (export "f")))')
         await (await module.instantiate()).call("f")
         gc.collect()
-        print(reported, len(_fiber._fibers))
+        print(reported, len(_host_call.fibers))
 
     reported = []
     sys.unraisablehook = lambda what: reported.append(what.exc_type.__name__)
@@ -501,7 +501,7 @@ def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
 def test_a_finalizer_may_recurse_on_a_fibers_stack() -> None:
     """As deep as Python's default limit allows, also through C."""
     code = """
-    from wasmpool_host import _fiber
+    from wasmpool_host import _host_call
 
     class Deep:
         def __init__(self):
@@ -531,7 +531,7 @@ def test_a_finalizer_may_recurse_on_a_fibers_stack() -> None:
         await instance.call("go", 1)
         await instance.aclose()
 
-    note, _fiber.HostCall.__init__ = _fiber.HostCall.__init__, collect_and_note
+    note, _host_call.HostCall.__init__ = _host_call.HostCall.__init__, collect_and_note
     trio.run(main)
     """
     assert run(code) == "deep enough"

@@ -1,0 +1,26 @@
+"""Room on the Python stack for what must not fail there.
+
+A RecursionError in a callback from the guest aborts the process, and one in the midst of the
+driver could lose a future. Raised before a guest runs, it is an error like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["FRAMES", "FRAMES_A_LEVEL", "FRAMES_WITHOUT_CALLBACKS", "headroom"]
+
+FRAMES: Final = 16
+"""Python frames that the callbacks may need, with room to spare."""
+
+FRAMES_WITHOUT_CALLBACKS: Final = 8
+"""And those of the driver alone, which must be able to delete a future."""
+
+FRAMES_A_LEVEL: Final = 4
+"""And those of each nested level: the callback, its poll and the call into C."""
+
+
+def headroom(frames: int) -> None:
+    """Raise RecursionError here, where it is harmless, if what follows might meet it."""
+    if frames:
+        headroom(frames - 1)

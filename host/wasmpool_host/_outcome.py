@@ -1,0 +1,46 @@
+"""How a guest ended, in errors and in the words of poison."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._errors import CallTimeout, GuestExit, GuestMemoryError, GuestTrap
+
+if TYPE_CHECKING:
+    from . import _capi
+
+__all__ = ["poison_reason", "trapped"]
+
+
+def trapped(stop: _capi.Stop, label: str) -> Exception:
+    """The error for a guest that stopped short."""
+    if stop.code is not None:
+        return GuestTrap(stop.code, f"{label} trapped: {stop.message}", stop.frames)
+    if "memory" in stop.message.lower():
+        return MemoryError(f"{label}: {stop.message}")
+    return GuestTrap("error", f"{label} could not go on: {stop.message}", stop.frames)
+
+
+def poison_reason(error: BaseException) -> str:
+    """What an instance is poisoned with when a call ends so: a word of `Instance.poisoned`."""
+    if _is_cancel(error):
+        return "cancelled"
+    match error:
+        case GuestTrap():
+            return "trap"
+        case GuestExit():
+            return "exit"
+        case GuestMemoryError():
+            return "bad-pointer"
+        case CallTimeout():
+            return "timeout"
+        case _:
+            return "host-error"
+
+
+def _is_cancel(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancel, error.exceptions))
+    return isinstance(error, (trio.Cancelled, KeyboardInterrupt))
