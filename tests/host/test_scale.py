@@ -138,7 +138,7 @@ trio.run(main)
 def test_instances_that_come_and_go_leave_nothing(cycles: int) -> None:
     """Memory, threads, files and maps are where they were after the first thousand."""
     grown = measure(CYCLE, str(cycles))
-    assert grown["threads"] == 0
+    assert grown["threads"] <= 0  # trio lets its idle ones go
     assert grown["files"] == 0
     assert abs(grown["maps"]) <= 20  # the allocator's own
     assert grown["bytes"] <= 2_000_000
