@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import extism  # type: ignore[import-untyped]  # it comes without types
 import trio
 import wasmtime
-from extism.extism import CompiledPlugin  # type: ignore[import-untyped]
+from extism.extism import CompiledPlugin  # type: ignore[import-untyped]  # likewise
 
 from bench._guests import EXTISM
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["open_calls", "open_executes"]
 
 
-@extism.host_fn(name="pause", signature=([extism.ValType.I64], []))  # type: ignore[untyped-decorator]
+@extism.host_fn(name="pause", signature=([extism.ValType.I64], []))  # type: ignore[untyped-decorator]  # likewise
 def _pause(_plugin: Any, params: Any, _results: Any) -> None:
     time.sleep(params[0].value / 1_000)
 
