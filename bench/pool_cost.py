@@ -49,6 +49,16 @@ class Nothing:
         """Answer nothing."""
         return b""
 
+    def start_call(self, *_: Any) -> None:
+        """Be done at once."""
+
+    def start_exchange(self, *_: Any) -> bytes:
+        """Be done at once."""
+        return b""
+
+    async def finish(self) -> None:
+        """There is nothing left to be done."""
+
     def interrupt(self, _: BaseException) -> None:
         """There is nothing under way."""
 

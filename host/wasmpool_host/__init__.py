@@ -24,10 +24,12 @@ from ._instance import Instance
 from ._limits import Limits
 from ._memory import Memory
 from ._module import Module
+from ._pending import PENDING
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 from ._wasi import Preopen, Wasi
 
 __all__ = [
+    "PENDING",
     "CallTimeout",
     "Caller",
     "CompileError",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
+from trio.lowlevel import enable_ki_protection
+
 from . import _capi
+from ._pending import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from functools import partial
 
+    from ._fiber import Fiber
     from ._pace import Pace
+    from ._pending import Pending
     from ._signature import Results, Signature
 
 __all__ = ["Bound"]
@@ -24,28 +29,46 @@ class Bound:
     writes the values and makes the future.
     """
 
-    __slots__ = ("_args", "_extern", "_results", "begin", "label", "pace", "signature")
+    __slots__ = (
+        "_args", "_extern", "_fiber", "_results", "begin", "label", "pace", "signature",
+    )  # fmt: skip
 
     def __init__(
-        self, store: _capi.Store, extern: Any, signature: Signature, pace: Pace, label: str
+        self, fiber: Fiber, extern: Any, signature: Signature, pace: Pace, label: str
     ) -> None:
+        store = fiber.store
+        self._fiber = fiber
         self._extern = extern  # the address of the function is inside it
         self._args = signature.params.buffer()
         self._results = signature.results.buffer()
-        self.signature = signature
-        self.pace = pace
-        self.label = label
-        self.begin = partial(
-            _capi.call_async,
-            store.context, _capi.func_at(extern),
+        self.signature: Signature = signature
+        self.pace: Pace = pace
+        self.label: str = label
+        self.begin: partial[int] = store.call_of(
+            _capi.func_at(extern),
             _capi.address(self._args), signature.params.count,
             _capi.address(self._results), signature.results.count,
-            store.trap_at, store.error_at,
         )  # fmt: skip
 
-    def put(self, args: Sequence[object]) -> None:
-        """Write the arguments; raises TypeError or ValueError that names the one that is wrong."""
-        self.signature.params.put(self._args, args, self.label)
+    def start(self, args: Sequence[object]) -> Results | Pending:
+        """Write the arguments, and run the call's first slice.
 
-    def take(self) -> Results:
+        Raises:
+            TypeError, ValueError: naming the argument that is wrong.
+            GuestTrap, RecursionError: as `Fiber.start`.
+        """
+        signature = self.signature
+        signature.params.put(self._args, args, self.label)
+        return signature.take_results(self._results) if self._fiber.start(self) else PENDING
+
+    @enable_ki_protection
+    async def finish(self) -> Results:
+        """Drive a call that is pending to its end; as `Fiber.finish`."""
+        await self._fiber.finish()
         return self.signature.take_results(self._results)
+
+    @enable_ki_protection
+    async def call(self, args: Sequence[object]) -> Results:
+        """`start` and `finish` in one."""
+        result = self.start(args)
+        return await self.finish() if result is PENDING else result

@@ -15,13 +15,17 @@ of its two steps it trapped, so the export never runs twice for one call.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
+
+from trio.lowlevel import enable_ki_protection
 
 from . import _capi
 from ._bound import Bound
 from ._errors import GuestMemoryError, GuestTrap
-from ._pace import Pace
-from ._packed import pack, unpack
+from ._making import Making
+from ._packed import unpack
+from ._pending import PENDING
 from ._signature import Signature
 from ._types import FunctionType
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
     from ._fiber import Fiber
     from ._module import Module
+    from ._pending import Pending
 
 __all__ = ["Exchange"]
 
@@ -61,17 +66,33 @@ class Helper:
 
 
 @final
+class Route:
+    """One export's way of exchanging bytes; its type was looked at."""
+
+    __slots__ = ("bound", "helper", "owed_before", "takes_payload")
+
+    def __init__(self, bound: Bound) -> None:
+        self.bound = bound
+        self.takes_payload = bound.signature.params.count == 1
+        self.helper: Helper | None = None
+        self.owed_before = False
+        """Whether something was owed at an earlier call, too."""
+
+
+@final
 class Exchange:
     """One instance's side of the packed ABI."""
 
     # Invariants:
     # - the guest's [_buffer, _buffer + _capacity) is the host's, from its malloc
-    # - `_owed` is a result that was copied and is still to be freed, or 0
-    # - once `_keeps` is set, free is never called again
+    # - `_owed` is a result that the guest has not been asked to free yet, or 0
+    # - `_keeps` implies that nothing is owed and that nothing will be freed any more
+    # - while an exchange is pending, `_under_way` is the crossing of its export, or None if
+    #   something else is to be done first
 
     __slots__ = (
-        "_bind", "_buffer", "_capacity", "_fiber", "_free", "_helpers", "_keeps", "_module",
-        "_owed", "_seen",
+        "_args", "_bind", "_buffer", "_capacity", "_fiber", "_free", "_helpers", "_keeps",
+        "_limit", "_module", "_name", "_owed", "_payload", "_routes", "_under_way",
     )  # fmt: skip
 
     def __init__(self, fiber: Fiber, module: Module, bind: Callable[[str], Bound]) -> None:
@@ -79,92 +100,186 @@ class Exchange:
         self._module = module
         self._bind = bind
         self._free = module.free()
+        self._limit = module.limits.payload
         self._keeps = self._free is None
         self._buffer = 0
         self._capacity = 0
         self._owed = 0
-        self._seen: set[str] = set()
-        self._helpers: dict[str, Helper] = {}
+        self._routes: dict[str, Route] = {}
+        self._helpers = 0
+        # Of an exchange that is pending:
+        self._name = ""
+        self._payload: bytes | None = None
+        self._under_way: Bound | None = None
+        self._args: tuple[int, ...] = ()
 
-    async def run(self, name: str, payload: bytes | None) -> bytes:
-        """Exchange; see `Instance.exchange`."""
+    def start(self, name: str, payload: bytes | None) -> bytes | Pending:
+        """Exchange, as far as that goes in one slice; see `Instance.exchange`."""
+        self._name = name
+        route = self._routes.get(name)
+        if route is None or not self._is_ready(route, payload):
+            self._under_way = None
+            self._payload = payload
+            return PENDING
+        packed = self._start_crossing(route, payload)
+        return PENDING if packed is PENDING else self._take_result(name, packed)
+
+    @enable_ki_protection
+    async def finish(self) -> bytes:
+        """The rest of an exchange that is pending."""
+        packed: int | Pending = PENDING
+        if self._under_way is None:
+            packed = await self._prepare_and_start()
+        if packed is PENDING:
+            packed = await self._finish_crossing()
+        return self._take_result(self._name, packed)
+
+    # --- before the export is called ---
+
+    def _is_ready(self, route: Route, payload: bytes | None) -> bool:
+        """Whether nothing has to be done first: look at types, grow the buffer, free."""
+        if self._owed and route.helper is None:
+            return False
+        if type(payload) is bytes:
+            size = len(payload)
+            return route.takes_payload and size <= self._capacity and size <= self._limit
+        return payload is None and not route.takes_payload
+
+    async def _prepare_and_start(self) -> int | Pending:
+        name, payload, self._payload = self._name, self._payload, None
         bound = self._bind(name)
         self._module.check_exchanges(name, payload)
-        self._fiber.begin_span()
-        try:
-            args: tuple[int, ...] = () if payload is None else (await self._lay_out(payload),)
-            packed = await self._call(name, bound, args)
-        finally:
-            self._fiber.end_span()
-        ptr, size = unpack(packed)
-        return self._take_result(name, ptr, size) if size else b""
-
-    async def _lay_out(self, payload: bytes) -> int:
-        """Copy the payload to the guest; its packed region."""
-        if not payload:
-            return 0
-        if len(payload) > self._capacity:
+        route = self._routes.setdefault(name, Route(bound))
+        if payload is not None and len(payload) > self._capacity:
             await self._grow(len(payload))
-        self._write(payload)
-        return pack(self._buffer, len(payload))
+        if self._owed and route.helper is None:
+            await self._help_or_free(route)
+        self._check()
+        return self._start_crossing(route, payload)
 
-    def _write(self, payload: bytes) -> None:
-        base, total = self._fiber.store.memory_region()
-        self._check_inside(self._buffer, len(payload), total, "the buffer of its malloc")
-        _capi.copy_in(base + self._buffer, payload)
-
-    def _take_result(self, name: str, ptr: int, size: int) -> bytes:
-        base, total = self._fiber.store.memory_region()
-        self._check_inside(ptr, size, total, f"the result of {name}")
-        try:
-            self._module.check_payload(size, self._module.label(name) + " returned")
-        except GuestMemoryError as error:
+    async def _grow(self, size: int) -> None:
+        """A larger buffer, twice the last at least, so that growing is rare."""
+        old, self._buffer, self._capacity = self._buffer, 0, 0
+        if old:
+            await self._free_region(old)
+        capacity = min(max(_SMALLEST, 1 << (size - 1).bit_length()), _LARGEST)
+        malloc = self._bind(self._module.malloc())
+        ptr = await self._cross(malloc, (capacity,)) & 0xFFFF_FFFF
+        if not ptr:
+            error = GuestMemoryError(f"{malloc.label} of {capacity:,} bytes returned 0")
             self._fiber.poison(error)
-            raise
+            raise error
+        self._buffer, self._capacity = ptr, capacity
+
+    async def _help_or_free(self, route: Route) -> None:
+        """A guest that is called once needs no helper: one is made the second time."""
+        if route.owed_before and self._helpers < _MOST_HELPERS:
+            route.helper = await self._help(self._name, route)
+            self._helpers += 1
+        else:
+            route.owed_before = True
+            owed, self._owed = self._owed, 0
+            await self._free_region(owed)
+
+    async def _help(self, name: str, route: Route) -> Helper:
+        self._check()
+        fiber, bound = self._fiber, route.bound
+        store = fiber.store
+        making = self._module.engine.exchangers.begin(
+            store, store.export(name), store.export(self._free or ""),
+            takes_payload=route.takes_payload,
+        )  # fmt: skip
+        label = f"the exchange helper of {bound.label}"
+        await fiber.run(Making(partial(making.future), label))
+        signature = _WITH_PAYLOAD if route.takes_payload else _WITHOUT
+        run = Bound(fiber, making.export(b"run"), signature, bound.pace, bound.label)
+        return Helper(run, making.export(b"freeing"))
+
+    # --- the export's crossing ---
+
+    def _start_crossing(self, route: Route, payload: bytes | None) -> int | Pending:
+        args: tuple[int, ...] = ()
+        if payload is not None:
+            size = len(payload)
+            if size and not self._fiber.store.write(self._buffer, payload):
+                raise self._outside(self._buffer, size, "the buffer of its malloc")
+            args = (self._buffer << 32 | size if size else 0,)
+        crossing = route.bound
+        if self._owed and route.helper is not None:
+            crossing = route.helper.bound
+            args = (self._owed, *args)
+            self._owed = 0
+        try:
+            packed = crossing.start(args)
+        except GuestTrap:
+            if not self._pardons(route, crossing):
+                raise
+            crossing, args = route.bound, args[1:]
+            packed = crossing.start(args)
+        if packed is PENDING:
+            self._under_way, self._args = crossing, args
+        return packed  # type: ignore[return-value]  # one integer, by the checked types
+
+    async def _finish_crossing(self) -> int:
+        route, crossing = self._routes[self._name], self._under_way
+        assert crossing is not None
+        try:
+            return await crossing.finish()  # type: ignore[return-value]  # likewise
+        except GuestTrap:
+            if not self._pardons(route, crossing):
+                raise
+        return await self._cross(route.bound, self._args[1:])
+
+    def _pardons(self, route: Route, crossing: Bound) -> bool:
+        """Whether it was the free that trapped, and not the export."""
+        helper = route.helper
+        if helper is None or crossing is not helper.bound:
+            return False
+        if not (self._fiber.pardonable and helper.trapped_freeing(self._fiber)):
+            return False
+        self._never_free_again()
+        return True
+
+    def _take_result(self, name: str, packed: int) -> bytes:
+        ptr, size = unpack(packed)
+        if not size:
+            return b""
+        if size > self._limit:
+            raise self._too_large(name, ptr, size)
+        reply = self._fiber.store.read(ptr, size)
+        if reply is None:
+            raise self._outside(ptr, size, f"the result of {name}")
         inside_buffer = self._buffer - size < ptr < self._buffer + self._capacity
         if not (self._keeps or inside_buffer):
             self._owed = ptr
-        return _capi.copy_out(base + ptr, size)
+        return reply
 
-    def _check_inside(self, ptr: int, size: int, total: int, what: str) -> None:
-        if ptr + size <= total:
-            return
+    def _outside(self, ptr: int, size: int, what: str) -> GuestMemoryError:
+        total = self._fiber.store.memory_size()
         error = GuestMemoryError(
             f"{self._module}: {what}, {size:,} bytes at {ptr:#x}, is outside the guest's memory"
             f" of {total:,} bytes"
         )
         self._fiber.poison(error)
-        raise error
+        return error
 
-    # --- calls ---
+    def _too_large(self, name: str, ptr: int, size: int) -> GuestMemoryError:
+        if ptr + size > self._fiber.store.memory_size():
+            return self._outside(ptr, size, f"the result of {name}")
+        label = self._module.label(name)
+        error = GuestMemoryError(
+            f"{label} returned {size:,} bytes, above limits.payload={self._limit:,}"
+        )
+        self._fiber.poison(error)
+        return error
 
-    async def _call(self, name: str, bound: Bound, args: tuple[int, ...]) -> int:
-        if self._owed:
-            helper = self._helpers.get(name) or await self._help(name, bound)
-            if helper is not None:
-                return await self._free_and_call(helper, bound, args)
-            await self._free_owed()
-        return await self._cross(bound, args)
-
-    async def _free_and_call(self, helper: Helper, bound: Bound, args: tuple[int, ...]) -> int:
-        owed, self._owed = self._owed, 0
-        try:
-            return await self._cross(helper.bound, (owed, *args))
-        except GuestTrap:
-            if not (self._fiber.pardonable and helper.trapped_freeing(self._fiber)):
-                raise
-            self._never_free_again()
-        return await self._cross(bound, args)
-
-    async def _free_owed(self) -> None:
-        owed, self._owed = self._owed, 0
-        await self._free_region(owed)
+    # --- other crossings ---
 
     async def _free_region(self, ptr: int) -> None:
         if self._keeps or self._free is None:
             return
         try:
-            await self._cross_any(self._bind(self._free), (ptr,))
+            await self._cross(self._bind(self._free), (ptr,))
         except GuestTrap:
             if not self._fiber.pardonable:
                 raise
@@ -174,42 +289,11 @@ class Exchange:
         self._keeps = True
         self._fiber.poisoned = None
 
-    async def _grow(self, size: int) -> None:
-        """A larger buffer, twice the last at least, so that growing is rare."""
-        old, self._buffer, self._capacity = self._buffer, 0, 0
-        if old:
-            await self._free_region(old)
-        capacity = min(max(_SMALLEST, 1 << (size - 1).bit_length()), _LARGEST)
-        malloc = self._bind(self._module.malloc())
-        ptr = int(await self._cross_any(malloc, (capacity,))) & 0xFFFF_FFFF
-        if not ptr:
-            error = GuestMemoryError(f"{malloc.label} of {capacity:,} bytes returned 0")
-            self._fiber.poison(error)
-            raise error
-        self._buffer, self._capacity = ptr, capacity
-
     async def _cross(self, bound: Bound, args: tuple[int, ...]) -> int:
-        return int(await self._cross_any(bound, args))
+        self._check()
+        return await bound.call(args) or 0  # type: ignore[return-value]  # one integer or nothing
 
-    async def _cross_any(self, bound: Bound, args: tuple[int, ...]) -> int:
-        if self._fiber.interrupted is not None:  # as the last crossing ended
+    def _check(self) -> None:
+        """Raise what the last crossing was interrupted with, though it has returned."""
+        if self._fiber.interrupted is not None:
             raise self._fiber.interrupted
-        bound.put(args)
-        await self._fiber.run(bound.begin, bound.pace, bound.label)
-        return bound.take() or 0  # type: ignore[return-value]  # one integer or nothing, by the checked types
-
-    async def _help(self, name: str, bound: Bound) -> Helper | None:
-        """The helper for an export; made at its second call, so a guest of one call needs none."""
-        if name not in self._seen or len(self._helpers) >= _MOST_HELPERS:
-            self._seen.add(name)
-            return None
-        store = self._fiber.store
-        takes_payload = bound.signature.params.count == 1
-        beginning = self._module.engine.exchangers.begin(
-            store, store.export(name), store.export(self._free or ""), takes_payload=takes_payload
-        )
-        await self._fiber.run(beginning.future, Pace(), f"the exchange helper of {bound.label}")
-        signature = _WITH_PAYLOAD if takes_payload else _WITHOUT
-        run = Bound(store, beginning.export(b"run"), signature, bound.pace, bound.label)
-        helper = self._helpers[name] = Helper(run, beginning.export(b"freeing"))
-        return helper

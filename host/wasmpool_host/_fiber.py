@@ -64,7 +64,14 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from . import _capi
 from ._errors import CallTimeout, GuestTrap
-from ._headroom import FRAMES, FRAMES_A_LEVEL, FRAMES_WITHOUT_CALLBACKS, headroom
+from ._headroom import (
+    FRAMES,
+    FRAMES_A_LEVEL,
+    FRAMES_TO_START,
+    FRAMES_TO_START_WITHOUT_CALLBACKS,
+    FRAMES_WITHOUT_CALLBACKS,
+    headroom,
+)
 from ._host_call import fibers, new_key
 from ._outcome import poison_reason, trapped
 from ._ready_queue import Job, ready_queue
@@ -72,6 +79,7 @@ from ._turn import BUDGET, turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from functools import partial
 
     from ._host_call import HostCall, Nested
     from ._host_function import HostFunction
@@ -88,6 +96,29 @@ SHORT_SLICE: Final = 0.0005
 """Seconds: a slice shorter than half a tick was cut by a tick that happened to come."""
 
 _RAISED_IN: Final = "raised in guest"
+
+_poll: Final = _capi.poll
+_delete_finished_future: Final = _capi.delete_finished_future
+_NO_ERRORS: Final = _capi.NO_ERRORS
+
+
+class Crossing(Protocol):
+    """What a call begins with."""
+
+    @property
+    def begin(self) -> partial[int]:
+        """Makes the future."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """The export's."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Names the export in messages."""
+        ...
 
 
 class Level(Protocol):
@@ -114,24 +145,24 @@ class Fiber:
     # - `future` is not 0 exactly while there is a fiber. It is polled by one thread at a time:
     #   by the worker that has `_job`, else by the trio thread.
     # - `open` holds the host calls whose continuation is alive, outermost first.
-    # - `busy` spans a call with all its checkpoints: it holds whenever `future` is not 0.
+    # - `busy` is set by the instance while a call is pending: it holds whenever `future` is not
+    #   0 and another task runs.
     # - The store is deleted only while `future` is 0.
     # - Who is in `_awaited` is woken by `drop`, so `interrupted` is set, or `future` is 0.
 
     __slots__ = (
         "_awaited",
-        "_begun",
-        "_call_seconds",
+        "_crossing",
         "_deadline",
         "_job",
-        "_label",
         "_level",
+        "_room",
         "_scope",
         "_slices",
-        "_spans_calls",
         "_ticker",
         "_turn",
         "busy",
+        "call_seconds",
         "failure",
         "finished",
         "functions",
@@ -168,14 +199,13 @@ class Fiber:
         self.pending: HostCall | None = None
         self.failure: BaseException | None = None
         self.interrupted: BaseException | None = None
-        self._begun = False
-        self._call_seconds = call_seconds
+        self.call_seconds: float | None = call_seconds
+        self._crossing: Crossing | None = None
         self._deadline: float | None = None
-        self._label = ""
-        self._spans_calls = False
         self._awaited: tuple[trio.lowlevel.Task, ...] = ()
         self._job: Job | None = None
         self._level: Level = self
+        self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
         self._slices = 0
         self._ticker = ticker
@@ -185,61 +215,109 @@ class Fiber:
     # --- a call from outside ---
 
     @enable_ki_protection
-    async def run(self, begin: Callable[[], int], pace: Pace, label: str) -> None:
-        """Make a call and drive it to its end.
+    def start(self, crossing: Crossing) -> bool:
+        """Begin a call and run its first slice here; whether the call is done.
 
-        It is a checkpoint only where the guest does not end in its first slice, or the loop's
-        turn has come. Nothing is raised for a cancel once the guest has returned.
+        False: `finish` drives it to its end, and must be called. Then the guest has not come to
+        its end yet, or has not even begun, as the loop's turn has come or its calls are long.
+        Most calls are done here, so this is written out in one piece.
 
-        Args:
-            begin: makes the future.
-            pace: the export's.
-            label: names the export in messages.
+        Raises:
+            GuestTrap: the guest trapped.
+            RecursionError: there is too little left of the Python stack; nothing has begun.
+        """
+        headroom(self._room)
+        self._crossing = crossing
+        turn = self._turn
+        if crossing.pace.weight or turn.spent > BUDGET:
+            return False
+        store = self.store
+        store.has_run = True
+        try:
+            self.future = crossing.begin()
+            ticker = self._ticker
+            ticker.wanted = True
+            if ticker.parked:
+                ticker.unpark()
+            began = perf_counter()
+            finished = _poll(self.future)
+            took = perf_counter() - began
+            turn.spent += took
+            if not finished and not self._finish_slice(took):
+                return False
+            _delete_finished_future(self.future)
+            self.future = 0
+        except BaseException as error:
+            self._fail(error)
+            self._end()
+            raise
+        if store.errors != _NO_ERRORS:
+            self._raise_stop(crossing.label)
+        return True
+
+    def _finish_slice(self, took: float) -> bool:
+        """One more, where a tick came right after the start; whether the guest is done."""
+        if took < SHORT_SLICE and self.pending is None:
+            self._slice()
+        finished, self.finished = self.finished, False
+        return finished
+
+    @enable_ki_protection
+    async def finish(self) -> None:
+        """Drive a call to its end that `start` has not finished.
+
+        Nothing is raised for a cancel once the guest has returned.
 
         Raises:
             GuestTrap: the guest trapped.
             CallTimeout: it took too long.
             BaseException: what a host function raised, or what `interrupt` was given.
         """
-        self.busy = True
+        crossing = self._crossing
+        assert crossing is not None
         try:
-            if self._call_seconds is not None:
-                self._label = label
-                if not self._spans_calls:
-                    self._deadline = trio.current_time() + self._call_seconds
-            if self._turn.spent > BUDGET:
-                await self._turn.wait()
-                self._check()
             headroom(FRAMES if self.functions else FRAMES_WITHOUT_CALLBACKS)
-            self.future = begin()
-            self._begun = True
-            if pace.weight == 0:
-                self._first_slice(self)
-                if not self.finished:
-                    await self._drive_in_time(pace)
-            else:
-                await self._run_paced(pace)
+            if not self.future:
+                await self._begin_in_turn(crossing)
+            if not self.finished:
+                await self._drive_in_time(crossing.pace)
         except BaseException as error:
-            if self.interrupted is not None:
-                self._raise_interrupted(error)
-            elif self._begun:
-                self.poison(error)
+            self._fail(error)
             raise
         finally:
             self._end()
-        if self.store.stopped:
-            self._raise_stop(label)
+        if self.store.errors != _NO_ERRORS:
+            self._raise_stop(crossing.label)
 
-    def begin_span(self) -> None:
-        """The calls that follow, until `end_span`, share one limit of time."""
-        if self._call_seconds is not None:
-            self._spans_calls = True
-            self._deadline = trio.current_time() + self._call_seconds
+    @enable_ki_protection
+    async def run(self, crossing: Crossing) -> None:
+        """`start` and `finish` in one."""
+        if not self.start(crossing):
+            await self.finish()
 
-    def end_span(self) -> None:
-        """Each call has its own limit again."""
-        self._spans_calls = False
-        self._deadline = None
+    def start_clock(self) -> None:
+        """What is started from here on, until this is called again, shares one limit of time."""
+        if self.call_seconds is not None:
+            self._deadline = trio.current_time() + self.call_seconds
+
+    async def _begin_in_turn(self, crossing: Crossing) -> None:
+        if self._turn.spent > BUDGET:
+            await self._turn.wait()
+            self._check()
+        self.store.has_run = True
+        self.future = crossing.begin()
+        pace = crossing.pace
+        if not pace.long:
+            self._first_slice(self)
+        if self.finished:
+            pace.was(long=False)
+
+    def _fail(self, error: BaseException) -> None:
+        """The call ends with an error: see what that means for the instance."""
+        if self.interrupted is not None:
+            self._raise_interrupted(error)
+        elif self.future:
+            self.poison(error)
 
     def _raise_interrupted(self, error: BaseException) -> None:
         """Raise what it was interrupted with, whatever host functions made of it; but no cancel."""
@@ -253,14 +331,6 @@ class Fiber:
         stop = self.store.take_stop()
         assert stop is not None
         raise trapped(stop, label)
-
-    async def _run_paced(self, pace: Pace) -> None:
-        if not pace.long:
-            self._first_slice(self)
-        if self.finished:
-            pace.was(long=False)
-        else:
-            await self._drive_in_time(pace)
 
     async def _drive_in_time(self, pace: Pace) -> None:
         self._slices = 0
@@ -281,14 +351,12 @@ class Fiber:
 
     def _end(self) -> None:
         if self.finished and self.future and not self.open:
-            _capi.delete_finished_future(self.future)  # most calls: there is nothing to unwind
+            _delete_finished_future(self.future)  # most calls: there is nothing to unwind
             self.future = 0
         else:
             self.drop()
-        self.busy = self._begun = self.finished = False
+        self.finished = False
         self.failure = None
-        if not self._spans_calls:
-            self._deadline = None
 
     # --- driving: the task's side ---
 
@@ -319,12 +387,9 @@ class Fiber:
             self._slice()
 
     def _slice(self) -> float:
+        self._ticker.want()
         began = perf_counter()
-        self._ticker.enter()
-        try:
-            self.finished = _capi.poll(self.future)
-        finally:
-            self._ticker.leave()
+        self.finished = _poll(self.future)
         took = perf_counter() - began
         self._turn.spent += took
         return took
@@ -349,11 +414,8 @@ class Fiber:
     def step(self) -> bool:
         """A slice, on a worker's thread; whether the task is to look."""
         self._slices += 1
-        self._ticker.enter()
-        try:
-            self.finished = _capi.poll(self.future)
-        finally:
-            self._ticker.leave()
+        self._ticker.want()
+        self.finished = _poll(self.future)
         return self._level.finished or self.pending is not None or self.failure is not None
 
     def _check(self) -> None:
@@ -366,9 +428,8 @@ class Fiber:
             raise self._timeout()
 
     def _timeout(self) -> CallTimeout:
-        return CallTimeout(
-            f"{self._label} took longer than limits.call_seconds={self._call_seconds}"
-        )
+        label = self._crossing.label if self._crossing is not None else ""
+        return CallTimeout(f"{label} took longer than limits.call_seconds={self.call_seconds}")
 
     # --- host calls ---
 
@@ -514,6 +575,7 @@ class Fiber:
     def close(self) -> None:
         """Free the store. Safe to call again."""
         self.drop()
+        self._crossing = None  # it has this fiber
         fibers.pop(self.key, None)
         self.store.delete()
 

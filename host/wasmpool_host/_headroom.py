@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FRAMES", "FRAMES_A_LEVEL", "FRAMES_WITHOUT_CALLBACKS", "headroom"]
+__all__ = [
+    "FRAMES",
+    "FRAMES_A_LEVEL",
+    "FRAMES_TO_START",
+    "FRAMES_TO_START_WITHOUT_CALLBACKS",
+    "FRAMES_WITHOUT_CALLBACKS",
+    "headroom",
+]
 
 FRAMES: Final = 16
 """Python frames that the callbacks may need, with room to spare."""
 
 FRAMES_WITHOUT_CALLBACKS: Final = 8
 """And those of the driver alone, which must be able to delete a future."""
+
+FRAMES_TO_START: Final = 10
+"""For a first slice alone, on each short call: the entry callback takes five."""
+
+FRAMES_TO_START_WITHOUT_CALLBACKS: Final = 4
+"""And where there is none: enough to delete the future."""
 
 FRAMES_A_LEVEL: Final = 4
 """And those of each nested level: the callback, its poll and the call into C."""

@@ -63,11 +63,12 @@ class Nested:
 
     def _begin(self, context: int) -> None:
         at = _capi.address(self._errors)
+        pointer, number = _capi.pointer, _capi.number
         self._future = _capi.call_async(
-            context, _capi.func_at(self._extern),
-            _capi.address(self._args), self._signature.params.count,
-            _capi.address(self._results), self._signature.results.count,
-            at, at + ctypes.sizeof(ctypes.c_void_p),
+            pointer(context), pointer(_capi.func_at(self._extern)),
+            pointer(_capi.address(self._args)), number(self._signature.params.count),
+            pointer(_capi.address(self._results)), number(self._signature.results.count),
+            pointer(at), pointer(at + ctypes.sizeof(ctypes.c_void_p)),
         )  # fmt: skip
 
     def drop(self) -> None:

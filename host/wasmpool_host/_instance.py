@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
-from typing import TYPE_CHECKING, final
+from functools import partial
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, final
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import checkpoint, enable_ki_protection
 
 from ._bound import Bound
 from ._caller import Guest
@@ -16,13 +17,15 @@ from ._errors import InstanceClosed, InstancePoisoned
 from ._exchange import Exchange
 from ._fiber import Fiber
 from ._headroom import FRAMES, headroom
+from ._making import Making
 from ._memory import Memory
-from ._pace import Pace
+from ._pending import PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ._module import Module
+    from ._pending import Pending
     from ._signature import Results
 
 __all__ = ["Instance"]
@@ -37,7 +40,7 @@ class Instance:
     """
 
     __slots__ = (
-        "__weakref__", "_bound", "_busy", "_closed", "_exchange", "_fiber", "_freed", "_guest",
+        "__weakref__", "_bound", "_closed", "_exchange", "_fiber", "_finish", "_freed", "_guest",
         "_module", "_thread", "memory",
     )  # fmt: skip
 
@@ -50,10 +53,10 @@ class Instance:
         self._module = module
         self._guest = Guest(module)
         self._bound: dict[str, Bound] = {}
-        self._busy = False
         self._closed = False
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self._exchange: Exchange | None = None
+        self._finish: Callable[[], Awaitable[Any]] | None = None
         self.memory = Memory(self._region)
         module.engine.open_instance()
         try:
@@ -68,19 +71,18 @@ class Instance:
 
     async def _start(self) -> None:
         """Run the module's start function, and a reactor's ``_initialize``."""
-        store = self._fiber.store
-        module = self._module
-        self._busy = True
+        fiber, module = self._fiber, self._module
+        fiber.busy = True
         try:
-            await self._fiber.run(
-                lambda: store.begin_instance(module.prepared), Pace(), f"the start of {module}"
-            )
-            store.take_instance()
+            begin = partial(fiber.store.begin_instance, module.prepared)
+            fiber.start_clock()
+            await fiber.run(Making(begin, f"the start of {module}"))
+            fiber.store.take_instance()
             if module.is_reactor:
-                start = self._bind("_initialize")
-                await self._fiber.run(start.begin, start.pace, start.label)
+                fiber.start_clock()
+                await fiber.run(self._bind("_initialize"))
         finally:
-            self._busy = False
+            fiber.busy = False
 
     # --- calls ---
 
@@ -108,23 +110,35 @@ class Instance:
         millisecond or so, and poisons the instance; nothing is raised for a cancel once the
         guest has returned.
         """
-        await trio.lowlevel.checkpoint()
+        await checkpoint()
         return await self.run_call(name, args)
 
+    @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
         """`call` without the checkpoint before the guest starts, for who has just had one."""
-        if self._busy or self._closed or self._fiber.poisoned:
+        result = self.start_call(name, args)
+        if result is PENDING:
+            return await self.finish()  # type: ignore[no-any-return]  # it is what was started
+        return result
+
+    def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
+        """The first slice of `run_call`: its result, or PENDING, and `finish` must be awaited.
+
+        All is done in this one step, so nothing else on the loop can tell when it happened.
+        """
+        fiber = self._fiber
+        if fiber.busy or self._closed or fiber.poisoned:
             self._refuse()
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             self._refuse_thread()
         bound = self._bound.get(name) or self._bind(name)
-        bound.put(args)
-        self._busy = True
-        try:
-            await self._fiber.run(bound.begin, bound.pace, bound.label)
-        finally:
-            self._busy = False
-        return bound.take()
+        if fiber.call_seconds is not None:
+            fiber.start_clock()
+        result = bound.start(args)
+        if result is PENDING:
+            fiber.busy = True
+            self._finish = bound.finish
+        return result
 
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """Call an export of the packed ABI: bytes in, bytes out.
@@ -148,22 +162,44 @@ class Instance:
 
         A checkpoint and a cancel are as for `call`.
         """
-        await trio.lowlevel.checkpoint()
+        await checkpoint()
         return await self.run_exchange(name, payload)
 
+    @enable_ki_protection
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """`exchange` without the checkpoint before the guest starts, for who has just had one."""
-        if self._busy or self._closed or self._fiber.poisoned:
+        result = self.start_exchange(name, payload)
+        if result is PENDING:
+            return await self.finish()  # type: ignore[no-any-return]  # it is what was started
+        return result
+
+    def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
+        """The first slice of `run_exchange`, as `start_call` is that of `run_call`."""
+        fiber = self._fiber
+        if fiber.busy or self._closed or fiber.poisoned:
             self._refuse()
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             self._refuse_thread()
-        if self._exchange is None:
-            self._exchange = Exchange(self._fiber, self._module, self._bind)
-        self._busy = True
+        exchange = self._exchange
+        if exchange is None:
+            exchange = self._exchange = Exchange(fiber, self._module, self._bind)
+        if fiber.call_seconds is not None:
+            fiber.start_clock()
+        result = exchange.start(name, payload)
+        if result is PENDING:
+            fiber.busy = True
+            self._finish = exchange.finish
+        return result
+
+    @enable_ki_protection
+    async def finish(self) -> Any:
+        """Drive the call that is pending to its end; what it returns and raises is the call's."""
+        finish, self._finish = self._finish, None
+        assert finish is not None
         try:
-            return await self._exchange.run(name, payload)
+            return await finish()
         finally:
-            self._busy = False
+            self._fiber.busy = False
 
     @property
     def poisoned(self) -> str | None:
@@ -177,7 +213,7 @@ class Instance:
     @property
     def memory_size(self) -> int:
         """Bytes of linear memory; 0 without one, during a call, and when closed."""
-        if self._busy or self._closed:
+        if self._fiber.busy or self._closed:
             return 0
         return self._fiber.store.memory_size()
 
@@ -191,7 +227,7 @@ class Instance:
         cancellation of the task itself wins. A second interrupt changes nothing. The instance is
         poisoned (``"cancelled"``), also where the guest happened to be done and the call returns.
         """
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             self._refuse_thread()
         self._fiber.interrupt(error)
 
@@ -202,14 +238,14 @@ class Instance:
         A call under way ends with `InstanceClosed`. It is a checkpoint, but does not end early
         for a cancel: it takes a millisecond or so where a guest is computing.
         """
-        if threading.get_ident() != self._thread:
+        if get_ident() != self._thread:
             self._refuse_thread()
         self._closed = True
         self._fiber.interrupt(InstanceClosed(f"{self._module} was closed during the call"))
         await self._fiber.wait_dropped()
         try:
             with trio.CancelScope(shield=True):
-                await trio.lowlevel.checkpoint()
+                await checkpoint()
         finally:
             self._free(self._module.engine.close_instance)
 
@@ -243,7 +279,7 @@ class Instance:
             return "closed"
         if self._fiber.poisoned:
             return f"poisoned ({self._fiber.poisoned})"
-        return "in a call" if self._busy else "idle"
+        return "in a call" if self._fiber.busy else "idle"
 
     # --- inside ---
 
@@ -253,14 +289,15 @@ class Instance:
         if found is not None:
             return found
         headroom(FRAMES)
-        module, store = self._module, self._fiber.store
+        module, fiber = self._module, self._fiber
         signature = module.signature(name)
-        bound = Bound(store, store.export(name), signature, module.pace(name), module.label(name))
+        extern = fiber.store.export(name)
+        bound = Bound(fiber, extern, signature, module.pace(name), module.label(name))
         self._bound[name] = bound
         return bound
 
     def _region(self) -> tuple[int, int]:
-        if self._busy or self._closed:
+        if self._fiber.busy or self._closed:
             self._refuse()
         return self._fiber.store.memory_region()
 
@@ -270,7 +307,7 @@ class Instance:
         if self._closed:
             message = f"the instance of {self._module} is closed"
             raise InstanceClosed(message)
-        if self._busy:
+        if self._fiber.busy:
             message = (
                 f"the instance of {self._module} is in a call: one task at a time may use it."
                 " Use a pool, or an instance for each task"

@@ -9,7 +9,7 @@ from . import _capi
 from ._types import NUMERIC
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ._types import FunctionType, ValueType
 
@@ -30,7 +30,7 @@ class Values:
     The kinds that stand between the values are written once, with the buffer.
     """
 
-    __slots__ = ("_blank", "_places", "_unpack", "_word", "count", "size", "types")
+    __slots__ = ("_blank", "_places", "_word", "count", "size", "take", "types")
 
     def __init__(self, types: Sequence[ValueType], word: str) -> None:
         self._word = word
@@ -38,7 +38,10 @@ class Values:
         self.count: int = len(self.types)
         self._blank = _capi.blank_values(self.types)
         self.size: int = len(self._blank)
-        self._unpack = _capi.values_struct(self.types).unpack_from
+        self.take: Callable[[bytes | bytearray], tuple[Number, ...]] = _capi.values_struct(
+            self.types
+        ).unpack_from
+        """The values in a buffer, in order."""
         self._places = _capi.value_places(self.types)
 
     def buffer(self) -> bytearray:
@@ -59,12 +62,18 @@ class Values:
             self._put(buffer, self._converted(values, owner))
 
     def _put(self, buffer: bytearray, values: Sequence[object]) -> None:
-        for (pack, at), value in zip(self._places, values, strict=False):  # counted by `put`
-            pack(buffer, at, value)
-
-    def take(self, buffer: bytes | bytearray) -> tuple[Number, ...]:
-        """The values, in order."""
-        return self._unpack(buffer)
+        """One and two written out: a loop costs more than all the rest."""
+        places = self._places
+        if self.count == 1:
+            ((pack, at),) = places
+            pack(buffer, at, values[0])
+        elif self.count == 2:
+            (pack, at), (pack_second, second_at) = places
+            pack(buffer, at, values[0])
+            pack_second(buffer, second_at, values[1])
+        else:
+            for (pack, at), value in zip(places, values, strict=False):  # counted by `put`
+                pack(buffer, at, value)
 
     def _miscounted(self, values: Sequence[object], owner: str) -> TypeError:
         wanted = f"{self.count} {self._word}{'' if self.count == 1 else 's'}"
@@ -119,7 +128,7 @@ class Signature:
         TypeError: the type has values that a host cannot give or take, named.
     """
 
-    __slots__ = ("params", "results", "type")
+    __slots__ = ("_unpack", "params", "results", "type")
 
     def __init__(self, type_: FunctionType, owner: str) -> None:
         for value_type in (*type_.params, *type_.results):
@@ -132,14 +141,14 @@ class Signature:
         self.type: FunctionType = type_
         self.params: Values = Values(type_.params, "argument")
         self.results: Values = Values(type_.results, "result")
+        self._unpack = self.results.take
 
     def take_results(self, buffer: bytes | bytearray) -> Results:
         """The results in their Python shape."""
-        results = self.results
-        if not results.count:
-            return None
-        values = results.take(buffer)
-        return values[0] if results.count == 1 else values
+        values = self._unpack(buffer)
+        if len(values) == 1:
+            return values[0]
+        return values or None
 
     def put_results(self, buffer: bytearray, value: object, owner: str) -> None:
         """Write what a host function returned; ``owner`` names it in an error."""

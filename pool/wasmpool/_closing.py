@@ -31,7 +31,7 @@ def close(core: Core, grace: float) -> bool:
     first = core.state is PoolState.OPEN
     if first:
         core.state = PoolState.CLOSING
-        if core.instruments:
+        if core.instruments.active:
             core.instruments.tell("closing")
         for generation in core.generations:
             generation.closing.set()

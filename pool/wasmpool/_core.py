@@ -67,6 +67,7 @@ __all__ = ["Core"]
 
 _FRESH: Final = 1.0  # seconds: an instance idle for no longer serves again without a check
 _JITTER: Final = 0.05  # of max_uses and max_age: instances do not retire in step
+_IDLE: Final = SlotState.IDLE  # to look up an enum's member takes longer than all of `peek`
 
 
 @final
@@ -74,10 +75,10 @@ class Core:
     """A pool's state and its transitions."""
 
     __slots__ = (
-        "_numbers", "backoff", "canary_waits", "closed", "counters", "current", "freed",
-        "generations", "held", "idle", "instruments", "leased", "line", "min_size", "name",
-        "options", "random", "reload_lock", "reloading", "retiring", "size", "starting", "state",
-        "stuck", "timers", "work",
+        "_check", "_max_memory", "_numbers", "backoff", "canary_waits", "closed", "counters",
+        "current", "freed", "generations", "held", "idle", "instruments", "leased", "line",
+        "min_size", "name", "now", "options", "random", "reload_lock", "reloading", "retiring",
+        "size", "starting", "state", "stuck", "timers", "work",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +91,10 @@ class Core:
     ) -> None:
         self.name = name
         self.options = options
+        self._check = options.check
+        self._max_memory = options.max_memory
+        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        """The time of the run, as `trio.current_time` has it."""
         self.instruments = instruments
         self.random = random
         self.work: Work  # set by Work, which is made with the core
@@ -136,20 +141,32 @@ class Core:
 
     # --- asking ---
 
-    def take(self, task: trio.lowlevel.Task, place: Place) -> Slot | None:
-        """Grant an idle instance, if there is one and nobody is in line. Counts as asking."""
-        self.counters.asked += 1
-        if self.idle and not self.line:
-            now = trio.current_time()
-            slot, _ = self.idle.popitem()
-            if self.is_fresh(slot, now):
-                self._grant(slot, task, place, now, 0.0)
-                return slot
-            self.idle[slot] = None
+    def peek(self) -> Slot | None:
+        """The idle instance that whoever asks now is granted, if there is one for him."""
+        if self.line or not self.idle:
+            return None
+        slot = next(reversed(self.idle))
+        if self._check is None or self.is_fresh(slot, self.now()):
+            return slot
         return None
+
+    def take(self, task: trio.lowlevel.Task, place: Place) -> Slot | None:
+        """Grant an idle instance, if there is one and nobody is in line."""
+        slot = self.peek()
+        if slot is not None:
+            self.hold(slot, task, place, self.now())
+        return slot
+
+    def hold(self, slot: Slot, task: trio.lowlevel.Task, place: Place, now: float) -> None:
+        """Grant what `peek` gave; nothing, if the task has it already."""
+        if slot.state is _IDLE:
+            del self.idle[slot]
+            self.counters.asked += 1
+            self._grant(slot, task, place, now, 0.0)
 
     def refuse(self) -> Exception:
         """What somebody gets who does not want to wait, and found nothing with `take`."""
+        self.counters.asked += 1
         if self.state is not PoolState.OPEN:
             self.counters.refused_closed += 1
             return self._closed_error()
@@ -164,16 +181,17 @@ class Core:
         """
         if self.state is not PoolState.OPEN:
             raise self.refuse()
+        self.counters.asked += 1
         limit = self.options.max_waiting
         if limit is not None and len(self.line) >= limit and not may_begin(self):
             self.counters.saturated += 1
             raise PoolSaturated(
                 f"pool {self.name!r}: max_waiting={limit} tasks wait already: {describe(self)}"
             )
-        waiter = Waiter(task, trio.current_time(), place, self.give_up)
+        waiter = Waiter(task, self.now(), place, self.give_up)
         self.line[task] = waiter
         self.stuck += self.held.get(task, 0)
-        if self.instruments:
+        if self.instruments.active:
             self.instruments.tell("waiting", len(self.line))
         self.advance()
         self.timers.watch_waits()
@@ -234,18 +252,40 @@ class Core:
         counters.granted += 1
         counters.wait_seconds.record(waited)
         self.timers.watch_leaks(now)
-        if self.instruments:
+        if self.instruments.active:
             self.instruments.tell("lease_granted", lease_info(slot), waited)
         if self.options.max_uses == 1:
             self.advance()  # a spare
+
+    def end_call(self, slot: Slot, began: float) -> None:
+        """End a call on what `peek` gave, or on what is leased.
+
+        Where the call was done in one step, there was no lease that anybody could have seen. It
+        counts as one.
+        """
+        if slot.state is not _IDLE:
+            self.give_back(slot)
+            return
+        now = self.now()
+        slot.uses += 1
+        slot.idle_since = now
+        counters = self.counters
+        counters.asked += 1
+        counters.granted += 1
+        counters.wait_seconds.zeros += 1
+        counters.lease_seconds.record(now - began)
+        if self._is_spent(slot, now):
+            self.retire_idle(slot, self._why_spent(slot, now))
+            self.advance()
 
     def give_back(self, slot: Slot) -> None:
         """End a lease; nothing, if it was revoked."""
         if slot.state is not SlotState.LEASED:
             return
-        now = trio.current_time()
+        now = self.now()
         self.end_lease(slot, now)
-        reason = self._why_not_again(slot, now)
+        spent = self._is_spent(slot, now)
+        reason = self._why_spent(slot, now) if spent else self._why_unwanted(slot)
         if reason is None:
             self.serve(slot, now)
             if self.state is PoolState.OPEN:
@@ -265,30 +305,35 @@ class Core:
         if self.line and task in self.line:
             self.stuck -= 1
         self.counters.lease_seconds.record(now - slot.since)
-        if self.instruments:
+        if self.instruments.active:
             self.instruments.tell("lease_ended", lease_info(slot), now - slot.since)
         slot.holder = None
         slot.reported = False
 
-    def _why_not_again(self, slot: Slot, now: float) -> str | None:  # noqa: PLR0911 - a table
-        """Why an instance retires after its lease; the first reason counts."""
-        options = self.options
-        instance = slot.instance
-        reason: str | None = instance.poisoned
-        if reason is not None:  # in a word of its own, if it has one that is not known here
-            return reason if reason in self.counters.retired else RetireReason.HOST_ERROR
+    def _is_spent(self, slot: Slot, now: float) -> bool:
+        """Whether an instance retires after a call, by what has become of it."""
+        instance, max_memory = slot.instance, self._max_memory
+        return (
+            instance.poisoned is not None
+            or slot.discarded
+            or slot.uses >= slot.last_use
+            or now >= slot.expires
+            or (max_memory is not None and instance.memory_size > max_memory)
+        )
+
+    def _why_spent(self, slot: Slot, now: float) -> str:
+        """The reason that counts."""
+        poisoned: str | None = slot.instance.poisoned
+        if poisoned is not None:  # in a word of its own, if it has one that is not known here
+            return poisoned if poisoned in self.counters.retired else RetireReason.HOST_ERROR
         if slot.discarded:
             return RetireReason.DISCARDED
-        reason = self._why_unwanted(slot)
-        if reason is not None:
-            return reason
+        unwanted = self._why_unwanted(slot)
+        if unwanted is not None:
+            return unwanted
         if slot.uses >= slot.last_use:
             return RetireReason.USES
-        if now >= slot.expires:
-            return RetireReason.AGE
-        if options.max_memory is not None and instance.memory_size > options.max_memory:
-            return RetireReason.MEMORY
-        return None
+        return RetireReason.AGE if now >= slot.expires else RetireReason.MEMORY
 
     def _why_unwanted(self, slot: Slot) -> RetireReason | None:
         """Why there is no place for an instance that could serve."""
@@ -318,7 +363,7 @@ class Core:
     def begin_start(self, generation: Generation) -> Slot:
         """Take a place for a new instance. Its preparation is the caller's to begin."""
         self._numbers += 1
-        slot = Slot(self._numbers, generation, trio.current_time(), trio.CancelScope())
+        slot = Slot(self._numbers, generation, self.now(), trio.CancelScope())
         slot.round = self.backoff.round
         self.starting[slot] = None
         generation.live += 1
@@ -328,13 +373,13 @@ class Core:
 
     def started(self, slot: Slot) -> None:
         """An instance is ready for its first lease, or for being told that it comes too late."""
-        now = trio.current_time()
+        now = self.now()
         self.counters.start_seconds.record(slot.took)
         self._draw_limits(slot)
         if slot.generation is self.current:
             self.backoff.reset()
             self.timers.backoff.stop()
-        if self.instruments:
+        if self.instruments.active:
             self.instruments.tell(
                 "instance_started", slot.number, slot.generation.number, slot.took
             )
@@ -342,14 +387,14 @@ class Core:
 
     def checked(self, slot: Slot) -> None:
         """An idle instance was found healthy."""
-        self._arrive(slot, trio.current_time())
+        self._arrive(slot, self.now())
 
     def start_failed(self, slot: Slot, error: Exception) -> None:
         """Start or setup failed, or took too long."""
         if slot.generation is self.current:
             pause = self.backoff.failed(slot.round, error)
             if pause is not None:
-                self.timers.backoff.set(trio.current_time() + pause)
+                self.timers.backoff.set(self.now() + pause)
         self.start_abandoned(slot, RetireReason.FAILED_START)
 
     def start_abandoned(self, slot: Slot, reason: str | None = None) -> None:
@@ -409,13 +454,13 @@ class Core:
         for slot in ready:
             self.started(slot)
         self.counters.reloads += 1
-        if self.instruments:
+        if self.instruments.active:
             self.instruments.tell("reloaded", new.number)
         self.bury(old)
         if not old.gone.is_set():
             old.grace = Alarm(partial(end_generation, self, old), self.spawn)
             if grace > 0:
-                old.grace.set(trio.current_time() + grace)
+                old.grace.set(self.now() + grace)
             else:
                 end_generation(self, old)
         self.advance()
@@ -428,7 +473,7 @@ class Core:
         self.retiring[slot] = None
         slot.generation.retiring += 1
         self.counters.retired[reason] += 1
-        if self.instruments:
+        if self.instruments.active:
             self.instruments.tell(
                 "instance_retired", slot.number, slot.generation.number, str(reason)
             )
@@ -437,7 +482,7 @@ class Core:
         else:
             self.work.close(slot)
 
-    def retire_idle(self, slot: Slot, reason: RetireReason) -> None:
+    def retire_idle(self, slot: Slot, reason: str) -> None:
         """The same for an idle one."""
         del self.idle[slot]
         self.retire(slot, reason)

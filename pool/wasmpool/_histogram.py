@@ -67,18 +67,17 @@ class Histogram:
 class Recorder:
     """A histogram that is being filled."""
 
-    __slots__ = ("_buckets", "_count", "_sum", "_zeros")
+    __slots__ = ("_buckets", "_sum", "zeros")
 
     def __init__(self) -> None:
-        self._count = 0
         self._sum = 0.0
-        self._zeros = 0  # apart from the buckets: most waits are none
         self._buckets = [0] * _BUCKETS
+        self.zeros: int = 0
+        """Values of zero, apart from the buckets: most waits are none."""
 
     def record(self, seconds: float) -> None:
-        self._count += 1
         if seconds <= 0.0:
-            self._zeros += 1
+            self.zeros += 1
             return
         self._sum += seconds
         mantissa, exponent = frexp(seconds)
@@ -90,7 +89,8 @@ class Recorder:
         self._buckets[index] += 1
 
     def snapshot(self) -> Histogram:
-        return Histogram(self._count, self._sum, self._zeros, tuple(self._buckets))
+        count = self.zeros + sum(self._buckets)
+        return Histogram(count, self._sum, self.zeros, tuple(self._buckets))
 
 
 def _middle(index: int) -> float:

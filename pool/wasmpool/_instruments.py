@@ -48,20 +48,18 @@ class Instrument:
 
 @final
 class Instruments:
-    """A pool's instruments; false when there are none, so that the hot path pays one look."""
+    """A pool's instruments."""
 
-    __slots__ = ("_instruments", "pool")
+    __slots__ = ("active", "pool")
 
     def __init__(self, instruments: Sequence[Any]) -> None:
-        self._instruments = list(instruments)
+        self.active: list[Any] = list(instruments)
+        """Empty for most pools, so that the hot path pays one look."""
         self.pool: Pool | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._instruments)
 
     def tell(self, hook: str, *args: object) -> None:
         """Call one hook of each that has it."""
-        for instrument in tuple(self._instruments):
+        for instrument in tuple(self.active):
             method = getattr(instrument, hook, None)
             if method is not None:
                 self._call(instrument, method, args)
@@ -71,5 +69,5 @@ class Instruments:
             method(self.pool, *args)
         except BaseException:  # protected from Ctrl-C; whatever else it is, it must not be felt
             _LOGGER.exception("instrument %r raised and is dropped", instrument)
-            if instrument in self._instruments:
-                self._instruments.remove(instrument)
+            if instrument in self.active:
+                self.active.remove(instrument)

@@ -1,18 +1,39 @@
-"""JSON, both ways, as guests read and write it: UTF-8 bytes, compact, and nothing but JSON."""
+"""JSON, both ways, as guests read and write it: UTF-8 bytes, compact, and nothing but JSON.
+
+The standard library makes an encoder for each value that it writes, and looks for white space on
+both sides of each that it reads, which for a small value takes longer than the value. So the
+encoder is kept here, and what follows a value is looked at only if there is something.
+"""
 
 from __future__ import annotations
 
 import json
+from json import encoder
 from typing import Any, Final
 
 __all__ = ["decode", "encode"]
 
 # Not the defaults of `json.dumps`: NaN is no JSON, and escapes for all that is not ASCII would
 # make most of the world's text up to six times as long.
-_to_text: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":")
-).encode
-_from_text: Final = json.JSONDecoder().decode
+_carefully: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_decoder: Final = json.JSONDecoder()
+_read_one: Final = _decoder.raw_decode
+_join: Final = "".join
+
+
+def _keep_encoder() -> Any:
+    """What `json.JSONEncoder.encode` makes each time, as it makes it, but for the look at cycles.
+
+    That needs a dict of its own for each value; a cycle is nested too deeply, and then looked at.
+    """
+    make: Any = encoder.c_make_encoder  # type: ignore[attr-defined]  # not in its stubs
+    return make(
+        None, _carefully.default, encoder.encode_basestring, None, ":", ",",
+        False, False, False,  # noqa: FBT003 - sort_keys, skipkeys, allow_nan; by position only
+    )  # fmt: skip
+
+
+_to_parts: Final = _keep_encoder()
 
 
 def encode(value: object) -> bytes:
@@ -24,7 +45,15 @@ def encode(value: object) -> bytes:
         TypeError: likewise, a type.
     """
     try:
-        return _to_text(value).encode()
+        return _join(_to_parts(value, 0)).encode()
+    except RecursionError:
+        return _encode_carefully(value)
+
+
+def _encode_carefully(value: object) -> bytes:
+    """Find out whether it has a cycle, or many levels."""
+    try:
+        return _carefully.encode(value).encode()
     except RecursionError:
         message = "the value is nested too deeply for JSON"
         raise ValueError(message) from None
@@ -37,7 +66,12 @@ def decode(text: bytes) -> Any:
         ValueError: it is no JSON, or nested too deeply.
     """
     try:
-        return _from_text(text.decode())
+        characters = text.decode()
+        if characters[:1] in "{[":
+            value, end = _read_one(characters)
+            if end == len(characters):
+                return value
+        return _decoder.decode(characters)
     except RecursionError:
         message = "the JSON is nested too deeply"
         raise ValueError(message) from None

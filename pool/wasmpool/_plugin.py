@@ -338,7 +338,8 @@ class Plugin:
         A cancel ends exactly this call.
         """
         try:
-            payload = encode({"tool_name": tool, "args": _as_object(args)})
+            given = args if type(args) is dict else _as_object(args)
+            payload = encode({"tool_name": tool, "args": given})
         except (TypeError, ValueError) as wrong:
             await trio.lowlevel.checkpoint()
             return ToolResult(f"the arguments are no JSON: {wrong}", is_error=True)

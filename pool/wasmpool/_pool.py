@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from math import inf
 from random import Random
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
 
 import trio
+from trio.lowlevel import checkpoint, current_task
 
 from . import _closing
 from ._core import Core
@@ -20,6 +22,7 @@ from ._options import Options, check_grace, check_module, check_setup, check_siz
 from ._place import here
 from ._pool_state import PoolState
 from ._prepare import prepare_all
+from ._protocols import PENDING
 from ._reload import KEEP, Keep, reload
 from ._retire import RetireReason
 from ._work import Work
@@ -158,7 +161,7 @@ class Pool:
     `leases` and `repr` go on working when it is closed.
     """
 
-    __slots__ = ("__weakref__", "_core", "_token")
+    __slots__ = ("__weakref__", "_core", "_thread", "_token")
 
     def __init__(
         self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
@@ -170,6 +173,7 @@ class Pool:
         first = Generation(1, module, options.setup)
         self._core = Core(name, options, first, Random(), instruments)  # noqa: S311 - for jitter
         self._token = trio.lowlevel.current_trio_token()
+        self._thread = get_ident()
         Work(self._core, nursery, body)
 
     # --- leases and calls ---
@@ -221,11 +225,22 @@ class Pool:
         It is a checkpoint before an instance is taken. A cancel after that ends the guest, and
         the instance is replaced; nothing is raised for a cancel once the guest has returned.
         """
-        slot = await self._take(here(1))
+        if get_ident() != self._thread:
+            self._check_run()
+        await checkpoint()
+        core = self._core
+        slot = core.peek() or await self._wait(here(1))
+        began = core.now()
         try:
-            return await slot.instance.run_call(name, args)
+            if core.instruments.active:
+                core.hold(slot, current_task(), here(1), began)
+            result = slot.instance.start_call(name, args)
+            if result is PENDING:
+                core.hold(slot, current_task(), here(1), began)
+                result = await slot.instance.finish()
         finally:
-            self._core.give_back(slot)
+            core.end_call(slot, began)
+        return result
 
     @trio.lowlevel.enable_ki_protection
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
@@ -234,27 +249,39 @@ class Pool:
         Raises as `call`, and as the instance's ``exchange``; a checkpoint and a cancel are as for
         `call`.
         """
-        slot = await self._take(here(1))
+        if get_ident() != self._thread:
+            self._check_run()
+        await checkpoint()
+        core = self._core
+        slot = core.peek() or await self._wait(here(1))
+        began = core.now()
         try:
-            result: bytes = await slot.instance.run_exchange(name, payload)
+            if core.instruments.active:
+                core.hold(slot, current_task(), here(1), began)
+            result = slot.instance.start_exchange(name, payload)
+            if result is PENDING:
+                core.hold(slot, current_task(), here(1), began)
+                result = await slot.instance.finish()
         finally:
-            self._core.give_back(slot)
-        return result
+            core.end_call(slot, began)
+        return result  # type: ignore[no-any-return]  # bytes, by the instance's protocol
 
     async def _take(self, place: Place) -> Slot:
         self._check_run()
-        await trio.lowlevel.checkpoint()
-        task = trio.lowlevel.current_task()
-        slot = self._core.take(task, place)
-        if slot is None:
-            slot = await self._core.join(task, place).wait()
-            if slot.revoked is not None:  # between the hand-over and this task's turn
-                raise LeaseRevoked(slot.revoked)
+        await checkpoint()
+        return self._core.take(current_task(), place) or await self._wait(place)
+
+    async def _wait(self, place: Place) -> Slot:
+        """Stand in line, as there is no idle instance for this task; the one that it is granted."""
+        self._check_run()
+        slot = await self._core.join(current_task(), place).wait()
+        if slot.revoked is not None:  # between the hand-over and this task's turn
+            raise LeaseRevoked(slot.revoked)
         return slot
 
     def _take_nowait(self, place: Place) -> Slot:
         self._check_run()
-        slot = self._core.take(trio.lowlevel.current_task(), place)
+        slot = self._core.take(current_task(), place)
         if slot is None:
             raise self._core.refuse()
         return slot

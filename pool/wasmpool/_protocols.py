@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Check", "Instance", "Memory", "Module", "Setup"]
+from wasmpool_host import PENDING
+
+__all__ = ["PENDING", "Check", "Instance", "Memory", "Module", "Setup"]
 
 
 class Memory(Protocol):
@@ -44,6 +46,22 @@ class Instance(Protocol):
 
     async def run_exchange(self, name: str, payload: bytes | None, /) -> bytes:
         """Exchange bytes with an export, without a checkpoint before the guest starts."""
+        ...
+
+    def start_call(self, name: str, args: tuple[Any, ...], /) -> Any:
+        """Begin `run_call`: its result, or PENDING, and then `finish` is awaited at once.
+
+        What is done here takes a millisecond at most, and is done in one step: the caller's own
+        code is not run, and nothing else on the loop.
+        """
+        ...
+
+    def start_exchange(self, name: str, payload: bytes | None, /) -> Any:
+        """The same for `run_exchange`."""
+        ...
+
+    async def finish(self) -> Any:
+        """Go on with the call that is pending; its result."""
         ...
 
     def interrupt(self, error: BaseException, /) -> None:

@@ -453,6 +453,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
             vars(_ticker.threading).update(vars(threading), Thread=Collecting)
             module.engine.ticker._thread = None  # as if none had run yet
             module.engine.ticker._generation += 1
+            module.engine.ticker.parked = True
             instance = await module.instantiate()
             await instance.call("f")
             await instance.aclose()
@@ -465,10 +466,9 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
                     ticks.append(gc.collect())
 
             _capi.increment_epoch = collect
-            module.engine.ticker.enter()
+            module.engine.ticker.want()
             while not ticks:
                 await trio.sleep(0.001)
-            module.engine.ticker.leave()
         print(len(_host_call.fibers))
         await (await module.instantiate()).aclose()
         print(module.engine._open, [t.name for t in threading.enumerate() if "ticker" in t.name])

@@ -9,14 +9,20 @@ call on a closed instance, two closes. Such a violation is also kept in
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import pytest
 import trio
+
+from wasmpool._protocols import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
 __all__ = ["Closed", "FakeInstance", "FakeModule", "Poisoned", "Trap"]
+
+WAITING: Final = frozenset({"step", "sleep", "wait", "spin", "echo_1", "host", "shielded"})
+"""The exports that do not end in their first slice."""
 
 StartStep: TypeAlias = "Exception | trio.Event"
 
@@ -67,6 +73,7 @@ class FakeInstance:
         self.calls: list[str] = []
         self.memory = FakeMemory(self)
         self._scope: trio.CancelScope | None = None
+        self._pending: tuple[str, tuple[Any, ...]] | None = None
         self._idle = trio.Event()
         self._idle.set()
 
@@ -105,12 +112,30 @@ class FakeInstance:
         assert isinstance(result, bytes)
         return result
 
+    def start_call(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Of the exports that wait for nothing, and of unknown ones, all is done here."""
+        self.check_usable()
+        if name in WAITING:
+            self._pending = name, args
+            return PENDING
+        with pytest.raises(StopIteration) as done:
+            self.run_call(name, args).send(None)
+        return done.value.value
+
+    def start_exchange(self, name: str, payload: bytes | None) -> Any:
+        return self.start_call(name, () if payload is None else (payload,))
+
+    async def finish(self) -> Any:
+        assert self._pending is not None, f"instance {self.number} has nothing to finish"
+        (name, args), self._pending = self._pending, None
+        return await self.run_call(name, args)
+
     def check_usable(self) -> None:
         if self.closed or self.closing:
             self.module.violated(f"instance {self.number} was used after its close began")
         if self.poisoned is not None:
             raise Poisoned(f"instance {self.number}: {self.poisoned}")
-        if self._scope is not None:
+        if self._scope is not None or self._pending is not None:
             raise trio.BusyResourceError("a call is under way")
 
     def interrupt(self, error: BaseException) -> None:

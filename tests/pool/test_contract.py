@@ -18,6 +18,7 @@ import wasmpool_host
 from wasmpool import _invariants
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
 from wasmpool._pool import Pool, open_pool
+from wasmpool._protocols import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -121,6 +122,69 @@ async def test_instance_answers_and_is_as_good_as_before(kind: Kind) -> None:
     instance.memory.write(0, b"abc")
     assert instance.memory.read(0, 3) == b"abc"
     await instance.aclose()
+
+
+async def test_a_short_call_is_done_in_its_first_slice(kind: Kind) -> None:
+    """Nearly always: a guest may happen to be cut short. Its trap is raised there, too."""
+    instance = await (await kind.module()).instantiate()
+    steps = [instance.start_call("echo", (5,))]
+    while steps[-1] is PENDING and len(steps) < 100:
+        assert await instance.finish() == 5
+        steps.append(instance.start_call("echo", (5,)))
+    assert steps[-1] == 5
+    with pytest.raises(kind.trap):  # noqa: PT012 - one call, in one step or in two
+        if instance.start_call("trap", ()) is PENDING:
+            await instance.finish()
+    assert instance.poisoned == "trap"
+    await instance.aclose()
+
+
+async def test_a_long_call_is_pending_until_it_is_finished(kind: Kind) -> None:
+    """Meanwhile there can be no other; a cancel and an interrupt end it as any call."""
+    module = await kind.module()
+    instance = await module.instantiate()
+    assert instance.start_call("spin", ()) is PENDING
+    with pytest.raises(trio.BusyResourceError):
+        instance.start_call("echo", (5,))
+    with trio.move_on_after(0.01) as scope:
+        await instance.finish()
+    assert scope.cancelled_caught
+    assert instance.poisoned == "cancelled"
+    await instance.aclose()
+
+    instance = await module.instantiate()
+    error = Provoked()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def call() -> None:
+            assert instance.start_call("spin", ()) is PENDING
+            with pytest.raises(Provoked) as info:
+                await instance.finish()
+            assert info.value is error
+
+        await trio.sleep(0.01)
+        instance.interrupt(error)
+    await instance.aclose()
+
+
+async def test_a_call_in_one_step_counts_as_a_lease(kind: Kind) -> None:
+    """Nobody sees it, but it is in the statistics, and counts towards what retires an instance."""
+    async with open_pool(await kind.module(), size=2, max_uses=3) as pool:
+        for _ in range(2):
+            assert await pool.call("echo", 5) == 5
+        stats = pool.statistics()
+        assert (stats.asked, stats.granted, stats.idle, stats.leased) == (2, 2, 1, 0)
+        assert stats.wait_seconds.count == stats.lease_seconds.count == 2
+        assert stats.retired["uses"] == 0
+        assert await pool.call("echo", 5) == 5
+        assert pool.statistics().retired["uses"] == 1
+        with pytest.raises(kind.trap):
+            await pool.call("trap")
+        stats = pool.statistics()
+        assert stats.retired["trap"] == 1
+        assert (stats.asked, stats.granted) == (4, 4)
+        _invariants.check(pool._core)
 
 
 async def test_instance_says_what_poisoned_it(kind: Kind) -> None:
