@@ -1,8 +1,8 @@
-"""What all modules of the process share: one engine, its ticker, and what makes it unusable.
+"""What all modules of the process share: one engine, and what makes it unusable.
 
-One engine for the process, so that there is one ticker, and one set of compiler threads. A
-module may therefore be used in any trio run. Not in a forked child: it has neither of these
-threads, and a guest there would hang.
+One engine for the process, so that there is one set of compiler threads, and a module may be
+used in any trio run. Not in a forked child: it has neither these threads nor that of a ticker,
+and a guest there would hang.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from . import _capi
-from ._ticker import Ticker
+from ._ticker import ticker_of_this_run
 
 if TYPE_CHECKING:
     import wasmtime
+
+    from ._ticker import Ticker
 
 __all__ = ["Engine", "check_process", "shared_engine"]
 
@@ -41,10 +43,9 @@ class Engine:
 
     def __init__(self) -> None:
         self.wasmtime: wasmtime.Engine = _capi.new_engine()
-        self.ticker: Ticker = Ticker(self.wasmtime)
         self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
         self._faulthandler = faulthandler.is_enabled()
-        self._forgotten: deque[None] = deque()
+        self._forgotten: deque[Ticker] = deque()
         self._open = 0
         self._most = _most_instances()
 
@@ -63,16 +64,15 @@ class Engine:
             )
             raise RuntimeError(message)
 
-    def open_instance(self) -> None:
-        """Count an instance before it maps memory.
+    def open_instance(self) -> Ticker:
+        """Count an instance before it maps memory; the ticker of its trio run, which knows of it.
 
         Raises:
             MemoryError: the kernel's limit of maps is near; beyond it Wasmtime fails in ways
                 that cannot be told apart.
         """
         while self._forgotten:
-            self._forgotten.pop()
-            self.close_instance()
+            self.close_instance(self._forgotten.pop())
         with _lock:
             if self._most is not None and self._open >= self._most:
                 message = (
@@ -82,19 +82,21 @@ class Engine:
                 )
                 raise MemoryError(message)
             self._open += 1
-        self.ticker.open()
+        ticker = ticker_of_this_run(self.wasmtime)
+        ticker.open()
+        return ticker
 
-    def close_instance(self) -> None:
+    def close_instance(self, ticker: Ticker) -> None:
         with _lock:
             self._open -= 1
-        self.ticker.close()
+        ticker.close()
 
-    def forget_instance(self) -> None:
+    def forget_instance(self, ticker: Ticker) -> None:
         """`close_instance` for a finalizer, which may run anywhere: also where a lock is held.
 
         It counts once the next instance is opened.
         """
-        self._forgotten.append(None)
+        self._forgotten.append(ticker)
 
 
 def shared_engine() -> Engine:

@@ -235,11 +235,9 @@ class Fiber:
         store.has_run = True
         try:
             self.future = crossing.begin()
-            ticker = self._ticker
-            ticker.wanted = True
-            if ticker.parked:
-                ticker.unpark()
             began = perf_counter()
+            if began > self._ticker.renew_at:
+                self._ticker.renew(began)
             finished = _poll(self.future)
             took = perf_counter() - began
             turn.spent += took
@@ -387,8 +385,9 @@ class Fiber:
             self._slice()
 
     def _slice(self) -> float:
-        self._ticker.want()
         began = perf_counter()
+        if began > self._ticker.renew_at:
+            self._ticker.renew(began)
         self.finished = _poll(self.future)
         took = perf_counter() - began
         self._turn.spent += took
@@ -414,8 +413,11 @@ class Fiber:
     def step(self) -> bool:
         """A slice, on a worker's thread; whether the task is to look."""
         self._slices += 1
-        self._ticker.want()
-        self.finished = _poll(self.future)
+        self._ticker.enter()
+        try:
+            self.finished = _poll(self.future)
+        finally:
+            self._ticker.leave()
         return self._level.finished or self.pending is not None or self.failure is not None
 
     def _check(self) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._module import Module
     from ._pending import Pending
     from ._signature import Results
+    from ._ticker import Ticker
 
 __all__ = ["Instance"]
 
@@ -41,7 +42,7 @@ class Instance:
 
     __slots__ = (
         "__weakref__", "_bound", "_closed", "_exchange", "_fiber", "_finish", "_freed", "_guest",
-        "_module", "_thread", "memory",
+        "_module", "_thread", "_ticker", "memory",
     )  # fmt: skip
 
     memory: Memory
@@ -58,14 +59,13 @@ class Instance:
         self._exchange: Exchange | None = None
         self._finish: Callable[[], Awaitable[Any]] | None = None
         self.memory = Memory(self._region)
-        module.engine.open_instance()
+        self._ticker = ticker = module.engine.open_instance()
         try:
             self._fiber = Fiber(
-                module.new_store, module.imported, self._guest, module.engine.ticker,
-                module.limits.call_seconds,
-            )  # fmt: skip
+                module.new_store, module.imported, self._guest, ticker, module.limits.call_seconds
+            )
         except BaseException:
-            module.engine.close_instance()
+            module.engine.close_instance(ticker)
             raise
         self._freed = False
 
@@ -249,13 +249,13 @@ class Instance:
         finally:
             self._free(self._module.engine.close_instance)
 
-    def _free(self, uncount: Callable[[], None]) -> None:
+    def _free(self, uncount: Callable[[Ticker], None]) -> None:
         if self._freed:
             return
         self._freed = True
         self._closed = True
         self._fiber.close()
-        uncount()
+        uncount(self._ticker)
         self._guest.close()
 
     def __del__(self) -> None:

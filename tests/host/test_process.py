@@ -230,7 +230,7 @@ def test_faulthandler_is_not_switched_behind_our_back(options: tuple[str, ...]) 
 
 
 def test_the_ticker_loses_no_wake_up() -> None:
-    """Guests that start just as the ticker parks are stopped all the same."""
+    """Guests that start just as the timer goes off are stopped all the same."""
     code = """
     async def main():
         text = '(module (func (export "f")) (func (export "spin") (loop $l (br $l))))'
@@ -238,7 +238,9 @@ def test_the_ticker_loses_no_wake_up() -> None:
         instance = await module.instantiate()
         for k in range(120):
             await instance.call("f")
-            await trio.sleep(0.019 + 0.00005 * (k % 100))
+            until = time.perf_counter() + 0.0008 + 0.00001 * (k % 100)
+            while time.perf_counter() < until:
+                pass
             with trio.move_on_after(0.002):
                 await instance.call("spin")
             await instance.aclose()
@@ -249,6 +251,44 @@ def test_the_ticker_loses_no_wake_up() -> None:
     trio.run(main)
     """
     assert run(code) == "stopped"
+
+
+def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
+    """Each trio run has a timer of its own; a guest that spins in one leaves its first slice."""
+    code = """
+    spinning = threading.Event()
+    stopped = threading.Event()
+
+    async def call_shortly():
+        instance = await MODULE.instantiate()
+        await trio.to_thread.run_sync(spinning.wait)
+        calls = 0
+        while not stopped.is_set() or calls < 1000:
+            await instance.call("f")
+            calls += 1
+        await instance.aclose()
+
+    async def spin():
+        instance = await MODULE.instantiate()
+        await instance.call("f")
+        with trio.move_on_after(0.2):
+            spinning.set()
+            await instance.call("spin")
+        await instance.aclose()
+        stopped.set()
+
+    async def compile():
+        text = '(module (func (export "f")) (func (export "spin") (loop $l (br $l))))'
+        return await Module.compile(text)
+
+    MODULE = trio.run(compile)
+    other = threading.Thread(target=trio.run, args=(call_shortly,))
+    other.start()
+    trio.run(spin)
+    other.join()
+    print("stopped", [t.name for t in threading.enumerate() if "ticker" in t.name])
+    """
+    assert run(code) == "stopped []"
 
 
 def test_garbage_is_collected_during_host_calls() -> None:
@@ -451,9 +491,13 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
         if WHERE == "under the lock":
             _ticker.threading = type(threading)("threading")
             vars(_ticker.threading).update(vars(threading), Thread=Collecting)
-            module.engine.ticker._thread = None  # as if none had run yet
-            module.engine.ticker._generation += 1
-            module.engine.ticker.parked = True
+            ticker = _ticker.ticker_of_this_run(None)  # as if none had run yet
+            ticker._generation += 1
+            ticker._timer.arm(_ticker._AT_ONCE)
+            ticker._thread.join()
+            ticker._timer.close()
+            ticker._timer = ticker._thread = None
+            ticker._armed, ticker.renew_at = False, 0.0
             instance = await module.instantiate()
             await instance.call("f")
             await instance.aclose()
@@ -466,7 +510,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
                     ticks.append(gc.collect())
 
             _capi.increment_epoch = collect
-            module.engine.ticker.want()
+            _ticker.ticker_of_this_run(None).renew(0.0)
             while not ticks:
                 await trio.sleep(0.001)
         print(len(_host_call.fibers))

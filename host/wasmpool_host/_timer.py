@@ -1,0 +1,63 @@
+"""A timer of the kernel's (``timerfd``, Linux): it goes off once, a while after it was armed.
+
+Python has it from 3.13 on (`os.timerfd_create`); the C library has had it for as long as Linux.
+To arm it again, before it has gone off or after, is one system call, and nobody is woken by it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, Final, final
+
+__all__ = ["Delay", "Timer"]
+
+_CLOCK_MONOTONIC: Final = 1
+_CLOSE_ON_EXEC: Final = os.O_CLOEXEC  # TFD_CLOEXEC is the same
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_create: Final[Any] = _libc.timerfd_create
+# Neither blocks, so it keeps the interpreter's lock; its arguments are made ready by `Timer`.
+_settime: Final[Any] = ctypes.PYFUNCTYPE(ctypes.c_int)(("timerfd_settime", _libc))
+
+
+@final
+class Delay:
+    """Seconds until a timer goes off, as the kernel has them: a ``struct itimerspec``."""
+
+    __slots__ = ("_spec", "at")
+
+    def __init__(self, seconds: float) -> None:
+        whole, part = divmod(round(seconds * 1e9), 1_000_000_000)
+        self._spec = (ctypes.c_long * 4)(0, 0, whole, part)  # no interval, then the value
+        self.at: Any = ctypes.byref(self._spec)
+
+
+@final
+class Timer:
+    """One timer, and whoever waits for it."""
+
+    __slots__ = ("_fd", "_fd_at")
+
+    def __init__(self) -> None:
+        """Open it; OSError where the process has too many files open."""
+        self._fd: int = _create(_CLOCK_MONOTONIC, _CLOSE_ON_EXEC)
+        if self._fd < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"no timer for the ticker: {os.strerror(number)}")
+        self._fd_at = ctypes.c_int(self._fd)
+
+    def arm(self, delay: Delay) -> None:
+        """Have it go off after a delay from now, whatever was planned before."""
+        _settime(self._fd_at, _NO_FLAGS, delay.at, None)
+
+    def wait(self) -> None:
+        """Block this thread until it goes off."""
+        os.read(self._fd, 8)
+
+    def close(self) -> None:
+        """Nobody may wait for it any more."""
+        os.close(self._fd)
+
+
+_NO_FLAGS: Final = ctypes.c_int(0)
