@@ -262,10 +262,9 @@ def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
     async def call_shortly():
         instance = await MODULE.instantiate()
         await trio.to_thread.run_sync(spinning.wait)
-        calls = 0
-        while not stopped.is_set() or calls < 1000:
-            await instance.call("f")
-            calls += 1
+        await instance.call("f")
+        while not stopped.is_set():  # as if calls took no time at all
+            instance._ticker.renew(time.perf_counter())
         await instance.aclose()
 
     async def spin():
@@ -288,7 +287,7 @@ def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
     other.join()
     print("stopped", [t.name for t in threading.enumerate() if "ticker" in t.name])
     """
-    assert run(code) == "stopped []"
+    assert run(code, timeout=30) == "stopped []"
 
 
 def test_garbage_is_collected_during_host_calls() -> None:

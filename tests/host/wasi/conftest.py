@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -193,6 +194,7 @@ def open_descriptors() -> int:
 @pytest.fixture
 def open_guest() -> Iterator[Callable[..., FakeGuest]]:
     """Makes guests; at the end they are closed, and have left no descriptor of the system open."""
+    gc.collect()  # modules of earlier tests, which hold their memory's image open
     before = open_descriptors()
     guests: list[FakeGuest] = []
 
