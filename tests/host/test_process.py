@@ -258,6 +258,7 @@ def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
     code = """
     spinning = threading.Event()
     stopped = threading.Event()
+    tickers = set()
 
     async def call_shortly():
         instance = await MODULE.instantiate()
@@ -265,6 +266,7 @@ def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
         await instance.call("f")
         while not stopped.is_set():  # as if calls took no time at all
             instance._ticker.renew(time.perf_counter())
+        tickers.add(instance._ticker)
         await instance.aclose()
 
     async def spin():
@@ -273,6 +275,7 @@ def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
         with trio.move_on_after(0.2):
             spinning.set()
             await instance.call("spin")
+        tickers.add(instance._ticker)
         await instance.aclose()
         stopped.set()
 
@@ -285,9 +288,9 @@ def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
     other.start()
     trio.run(spin)
     other.join()
-    print("stopped", [t.name for t in threading.enumerate() if "ticker" in t.name])
+    print(len(tickers), [t.name for t in threading.enumerate() if "ticker" in t.name])
     """
-    assert run(code, timeout=30) == "stopped []"
+    assert run(code, timeout=30) == "2 []"
 
 
 def test_garbage_is_collected_during_host_calls() -> None:
