@@ -2,51 +2,104 @@
 
 A call starts on the trio thread, and a slice there is bounded by the ticker. But a scheduler
 pass runs every task that is ready: thirty-two calls of a millisecond each would hold up the
-loop for thirty-two. So the slices of a pass are added up, and once they exceed `BUDGET` a call
-that would start goes through a checkpoint first, into the next pass. (It does not take a thread
-for that: its own slice may be short.)
+loop for thirty-two. So the slices are added up, and once they exceed `BUDGET` whoever would
+start another waits for the next pass. (It does not take a thread for that: its own slice may be
+short.)
 
-Trio does not say where a pass begins. But a checkpoint that began in one pass ends in the next,
-so a task that comes back from a checkpoint, and finds that nobody has noticed a new pass since
-it left, has noticed one.
+Trio does not say where a pass begins. But a task that comes back from a checkpoint is in the
+next one. So the first that has to wait does that, and begins the pass for all: it is the usher.
+Others that have to wait meanwhile stand in line, first come first; the usher lets as many of
+them go as will probably fit into a pass, for they run in the one after this, and makes one of
+them the next usher. How many will fit is learned from how long the last ones took. As long as
+there is a line, newcomers go to its end.
+
+Were each to look for itself whether the next pass has room, two thousand tasks would go through
+the scheduler in each pass, for thirty of them to go on.
 """
 
 from __future__ import annotations
 
-from typing import Final, final
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, final
 
 import trio
-from trio.lowlevel import RunVar
+from trio.lowlevel import Abort, RunVar, current_task, enable_ki_protection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["BUDGET", "Turn", "turn"]
 
 BUDGET: Final = 0.001
 """Seconds of guests in a pass after which others wait for the next: as much as one slice."""
 
+_MOST: Final = 1_024
+"""How many are let go for one pass: their own time on the loop is not counted here."""
+
+_CROWDED: Final = 1e6
+"""What ``spent`` starts from while there is a line, so that it is above `BUDGET` for newcomers."""
+
 
 @final
 class Turn:
     """What the guests of one trio run have taken of the loop's time in this pass."""
 
-    __slots__ = ("passes", "spent")
+    # Invariants:
+    # - who is in `_line` is parked; while there is anybody, there is an usher
+    # - the usher will come to `_begin_pass`, for nothing can cancel it any more
+
+    __slots__ = ("_fitting", "_line", "_spent_from", "_usher", "spent")
 
     def __init__(self) -> None:
-        self.passes = 0
-        self.spent = 0.0
+        self._line: OrderedDict[trio.lowlevel.Task, None] = OrderedDict()
+        self._usher: trio.lowlevel.Task | None = None
+        self._fitting = 1
+        self._spent_from = 0.0
+        self.spent: float = 0.0
         """Seconds in this pass. Whoever runs a guest on the trio thread adds its time."""
 
+    @enable_ki_protection
     async def wait(self) -> None:
-        """Go on in a pass with time left; call it when ``spent`` exceeds `BUDGET`.
+        """Go on when it is this task's turn; call it when ``spent`` exceeds `BUDGET`.
 
         Raises:
             trio.Cancelled: it is a checkpoint.
         """
-        while self.spent > BUDGET:
-            noticed = self.passes
-            await trio.lowlevel.checkpoint()
-            if self.passes == noticed:
-                self.passes += 1
-                self.spent = 0.0
+        task = current_task()
+        if self._usher is None:
+            self._usher = task
+            try:
+                await trio.lowlevel.checkpoint()
+            finally:
+                self._begin_pass()
+        else:
+            self._line[task] = None
+            await trio.lowlevel.wait_task_rescheduled(self._leaver(task))
+            if self._usher is task:
+                self._begin_pass()
+
+    def _leaver(self, task: trio.lowlevel.Task) -> Callable[[object], Abort]:
+        @enable_ki_protection
+        def leave(_: object) -> Abort:
+            del self._line[task]
+            return Abort.SUCCEEDED
+
+        return leave
+
+    def _begin_pass(self) -> None:
+        self._learn(self.spent - self._spent_from)
+        self._usher = None
+        line = self._line
+        for _ in range(min(self._fitting, len(line))):
+            self._usher, _ = line.popitem(last=False)
+            trio.lowlevel.reschedule(self._usher)
+        self.spent = self._spent_from = 0.0 if self._usher is None else _CROWDED
+
+    def _learn(self, took: float) -> None:
+        if took > BUDGET:
+            self._fitting = max(1, self._fitting // 2)
+        elif 2 * took < BUDGET:
+            self._fitting = min(_MOST, self._fitting * 2)
 
 
 _of_this_run: RunVar[Turn] = RunVar("wasmpool_turn")
