@@ -9,10 +9,10 @@ machinery. What this file adds is who polls, when and where.
 queue, microseconds. `_turn` keeps many of them from adding up in one pass of the scheduler.
 
 **A guest that has not come to its end in a slice moves to a worker thread** (`_ready_queue`),
-and its task is parked until the fiber needs it again. A slice is one tick of `_ticker`; where
-the first tick came right after the start, one more is granted, else chance would send short
-calls to threads. An export whose last calls were long starts in a thread: it would only hold
-up the loop first (`Pace`).
+and its task is parked until the fiber needs it again. A slice ends with a tick of `_ticker`;
+where a tick comes right after the start, one more is granted, else chance would send short calls
+to threads. An export whose last calls were long starts in a thread: it would only hold up the
+loop, and leave the other CPUs idle (`Pace`).
 
 **A host function runs in the task**, between two polls, while the fiber is suspended. The two
 callbacks that Wasmtime calls (`_host_call`) run on the fiber's stack, and take notes and no more:
@@ -74,6 +74,7 @@ from ._headroom import (
 )
 from ._host_call import fibers, new_key
 from ._outcome import poison_reason, trapped
+from ._pace import LONG
 from ._ready_queue import Job, ready_queue
 from ._turn import BUDGET, turn
 
@@ -93,7 +94,7 @@ NESTING: Final = 64
 """Guest in host in guest, at most: without a bound the process ends at about 450."""
 
 SHORT_SLICE: Final = 0.0005
-"""Seconds: a slice shorter than half a tick was cut by a tick that happened to come."""
+"""Seconds: a slice shorter than half of one was cut by a tick that happened to come."""
 
 _RAISED_IN: Final = "raised in guest"
 
@@ -152,13 +153,13 @@ class Fiber:
 
     __slots__ = (
         "_awaited",
+        "_computed",
         "_crossing",
         "_deadline",
         "_job",
         "_level",
         "_room",
         "_scope",
-        "_slices",
         "_ticker",
         "_turn",
         "busy",
@@ -207,7 +208,7 @@ class Fiber:
         self._level: Level = self
         self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
-        self._slices = 0
+        self._computed = 0.0
         self._ticker = ticker
         self._turn = turn()
         fibers[self.key] = self
@@ -243,6 +244,8 @@ class Fiber:
             turn.spent += took
             if not finished and not self._finish_slice(took):
                 return False
+            if took > LONG:
+                crossing.pace.was(long=True)
             _delete_finished_future(self.future)
             self.future = 0
         except BaseException as error:
@@ -306,9 +309,9 @@ class Fiber:
         self.future = crossing.begin()
         pace = crossing.pace
         if not pace.long:
-            self._first_slice(self)
-        if self.finished:
-            pace.was(long=False)
+            took = self._first_slice(self)
+            if self.finished:
+                pace.was(long=took > LONG)
 
     def _fail(self, error: BaseException) -> None:
         """The call ends with an error: see what that means for the instance."""
@@ -331,7 +334,7 @@ class Fiber:
         raise trapped(stop, label)
 
     async def _drive_in_time(self, pace: Pace) -> None:
-        self._slices = 0
+        self._computed = 0.0
         started_here = not pace.long
         if self._deadline is None:
             await self._drive(self)
@@ -344,8 +347,8 @@ class Fiber:
                     raise
             if not self.finished:
                 raise self._timeout()
-        if self._slices:
-            pace.was(long=started_here or self._slices > 1)
+        if self._computed:
+            pace.was(long=started_here or self._computed > LONG)
 
     def _end(self) -> None:
         if self.finished and self.future and not self.open:
@@ -379,10 +382,12 @@ class Fiber:
             self._check()
         self._first_slice(level)
 
-    def _first_slice(self, level: Level) -> None:
+    def _first_slice(self, level: Level) -> float:
         """Run the guest here for a slice; for one more if a tick came right after the start."""
-        if self._slice() < SHORT_SLICE and not level.finished and self.pending is None:
-            self._slice()
+        took = self._slice()
+        if took < SHORT_SLICE and not level.finished and self.pending is None:
+            took += self._slice()
+        return took
 
     def _slice(self) -> float:
         began = perf_counter()
@@ -412,12 +417,13 @@ class Fiber:
 
     def step(self) -> bool:
         """A slice, on a worker's thread; whether the task is to look."""
-        self._slices += 1
+        began = perf_counter()
         self._ticker.enter()
         try:
             self.finished = _poll(self.future)
         finally:
             self._ticker.leave()
+            self._computed += perf_counter() - began
         return self._level.finished or self.pending is not None or self.failure is not None
 
     def _check(self) -> None:
