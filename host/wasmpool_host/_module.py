@@ -149,11 +149,11 @@ class Module:
 
         It is a checkpoint. A cancel ends the start function, and nothing is left of the instance.
         """
-        await trio.lowlevel.checkpoint()
         check_process()
         self.engine.check_faulthandler()
         instance = Instance(self)
         try:
+            await trio.lowlevel.checkpoint()
             await instance._start()  # noqa: SLF001 - the other half of making one
         except BaseException:
             with trio.CancelScope(shield=True):

@@ -84,5 +84,5 @@ def _revoke(core: Core, slots: Iterable[Slot], reason: RetireReason) -> None:
         )
         core.end_lease(slot, now)
         slot.instance.interrupt(LeaseRevoked(slot.revoked))
-        core.retire(slot, reason)
+        core.retire(slot, reason, busy=True)
     core.advance()

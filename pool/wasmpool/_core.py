@@ -467,8 +467,11 @@ class Core:
 
     # --- the end of an instance ---
 
-    def retire(self, slot: Slot, reason: str) -> None:
-        """An instance does not serve again. It is in no table; `advance` is up to the caller."""
+    def retire(self, slot: Slot, reason: str, *, busy: bool = False) -> None:
+        """An instance does not serve again. It is in no table; `advance` is up to the caller.
+
+        ``busy``: a call may be under way in it.
+        """
         slot.state = SlotState.RETIRING
         self.retiring[slot] = None
         slot.generation.retiring += 1
@@ -479,6 +482,8 @@ class Core:
             )
         if slot.instance is None:
             self._free(slot)
+        elif busy or slot.calls:
+            self.work.close_apart(slot)
         else:
             self.work.close(slot)
 

@@ -62,11 +62,12 @@ class Generation:
         """Make a new instance ready to serve.
 
         The version comes first, for what it says of the rest to be understood; the tools come
-        after the credentials, which they may depend on.
+        after the credentials, which they may depend on. Once a first instance has said all that,
+        others of the same module need not be asked.
         """
         await start_runtime(self.module, instance)
-        metadata = read_metadata(await instance.exchange("metadata"))
-        check_abi_version(metadata.abi_version)
+        known = self._snapshot
+        metadata = known.metadata if known is not None else await _read_metadata(instance)
         if self._payload is not None:
             await self._configure(instance, metadata.name)
         if self._snapshot is None:
@@ -87,6 +88,12 @@ class Generation:
                 read_compact_specs(await instance.exchange("compact_specs")) if has_specs else {}
             ),
         )
+
+
+async def _read_metadata(instance: Instance) -> Metadata:
+    metadata = read_metadata(await instance.exchange("metadata"))
+    check_abi_version(metadata.abi_version)
+    return metadata
 
 
 async def start_runtime(module: Module, instance: Instance) -> None:

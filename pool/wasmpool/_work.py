@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
@@ -33,15 +34,18 @@ class Unhealthy(Exception):
 class Work:
     """What a pool does in tasks of its own."""
 
-    __slots__ = ("_body", "_core", "_nursery", "crash")
+    __slots__ = ("_body", "_core", "_nursery", "_retired", "_wake_closer", "crash")
 
     def __init__(self, core: Core, nursery: trio.Nursery, body: trio.CancelScope) -> None:
         self._core = core
         self._nursery = nursery
         self._body = body
+        self._retired: deque[Slot] = deque()
+        self._wake_closer = trio.lowlevel.ParkingLot()
         self.crash: BaseException | None = None
         """What a task of the pool ended with that ends the block."""
         core.work = self
+        self.spawn(self._close_retired)
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a function in a task of the pool."""
@@ -68,8 +72,25 @@ class Work:
         self.spawn(self._check, slot)
 
     def close(self, slot: Slot) -> None:
-        """Close a retired instance."""
+        """Close a retired instance that nobody is in, in its turn."""
+        self._retired.append(slot)
+        self._wake_closer.unpark_all()
+
+    def close_apart(self, slot: Slot) -> None:
+        """Close a retired instance that a call is under way in: it takes its time to end."""
         self.spawn(self._close, slot)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _close_retired(self) -> None:
+        """Close one instance after the other.
+
+        To free the memory of one takes a good part of a millisecond, and a reload retires many
+        at once: the loop has its turn between two of them.
+        """
+        while True:
+            while self._retired:
+                await self._close(self._retired.popleft())
+            await self._wake_closer.park()
 
     @trio.lowlevel.enable_ki_protection
     async def _start(self, slot: Slot) -> None:
