@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from pathlib import Path
@@ -398,6 +397,8 @@ def _similar(name: str, names: Sequence[str]) -> str | None:
     """The one that was probably meant; a guest may have many and long names, so only of some."""
     if len(name) > _LONGEST:
         return None
+    import difflib  # noqa: PLC0415 - for an error's message
+
     short = [each for each in names[: 50 * _MOST] if len(each) <= _LONGEST]
     return next(iter(difflib.get_close_matches(name, short, n=1)), None)
 

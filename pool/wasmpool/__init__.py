@@ -49,7 +49,6 @@ from ._lease import Lease
 from ._pool import KEEP, Pool, open_pool
 from ._pool_state import PoolState
 from ._retire import RetireReason
-from ._statistics import LeaseInfo, PoolStatistics
 
 if TYPE_CHECKING:
     from ._http_policy import HttpPolicy
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from ._metadata import Metadata, Tool, ToolResult
     from ._plugin import Plugin, open_plugin
     from ._plugin_errors import AbiError, ConfigureError, PluginClosed
+    from ._statistics import LeaseInfo, PoolStatistics
 
 __all__ = [
     "KEEP",
@@ -114,10 +114,12 @@ _LATER: Final = {
     "AbiError": "_plugin_errors",
     "ConfigureError": "_plugin_errors",
     "HttpPolicy": "_http_policy",
+    "LeaseInfo": "_statistics",
     "Loader": "_loader",
     "Metadata": "_metadata",
     "Plugin": "_plugin",
     "PluginClosed": "_plugin_errors",
+    "PoolStatistics": "_statistics",
     "Tool": "_metadata",
     "ToolResult": "_metadata",
     "open_loader": "_loader",

@@ -44,12 +44,12 @@ from ._advance import advance, may_begin
 from ._alarm import Alarm
 from ._backoff import Backoff
 from ._closing import end_generation
+from ._counters import Counters
 from ._counts import describe, lease_info
 from ._errors import PoolClosed, PoolSaturated, PoolTimeout
 from ._pool_state import PoolState
 from ._retire import RetireReason
 from ._slot import Slot, SlotState
-from ._statistics import Counters
 from ._timers import Timers
 from ._waiter import Waiter
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._place import describe as describe_place
-from ._statistics import LeaseInfo, PoolStatistics
 
 if TYPE_CHECKING:
     from ._core import Core
     from ._slot import Slot
+    from ._statistics import LeaseInfo, PoolStatistics
 
 __all__ = ["describe", "lease_info", "statistics"]
 
@@ -29,6 +29,8 @@ def describe(core: Core) -> str:
 
 def lease_info(slot: Slot) -> LeaseInfo:
     """The lease on a leased instance."""
+    from ._statistics import LeaseInfo  # noqa: PLC0415 - as its module says
+
     assert slot.holder is not None
     return LeaseInfo(
         holder=slot.holder.name,
@@ -42,6 +44,8 @@ def lease_info(slot: Slot) -> LeaseInfo:
 
 def statistics(core: Core) -> PoolStatistics:
     """A snapshot."""
+    from ._statistics import PoolStatistics  # noqa: PLC0415 - likewise
+
     counters = core.counters
     return PoolStatistics(
         state=core.state,
