@@ -23,7 +23,6 @@ __all__ = [
     "ToolResult",
     "read_compact_specs",
     "read_metadata",
-    "read_tool_result",
     "read_tools",
 ]
 
@@ -127,19 +126,6 @@ def read_compact_specs(reply: bytes) -> dict[str, tuple[str, ...]]:
     """
     given = _object("compact_specs", _json("compact_specs", reply))
     return {tool: _string_list(f"compact_specs: {tool}", fields) for tool, fields in given.items()}
-
-
-def read_tool_result(reply: bytes) -> ToolResult:
-    """Read what the export ``execute`` answered; what has not its shape is data as it stands."""
-    try:
-        given = decode(reply)
-    except ValueError:
-        return ToolResult(reply.decode(errors="replace"))
-    if type(given) is dict:
-        data, is_error = given.get("data"), given.get("is_error")
-        if (data is None or type(data) is str) and (is_error is None or type(is_error) is bool):
-            return ToolResult(data or "", is_error or False)
-    return ToolResult(reply.decode())
 
 
 def _tool(where: str, given: Any) -> Tool:

@@ -36,7 +36,7 @@ from wasmpool_host import (
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
 from ._http_policy import HttpPolicy
 from ._json import encode
-from ._metadata import ToolResult, read_tool_result
+from ._metadata import ToolResult
 from ._options import Options
 from ._plain_nursery import open_plain_nursery
 from ._plugin_errors import AbiError, ConfigureError, PluginClosed
@@ -44,6 +44,7 @@ from ._plugin_generation import Generation
 from ._plugin_host import PluginHost
 from ._pool import open_pool
 from ._pool_state import PoolState
+from ._reply import read_tool_result
 
 if TYPE_CHECKING:
     import os

@@ -11,10 +11,8 @@ import pytest
 from wasmpool._metadata import (
     Metadata,
     Tool,
-    ToolResult,
     read_compact_specs,
     read_metadata,
-    read_tool_result,
     read_tools,
 )
 from wasmpool._plugin_errors import AbiError
@@ -110,25 +108,3 @@ def test_no_json(broken: bytes) -> None:
     """It names the export."""
     with pytest.raises(AbiError, match=r"^tools answers no JSON"):
         read_tools(broken)
-
-
-@pytest.mark.parametrize(
-    ("reply", "result"),
-    [
-        (b'{"data": "a"}', ToolResult("a")),
-        (b'{"data": "a", "is_error": false, "more": 1}', ToolResult("a")),
-        (b'{"data": "why", "is_error": true}', ToolResult("why", is_error=True)),
-        (b'{"data": null, "is_error": null}', ToolResult()),
-        (b"{}", ToolResult()),
-        (b"", ToolResult()),
-        (b"plain text", ToolResult("plain text")),
-        (b"[1, 2]", ToolResult("[1, 2]")),
-        (b'{"data": 1}', ToolResult('{"data": 1}')),
-        (b'{"data": "a", "is_error": "yes"}', ToolResult('{"data": "a", "is_error": "yes"}')),
-        (b"\xff", ToolResult("\ufffd")),
-        (b"[" * 100_000, ToolResult("[" * 100_000)),
-    ],
-)
-def test_tool_result(reply: bytes, result: ToolResult) -> None:
-    """What has not the shape of a result is data as it stands."""
-    assert read_tool_result(reply) == result
