@@ -29,10 +29,11 @@ goes down through all levels to the innermost guest. Its depth is bounded (`NEST
 each level takes stack; past it the nested call is a trap.
 
 **To stop a guest is to delete its future.** That unwinds this fiber, no other, wherever it is
-suspended. It must be suspended: a guest in a thread is asked for first, and yields at the next
-tick. Inner futures go before outer ones. Nor may the guest go on under a nested call that is
-still alive, so a host function that ends while a task it has left behind is in one (`_end_stray`)
-ends the guest. An interrupt stays with the fiber for good, since its tasks may look at any time.
+suspended. It must be suspended: a guest in a thread is asked for first, and yields at a tick
+that comes at once. Inner futures go before outer ones. Nor may the guest go on under a nested
+call that is still alive, so a host function that ends while a task it has left behind is in one
+(`_end_stray`) ends the guest. An interrupt stays with the fiber for good, since its tasks may
+look at any time.
 
 What may not happen: an exception in a callback. In the entry callback it aborts the process. So
 both callbacks are protected from KeyboardInterrupt; there is headroom on the Python stack
@@ -425,6 +426,10 @@ class Fiber:
             self._ticker.leave()
             self._computed += perf_counter() - began
         return self._level.finished or self.pending is not None or self.failure is not None
+
+    def hasten(self) -> None:
+        """Have the slice on a worker's thread end at once."""
+        self._ticker.hasten()
 
     def _check(self) -> None:
         """Raise what stands against going on."""

@@ -1,8 +1,8 @@
 """Fibers that compute for long: a ready queue, served by a few worker threads, first in first out.
 
 A guest that has used up its slice on the trio thread goes on here. Each worker takes the first
-fiber in line and runs it slice by slice (a slice ends at the next epoch, about a millisecond).
-Every slice's end is a moment to look: is the call done, does the guest wait in a host function,
+fiber in line and runs it slice by slice; a slice ends after a millisecond, or when it is
+hastened. Its end is a moment to look: is the call done, does the guest wait in a host function,
 is it cancelled? And after `QUANTUM`, if another fiber waits, the worker puts its own at the end
 of the line and takes the first: a fiber may change threads at each yield, so an endless loop in
 one guest delays the others and starves nobody.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "ReadyQueue", "ready_queue"]
 
+
 QUANTUM: Final = 0.010
 """Seconds that a fiber keeps a worker while others wait: ten slices, so that moving is cheap."""
 
@@ -47,12 +48,16 @@ class Steps(Protocol):
         """Run a slice; whether it is enough."""
         ...
 
+    def hasten(self) -> None:
+        """Have the slice that runs, or is about to run, end at once."""
+        ...
+
 
 @final
 class Job:
     """One fiber in the queue, and the task that waits for it.
 
-    ``stop`` asks the worker to hand the fiber back at the next slice's end.
+    ``stop`` asks the worker to hand the fiber back at the slice's end.
     """
 
     __slots__ = ("error", "raise_cancel", "steps", "stop", "task")
@@ -99,10 +104,12 @@ class ReadyQueue:
         await trio.lowlevel.wait_task_rescheduled(self._aborter(job))
 
     def stop(self, job: Job) -> None:
-        """Ask for the job back, from the trio thread; its task goes on within a slice."""
+        """Ask for the job back, from the trio thread; its task goes on as soon as may be."""
         job.stop = True
         if self._remove(job):
             trio.lowlevel.reschedule(job.task)
+        else:
+            job.steps.hasten()
 
     def _aborter(self, job: Job) -> Callable[[Callable[[], NoReturn]], Abort]:
         @enable_ki_protection
@@ -111,6 +118,7 @@ class ReadyQueue:
             if self._remove(job):
                 return Abort.SUCCEEDED
             job.raise_cancel = raise_cancel
+            job.steps.hasten()
             return Abort.FAILED
 
         return abort

@@ -1,40 +1,43 @@
 """The clock of a trio run: it advances the epoch under a guest that runs on, so that it yields.
 
 A guest looks at the engine's epoch on each loop and each call, and yields once its deadline has
-passed. A yield is harmless to a guest that should go on, so a tick may be for all of them.
+passed: one tick after it last yielded. A yield is harmless to a guest that should go on, so a
+tick may be for all of them.
 
-A slice lasts about a millisecond: the time after which a computing guest leaves the trio thread,
-and within which a cancel hits. Shorter, and the ticks compete with the guests on a small
-machine; longer, and the loop is late.
+Most slices on the trio thread are over after some microseconds, and need no tick. A thread that
+ticks regularly all the same has to take the interpreter's lock each time, from a loop that gives
+it up and takes it back with every call: that made short calls a tenth slower, executes a fifth,
+and took a CPU from the guests that compute. So there is a tick only when somebody needs one.
 
-Most slices are over after some microseconds, and need no tick. A thread that ticks regularly
-all the same has to take the interpreter's lock each time, from a loop that gives it up and takes
-it back with every call: that made short calls a tenth slower and executes a fifth. So the ticker
-is a dead man's switch. Whoever starts a slice sees to it that the timer goes off in a while
-(`renew`); as long as slices come and go, it is put off, once a millisecond at most, and no
-thread wakes up. Only a slice that runs on lets it go off. To put it off must not hurt those who
-need the tick. On a trio thread one slice comes after the other, and each trio run has a ticker
-of its own, so there is nobody else; and while a guest runs in a worker's thread, the timer stays
-as it is.
+* A slice on the trio thread may last for `SLICE`, about. Whoever starts one sees to it that the
+  timer goes off by then (`renew`). As long as slices come and go it is put off, once a
+  millisecond at most, and no thread wakes up: a dead man's switch.
+* A slice in a worker's thread may last for `SLICE` as well (`enter`), and for that the timer is
+  not put off. With ten times as much the guests get 4 % more done, but a kernel that has two
+  threads computing on two CPUs is not quick to take one away: the loop was late by half as much
+  again.
+* A guest that is to be stopped gets a tick at once (`hasten`).
 
 What must hold is that each slice has a tick coming from the moment it starts, or its guest spins
-for ever and no cancel ends it. It does if the epoch is advanced once at any time after
-`renew_at` was looked at: the guest's deadline was set when it last yielded, to one tick from
-then. And the epoch is: `renew_at` is below infinity and in the future only while the timer is
-armed and more than a slice away, infinite only while it is armed, and zero from before the
-epoch is advanced until the timer is armed again.
+for ever and no cancel ends it. One tick at any time after it last yielded is enough, for then
+its deadline has passed. There is one: on the trio thread ``renew_at`` was looked at, which is
+in the future only while the timer is armed, and zero from before the epoch is advanced until it
+is armed again; on a worker's thread the timer is armed under the lock. On a trio thread one slice
+comes after the other, and each trio run has a ticker of its own, so what is put off is always a
+slice's own predecessor.
 """
 
 from __future__ import annotations
 
 import threading
 from math import inf
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, final
 
 from trio.lowlevel import RunVar
 
 from . import _capi
-from ._timer import Delay, Timer
+from ._timer import Timer
 
 if TYPE_CHECKING:
     import wasmtime
@@ -42,15 +45,12 @@ if TYPE_CHECKING:
 __all__ = ["Ticker", "ticker_of_this_run"]
 
 SLICE: Final = 0.001
-"""Seconds of a slice in a worker's thread, and of one in the trio thread on the average."""
+"""Seconds of a slice, on the average. On the trio thread a computing guest then moves to a worker's
+thread: shorter, and guests move that are nearly done; longer, and the loop is late."""
 
 PUT_OFF: Final = 0.001
-"""Seconds between two times that the timer is put off at least: that costs some 30 us, of which
-the system call is the smallest part. A slice lasts up to so much longer than the shortest one."""
-
-_AFTER_A_SLICE: Final = Delay(SLICE)
-_PUT_OFF: Final = Delay(SLICE - PUT_OFF / 2 + PUT_OFF)
-_AT_ONCE: Final = Delay(1e-9)
+"""Seconds between two times that the timer is put off, at least: that costs some 30 us, of which
+the system call is the smallest part. It makes a slice up to so much longer than the shortest."""
 
 
 @final
@@ -59,12 +59,14 @@ class Ticker:
 
     # Invariants, under `_lock`:
     # - `_thread` and `_timer` are None if and only if no instance is open, or none has run yet
-    # - `_armed` implies that the timer will go off, or has and the thread has not seen it yet
+    # - `_armed` implies that the timer will go off, or has and the thread has not seen it yet,
+    #   by `_due` at the latest
     # - `renew_at` is 0 unless `_armed`
+    # - `_due` is infinite unless a slice runs in a worker's thread, or a tick was asked for
 
     __slots__ = (
-        "_armed", "_computing", "_engine", "_generation", "_lock", "_open", "_thread", "_timer",
-        "renew_at",
+        "_armed", "_computing", "_due", "_engine", "_generation", "_lock", "_open", "_thread",
+        "_timer", "renew_at",
     )  # fmt: skip
 
     def __init__(self, engine: wasmtime.Engine) -> None:
@@ -73,6 +75,7 @@ class Ticker:
         self._open = 0
         self._armed = False
         self._computing = 0
+        self._due = inf
         self._timer: Timer | None = None
         self._thread: threading.Thread | None = None
         self._generation = 0
@@ -80,26 +83,31 @@ class Ticker:
         """A slice that starts later than this, by `perf_counter`, is to call `renew` first."""
 
     def renew(self, now: float) -> None:
-        """A slice starts now: see that the timer goes off, after a slice at the earliest."""
+        """A slice starts now, on the trio thread."""
         with self._lock:
-            if self._computing and self._armed:
-                self.renew_at = inf
-            else:
-                self._arm(_PUT_OFF)
-                self.renew_at = now + PUT_OFF
+            self._arm(min(SLICE + PUT_OFF / 2, self._due - now))
+            self.renew_at = now + PUT_OFF
 
     def enter(self) -> None:
-        """A slice starts in a worker's thread: the timer is not put off any more."""
+        """A slice starts in a worker's thread."""
         with self._lock:
             self._computing += 1
+            self._due = min(self._due, perf_counter() + SLICE)
             if not self._armed:
-                self._arm(_AFTER_A_SLICE)
-            self.renew_at = inf
+                self._arm(SLICE)
 
     def leave(self) -> None:
         """That slice is over."""
         with self._lock:
             self._computing -= 1
+            if not self._computing:
+                self._due = inf
+
+    def hasten(self) -> None:
+        """A guest in a worker's thread is to yield, or one that is about to run there."""
+        with self._lock:
+            self._due = 0.0
+            self._arm(0)
 
     def open(self) -> None:
         with self._lock:
@@ -116,14 +124,14 @@ class Ticker:
             self._generation += 1
             self._armed = False
             self.renew_at = 0.0
-            timer.arm(_AT_ONCE)
+            timer.arm(0)
         thread.join()
         timer.close()
 
-    def _arm(self, delay: Delay) -> None:
+    def _arm(self, seconds: float) -> None:
         if self._timer is None:
             self._timer = self._start()
-        self._timer.arm(delay)
+        self._timer.arm(seconds)
         self._armed = True
 
     def _start(self) -> Timer:
@@ -146,6 +154,7 @@ class Ticker:
                 if self._generation != generation:
                     return
                 self._armed = False
+                self._due = inf
                 self.renew_at = 0.0
             _capi.increment_epoch(pointer)
 

@@ -10,34 +10,23 @@ import ctypes
 import os
 from typing import Any, Final, final
 
-__all__ = ["Delay", "Timer"]
+__all__ = ["Timer"]
 
 _CLOCK_MONOTONIC: Final = 1
 _CLOSE_ON_EXEC: Final = os.O_CLOEXEC  # TFD_CLOEXEC is the same
+_NO_FLAGS: Final = ctypes.c_int(0)
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _create: Final[Any] = _libc.timerfd_create
-# Neither blocks, so it keeps the interpreter's lock; its arguments are made ready by `Timer`.
+# It does not block, so it keeps the interpreter's lock; its arguments are made ready by `Timer`.
 _settime: Final[Any] = ctypes.PYFUNCTYPE(ctypes.c_int)(("timerfd_settime", _libc))
 
 
 @final
-class Delay:
-    """Seconds until a timer goes off, as the kernel has them: a ``struct itimerspec``."""
-
-    __slots__ = ("_spec", "at")
-
-    def __init__(self, seconds: float) -> None:
-        whole, part = divmod(round(seconds * 1e9), 1_000_000_000)
-        self._spec = (ctypes.c_long * 4)(0, 0, whole, part)  # no interval, then the value
-        self.at: Any = ctypes.byref(self._spec)
-
-
-@final
 class Timer:
-    """One timer, and whoever waits for it."""
+    """One timer, and whoever waits for it. It is armed by one thread at a time."""
 
-    __slots__ = ("_fd", "_fd_at")
+    __slots__ = ("_at", "_fd", "_fd_at", "_spec")
 
     def __init__(self) -> None:
         """Open it; OSError where the process has too many files open."""
@@ -46,10 +35,16 @@ class Timer:
             number = ctypes.get_errno()
             raise OSError(number, f"no timer for the ticker: {os.strerror(number)}")
         self._fd_at = ctypes.c_int(self._fd)
+        self._spec = (ctypes.c_long * 4)()  # struct itimerspec: no interval, seconds, nanoseconds
+        self._at = ctypes.byref(self._spec)
 
-    def arm(self, delay: Delay) -> None:
-        """Have it go off after a delay from now, whatever was planned before."""
-        _settime(self._fd_at, _NO_FLAGS, delay.at, None)
+    def arm(self, seconds: float) -> None:
+        """Have it go off after less than a second from now, whatever was planned before.
+
+        At once, if there is nothing left of that time.
+        """
+        self._spec[3] = max(1, int(seconds * 1e9))
+        _settime(self._fd_at, _NO_FLAGS, self._at, None)
 
     def wait(self) -> None:
         """Block this thread until it goes off."""
@@ -58,6 +53,3 @@ class Timer:
     def close(self) -> None:
         """Nobody may wait for it any more."""
         os.close(self._fd)
-
-
-_NO_FLAGS: Final = ctypes.c_int(0)

@@ -495,7 +495,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
             vars(_ticker.threading).update(vars(threading), Thread=Collecting)
             ticker = _ticker.ticker_of_this_run(None)  # as if none had run yet
             ticker._generation += 1
-            ticker._timer.arm(_ticker._AT_ONCE)
+            ticker._timer.arm(0)
             ticker._thread.join()
             ticker._timer.close()
             ticker._timer = ticker._thread = None

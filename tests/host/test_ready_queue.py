@@ -25,6 +25,9 @@ class Computing:
         """Wait a moment."""
         return self.done.wait(0.001)
 
+    def hasten(self) -> None:
+        """It is about to end."""
+
 
 @attrs.define(eq=False)
 class Waiting:
@@ -37,6 +40,9 @@ class Waiting:
         """Whether it came is kept."""
         self.came = self.event.wait(20)
         return True
+
+    def hasten(self) -> None:
+        """It ends when it does."""
 
 
 async def test_a_job_that_is_cancelled_just_as_it_gives_way_does_not_stand_in_line(
