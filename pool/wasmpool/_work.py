@@ -89,7 +89,7 @@ class Work:
         """
         while True:
             while self._retired:
-                await self._close(self._retired.popleft())
+                await self._guard(self._close, (self._retired.popleft(),))
             await self._wake_closer.park()
 
     @trio.lowlevel.enable_ki_protection

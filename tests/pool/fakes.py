@@ -154,6 +154,8 @@ class FakeInstance:
         await trio.lowlevel.checkpoint()
         self.closed = True
         self.module.live.discard(self)
+        if self.module.close_errors:
+            raise self.module.close_errors.popleft()
 
     # --- what the guest can do ---
 
@@ -217,6 +219,7 @@ class FakeModule:
         live: those that are not closed.
         most_live: the most of ``live`` and of starts under way at one time.
         close_gate: what closes wait for.
+        close_errors: what the next closes raise when they are done.
     """
 
     def __init__(self, identity: Hashable = 1, *, name: str = "fake") -> None:
@@ -229,6 +232,7 @@ class FakeModule:
         self.starts = 0
         self.most_live = 0
         self.close_gate: trio.Event | None = None
+        self.close_errors: deque[BaseException] = deque()
         self.violations: list[str] = []
 
     async def instantiate(self) -> FakeInstance:

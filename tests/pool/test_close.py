@@ -294,3 +294,31 @@ async def test_close_that_serves_the_queue_goes_on_when_the_queue_times_out(
         await settle(pool)
         await pool.aclose(grace=20)
         assert trio.current_time() == pytest.approx(5)
+
+
+async def test_a_close_that_ends_the_program_ends_the_block_and_the_others_are_closed(
+    module: FakeModule,
+) -> None:
+    """What is no Exception comes out of the block, as soon as the pool is closed."""
+    module.close_errors.append(SystemExit(3))
+
+    async def use() -> None:
+        async with open_pool(module, size=3, min_size=3) as pool:
+            await pool.resize(1, 1)
+            await trio.sleep_forever()
+
+    with trio.fail_after(5), pytest.raises(SystemExit) as info:
+        await use()
+    assert info.value.code == 3
+    assert not module.live
+
+
+async def test_a_close_that_fails_keeps_the_others_from_nothing(
+    module: FakeModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and its place is free."""
+    module.close_errors.append(ValueError("no close"))
+    async with open_pool(module, size=3, min_size=3):
+        pass
+    assert "closing instance" in caplog.text
+    assert not module.live
