@@ -11,6 +11,7 @@ import faulthandler
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -72,7 +73,8 @@ class Engine:
                 that cannot be told apart.
         """
         while self._forgotten:
-            self.close_instance(self._forgotten.pop())
+            with suppress(IndexError):  # another thread was faster
+                self.close_instance(self._forgotten.pop())
         with _lock:
             if self._most is not None and self._open >= self._most:
                 message = (

@@ -85,7 +85,8 @@ class Exchange:
 
     # Invariants:
     # - the guest's [_buffer, _buffer + _capacity) is the host's, from its malloc
-    # - `_owed` is a result that the guest has not been asked to free yet, or 0
+    # - `_owed` is a result that the guest has not been asked to free yet, or 0; a call that asks
+    #   and does not get to it, because it is cancelled in line, leaves it owed
     # - `_keeps` implies that nothing is owed and that nothing will be freed any more
     # - while an exchange is pending, `_under_way` is the crossing of its export, or None if
     #   something else is to be done first
@@ -159,9 +160,9 @@ class Exchange:
 
     async def _grow(self, size: int) -> None:
         """A larger buffer, twice the last at least, so that growing is rare."""
-        old, self._buffer, self._capacity = self._buffer, 0, 0
-        if old:
-            await self._free_region(old)
+        if self._buffer:
+            await self._free_region(self._buffer)
+            self._buffer = self._capacity = 0
         capacity = min(max(_SMALLEST, 1 << (size - 1).bit_length()), _LARGEST)
         malloc = self._bind(self._module.malloc())
         ptr = await self._cross(malloc, (capacity,)) & 0xFFFF_FFFF
@@ -178,8 +179,8 @@ class Exchange:
             self._helpers += 1
         else:
             route.owed_before = True
-            owed, self._owed = self._owed, 0
-            await self._free_region(owed)
+            await self._free_region(self._owed)
+            self._owed = 0
 
     async def _help(self, name: str, route: Route) -> Helper:
         self._check()
@@ -208,7 +209,6 @@ class Exchange:
         if self._owed and route.helper is not None:
             crossing = route.helper.bound
             args = (self._owed, *args)
-            self._owed = 0
         try:
             packed = crossing.start(args)
         except GuestTrap:
@@ -241,6 +241,7 @@ class Exchange:
         return True
 
     def _take_result(self, name: str, packed: int) -> bytes:
+        self._owed = 0
         ptr, size = unpack(packed)
         if not size:
             return b""
@@ -287,6 +288,7 @@ class Exchange:
 
     def _never_free_again(self) -> None:
         self._keeps = True
+        self._owed = 0
         self._fiber.poisoned = None
 
     async def _cross(self, bound: Bound, args: tuple[int, ...]) -> int:

@@ -279,6 +279,7 @@ class Fiber:
         assert crossing is not None
         try:
             headroom(FRAMES if self.functions else FRAMES_WITHOUT_CALLBACKS)
+            self._check()
             if not self.future:
                 await self._begin_in_turn(crossing)
             if not self.finished:
@@ -392,9 +393,11 @@ class Fiber:
 
     def _slice(self) -> float:
         began = perf_counter()
-        if began > self._ticker.renew_at:
-            self._ticker.renew(began)
-        self.finished = _poll(self.future)
+        self._ticker.enter()
+        try:
+            self.finished = _poll(self.future)
+        finally:
+            self._ticker.leave()
         took = perf_counter() - began
         self._turn.spent += took
         return took

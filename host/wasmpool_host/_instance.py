@@ -219,6 +219,7 @@ class Instance:
 
     # --- the end ---
 
+    @enable_ki_protection
     def interrupt(self, error: BaseException) -> None:
         """End the call under way, if there is one: ``error`` is raised in the task that made it.
 

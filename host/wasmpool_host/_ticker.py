@@ -1,7 +1,7 @@
 """The clock of a trio run: it advances the epoch under a guest that runs on, so that it yields.
 
 A guest looks at the engine's epoch on each loop and each call, and yields once its deadline has
-passed: one tick after it last yielded. A yield is harmless to a guest that should go on, so a
+passed: one tick after it last went on. A yield is harmless to a guest that should go on, so a
 tick may be for all of them.
 
 Most slices on the trio thread are over after some microseconds, and need no tick. A thread that
@@ -9,22 +9,23 @@ ticks regularly all the same has to take the interpreter's lock each time, from 
 it up and takes it back with every call: that made short calls a tenth slower, executes a fifth,
 and took a CPU from the guests that compute. So there is a tick only when somebody needs one.
 
-* A slice on the trio thread may last for `SLICE`, about. Whoever starts one sees to it that the
-  timer goes off by then (`renew`). As long as slices come and go it is put off, once a
-  millisecond at most, and no thread wakes up: a dead man's switch.
-* A slice in a worker's thread may last for `SLICE` as well (`enter`), and for that the timer is
-  not put off. With ten times as much the guests get 4 % more done, but a kernel that has two
-  threads computing on two CPUs is not quick to take one away: the loop was late by half as much
-  again.
+* The first slice of a call, on the trio thread, may last for `SLICE`, about. Whoever starts one
+  sees to it that the timer goes off by then (`renew`). As long as such slices come and go it is
+  put off, once a millisecond at most, and no thread wakes up: a dead man's switch.
+* Any later slice may last for `SLICE` as well (`enter`); most are in a worker's thread. For these
+  the timer is not put off, and ticks go on until all of them are over. With ten times as much the
+  guests get 4 % more done, but a kernel that has two threads computing on two CPUs is not quick to
+  take one away: the loop was late by half as much again.
 * A guest that is to be stopped gets a tick at once (`hasten`).
 
-What must hold is that each slice has a tick coming from the moment it starts, or its guest spins
-for ever and no cancel ends it. One tick at any time after it last yielded is enough, for then
-its deadline has passed. There is one: on the trio thread ``renew_at`` was looked at, which is
-in the future only while the timer is armed, and zero from before the epoch is advanced until it
-is armed again; on a worker's thread the timer is armed under the lock. On a trio thread one slice
-comes after the other, and each trio run has a ticker of its own, so what is put off is always a
-slice's own predecessor.
+What must hold is that each slice has a tick coming that counts, or its guest spins for ever and
+no cancel ends it. A deadline is set as the guest goes on, so a tick that comes after the timer
+was armed, but before that, is lost on it. Hence the ticks that go on, for later slices. In a
+first slice nothing is lost: the deadline that counts there was set when that store's last call
+went on, so any tick after ``renew_at`` was looked at will do. And there is one: ``renew_at`` is in
+the future only while the timer is armed, and zero from before the epoch is advanced until it is
+armed again. On a trio thread one slice comes after the other, and each trio run has a ticker of
+its own, so what is put off is always a first slice's predecessor.
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ class Ticker:
     # - `_armed` implies that the timer will go off, or has and the thread has not seen it yet,
     #   by `_due` at the latest
     # - `renew_at` is 0 unless `_armed`
-    # - `_due` is infinite unless a slice runs in a worker's thread, or a tick was asked for
+    # - `_due` is infinite unless a later slice runs, or a tick was asked for
+    # - while a later slice runs, the timer is armed
 
     __slots__ = (
-        "_armed", "_computing", "_due", "_engine", "_generation", "_lock", "_open", "_thread",
-        "_timer", "renew_at",
+        "_armed", "_due", "_engine", "_generation", "_later", "_lock", "_open", "_thread", "_timer",
+        "renew_at",
     )  # fmt: skip
 
     def __init__(self, engine: wasmtime.Engine) -> None:
@@ -74,33 +76,34 @@ class Ticker:
         self._lock = threading.Lock()
         self._open = 0
         self._armed = False
-        self._computing = 0
+        self._later = 0
+        """Slices under way that are not the first of their call."""
         self._due = inf
         self._timer: Timer | None = None
         self._thread: threading.Thread | None = None
         self._generation = 0
         self.renew_at: float = 0.0
-        """A slice that starts later than this, by `perf_counter`, is to call `renew` first."""
+        """A first slice that starts later than this, by `perf_counter`, is to `renew` first."""
 
     def renew(self, now: float) -> None:
-        """A slice starts now, on the trio thread."""
+        """The first slice of a call starts now, on the trio thread."""
         with self._lock:
             self._arm(min(SLICE + PUT_OFF / 2, self._due - now))
             self.renew_at = now + PUT_OFF
 
     def enter(self) -> None:
-        """A slice starts in a worker's thread."""
+        """A later slice starts, on any thread."""
         with self._lock:
-            self._computing += 1
-            self._due = min(self._due, perf_counter() + SLICE)
             if not self._armed:
                 self._arm(SLICE)
+            self._due = min(self._due, perf_counter() + SLICE)
+            self._later += 1
 
     def leave(self) -> None:
         """That slice is over."""
         with self._lock:
-            self._computing -= 1
-            if not self._computing:
+            self._later -= 1
+            if not self._later:
                 self._due = inf
 
     def hasten(self) -> None:
@@ -142,7 +145,11 @@ class Ticker:
             name="wasmpool ticker",
             daemon=True,
         )
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:
+            timer.close()
+            raise
         self._thread = thread
         return timer
 
@@ -153,10 +160,12 @@ class Ticker:
             with self._lock:
                 if self._generation != generation:
                     return
-                self._armed = False
-                self._due = inf
                 self.renew_at = 0.0
-            _capi.increment_epoch(pointer)
+                _capi.increment_epoch(pointer)
+                self._armed = bool(self._later)
+                self._due = perf_counter() + SLICE if self._later else inf
+                if self._later:
+                    timer.arm(SLICE)
 
 
 _of_this_run: RunVar[Ticker] = RunVar("wasmpool_ticker")

@@ -78,6 +78,31 @@ async def test_the_steady_state_frees_each_result_and_allocates_no_payload(
     assert await instance.call("frees") == 9 + 2  # the last result, and the buffer that grew
 
 
+@pytest.mark.parametrize("before", [1, 2, 4])
+@pytest.mark.parametrize("size", [10, 5_000])
+async def test_a_cancel_in_line_leaves_nothing_behind_in_the_guest(
+    instance_of: InstanceOf, before: int, size: int
+) -> None:
+    """The instance is as it was: what it is owed is freed later, the buffer is kept or freed."""
+    instance = await instance_of(GUEST)
+    for _ in range(before):
+        await instance.exchange("copy", b"payload")
+    turn = instance._fiber._turn
+    for _ in range(5):
+        with trio.CancelScope() as scope:
+            await trio.lowlevel.checkpoint()
+            turn.spent = 1.0  # as after long slices of others in this pass
+            scope.cancel()
+            await instance.run_exchange("copy", b"x" * size)
+        assert scope.cancelled_caught
+        assert instance.poisoned is None
+        await trio.lowlevel.checkpoint()
+    assert await instance.exchange("copy", b"payload") == b"payload"
+    mallocs, frees = await instance.call("mallocs"), await instance.call("frees")
+    assert isinstance(mallocs, int)
+    assert mallocs - 2 == frees  # all but the buffer, and the last result
+
+
 async def test_a_result_in_the_payload_is_never_freed(instance_of: InstanceOf) -> None:
     """It belongs to the host's buffer."""
     instance = await instance_of(GUEST)

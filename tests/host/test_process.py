@@ -253,6 +253,68 @@ def test_the_ticker_loses_no_wake_up() -> None:
     assert run(code) == "stopped"
 
 
+@pytest.mark.parametrize("where", ["worker", "trio thread"])
+def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where: str) -> None:
+    """A thread may lose the CPU just before it goes on with the guest; the cancel still hits."""
+    code = f"""
+    from wasmpool_host import _capi, _fiber
+    IN_MAIN = {where!r} == "trio thread"
+    poll = _fiber._poll
+    polls = 0
+
+    def poll_late(future):
+        global polls
+        if (threading.current_thread() is threading.main_thread()) == IN_MAIN:
+            polls += 1
+            if polls == 2:
+                time.sleep(0.05)  # all that was armed goes off, and the cancel is due
+        return poll(future)
+
+    async def main():
+        module = await Module.compile('(module (func (export "spin") (loop $l (br $l))))')
+        instance = await module.instantiate()
+        _capi.increment_epoch(_capi.raw(module.engine.wasmtime))  # its first slice ends at once
+        _fiber._poll = poll_late
+        with trio.move_on_after(0.02):
+            await instance.call("spin")
+        await instance.aclose()
+        print("stopped", polls > 1)
+
+    trio.run(main)
+    """
+    assert run(code, timeout=30) == "stopped True"
+
+
+def test_a_ticker_that_cannot_start_leaves_nothing_open() -> None:
+    """The call says why, and the next one tries again."""
+    code = """
+    start = threading.Thread.start
+
+    def fail(thread):
+        if thread.name == "wasmpool ticker":
+            raise RuntimeError("no thread to be had")
+        start(thread)
+
+    async def main():
+        module = await Module.compile('(module (func (export "one") (result i32) (i32.const 1)))')
+        threading.Thread.start = fail
+        before = os.listdir("/proc/self/fd")
+        for _ in range(3):
+            try:
+                await module.instantiate()
+            except RuntimeError as error:
+                print(error)
+        print(len(os.listdir("/proc/self/fd")) - len(before))
+        threading.Thread.start = start
+        instance = await module.instantiate()
+        print(await instance.call("one"))
+        await instance.aclose()
+
+    trio.run(main)
+    """
+    assert run(code).splitlines() == ["no thread to be had"] * 3 + ["0", "1"]
+
+
 def test_short_calls_of_another_run_do_not_put_a_tick_off() -> None:
     """Each trio run has a timer of its own; a guest that spins in one leaves its first slice."""
     code = """
