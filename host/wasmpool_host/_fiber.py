@@ -264,6 +264,12 @@ class Fiber:
         finished, self.finished = self.finished, False
         return finished
 
+    def abandon(self, error: BaseException) -> None:
+        """There will be no `finish` for the call that `start` has not finished."""
+        if self.future:
+            self.poison(error)
+        self._end()
+
     @enable_ki_protection
     async def finish(self) -> None:
         """Drive a call to its end that `start` has not finished.

@@ -11,6 +11,7 @@ from typing import Final
 __all__ = [
     "FRAMES",
     "FRAMES_A_LEVEL",
+    "FRAMES_TO_GO_ON",
     "FRAMES_TO_START",
     "FRAMES_TO_START_WITHOUT_CALLBACKS",
     "FRAMES_WITHOUT_CALLBACKS",
@@ -28,6 +29,9 @@ FRAMES_TO_START: Final = 10
 
 FRAMES_TO_START_WITHOUT_CALLBACKS: Final = 4
 """And where there is none: enough to delete the future."""
+
+FRAMES_TO_GO_ON: Final = 32
+"""And for whoever has a call that is pending and goes on with it: a pool notes a lease first."""
 
 FRAMES_A_LEVEL: Final = 4
 """And those of each nested level: the callback, its poll and the call into C."""

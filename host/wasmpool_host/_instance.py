@@ -16,7 +16,7 @@ from ._engine import check_process
 from ._errors import InstanceClosed, InstancePoisoned
 from ._exchange import Exchange
 from ._fiber import Fiber
-from ._headroom import FRAMES, headroom
+from ._headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 from ._making import Making
 from ._memory import Memory
 from ._pending import PENDING
@@ -136,8 +136,7 @@ class Instance:
             fiber.start_clock()
         result = bound.start(args)
         if result is PENDING:
-            fiber.busy = True
-            self._finish = bound.finish
+            self._go_on_with(bound.finish)
         return result
 
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
@@ -187,9 +186,18 @@ class Instance:
             fiber.start_clock()
         result = exchange.start(name, payload)
         if result is PENDING:
-            fiber.busy = True
-            self._finish = exchange.finish
+            self._go_on_with(exchange.finish)
         return result
+
+    def _go_on_with(self, finish: Callable[[], Awaitable[Any]]) -> None:
+        """A call is pending. Raise RecursionError now, rather than on the way to `finish`."""
+        try:
+            headroom(FRAMES_TO_GO_ON)
+        except RecursionError as error:
+            self._fiber.abandon(error)
+            raise
+        self._fiber.busy = True
+        self._finish = finish
 
     @enable_ki_protection
     async def finish(self) -> Any:

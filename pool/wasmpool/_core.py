@@ -298,6 +298,8 @@ class Core:
         """Take a lease from its holder; what becomes of the slot is the caller's to say."""
         task = slot.holder
         assert task is not None
+        if self.instruments.active:  # first: what they read adds up as long as it is in a table
+            self.instruments.tell("lease_ended", lease_info(slot), now - slot.since)
         del self.leased[slot]
         held = self.held.pop(task) - 1
         if held:
@@ -305,8 +307,6 @@ class Core:
         if self.line and task in self.line:
             self.stuck -= 1
         self.counters.lease_seconds.record(now - slot.since)
-        if self.instruments.active:
-            self.instruments.tell("lease_ended", lease_info(slot), now - slot.since)
         slot.holder = None
         slot.reported = False
 

@@ -55,6 +55,8 @@ class Instruments:
     def __init__(self, instruments: Sequence[Any]) -> None:
         self.active: list[Any] = list(instruments)
         """Empty for most pools, so that the hot path pays one look."""
+        if self.active:
+            from . import _statistics  # noqa: F401, PLC0415 - not in the midst of a lease
         self.pool: Pool | None = None
 
     def tell(self, hook: str, *args: object) -> None:

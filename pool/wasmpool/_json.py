@@ -1,8 +1,8 @@
 """JSON, both ways, as guests read and write it: UTF-8 bytes, compact, and nothing but JSON.
 
-The standard library makes an encoder for each value that it writes, and looks for white space on
-both sides of each that it reads, which for a small value takes longer than the value. So the
-encoder is kept here, and what follows a value is looked at only if there is something.
+The standard library takes several calls to come to its encoder in C, and looks for white space
+on both sides of each value that it reads, which for a small value takes longer than the value.
+So the way is shorter here, and what follows a value is looked at only if there is something.
 """
 
 from __future__ import annotations
@@ -21,19 +21,11 @@ _read_one: Final = _decoder.raw_decode
 _join: Final = "".join
 
 
-def _keep_encoder() -> Any:
-    """What `json.JSONEncoder.encode` makes each time, as it makes it, but for the look at cycles.
-
-    That needs a dict of its own for each value; a cycle is nested too deeply, and then looked at.
-    """
-    make: Any = encoder.c_make_encoder  # type: ignore[attr-defined]  # not in its stubs
-    return make(
-        None, _carefully.default, encoder.encode_basestring, None, ":", ",",
-        False, False, False,  # noqa: FBT003 - sort_keys, skipkeys, allow_nan; by position only
-    )  # fmt: skip
-
-
-_to_parts: Final = _keep_encoder()
+# What `JSONEncoder.encode` makes for each value: the C encoder, with a dict to notice cycles by.
+_make_encoder: Final[Any] = encoder.c_make_encoder  # type: ignore[attr-defined]  # not in its stubs
+_SETTINGS: Final = (
+    _carefully.default, encoder.encode_basestring, None, ":", ",", False, False, False,
+)  # fmt: skip
 
 
 def encode(value: object) -> bytes:
@@ -45,15 +37,7 @@ def encode(value: object) -> bytes:
         TypeError: likewise, a type.
     """
     try:
-        return _join(_to_parts(value, 0)).encode()
-    except RecursionError:
-        return _encode_carefully(value)
-
-
-def _encode_carefully(value: object) -> bytes:
-    """Find out whether it has a cycle, or many levels."""
-    try:
-        return _carefully.encode(value).encode()
+        return _join(_make_encoder({}, *_SETTINGS)(value, 0)).encode()
     except RecursionError:
         message = "the value is nested too deeply for JSON"
         raise ValueError(message) from None

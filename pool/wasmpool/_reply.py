@@ -7,9 +7,9 @@ C; one that does not fit is looked at again, with more patience.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Final
 
-from ._json import decode
 from ._metadata import ToolResult
 
 if TYPE_CHECKING:
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["read_patiently", "read_tool_result"]
 
+_decode: Final = json.JSONDecoder(parse_int=len).decode
+"""No number matters here, but one of many digits would be refused."""
+
 
 def read_patiently(reply: bytes) -> ToolResult:
     """Read any reply."""
     try:
-        given = decode(reply)
-    except ValueError:
+        given = _decode(reply.decode())
+    except (ValueError, RecursionError):
         return ToolResult(reply.decode(errors="replace"))
     if type(given) is dict:
         data, is_error = given.get("data"), given.get("is_error")

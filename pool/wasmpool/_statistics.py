@@ -86,3 +86,7 @@ class PoolStatistics:
     """From the grant to giving back."""
     start_seconds: Histogram
     """Of starts that succeeded: start, setup and check."""
+
+
+for _each in (LeaseInfo, PoolStatistics):
+    _each.__module__ = "wasmpool"  # where they are imported from, also before anybody does

@@ -128,6 +128,37 @@ def test_recursion_is_an_error_in_the_task() -> None:
     assert run(code) == "[7, 'RecursionError']"
 
 
+def test_recursion_on_the_way_to_a_pending_call_costs_no_instance() -> None:
+    """A pool whose caller is near the end of the Python stack serves on, from any depth."""
+    code = """
+    from wasmpool import open_pool
+    TEXT = '''(module (memory (export "memory") 1)
+      (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+      (func (export "same") (param i64) (result i64) (local.get 0)))'''
+
+    async def deep(pool, frames):
+        if frames:
+            return await deep(pool, frames - 1)
+        return await pool.exchange("same", b"abc")
+
+    async def main():
+        module = await Module.compile(TEXT)
+        outcomes = set()
+        for frames in range(sys.getrecursionlimit() - 120, sys.getrecursionlimit()):
+            async with open_pool(module, size=1) as pool:  # its first exchange is pending
+                try:
+                    outcomes.add(await deep(pool, frames))
+                except RecursionError:
+                    outcomes.add("RecursionError")
+                with trio.fail_after(10):
+                    assert await pool.exchange("same", b"abc") == b"abc"
+        print(sorted(outcomes, key=str))
+
+    trio.run(main)
+    """
+    assert run(code, quiet=False) == "['RecursionError', b'abc']"
+
+
 def test_guest_and_host_without_end() -> None:
     """Also driven by a guest's malloc, which a reply calls: a trap, at 64 levels."""
     code = """

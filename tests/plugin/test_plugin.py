@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -249,6 +250,19 @@ async def test_arguments_that_are_no_json(example: Path, args: dict[str, Any]) -
         assert result.is_error
         assert result.data.startswith("the arguments are no JSON: ")
         assert plugin.pool.statistics().asked == 0
+
+
+async def test_arguments_that_hold_themselves(example: Path) -> None:
+    """They are refused where the cycle closes, not after writing them a thousand times over."""
+    args: dict[str, Any] = {"text": "x" * 1_000_000}
+    args["itself"] = args
+    async with open_plugin(example) as plugin:
+        tracemalloc.start()
+        result = await plugin.execute("echo", args)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert result.data == "the arguments are no JSON: Circular reference detected"
+    assert peak < 50_000_000
 
 
 @pytest.mark.parametrize("args", [[1, 2], "text", 7, [("a", 1)]])

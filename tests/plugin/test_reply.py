@@ -39,6 +39,7 @@ KEYS = some.sampled_from(["data", "is_error", "more", "dat\u0061", ""])
         (b'{"data": "a", "is_error": "yes"}', ToolResult('{"data": "a", "is_error": "yes"}')),
         (b"\xff", ToolResult("\ufffd")),
         (b"[" * 100_000, ToolResult("[" * 100_000)),
+        (b'{"data": "a", "more": ' + b"1" * 5_000 + b"}", ToolResult("a")),
     ],
 )
 def test_tool_result(read: Callable[[bytes], ToolResult], reply: bytes, result: ToolResult) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.pool.fakes import Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool import _invariants
@@ -311,6 +312,25 @@ async def test_a_close_that_ends_the_program_ends_the_block_and_the_others_are_c
         await use()
     assert info.value.code == 3
     assert not module.live
+
+
+async def test_a_close_that_takes_its_time_holds_up_no_other(
+    module: FakeModule, autojump_clock: MockClock
+) -> None:
+    """What was retired before it and after it goes meanwhile."""
+    async with open_pool(module, size=40, min_size=1) as pool:
+        module.close_gate = gate = trio.Event()
+        with pytest.raises(Trap):
+            await pool.call("trap")
+        await wait_all_tasks_blocked()
+        module.close_gate = None
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(pool.call, "sleep", 1)
+        await pool.resize(10, 1)
+        await settle(pool)
+        assert pool.statistics().retiring == 1
+        gate.set()
 
 
 async def test_a_close_that_fails_keeps_the_others_from_nothing(

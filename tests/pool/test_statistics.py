@@ -166,6 +166,36 @@ async def test_instruments_see_everything_in_its_order(
     ]  # fmt: skip
 
 
+async def test_the_laws_of_the_statistics_hold_in_each_hook(
+    make_module: Callable[..., FakeModule], autojump_clock: MockClock
+) -> None:
+    """An instrument may look at any moment that it is told of."""
+    seen: list[str] = []
+
+    class Laws:
+        def __getattr__(self, hook: str) -> Callable[..., None]:
+            def look(pool: Pool, *_: object) -> None:
+                seen.append(hook)
+                stats = pool.statistics()
+                assert stats.started == (
+                    stats.closed + stats.idle + stats.leased + stats.starting + stats.retiring
+                ), hook
+                assert stats.asked == stats.granted + stats.waiting, hook
+
+            return look
+
+    laws = Laws()
+    async with open_pool(make_module(1), size=1, max_uses=2, instruments=[laws]) as pool:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(pool.call, "sleep", 2)
+        with pytest.raises(Trap):
+            await pool.call("trap")
+        await pool.reload(make_module(2))
+        assert pool._core.instruments.active == [laws]  # none of them raised
+    assert {name for name in vars(Instrument) if not name.startswith("_")} == set(seen)
+
+
 async def test_instrument_that_raises_is_logged_and_dropped(
     module: FakeModule, caplog: pytest.LogCaptureFixture
 ) -> None:
