@@ -61,14 +61,15 @@ class Bound:
         signature.params.put(self._args, args, self.label)
         return signature.take_results(self._results) if self._fiber.start(self) else PENDING
 
-    @enable_ki_protection
-    async def finish(self) -> Results:
-        """Drive a call that is pending to its end; as `Fiber.finish`."""
-        await self._fiber.finish()
+    def take(self) -> Results:
+        """The results, after `Fiber.finish`."""
         return self.signature.take_results(self._results)
 
     @enable_ki_protection
     async def call(self, args: Sequence[object]) -> Results:
-        """`start` and `finish` in one."""
+        """The whole of a call."""
         result = self.start(args)
-        return await self.finish() if result is PENDING else result
+        if result is not PENDING:
+            return result
+        await self._fiber.finish()
+        return self.take()

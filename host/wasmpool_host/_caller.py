@@ -51,19 +51,22 @@ class Caller:
     Used after the function has returned, or for two calls at once, it raises RuntimeError.
 
     Attributes:
-        memory: the guest's linear memory.
         state: a dict that lives as long as the instance, for what a host keeps of a guest.
             Values with a ``close`` method have it called when the instance closes.
     """
 
-    __slots__ = ("_call", "_expired", "_module", "memory", "state")
+    __slots__ = ("_call", "_expired", "_module", "state")
 
     def __init__(self, call: HostCall, module: Module, state: dict[object, Any]) -> None:
         self._call = call
         self._module = module
         self._expired = False
-        self.memory: Memory = Memory(self._region)
         self.state: dict[object, Any] = state
+
+    @property
+    def memory(self) -> Memory:
+        """The guest's linear memory."""
+        return Memory(self._region)
 
     async def call(self, name: str, *args: float) -> Results:
         """Call an export of the guest that waits.

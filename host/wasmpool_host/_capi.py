@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import addressof
-from functools import partial
+from functools import cache, partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,7 +86,7 @@ def _bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any
 
 
 pointer: Callable[[int], Any] = _P.from_param
-number: Callable[[int], Any] = _SIZE.from_param
+number: Callable[[int], Any] = cache(_SIZE.from_param)
 
 call_async = _bind("wasmtime_func_call_async", _P)
 poll = _bind("wasmtime_call_future_poll", ctypes.c_bool, _P, releases_gil=True)
@@ -420,17 +420,19 @@ class Store:
         found = self.export("memory")
         if found is not None and _is_memory(found):
             self._memory = found
-            self._memory_at = pointer(addressof(found.of))
 
     def memory_region(self) -> tuple[int, int]:
         """Base and size now; (0, 0) without a memory. Both move whenever the guest runs."""
+        size = self.memory_size()
         if self._memory is None:
             return 0, 0
-        return _memory_data(self.context_at, self._memory_at) or 0, self.memory_size()
+        return _memory_data(self.context_at, self._memory_at) or 0, size
 
     def memory_size(self) -> int:
-        if self._memory is None:
-            return 0
+        if self._memory_at is None:
+            if self._memory is None:
+                return 0
+            self._memory_at = pointer(addressof(self._memory.of))
         size: int = _memory_size(self.context_at, self._memory_at)
         return size
 

@@ -224,10 +224,12 @@ class Exchange:
         route, crossing = self._routes[self._name], self._under_way
         assert crossing is not None
         try:
-            return await crossing.finish()  # type: ignore[return-value]  # likewise
+            await self._fiber.finish()
         except GuestTrap:
             if not self._pardons(route, crossing):
                 raise
+        else:
+            return crossing.take()  # type: ignore[return-value]  # likewise
         return await self._cross(route.bound, self._args[1:])
 
     def _pardons(self, route: Route, crossing: Bound) -> bool:

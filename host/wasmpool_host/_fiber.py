@@ -289,7 +289,14 @@ class Fiber:
             if not self.future:
                 await self._begin_in_turn(crossing)
             if not self.finished:
-                await self._drive_in_time(crossing.pace)
+                pace, self._computed = crossing.pace, 0.0
+                started_here = not pace.long
+                if self._deadline is None:
+                    await self._drive(self)
+                else:
+                    await self._drive_in_time(self._deadline)
+                if self._computed:
+                    pace.was(long=started_here or self._computed > LONG)
         except BaseException as error:
             self._fail(error)
             raise
@@ -341,22 +348,15 @@ class Fiber:
         assert stop is not None
         raise trapped(stop, label)
 
-    async def _drive_in_time(self, pace: Pace) -> None:
-        self._computed = 0.0
-        started_here = not pace.long
-        if self._deadline is None:
-            await self._drive(self)
-        else:
-            try:
-                with trio.CancelScope(deadline=self._deadline):
-                    await self._drive(self)
-            except ExceptionGroup as group:  # of nested calls, from a host function's nursery
-                if group.split(CallTimeout)[1] is not None:
-                    raise
-            if not self.finished:
-                raise self._timeout()
-        if self._computed:
-            pace.was(long=started_here or self._computed > LONG)
+    async def _drive_in_time(self, deadline: float) -> None:
+        try:
+            with trio.CancelScope(deadline=deadline):
+                await self._drive(self)
+        except ExceptionGroup as group:  # of nested calls, from a host function's nursery
+            if group.split(CallTimeout)[1] is not None:
+                raise
+        if not self.finished:
+            raise self._timeout()
 
     def _end(self) -> None:
         if self.finished and self.future and not self.open:

@@ -22,7 +22,7 @@ from ._memory import Memory
 from ._pending import PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from ._module import Module
     from ._pending import Pending
@@ -41,8 +41,8 @@ class Instance:
     """
 
     __slots__ = (
-        "__weakref__", "_bound", "_closed", "_exchange", "_fiber", "_finish", "_freed", "_guest",
-        "_module", "_thread", "_ticker", "memory",
+        "__weakref__", "_bound", "_closed", "_exchange", "_fiber", "_freed", "_guest",
+        "_module", "_pending", "_thread", "_ticker", "memory",
     )  # fmt: skip
 
     memory: Memory
@@ -57,7 +57,7 @@ class Instance:
         self._closed = False
         self._thread = get_ident()
         self._exchange: Exchange | None = None
-        self._finish: Callable[[], Awaitable[Any]] | None = None
+        self._pending: Bound | None = None
         self.memory = Memory(self._region)
         self._ticker = ticker = module.engine.open_instance()
         try:
@@ -86,6 +86,7 @@ class Instance:
 
     # --- calls ---
 
+    @enable_ki_protection
     async def call(self, name: str, *args: float) -> Results:
         """Call an exported function.
 
@@ -111,15 +112,14 @@ class Instance:
         guest has returned.
         """
         await checkpoint()
-        return await self.run_call(name, args)
+        result = self.start_call(name, args)
+        return await self.finish() if result is PENDING else result
 
     @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
         """`call` without the checkpoint before the guest starts, for who has just had one."""
         result = self.start_call(name, args)
-        if result is PENDING:
-            return await self.finish()  # type: ignore[no-any-return]  # it is what was started
-        return result
+        return await self.finish() if result is PENDING else result
 
     def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
         """The first slice of `run_call`: its result, or PENDING, and `finish` must be awaited.
@@ -136,9 +136,10 @@ class Instance:
             fiber.start_clock()
         result = bound.start(args)
         if result is PENDING:
-            self._go_on_with(bound.finish)
+            self._note_pending(bound)
         return result
 
+    @enable_ki_protection
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """Call an export of the packed ABI: bytes in, bytes out.
 
@@ -162,15 +163,14 @@ class Instance:
         A checkpoint and a cancel are as for `call`.
         """
         await checkpoint()
-        return await self.run_exchange(name, payload)
+        result = self.start_exchange(name, payload)
+        return await self.finish() if result is PENDING else result
 
     @enable_ki_protection
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """`exchange` without the checkpoint before the guest starts, for who has just had one."""
         result = self.start_exchange(name, payload)
-        if result is PENDING:
-            return await self.finish()  # type: ignore[no-any-return]  # it is what was started
-        return result
+        return await self.finish() if result is PENDING else result
 
     def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
         """The first slice of `run_exchange`, as `start_call` is that of `run_call`."""
@@ -186,28 +186,36 @@ class Instance:
             fiber.start_clock()
         result = exchange.start(name, payload)
         if result is PENDING:
-            self._go_on_with(exchange.finish)
+            self._note_pending(None)
         return result
 
-    def _go_on_with(self, finish: Callable[[], Awaitable[Any]]) -> None:
-        """A call is pending. Raise RecursionError now, rather than on the way to `finish`."""
+    def _note_pending(self, bound: Bound | None) -> None:
+        """What `finish` will go on with; None for the exchange.
+
+        Raises:
+            RecursionError: now, rather than on the way to `finish`. There is no call any more.
+        """
         try:
             headroom(FRAMES_TO_GO_ON)
         except RecursionError as error:
             self._fiber.abandon(error)
             raise
         self._fiber.busy = True
-        self._finish = finish
+        self._pending = bound
 
     @enable_ki_protection
     async def finish(self) -> Any:
         """Drive the call that is pending to its end; what it returns and raises is the call's."""
-        finish, self._finish = self._finish, None
-        assert finish is not None
+        bound, exchange = self._pending, self._exchange
         try:
-            return await finish()
+            if bound is not None:
+                await self._fiber.finish()
+                return bound.take()
+            assert exchange is not None
+            return await exchange.finish()
         finally:
             self._fiber.busy = False
+            self._pending = None
 
     @property
     def poisoned(self) -> str | None:
