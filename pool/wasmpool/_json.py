@@ -1,8 +1,11 @@
 """JSON, both ways, as guests read and write it: UTF-8 bytes, compact, and nothing but JSON.
 
-The standard library takes several calls to come to its encoder in C, and looks for white space
-on both sides of each value that it reads, which for a small value takes longer than the value.
-So the way is shorter here, and what follows a value is looked at only if there is something.
+The standard library makes an encoder for each value that it writes, and looks for white space on
+both sides of each that it reads, which for a small value takes longer than the value. So the
+encoder is kept here, with the dict by which it notices cycles, and what follows a value is looked
+at only if there is something. An error leaves that dict full of what was being written, and two
+threads that write the same object may take each other's for a cycle: whatever goes wrong is tried
+again in the standard way, which has the last word.
 """
 
 from __future__ import annotations
@@ -21,10 +24,10 @@ _read_one: Final = _decoder.raw_decode
 _join: Final = "".join
 
 
-# What `JSONEncoder.encode` makes for each value: the C encoder, with a dict to notice cycles by.
-_make_encoder: Final[Any] = encoder.c_make_encoder  # type: ignore[attr-defined]  # not in its stubs
-_SETTINGS: Final = (
-    _carefully.default, encoder.encode_basestring, None, ":", ",", False, False, False,
+_being_written: Final[dict[int, object]] = {}
+_encoder: Final[Any] = encoder.c_make_encoder(  # type: ignore[attr-defined]  # not in its stubs
+    _being_written, _carefully.default, encoder.encode_basestring, None, ":", ",",
+    False, False, False,  # noqa: FBT003 - sort_keys, skipkeys, allow_nan; by position only
 )  # fmt: skip
 
 
@@ -37,7 +40,15 @@ def encode(value: object) -> bytes:
         TypeError: likewise, a type.
     """
     try:
-        return _join(_make_encoder({}, *_SETTINGS)(value, 0)).encode()
+        return _join(_encoder(value, 0)).encode()
+    except Exception:  # noqa: BLE001 - raised again by the standard way, if it is one
+        _being_written.clear()
+        return _encode_carefully(value)
+
+
+def _encode_carefully(value: object) -> bytes:
+    try:
+        return _carefully.encode(value).encode()
     except RecursionError:
         message = "the value is nested too deeply for JSON"
         raise ValueError(message) from None
