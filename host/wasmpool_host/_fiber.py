@@ -77,7 +77,7 @@ from ._host_call import fibers, new_key
 from ._outcome import poison_reason, trapped
 from ._pace import LONG
 from ._ready_queue import Job, ready_queue
-from ._turn import BUDGET, turn
+from ._turn import HALF, turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -231,7 +231,7 @@ class Fiber:
         headroom(self._room)
         self._crossing = crossing
         turn = self._turn
-        if crossing.pace.weight or turn.spent > BUDGET:
+        if crossing.pace.weight or (turn.spent > HALF and turn.is_over()):
             return False
         store = self.store
         store.has_run = True
@@ -317,7 +317,7 @@ class Fiber:
             self._deadline = trio.current_time() + self.call_seconds
 
     async def _begin_in_turn(self, crossing: Crossing) -> None:
-        if self._turn.spent > BUDGET:
+        if self._turn.spent > HALF and self._turn.is_over():
             await self._turn.wait()
             self._check()
         self.store.has_run = True
@@ -385,7 +385,7 @@ class Fiber:
                 self._check()
 
     async def _slice_in_turn(self, level: Level) -> None:
-        if self._turn.spent > BUDGET:
+        if self._turn.spent > HALF and self._turn.is_over():
             await self._turn.wait()
             self._check()
         self._first_slice(level)

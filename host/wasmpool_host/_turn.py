@@ -6,8 +6,11 @@ loop for thirty-two. So the slices are added up, and once they exceed `BUDGET` w
 start another waits for the next pass. (It does not take a thread for that: its own slice may be
 short.)
 
-Trio does not say where a pass begins. But a task that comes back from a checkpoint is in the
-next one. So the first that has to wait does that, and begins the pass for all: it is the usher.
+Trio does not say where a pass begins. So when half of the budget is spent, a callback is asked
+for (`run_sync_soon`), which comes in the next pass and forgets what was spent: many passes of
+short calls never add up to one that is full. And a task that comes back from a checkpoint is in
+the next pass. So the first that has to wait does that, and begins the pass for all: it is the
+usher.
 Others that have to wait meanwhile stand in line, first come first; the usher lets as many of
 them go as will probably fit into a pass, for they run in the one after this, and makes one of
 them the next usher. How many will fit is learned from how long the last ones took. As long as
@@ -28,10 +31,12 @@ from trio.lowlevel import Abort, RunVar, current_task, enable_ki_protection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BUDGET", "Turn", "turn"]
+__all__ = ["BUDGET", "HALF", "Turn", "turn"]
 
 BUDGET: Final = 0.001
 """Seconds of guests in a pass after which others wait for the next: as much as one slice."""
+
+HALF: Final = BUDGET / 2
 
 _MOST: Final = 1_024
 """How many are let go for one pass: their own time on the loop is not counted here."""
@@ -48,19 +53,34 @@ class Turn:
     # - who is in `_line` is parked; while there is anybody, there is an usher
     # - the usher will come to `_begin_pass`, for nothing can cancel it any more
 
-    __slots__ = ("_fitting", "_line", "_spent_from", "_usher", "spent")
+    __slots__ = ("_asked", "_fitting", "_line", "_spent_from", "_token", "_usher", "spent")
 
     def __init__(self) -> None:
         self._line: OrderedDict[trio.lowlevel.Task, None] = OrderedDict()
         self._usher: trio.lowlevel.Task | None = None
         self._fitting = 1
         self._spent_from = 0.0
+        self._asked = False
+        self._token = trio.lowlevel.current_trio_token()
         self.spent: float = 0.0
         """Seconds in this pass. Whoever runs a guest on the trio thread adds its time."""
 
+    def is_over(self) -> bool:
+        """Whether a slice has to `wait` now; to be asked from `HALF` on."""
+        if not self._asked:
+            self._asked = True
+            self._token.run_sync_soon(self._forget)
+        return self.spent > BUDGET
+
+    def _forget(self) -> None:
+        """A pass has begun, unless the usher has said so."""
+        self._asked = False
+        if self._usher is None:
+            self.spent = 0.0
+
     @enable_ki_protection
     async def wait(self) -> None:
-        """Go on when it is this task's turn; call it when ``spent`` exceeds `BUDGET`.
+        """Go on when it is this task's turn; call it when it `is_over`.
 
         Raises:
             trio.Cancelled: it is a checkpoint.
