@@ -67,7 +67,7 @@ __all__ = ["Core"]
 
 _FRESH: Final = 1.0  # seconds: an instance idle for no longer serves again without a check
 _JITTER: Final = 0.05  # of max_uses and max_age: instances do not retire in step
-_IDLE: Final = SlotState.IDLE  # to look up an enum's member takes longer than all of `peek`
+_IDLE: Final = SlotState.IDLE  # on the way of each call, where an enum's look-up would show
 
 
 @final
