@@ -8,6 +8,7 @@ instances of a module, see the package `wasmpool`, which is built on this one.
 from __future__ import annotations
 
 from ._caller import Caller
+from ._engine import check_process
 from ._errors import (
     CallTimeout,
     CompileError,
@@ -52,6 +53,7 @@ __all__ = [
     "TableType",
     "TagType",
     "Wasi",
+    "check_process",
     "host_function",
 ]
 

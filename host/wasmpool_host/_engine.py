@@ -111,7 +111,11 @@ def shared_engine() -> Engine:
 
 
 def check_process() -> None:
-    """Raise RuntimeError in a forked child."""
+    """Raise RuntimeError in a forked child; to be asked before the loop gets its turn.
+
+    The child of a fork inside a trio run shares the loop's epoll with its parent: what it is told
+    there, by a single checkpoint, the parent is not.
+    """
     if _forked:
         message = (
             "this process was forked from one that had used wasmpool, and wasm cannot run in"

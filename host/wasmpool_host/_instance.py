@@ -106,11 +106,13 @@ class Instance:
                 out as itself.
             InstancePoisoned, InstanceClosed: it may not serve, or is gone.
             trio.BusyResourceError: another task's call is under way.
+            RuntimeError: in a forked child.
 
         It is a checkpoint before the guest starts. A cancel after that ends the guest, within a
         millisecond or so, and poisons the instance; nothing is raised for a cancel once the
         guest has returned.
         """
+        check_process()
         await checkpoint()
         result = self.start_call(name, args)
         return await self.finish() if result is PENDING else result
@@ -162,6 +164,7 @@ class Instance:
 
         A checkpoint and a cancel are as for `call`.
         """
+        check_process()
         await checkpoint()
         result = self.start_exchange(name, payload)
         return await self.finish() if result is PENDING else result

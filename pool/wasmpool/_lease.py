@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import trio
 
+from wasmpool_host import check_process
+
 from ._errors import LeaseExpired, LeaseRevoked
 from ._slot import Slot, SlotState
 
@@ -88,6 +90,7 @@ class Lease:
         It is a checkpoint before the guest starts. A cancel after that ends the guest, and the
         instance does not serve again; nothing is raised for a cancel once the guest has returned.
         """
+        check_process()
         await trio.lowlevel.checkpoint()
         slot = self._use()
         slot.calls += 1
@@ -102,6 +105,7 @@ class Lease:
         Raises as `call`, and as the instance's ``exchange``; a checkpoint and a cancel are as for
         `call`.
         """
+        check_process()
         await trio.lowlevel.checkpoint()
         slot = self._use()
         slot.calls += 1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from math import inf
 from random import Random
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
+from weakref import WeakSet
 
 import trio
 from trio.lowlevel import checkpoint, current_task
+
+from wasmpool_host import check_process
 
 from . import _closing
 from ._core import Core
@@ -174,6 +178,7 @@ class Pool:
         self._core = Core(name, options, first, Random(), instruments)  # noqa: S311 - for jitter
         self._token = trio.lowlevel.current_trio_token()
         self._thread = get_ident()
+        _pools.add(self)
         Work(self._core, nursery, body)
 
     # --- leases and calls ---
@@ -192,7 +197,7 @@ class Pool:
             LeaseRevoked: a grace of zero ended before the task had its turn.
             LeaseDeadlock: each instance is leased by a task that waits for another. A holder that
                 waits through a child task is not seen: use ``max_wait`` there.
-            RuntimeError: the pool belongs to another trio run.
+            RuntimeError: the pool belongs to another trio run, or this is a forked child.
         """
         return Lease(self, here(1), nowait=False)
 
@@ -407,6 +412,7 @@ class Pool:
             raise
 
     def _check_run(self) -> None:
+        check_process()
         if trio.lowlevel.current_trio_token() is not self._token:
             raise RuntimeError(
                 f"pool {self.name!r} belongs to another trio run: open one in each run"
@@ -492,3 +498,15 @@ class Pool:
         _closing.revoke_held_by(self._core, trio.lowlevel.current_task())
         seconds = self._core.options.grace if grace is None else grace
         await self._close(seconds)
+
+
+_pools: WeakSet[Pool] = WeakSet()
+
+
+def _after_fork() -> None:
+    """In the child no pool can serve: as if each belonged to another thread."""
+    for pool in _pools:
+        pool._thread = 0  # noqa: SLF001 - so that no call has to ask
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -186,8 +186,24 @@ def test_guest_and_host_without_end() -> None:
     assert run(code) == "stack-overflow trap"
 
 
+FORKS = """
+def child_is_told(begin):
+    # Drive a use in a forked child: it must raise before the loop has its turn.
+    child = os.fork()
+    if not child:
+        try:
+            begin().send(None)
+        except RuntimeError as error:
+            os._exit(0 if "spawn" in str(error) else 2)
+        except BaseException as error:
+            os._exit(3)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
 def test_a_forked_child_is_told_to_spawn() -> None:
-    """Each use raises RuntimeError there, and the parent goes on."""
+    """Each use raises RuntimeError there, and takes no wake-up from the parent's loop."""
     code = """
     import warnings
     warnings.simplefilter("ignore")
@@ -196,40 +212,62 @@ def test_a_forked_child_is_told_to_spawn() -> None:
     def ask(caller, value):
         return value
 
-    def attempt(what, *args):
-        try:
-            trio.run(what, *args)
-        except RuntimeError as error:
-            return "spawn" in str(error)
-        return False
-
-    async def compile():
-        await Module.compile("(module)")
-
     async def main():
         module = await Module.compile(ASK, imports=[ask])
         instance = await module.instantiate()
         await instance.call("go", 1)
-        child = os.fork()
-        if not child:
-            try:
-                await instance.call("go", 1)
-            except RuntimeError as error:
-                os._exit(0 if "spawn" in str(error) else 2)
-            os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
+        woken = trio.Event()
+        trio.lowlevel.current_trio_token().run_sync_soon(woken.set)
+        for begin in (
+            lambda: instance.call("go", 1),
+            lambda: instance.exchange("go", b""),
+            lambda: Module.compile("(module)"),
+            module.instantiate,
+        ):
+            assert child_is_told(begin)
+        await woken.wait()
         assert await instance.call("go", 2) == 2
         await instance.aclose()
         return module
 
     module = trio.run(main)
-    child = os.fork()
-    if not child:
-        os._exit(0 if attempt(compile) and attempt(module.instantiate) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert child_is_told(module.instantiate)
     print("told")
     """
-    assert run(code) == "told"
+    assert run(FORKS + textwrap.dedent(code)) == "told"
+
+
+def test_a_pool_in_a_forked_child_says_so() -> None:
+    """Asks, leases and calls in a lease raise there at once, and the parent's pool serves on."""
+    code = """
+    import warnings
+    from wasmpool import open_pool
+    warnings.simplefilter("ignore")
+
+    async def main():
+        module = await Module.compile('(module (func (export "f")))')
+        async with open_pool(module) as pool, pool.lease() as lease:
+            woken = trio.Event()
+            trio.lowlevel.current_trio_token().run_sync_soon(woken.set)
+            for begin in (
+                lambda: pool.call("f"),
+                lambda: pool.exchange("f", b""),
+                lambda: pool.lease().__aenter__(),
+                lambda: pool.lease_nowait().__aenter__(),
+                lambda: lease.call("f"),
+                lambda: lease.exchange("f", b""),
+                lambda: pool.resize(2),
+                lambda: pool.reload(module),
+            ):
+                assert child_is_told(begin)
+            await woken.wait()
+            await lease.call("f")
+            await pool.call("f")
+        print("told")
+
+    trio.run(main)
+    """
+    assert run(FORKS + textwrap.dedent(code)) == "told"
 
 
 @pytest.mark.parametrize("options", [(), ("-X", "faulthandler")])
