@@ -26,10 +26,12 @@ from ._limits import Limits
 from ._memory import Memory
 from ._module import Module
 from ._pending import PENDING
+from ._turn import HALF, turn_of_this_run
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 from ._wasi import Preopen, Wasi
 
 __all__ = [
+    "HALF",
     "PENDING",
     "CallTimeout",
     "Caller",
@@ -55,13 +57,15 @@ __all__ = [
     "Wasi",
     "check_process",
     "host_function",
+    "turn_of_this_run",
 ]
 
 
 def _bring_home() -> None:
     """Errors and types read ``wasmpool_host.GuestTrap``, wherever they are defined."""
     for name in __all__:
-        globals()[name].__module__ = __name__
+        if hasattr(globals()[name], "__module__"):
+            globals()[name].__module__ = __name__
 
 
 _bring_home()

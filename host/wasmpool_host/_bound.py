@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
-from trio.lowlevel import enable_ki_protection
-
 from . import _capi
 from ._pending import PENDING
 
@@ -64,12 +62,3 @@ class Bound:
     def take(self) -> Results:
         """The results, after `Fiber.finish`."""
         return self.signature.take_results(self._results)
-
-    @enable_ki_protection
-    async def call(self, args: Sequence[object]) -> Results:
-        """The whole of a call."""
-        result = self.start(args)
-        if result is not PENDING:
-            return result
-        await self._fiber.finish()
-        return self.take()

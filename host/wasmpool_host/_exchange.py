@@ -11,6 +11,11 @@ A free that traps is a fact of life: allocators of guests assert on sizes that t
 not have. The result is copied by then, so the call is good; such an instance is never asked to
 free again, and what it keeps is for the pool's ``max_memory`` to judge. The helper says at which
 of its two steps it trapped, so the export never runs twice for one call.
+
+Most crossings end in their first slice, those of an instance's first exchange too, and then the
+whole of an exchange is one plain step. So the way through several crossings is written down once,
+as generators (`Steps`): they yield where a crossing takes longer than that, and go on, or raise,
+when the task has driven it to its end.
 """
 
 from __future__ import annotations
@@ -30,11 +35,15 @@ from ._signature import Signature
 from ._types import FunctionType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from typing import TypeAlias, TypeVar
 
     from ._fiber import Fiber
     from ._module import Module
     from ._pending import Pending
+
+    T = TypeVar("T")
+    Steps: TypeAlias = Generator[None, None, T]
 
 __all__ = ["Exchange"]
 
@@ -88,12 +97,11 @@ class Exchange:
     # - `_owed` is a result that the guest has not been asked to free yet, or 0; a call that asks
     #   and does not get to it, because it is cancelled in line, leaves it owed
     # - `_keeps` implies that nothing is owed and that nothing will be freed any more
-    # - while an exchange is pending, `_under_way` is the crossing of its export, or None if
-    #   something else is to be done first
+    # - while an exchange is pending, `_steps` are what is left of it, and wait for a crossing
 
     __slots__ = (
-        "_args", "_bind", "_buffer", "_capacity", "_fiber", "_free", "_helpers", "_keeps",
-        "_limit", "_module", "_name", "_owed", "_payload", "_routes", "_under_way",
+        "_bind", "_buffer", "_capacity", "_fiber", "_free", "_helpers", "_keeps", "_limit",
+        "_module", "_owed", "_routes", "_steps",
     )  # fmt: skip
 
     def __init__(self, fiber: Fiber, module: Module, bind: Callable[[str], Bound]) -> None:
@@ -108,32 +116,47 @@ class Exchange:
         self._owed = 0
         self._routes: dict[str, Route] = {}
         self._helpers = 0
-        # Of an exchange that is pending:
-        self._name = ""
-        self._payload: bytes | None = None
-        self._under_way: Bound | None = None
-        self._args: tuple[int, ...] = ()
+        self._steps: Steps[bytes] | None = None
 
     def start(self, name: str, payload: bytes | None) -> bytes | Pending:
-        """Exchange, as far as that goes in one slice; see `Instance.exchange`."""
-        self._name = name
+        """Exchange, as far as that goes in one step; see `Instance.exchange`."""
         route = self._routes.get(name)
         if route is None or not self._is_ready(route, payload):
-            self._under_way = None
-            self._payload = payload
-            return PENDING
-        packed = self._start_crossing(route, payload)
-        return PENDING if packed is PENDING else self._take_result(name, packed)
+            return self._begin(self._prepare_and_run(name, payload))
+        crossing, args = self._aim(route, payload)
+        try:
+            packed = crossing.start(args)
+        except GuestTrap:
+            if not self._pardons(route, crossing):
+                raise
+            return self._begin(self._run(name, route, route.bound, args[1:]))
+        if packed is PENDING:
+            return self._begin(self._run(name, route, crossing, args, begun=True))
+        return self._take_result(name, packed)  # type: ignore[arg-type]  # one integer, as checked
+
+    def _begin(self, steps: Steps[bytes]) -> bytes | Pending:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # it is what the steps return
+        self._steps = steps
+        return PENDING
 
     @enable_ki_protection
     async def finish(self) -> bytes:
         """The rest of an exchange that is pending."""
-        packed: int | Pending = PENDING
-        if self._under_way is None:
-            packed = await self._prepare_and_start()
-        if packed is PENDING:
-            packed = await self._finish_crossing()
-        return self._take_result(self._name, packed)
+        steps, self._steps = self._steps, None
+        assert steps is not None
+        try:
+            while True:
+                try:
+                    await self._fiber.finish()
+                except BaseException as error:  # noqa: BLE001 - the steps raise it, or know better
+                    steps.throw(error)
+                else:
+                    next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # likewise
 
     # --- before the export is called ---
 
@@ -146,43 +169,42 @@ class Exchange:
             return route.takes_payload and size <= self._capacity and size <= self._limit
         return payload is None and not route.takes_payload
 
-    async def _prepare_and_start(self) -> int | Pending:
-        name, payload, self._payload = self._name, self._payload, None
+    def _prepare_and_run(self, name: str, payload: bytes | None) -> Steps[bytes]:
         bound = self._bind(name)
         self._module.check_exchanges(name, payload)
         route = self._routes.setdefault(name, Route(bound))
         if payload is not None and len(payload) > self._capacity:
-            await self._grow(len(payload))
+            yield from self._grow(len(payload))
         if self._owed and route.helper is None:
-            await self._help_or_free(route)
-        self._check()
-        return self._start_crossing(route, payload)
+            yield from self._help_or_free(name, route)
+        crossing, args = self._aim(route, payload)
+        return (yield from self._run(name, route, crossing, args))
 
-    async def _grow(self, size: int) -> None:
+    def _grow(self, size: int) -> Steps[None]:
         """A larger buffer, twice the last at least, so that growing is rare."""
         if self._buffer:
-            await self._free_region(self._buffer)
+            yield from self._free_region(self._buffer)
             self._buffer = self._capacity = 0
         capacity = min(max(_SMALLEST, 1 << (size - 1).bit_length()), _LARGEST)
         malloc = self._bind(self._module.malloc())
-        ptr = await self._cross(malloc, (capacity,)) & 0xFFFF_FFFF
+        ptr = (yield from self._cross(malloc, (capacity,))) & 0xFFFF_FFFF
         if not ptr:
             error = GuestMemoryError(f"{malloc.label} of {capacity:,} bytes returned 0")
             self._fiber.poison(error)
             raise error
         self._buffer, self._capacity = ptr, capacity
 
-    async def _help_or_free(self, route: Route) -> None:
+    def _help_or_free(self, name: str, route: Route) -> Steps[None]:
         """A guest that is called once needs no helper: one is made the second time."""
         if route.owed_before and self._helpers < _MOST_HELPERS:
-            route.helper = await self._help(self._name, route)
+            route.helper = yield from self._help(name, route)
             self._helpers += 1
         else:
             route.owed_before = True
-            await self._free_region(self._owed)
+            yield from self._free_region(self._owed)
             self._owed = 0
 
-    async def _help(self, name: str, route: Route) -> Helper:
+    def _help(self, name: str, route: Route) -> Steps[Helper]:
         self._check()
         fiber, bound = self._fiber, route.bound
         store = fiber.store
@@ -191,46 +213,43 @@ class Exchange:
             takes_payload=route.takes_payload,
         )  # fmt: skip
         label = f"the exchange helper of {bound.label}"
-        await fiber.run(Making(partial(making.future), label))
+        if not fiber.start(Making(partial(making.future), label)):
+            yield
         signature = _WITH_PAYLOAD if route.takes_payload else _WITHOUT
         run = Bound(fiber, making.export(b"run"), signature, bound.pace, bound.label)
         return Helper(run, making.export(b"freeing"))
 
     # --- the export's crossing ---
 
-    def _start_crossing(self, route: Route, payload: bytes | None) -> int | Pending:
+    def _aim(self, route: Route, payload: bytes | None) -> tuple[Bound, tuple[int, ...]]:
+        """What is to be called with what; the payload is in the guest's memory then."""
         args: tuple[int, ...] = ()
         if payload is not None:
             size = len(payload)
             if size and not self._fiber.store.write(self._buffer, payload):
                 raise self._outside(self._buffer, size, "the buffer of its malloc")
             args = (self._buffer << 32 | size if size else 0,)
-        crossing = route.bound
         if self._owed and route.helper is not None:
-            crossing = route.helper.bound
-            args = (self._owed, *args)
-        try:
-            packed = crossing.start(args)
-        except GuestTrap:
-            if not self._pardons(route, crossing):
-                raise
-            crossing, args = route.bound, args[1:]
-            packed = crossing.start(args)
-        if packed is PENDING:
-            self._under_way, self._args = crossing, args
-        return packed  # type: ignore[return-value]  # one integer, by the checked types
+            return route.helper.bound, (self._owed, *args)
+        return route.bound, args
 
-    async def _finish_crossing(self) -> int:
-        route, crossing = self._routes[self._name], self._under_way
-        assert crossing is not None
+    def _run(
+        self,
+        name: str,
+        route: Route,
+        crossing: Bound,
+        args: tuple[int, ...],
+        *,
+        begun: bool = False,
+    ) -> Steps[bytes]:
+        """Make the crossing, or the rest of it; once more without the free if that trapped."""
         try:
-            await self._fiber.finish()
+            packed = yield from (self._rest(crossing) if begun else self._cross(crossing, args))
         except GuestTrap:
             if not self._pardons(route, crossing):
                 raise
-        else:
-            return crossing.take()  # type: ignore[return-value]  # likewise
-        return await self._cross(route.bound, self._args[1:])
+            packed = yield from self._cross(route.bound, args[1:])
+        return self._take_result(name, packed)
 
     def _pardons(self, route: Route, crossing: Bound) -> bool:
         """Whether it was the free that trapped, and not the export."""
@@ -276,13 +295,25 @@ class Exchange:
         self._fiber.poison(error)
         return error
 
-    # --- other crossings ---
+    # --- crossings ---
 
-    async def _free_region(self, ptr: int) -> None:
+    def _cross(self, bound: Bound, args: tuple[int, ...]) -> Steps[int]:
+        self._check()
+        result = bound.start(args)
+        if result is PENDING:
+            return (yield from self._rest(bound))
+        return result or 0  # type: ignore[return-value]  # one integer or nothing
+
+    def _rest(self, bound: Bound) -> Steps[int]:
+        """Of a crossing that is pending."""
+        yield
+        return bound.take() or 0  # type: ignore[return-value]  # likewise
+
+    def _free_region(self, ptr: int) -> Steps[None]:
         if self._keeps or self._free is None:
             return
         try:
-            await self._cross(self._bind(self._free), (ptr,))
+            yield from self._cross(self._bind(self._free), (ptr,))
         except GuestTrap:
             if not self._fiber.pardonable:
                 raise
@@ -292,10 +323,6 @@ class Exchange:
         self._keeps = True
         self._owed = 0
         self._fiber.poisoned = None
-
-    async def _cross(self, bound: Bound, args: tuple[int, ...]) -> int:
-        self._check()
-        return await bound.call(args) or 0  # type: ignore[return-value]  # one integer or nothing
 
     def _check(self) -> None:
         """Raise what the last crossing was interrupted with, though it has returned."""

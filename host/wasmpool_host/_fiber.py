@@ -57,7 +57,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import trio
@@ -77,7 +77,7 @@ from ._host_call import fibers, new_key
 from ._outcome import poison_reason, trapped
 from ._pace import LONG
 from ._ready_queue import Job, ready_queue
-from ._turn import HALF, turn
+from ._turn import HALF, turn_of_this_run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from ._pace import Pace
     from ._signature import Results
     from ._ticker import Ticker
+    from ._turn import Turn
 
 __all__ = ["Fiber"]
 
@@ -162,7 +163,6 @@ class Fiber:
         "_room",
         "_scope",
         "_ticker",
-        "_turn",
         "busy",
         "call_seconds",
         "failure",
@@ -177,6 +177,7 @@ class Fiber:
         "pending",
         "poisoned",
         "store",
+        "turn",
     )  # fmt: skip
 
     def __init__(
@@ -211,7 +212,7 @@ class Fiber:
         self._scope: trio.CancelScope | None = None
         self._computed = 0.0
         self._ticker = ticker
-        self._turn = turn()
+        self.turn: Turn = turn_of_this_run()
         fibers[self.key] = self
 
     # --- a call from outside ---
@@ -221,8 +222,8 @@ class Fiber:
         """Begin a call and run its first slice here; whether the call is done.
 
         False: `finish` drives it to its end, and must be called. Then the guest has not come to
-        its end yet, or has not even begun, as the loop's turn has come or its calls are long.
-        Most calls are done here, so this is written out in one piece.
+        its end yet, or has not even begun, as its calls are long. Most calls are done here, so
+        this is written out in one piece. Whoever calls it has seen that it is the guests' turn.
 
         Raises:
             GuestTrap: the guest trapped.
@@ -230,8 +231,8 @@ class Fiber:
         """
         headroom(self._room)
         self._crossing = crossing
-        turn = self._turn
-        if crossing.pace.weight or (turn.spent > HALF and turn.is_over()):
+        turn = self.turn
+        if crossing.pace.weight:
             return False
         store = self.store
         store.has_run = True
@@ -246,7 +247,7 @@ class Fiber:
             if not finished and not self._finish_slice(took):
                 return False
             if took > LONG:
-                crossing.pace.was(long=True)
+                crossing.pace.suspect()
             _delete_finished_future(self.future)
             self.future = 0
         except BaseException as error:
@@ -286,17 +287,17 @@ class Fiber:
         try:
             headroom(FRAMES if self.functions else FRAMES_WITHOUT_CALLBACKS)
             self._check()
-            if not self.future:
-                await self._begin_in_turn(crossing)
+            begun, self._computed = self.future, 0.0
+            if not begun:
+                self._begin(crossing)
             if not self.finished:
-                pace, self._computed = crossing.pace, 0.0
-                started_here = not pace.long
+                here = self._computed
                 if self._deadline is None:
                     await self._drive(self)
                 else:
                     await self._drive_in_time(self._deadline)
-                if self._computed:
-                    pace.was(long=started_here or self._computed > LONG)
+                if self._computed > here:
+                    self._judge(crossing.pace, measured=not begun)
         except BaseException as error:
             self._fail(error)
             raise
@@ -307,7 +308,9 @@ class Fiber:
 
     @enable_ki_protection
     async def run(self, crossing: Crossing) -> None:
-        """`start` and `finish` in one."""
+        """`start` and `finish` in one, in its turn."""
+        if self.turn.spent > HALF and self.turn.is_over():
+            await self.turn.wait()
         if not self.start(crossing):
             await self.finish()
 
@@ -316,17 +319,24 @@ class Fiber:
         if self.call_seconds is not None:
             self._deadline = trio.current_time() + self.call_seconds
 
-    async def _begin_in_turn(self, crossing: Crossing) -> None:
-        if self._turn.spent > HALF and self._turn.is_over():
-            await self._turn.wait()
-            self._check()
+    def _begin(self, crossing: Crossing) -> None:
+        """Begin a call whose like were long of late: in a thread, or here with a measure."""
         self.store.has_run = True
         self.future = crossing.begin()
         pace = crossing.pace
         if not pace.long:
-            took = self._first_slice(self)
+            began = thread_time()
+            self._first_slice(self)
+            self._computed = thread_time() - began
             if self.finished:
-                pace.was(long=took > LONG)
+                self._judge(pace, measured=True)
+
+    def _judge(self, pace: Pace, *, measured: bool) -> None:
+        """Tell the export's pace of a call that computed; ``start`` takes no measure of that."""
+        if measured:
+            pace.was(long=self._computed > LONG)
+        else:
+            pace.suspect()
 
     def _fail(self, error: BaseException) -> None:
         """The call ends with an error: see what that means for the instance."""
@@ -385,17 +395,16 @@ class Fiber:
                 self._check()
 
     async def _slice_in_turn(self, level: Level) -> None:
-        if self._turn.spent > HALF and self._turn.is_over():
-            await self._turn.wait()
+        if self.turn.spent > HALF and self.turn.is_over():
+            await self.turn.wait()
             self._check()
         self._first_slice(level)
 
-    def _first_slice(self, level: Level) -> float:
+    def _first_slice(self, level: Level) -> None:
         """Run the guest here for a slice; for one more if a tick came right after the start."""
         took = self._slice()
         if took < SHORT_SLICE and not level.finished and self.pending is None:
-            took += self._slice()
-        return took
+            self._slice()
 
     def _slice(self) -> float:
         began = perf_counter()
@@ -405,7 +414,7 @@ class Fiber:
         finally:
             self._ticker.leave()
         took = perf_counter() - began
-        self._turn.spent += took
+        self.turn.spent += took
         return took
 
     async def _compute(self, level: Level) -> None:
@@ -427,13 +436,13 @@ class Fiber:
 
     def step(self) -> bool:
         """A slice, on a worker's thread; whether the task is to look."""
-        began = perf_counter()
+        began = thread_time()
         self._ticker.enter()
         try:
             self.finished = _poll(self.future)
         finally:
             self._ticker.leave()
-            self._computed += perf_counter() - began
+            self._computed += thread_time() - began
         return self._level.finished or self.pending is not None or self.failure is not None
 
     def hasten(self) -> None:

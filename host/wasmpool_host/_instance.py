@@ -20,6 +20,7 @@ from ._headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 from ._making import Making
 from ._memory import Memory
 from ._pending import PENDING
+from ._turn import HALF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,19 +115,22 @@ class Instance:
         """
         check_process()
         await checkpoint()
-        result = self.start_call(name, args)
-        return await self.finish() if result is PENDING else result
+        return await self.run_call(name, args)
 
     @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
         """`call` without the checkpoint before the guest starts, for who has just had one."""
+        turn = self._fiber.turn
+        if turn.spent > HALF and turn.is_over():
+            await turn.wait()
         result = self.start_call(name, args)
         return await self.finish() if result is PENDING else result
 
     def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
         """The first slice of `run_call`: its result, or PENDING, and `finish` must be awaited.
 
-        All is done in this one step, so nothing else on the loop can tell when it happened.
+        It is for who has seen that it is the guests' turn on the loop. All is done in this one
+        step, so nothing else on the loop can tell when it happened.
         """
         fiber = self._fiber
         if fiber.busy or self._closed or fiber.poisoned:
@@ -166,12 +170,14 @@ class Instance:
         """
         check_process()
         await checkpoint()
-        result = self.start_exchange(name, payload)
-        return await self.finish() if result is PENDING else result
+        return await self.run_exchange(name, payload)
 
     @enable_ki_protection
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """`exchange` without the checkpoint before the guest starts, for who has just had one."""
+        turn = self._fiber.turn
+        if turn.spent > HALF and turn.is_over():
+            await turn.wait()
         result = self.start_exchange(name, payload)
         return await self.finish() if result is PENDING else result
 

@@ -1,4 +1,11 @@
-"""Where a call should start: on the trio thread, or in a worker at once."""
+"""Where a call should start: on the trio thread, or in a worker at once.
+
+What counts is how long a guest computes: the CPU time of its thread. The time that passes is more
+where the machine has other things to do, and would send the short calls of a busy loop to threads
+that have no CPU either. But to ask for it costs a system call, a twentieth of a short call. So
+calls are timed by the clock on the wall as a rule, and one that seems long by that is a reason to
+take the measure of the next.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +22,8 @@ class Pace:
     """Whether an export's recent calls were long; shared by all instances of a module.
 
     Two long calls more than short ones, of late, and the next starts in a thread. Each short
-    one counts back, so an export of both kinds mostly starts on the trio thread.
+    one counts back, so an export of both kinds mostly starts on the trio thread. As long as
+    ``weight`` is not zero calls are measured.
     """
 
     __slots__ = ("weight",)
@@ -27,5 +35,10 @@ class Pace:
     def long(self) -> bool:
         return self.weight >= 2
 
+    def suspect(self) -> None:
+        """A call seemed long."""
+        self.weight = self.weight or 1
+
     def was(self, *, long: bool) -> None:
+        """A call was measured."""
         self.weight = min(3, self.weight + 1) if long else max(0, self.weight - 1)

@@ -13,8 +13,15 @@ the next pass. So the first that has to wait does that, and begins the pass for 
 usher.
 Others that have to wait meanwhile stand in line, first come first; the usher lets as many of
 them go as will probably fit into a pass, for they run in the one after this, and makes one of
-them the next usher. How many will fit is learned from how long the last ones took. As long as
-there is a line, newcomers go to its end.
+them the next usher. How many will fit is learned from how long the last ones took, without what
+the kernel took of it for others: where the loop's thread has to share its CPU a pass often takes
+too long, and were it then down to one guest, it would take ever so many passes. Whoever finds that
+it took too long this time goes back to the front of the line. As long as there is a line, newcomers
+go to its end.
+
+Whoever is about to start a call waits here first and takes an instance then. The other way round a
+loop that is late would make itself later: instances stand by for calls that wait, so that others
+are started, on the same loop.
 
 Were each to look for itself whether the next pass has room, two thousand tasks would go through
 the scheduler in each pass, for thirty of them to go on.
@@ -23,6 +30,7 @@ the scheduler in each pass, for thirty of them to go on.
 from __future__ import annotations
 
 from collections import OrderedDict
+from time import thread_time
 from typing import TYPE_CHECKING, Final, final
 
 import trio
@@ -31,7 +39,7 @@ from trio.lowlevel import Abort, RunVar, current_task, enable_ki_protection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BUDGET", "HALF", "Turn", "turn"]
+__all__ = ["BUDGET", "HALF", "Turn", "turn_of_this_run"]
 
 BUDGET: Final = 0.001
 """Seconds of guests in a pass after which others wait for the next: as much as one slice."""
@@ -53,13 +61,14 @@ class Turn:
     # - who is in `_line` is parked; while there is anybody, there is an usher
     # - the usher will come to `_begin_pass`, for nothing can cancel it any more
 
-    __slots__ = ("_asked", "_fitting", "_line", "_spent_from", "_token", "_usher", "spent")
+    __slots__ = ("_asked", "_cpu", "_fitting", "_line", "_spent_from", "_token", "_usher", "spent")
 
     def __init__(self) -> None:
         self._line: OrderedDict[trio.lowlevel.Task, None] = OrderedDict()
         self._usher: trio.lowlevel.Task | None = None
         self._fitting = 1
         self._spent_from = 0.0
+        self._cpu = 0.0
         self._asked = False
         self._token = trio.lowlevel.current_trio_token()
         self.spent: float = 0.0
@@ -86,17 +95,23 @@ class Turn:
             trio.Cancelled: it is a checkpoint.
         """
         task = current_task()
-        if self._usher is None:
-            self._usher = task
-            try:
-                await trio.lowlevel.checkpoint()
-            finally:
-                self._begin_pass()
-        else:
+        to_the_front = False
+        while self._usher is not None:
             self._line[task] = None
+            if to_the_front:
+                self._line.move_to_end(task, last=False)
             await trio.lowlevel.wait_task_rescheduled(self._leaver(task))
             if self._usher is task:
                 self._begin_pass()
+                return
+            if self.spent - self._spent_from <= BUDGET:
+                return
+            to_the_front = True
+        self._usher = task
+        try:
+            await trio.lowlevel.checkpoint()
+        finally:
+            self._begin_pass()
 
     def _leaver(self, task: trio.lowlevel.Task) -> Callable[[object], Abort]:
         @enable_ki_protection
@@ -107,7 +122,9 @@ class Turn:
         return leave
 
     def _begin_pass(self) -> None:
-        self._learn(self.spent - self._spent_from)
+        cpu = thread_time()
+        self._learn(min(self.spent - self._spent_from, cpu - self._cpu))
+        self._cpu = cpu
         self._usher = None
         line = self._line
         for _ in range(min(self._fitting, len(line))):
@@ -125,7 +142,7 @@ class Turn:
 _of_this_run: RunVar[Turn] = RunVar("wasmpool_turn")
 
 
-def turn() -> Turn:
+def turn_of_this_run() -> Turn:
     """The one of the trio run that is under way."""
     try:
         return _of_this_run.get()

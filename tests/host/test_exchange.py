@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from wasmpool_host import (
+    PENDING,
     Caller,
     CallTimeout,
     GuestMemoryError,
@@ -78,6 +79,56 @@ async def test_the_steady_state_frees_each_result_and_allocates_no_payload(
     assert await instance.call("frees") == 9 + 2  # the last result, and the buffer that grew
 
 
+@pytest.mark.parametrize("trap", [False, True])
+@pytest.mark.parametrize("long", [("malloc",), ("free",), ("copy",), ("malloc", "free", "copy")])
+async def test_any_crossing_may_take_longer_than_a_slice(
+    instance_of: InstanceOf, long: tuple[str, ...], *, trap: bool
+) -> None:
+    """The exchange goes on from there, and makes the same calls as ever."""
+    text = GUEST.replace("(; FREE ;)", "unreachable") if trap else GUEST
+    instances = [await instance_of(text) for _ in range(2)]
+    for payload in (b"a", b"bc" * 700, b"d", b"", b"e", b"f" * 5_000, b"g", b"h"):
+        for instance, weight in zip(instances, (0, 3), strict=True):
+            for name in long:
+                instance._module.pace(name).weight = weight
+            assert await instance.exchange("copy", payload) == payload
+            assert instance.poisoned is None
+    for name in ("mallocs", "frees", "runs"):
+        assert await instances[0].call(name) == await instances[1].call(name)
+
+
+async def test_a_cancel_in_a_crossing_before_the_export_ends_the_exchange(
+    instance_of: InstanceOf,
+) -> None:
+    """The guest was stopped in its malloc, so the instance may not serve again."""
+    head = '(func $malloc (export "malloc") (param i32) (result i32) (local i32)'
+    assert head in GUEST
+    text = GUEST.replace(head, f"{head} (loop $l (br $l))")
+    instance = await instance_of(text)
+    with trio.move_on_after(0.01) as scope:
+        await instance.exchange("copy", b"x")
+    assert scope.cancelled_caught
+    assert instance.poisoned == "cancelled"
+    assert not instance._fiber.busy
+
+
+async def test_the_first_exchanges_of_an_instance_are_one_step_each(
+    instance_of: InstanceOf,
+) -> None:
+    """With its malloc, its free and the making of the helper, if no tick comes in between."""
+    at_once = [0, 0, 0, 0]
+    for _ in range(10):
+        instance = await instance_of(GUEST)
+        for k in range(4):
+            result = instance.start_exchange("copy", b"payload")
+            if result is PENDING:
+                result = await instance.finish()
+            else:
+                at_once[k] += 1
+            assert result == b"payload"
+    assert min(at_once) > 0
+
+
 @pytest.mark.parametrize("before", [1, 2, 4])
 @pytest.mark.parametrize("size", [10, 5_000])
 async def test_a_cancel_in_line_leaves_nothing_behind_in_the_guest(
@@ -87,7 +138,7 @@ async def test_a_cancel_in_line_leaves_nothing_behind_in_the_guest(
     instance = await instance_of(GUEST)
     for _ in range(before):
         await instance.exchange("copy", b"payload")
-    turn = instance._fiber._turn
+    turn = instance._fiber.turn
     for _ in range(5):
         with trio.CancelScope() as scope:
             await trio.lowlevel.checkpoint()

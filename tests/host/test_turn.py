@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING
+
 import trio
 import trio.testing
 
+from wasmpool_host import _turn
 from wasmpool_host._turn import BUDGET, HALF, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
 
 
 async def test_what_was_spent_is_forgotten_in_a_later_pass() -> None:
@@ -47,24 +56,69 @@ async def test_who_waits_goes_on_whoever_else_gives_up() -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def test_they_go_on_in_passes_that_are_not_much_longer_than_the_budget() -> None:
-    """However many there are; and newcomers go to the end of the line."""
-    turn = Turn()
+class Cpu:
+    """The thread's CPU time, as far as the slices of a test have taken it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        monkeypatch.setattr(_turn, "thread_time", lambda: self.seconds)
+
+
+async def passes_of(
+    turn: Turn, slice_after: Callable[[int], float], cpu: Cpu, share: float = 1
+) -> Counter[int]:
+    """How many slices of 200 tasks there are in each pass, by its number.
+
+    ``slice_after`` says how long one takes after so many others, of which the CPU has ``share``.
+    """
     turn.spent = 2 * BUDGET
-    slices: list[int] = []
+    counts: Counter[int] = Counter()
     passes = 0
 
     async def wait() -> None:
         await turn.wait()
-        turn.spent += BUDGET / 4
-        slices.append(passes)
+        took = slice_after(counts.total())
+        turn.spent += took
+        cpu.seconds += took * share
+        counts[passes] += 1
 
     async with trio.open_nursery() as nursery:
         for _ in range(200):
             nursery.start_soon(wait)
         await trio.lowlevel.checkpoint()
-        while len(slices) < 200:
+        while counts.total() < 200:
             assert turn.is_over() or not turn._line  # for who comes now
             await trio.lowlevel.checkpoint()
             passes += 1
-    assert max(slices.count(each) for each in set(slices)) <= 2 * 4
+    return counts
+
+
+async def test_they_go_on_in_passes_that_are_not_much_longer_than_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many there are; and newcomers go to the end of the line."""
+    counts = await passes_of(Turn(), lambda _: BUDGET / 4, Cpu(monkeypatch))
+    assert max(counts.values()) <= 2 * 4
+
+
+async def test_those_that_do_not_fit_after_all_go_back_to_the_front(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After short slices many are let go at once; if theirs are long the pass ends all the same."""
+    counts = await passes_of(
+        Turn(), lambda before: BUDGET * (0.01 if before < 120 else 1.5), Cpu(monkeypatch)
+    )
+    assert max(counts.values()) > 20
+    assert max([counts[number] for number in sorted(counts)][-50:]) <= 2
+
+
+async def test_a_thread_that_shares_its_cpu_still_lets_many_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How many fit is learned from what the guests took, not from what the kernel did."""
+    turn = Turn()
+    await passes_of(turn, lambda _: BUDGET / 100, Cpu(monkeypatch))
+    fitting = turn._fitting
+    assert fitting > 20
+    await passes_of(turn, lambda _: BUDGET * 2, Cpu(monkeypatch), share=1 / 200)
+    assert turn._fitting >= fitting
