@@ -22,36 +22,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from . import _capi
-from ._errors import CompileError
 
 if TYPE_CHECKING:
     import wasmtime
 
-__all__ = ["load_or_compile"]
+__all__ = ["find", "keep"]
 
 _log = logging.getLogger("wasmpool.cache")
 
-_MAGIC: Final = b"\0asm"
 _TAIL: Final = hashlib.sha256().digest_size
 
 
-def load_or_compile(
-    engine: wasmtime.Engine, binary: bytes, digest: str, directory: Path | None, label: str
-) -> wasmtime.Module:
-    """Compiled code for a binary, from the cache if one is given and has it.
+def find(engine: wasmtime.Engine, digest: str, directory: Path | None) -> wasmtime.Module | None:
+    """The compiled code of the module with this digest, if there is some that can be used."""
+    return None if directory is None else _load(engine, _entry(digest, directory))
 
-    Raises:
-        CompileError: the binary is no valid module.
-    """
-    if directory is None:
-        return _compile(engine, binary, label)
-    entry = directory / f"{digest}-{_key()}.cwasm"
-    found = _load(engine, entry)
-    if found is not None:
-        return found
-    compiled = _compile(engine, binary, label)
-    _store(entry, _capi.serialize(compiled))
-    return compiled
+
+def keep(compiled: wasmtime.Module, digest: str, directory: Path | None) -> None:
+    """Have it found from now on."""
+    if directory is not None:
+        _store(_entry(digest, directory), _capi.serialize(compiled))
 
 
 def seal(code: bytes) -> bytes:
@@ -59,22 +49,8 @@ def seal(code: bytes) -> bytes:
     return hashlib.sha256(code).digest()
 
 
-def _compile(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime.Module:
-    if not binary.startswith(_MAGIC):  # the wheel would take it for the text format
-        message = (
-            f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {_MAGIC!r}"
-        )
-        raise CompileError(message)
-    try:
-        return _capi.compile_binary(engine, binary)
-    except _capi.CApiError as error:
-        message = f"{label} is no valid WebAssembly module: {_last_line(str(error))}"
-        raise CompileError(message) from None
-
-
-def _last_line(message: str) -> str:
-    """Wasmtime's reason, without the chain that leads to it."""
-    return message.strip().splitlines()[-1].strip()
+def _entry(digest: str, directory: Path) -> Path:
+    return directory / f"{digest}-{_key()}.cwasm"
 
 
 def _key() -> str:

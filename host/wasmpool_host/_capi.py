@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._types import FunctionType, ValueType
 
 __all__ = [
+    "SETTINGS",
     "CApiError",
     "Linker",
     "Stop",
@@ -42,6 +43,7 @@ __all__ = [
     "compile_binary",
     "deserialize",
     "engine_key",
+    "library",
     "new_engine",
     "serialize",
     "text_to_binary",
@@ -234,6 +236,19 @@ def raw(managed: Any) -> int:
 # --- engine and modules ---------------------------------------------------------------------
 
 
+SETTINGS: Final = {
+    "epoch_interruption": True,
+    "wasm_threads": False,
+    "wasm_memory64": False,
+    "wasm_multi_memory": False,
+    "wasm_gc": False,
+    "wasm_function_references": False,
+    "wasm_exceptions": False,
+    "wasm_stack_switching": False,
+}
+"""What compiled code depends on; ``wasmtime_config_<name>_set`` in the C API."""
+
+
 def new_engine() -> wasmtime.Engine:
     """The engine that every module of the process is compiled for.
 
@@ -241,16 +256,15 @@ def new_engine() -> wasmtime.Engine:
     scope, and so refused by name when a module that needs it is compiled.
     """
     config = wasmtime.Config()
-    config.epoch_interruption = True
-    config.wasm_threads = False
-    config.wasm_memory64 = False
-    config.wasm_multi_memory = False
-    config.wasm_gc = False
-    config.wasm_function_references = False
-    config.wasm_exceptions = False
-    config.wasm_stack_switching = False
+    for name, value in SETTINGS.items():
+        setattr(config, name, value)
     _set_async_stack(raw(config), STACK)
     return wasmtime.Engine(config)
+
+
+def library() -> str:
+    """Where Wasmtime's shared library is, for a process that has no need of the wheel."""
+    return str(ffi.filename)
 
 
 def engine_key() -> str:

@@ -88,6 +88,11 @@ class Engine:
         ticker.open()
         return ticker
 
+    @property
+    def serves(self) -> bool:
+        """Whether there are instances that may be in use."""
+        return self._open > len(self._forgotten)
+
     def close_instance(self, ticker: Ticker) -> None:
         with _lock:
             self._open -= 1

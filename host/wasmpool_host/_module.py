@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
@@ -12,6 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _binary, _cache, _capi
+from ._compiler import LARGE, compile_apart, compile_here
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._host_call import ENTRY
@@ -99,7 +101,7 @@ class Module:
         limits: Limits | None = None,
         cache: str | os.PathLike[str] | None = None,
     ) -> Module:
-        """Compile a module, in a thread.
+        """Compile a module, in a thread; or in another process, if it is large and others serve.
 
         Args:
             source: the binary, the text format as a str, or the path of either in a file.
@@ -117,6 +119,7 @@ class Module:
             RuntimeError: in a forked child, or faulthandler was switched after the first compile.
 
         A cancel returns at once; the thread finishes the compilation, and its result is dropped.
+        A process is ended.
         """
         check_process()
         _check_imports(imports)
@@ -126,16 +129,28 @@ class Module:
         wasi = wasi if wasi is not None else Wasi()
         directory = Path(cache) if cache is not None else None
 
-        def work() -> Module:
+        def begin() -> Module | Source:
+            """Make the module, unless another process is to compile it."""
             read = Source.read(source)
             engine = shared_engine()
             engine.check_faulthandler()
-            compiled = _cache.load_or_compile(
-                engine.wasmtime, read.binary, read.digest, directory, read.label
-            )
+            compiled = _cache.find(engine.wasmtime, read.digest, directory)
+            if compiled is None:
+                if engine.serves and len(read.binary) >= LARGE:
+                    return read
+                return complete(read)
             return cls(read, compiled, tuple(imports), wasi, limits)
 
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        def complete(read: Source, code: bytes | None = None) -> Module:
+            compiled = _compiled(shared_engine(), read, code)
+            _cache.keep(compiled, read.digest, directory)
+            return cls(read, compiled, tuple(imports), wasi, limits)
+
+        made = await trio.to_thread.run_sync(begin, abandon_on_cancel=True)
+        if isinstance(made, Module):
+            return made
+        code = await compile_apart(made.binary, made.label)
+        return await trio.to_thread.run_sync(complete, made, code, abandon_on_cancel=True)
 
     @enable_ki_protection
     async def instantiate(self) -> Instance:
@@ -312,6 +327,13 @@ class Source:
         if path.suffix == ".wat":
             content = _assemble(content.decode("utf-8", "replace"), str(path))
         return cls(content, path.stem)
+
+
+def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Module:
+    if code is not None:
+        with suppress(_capi.CApiError):
+            return _capi.deserialize(engine.wasmtime, code)
+    return compile_here(engine.wasmtime, read.binary, read.label)
 
 
 def _assemble(text: str, what: str) -> bytes:

@@ -146,7 +146,7 @@ class Busy(trio.abc.Instrument):
         self.turn = pool._turn
         self.longest_line = 0
 
-    def before_task_step(self, _task: trio.lowlevel.Task) -> None:
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.turn.spent += BUDGET / 3
         self.longest_line = max(self.longest_line, len(self.turn._line))
 

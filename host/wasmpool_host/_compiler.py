@@ -1,0 +1,119 @@
+"""From a binary to compiled code: here, or in a process that gets out of the way.
+
+Compiling takes all cores for a while: some 50 ms on two of them for a plugin of 60 KB. The first
+time nobody minds. But where instances serve already, as when a pool is reloaded, the trio thread
+has to share its core, and its memory maps, with the compiler, and calls take several times as
+long. Threads of low priority are no way out: the kernel locks a process's maps for them too, and
+then everybody waits for a thread that is given no CPU.
+
+So a module that is compiled while instances are open is compiled by another process, with the
+lowest priority there is, which hands back what `_cache` would keep (`_compile_apart`). That takes
+a few dozen milliseconds more, for the process to start, so small modules are compiled here. As
+is any module where such a process cannot be had; and where it says that the module is invalid,
+for the sake of the message. But where it was killed, it is not tried again: a module that takes
+all memory to compile should not have that of this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import trio
+
+from . import _capi
+from ._errors import CompileError
+
+if TYPE_CHECKING:
+    import wasmtime
+
+__all__ = ["LARGE", "compile_apart", "compile_here"]
+
+LARGE: Final = 16_384
+"""Bytes of a binary from which it is worth a process: about 10 ms of compiling."""
+
+_log = logging.getLogger("wasmpool.compiler")
+
+_MAGIC: Final = b"\0asm"
+_SCRIPT: Final = Path(__file__).with_name("_compile_apart.py")
+
+
+def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime.Module:
+    """Compile, on all cores.
+
+    Raises:
+        CompileError: the binary is no valid module.
+    """
+    if not binary.startswith(_MAGIC):  # the wheel would take it for the text format
+        message = (
+            f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {_MAGIC!r}"
+        )
+        raise CompileError(message)
+    try:
+        return _capi.compile_binary(engine, binary)
+    except _capi.CApiError as error:
+        message = f"{label} is no valid WebAssembly module: {_last_line(str(error))}"
+        raise CompileError(message) from None
+
+
+async def compile_apart(binary: bytes, label: str) -> bytes | None:
+    """Compiled code, as `_capi.deserialize` takes it; None where `compile_here` is to do it.
+
+    Raises:
+        CompileError: the process was killed, perhaps as it took too much memory.
+
+    A cancel ends the process.
+    """
+    python = _python()
+    if python is None:
+        return None
+    settings = [f"{name}={value:d}" for name, value in _capi.SETTINGS.items()]
+    command = [python, "-I", "-S", str(_SCRIPT), _capi.library(), *settings]
+    try:
+        with _file("module") as module, _file("code") as code:
+            await trio.to_thread.run_sync(_put, module, binary)
+            done = await trio.run_process(
+                command, stdin=module, stdout=code, stderr=DEVNULL, check=False
+            )
+            if not done.returncode:
+                return await trio.to_thread.run_sync(_take, code)
+    except OSError as error:
+        _log.info("no process to compile %s in, so it is compiled here: %s", label, error)
+        return None
+    if done.returncode < 0 and -done.returncode != signal.SIGSYS:  # which a sandbox may send
+        name = signal.Signals(-done.returncode).name
+        message = f"{label} could not be compiled: {name} ended the process that compiled it"
+        raise CompileError(message)
+    return None
+
+
+def _python() -> str | None:
+    """An interpreter, unless Python is embedded: then ``sys.executable`` is the program itself."""
+    executable = sys.executable or ""
+    is_python = Path(executable).name.startswith("python") and not getattr(sys, "frozen", False)
+    return executable if is_python else None
+
+
+def _file(name: str) -> BinaryIO:
+    """One in memory: so nothing goes through a pipe, and the loop has no part in it."""
+    return open(os.memfd_create(f"wasmpool-{name}"), "w+b")  # noqa: PTH123 - a descriptor
+
+
+def _put(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+    file.seek(0)
+
+
+def _take(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _last_line(message: str) -> str:
+    """Wasmtime's reason, without the chain that leads to it."""
+    return message.strip().splitlines()[-1].strip()

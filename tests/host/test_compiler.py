@@ -1,0 +1,171 @@
+"""Compiling while instances serve: in another process, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from wasmpool.example import PATH as EXAMPLE
+from wasmpool_host import CompileError, Module, _capi, _compiler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+SIZE = "(memory 1) (data (i32.const 0) " + '"' + "x" * _compiler.LARGE + '")'
+SEVEN = f'(module {SIZE} (func (export "f") (result i32) (i32.const 7)))'
+TINY = '(module (func (export "f") (result i32) (i32.const 7)))'
+
+_LOWEST = 19
+
+INVALID = b"\0asm\1\0\0\0" + b"\x0b" * _compiler.LARGE
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the binaries that this process compiled."""
+    sizes: list[int] = []
+    real = _capi.compile_binary
+
+    def count(engine: Any, binary: bytes) -> Any:
+        sizes.append(len(binary))
+        return real(engine, binary)
+
+    monkeypatch.setattr(_capi, "compile_binary", count)
+    return sizes
+
+
+@asynccontextmanager
+async def serving() -> AsyncGenerator[None]:
+    instance = await (await Module.compile(TINY)).instantiate()
+    try:
+        yield
+    finally:
+        await instance.aclose()
+
+
+async def result(module: Module) -> object:
+    instance = await module.instantiate()
+    try:
+        return await instance.call("f")
+    finally:
+        await instance.aclose()
+
+
+async def test_a_large_module_is_compiled_elsewhere_while_instances_serve(
+    here: list[int], tmp_path: Path
+) -> None:
+    """Not before, nor after; a small one never. The cache takes it as it takes any."""
+    assert await result(await Module.compile(SEVEN)) == 7
+    assert len(here) == 1
+    async with serving():
+        assert len(here) == 2
+        assert await result(await Module.compile(SEVEN)) == 7
+        assert await result(await Module.compile(SEVEN, cache=tmp_path)) == 7
+        assert len(here) == 2
+        assert await result(await Module.compile(TINY)) == 7
+        assert len(here) == 3
+    assert await result(await Module.compile(SEVEN, cache=tmp_path)) == 7
+    assert len(here) == 3
+    assert await result(await Module.compile(SEVEN)) == 7
+    assert len(here) == 4
+
+
+async def test_the_code_is_the_same() -> None:
+    """The example plugin, with each switch of the engine: byte for byte what is compiled here."""
+    binary = EXAMPLE.read_bytes()
+    engine = _capi.new_engine()
+    compiled = _compiler.compile_here(engine, binary, "the example")
+    code = await _compiler.compile_apart(binary, "the example")
+    assert code == _capi.serialize(compiled)
+
+
+async def test_an_invalid_module_is_refused_with_its_reason() -> None:
+    """As it is by this process."""
+    with pytest.raises(CompileError) as plain:
+        await Module.compile(INVALID)
+    async with serving():
+        with pytest.raises(CompileError) as apart:
+            await Module.compile(INVALID)
+    assert str(apart.value) == str(plain.value)
+    assert "is no valid WebAssembly module" in str(apart.value)
+
+
+@pytest.mark.parametrize("executable", ["", "/nowhere/python3", "/usr/bin/uwsgi"])
+async def test_without_an_interpreter_it_is_compiled_here(
+    here: list[int], monkeypatch: pytest.MonkeyPatch, executable: str
+) -> None:
+    """None, one that is not there, and a program that Python is part of, which is not started."""
+    async with serving():
+        monkeypatch.setattr(sys, "executable", executable)
+        assert await result(await Module.compile(SEVEN)) == 7
+    assert len(here) == 2
+
+
+def script(directory: Path, text: str) -> Path:
+    path = directory / "script.py"
+    path.write_text(f"import os, signal, time\n{text}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "text", ["raise SystemExit(2)", "print('no code')", "os.kill(os.getpid(), signal.SIGSYS)"]
+)
+async def test_a_process_that_does_not_serve_costs_only_time(
+    here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    """It fails, it writes rubbish, it is not allowed to: then the module is compiled here."""
+    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    async with serving():
+        assert await result(await Module.compile(SEVEN)) == 7
+    assert len(here) == 2
+
+
+async def test_a_process_that_is_killed_is_an_error(
+    here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As for lack of memory: this process must not try the same."""
+    text = "os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    async with serving():
+        with pytest.raises(CompileError, match=r"the module of .* SIGKILL ended the process"):
+            await Module.compile(SEVEN)
+    assert len(here) == 1
+
+
+async def test_a_cancel_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is gone when `compile` raises, and nothing of it is left."""
+    started = tmp_path / "started"
+    text = f"open({str(started)!r} + '.new', 'w').write(str(os.getpid()))\n"
+    text += f"os.rename({str(started)!r} + '.new', {str(started)!r})\ntime.sleep(1000)"
+    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    async with serving():
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Module.compile, SEVEN)
+            while not started.exists():  # noqa: ASYNC110 - by another process
+                await trio.sleep(0.005)
+            nursery.cancel_scope.cancel()
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(started.read_text()), 0)
+        assert len(list(Path("/proc/self/fd").iterdir())) == files
+
+
+async def test_it_has_the_lowest_priority() -> None:
+    """So that it takes no CPU from those who serve."""
+    command = [sys.executable, "-I", "-S", str(_compiler._SCRIPT), _capi.library()]
+    async with trio.open_nursery() as nursery:
+        process: trio.Process = await nursery.start(
+            partial(trio.run_process, command, stdin=PIPE, stdout=DEVNULL, check=False)
+        )
+        with trio.fail_after(30):  # it waits for its input, which does not come
+            while os.getpriority(os.PRIO_PROCESS, process.pid) != _LOWEST:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
