@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wasmpool_host import Instance, Module
+from wasmpool_host import Instance, Module, _capi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,3 +28,17 @@ async def instance_of() -> AsyncIterator[InstanceOf]:
     yield make
     for instance in made:
         await instance.aclose()
+
+
+@pytest.fixture
+def compiled_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the binaries that were really compiled."""
+    sizes: list[int] = []
+    real = _capi.compile_binary
+
+    def count(engine: object, binary: bytes) -> object:
+        sizes.append(len(binary))
+        return real(engine, binary)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_capi, "compile_binary", count)
+    return sizes

@@ -32,35 +32,23 @@ async def result(text: str, directory: Path) -> object:
         await instance.aclose()
 
 
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the binaries that were really compiled."""
-    sizes: list[int] = []
-    real = _capi.compile_binary
-
-    def count(engine: object, binary: bytes) -> object:
-        sizes.append(len(binary))
-        return real(engine, binary)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(_capi, "compile_binary", count)
-    return sizes
-
-
-async def test_the_second_time_nothing_is_compiled(tmp_path: Path, compiled: list[int]) -> None:
+async def test_the_second_time_nothing_is_compiled(
+    tmp_path: Path, compiled_here: list[int]
+) -> None:
     """One entry for each module; the directory is made if need be."""
     directory = tmp_path / "some" / "where"
     assert await result(SEVEN, directory) == 7
     assert await result(EIGHT, directory) == 8
-    assert len(compiled) == 2
+    assert len(compiled_here) == 2
     assert await result(SEVEN, directory) == 7
     assert await result(EIGHT, directory) == 8
-    assert len(compiled) == 2
+    assert len(compiled_here) == 2
     assert len(list(directory.iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign", "sealed rubbish"])
 async def test_a_damaged_entry_is_compiled_again_and_replaced(
-    tmp_path: Path, compiled: list[int], caplog: pytest.LogCaptureFixture, damage: str
+    tmp_path: Path, compiled_here: list[int], caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     """It is noticed before any of it is run, and logged."""
     assert await result(SEVEN, tmp_path) == 7
@@ -79,10 +67,10 @@ async def test_a_damaged_entry_is_compiled_again_and_replaced(
     with caplog.at_level(logging.WARNING, "wasmpool.cache"):
         assert await result(SEVEN, tmp_path) == 7
     assert "compiling again" in caplog.text
-    assert len(compiled) == 2
+    assert len(compiled_here) == 2
     assert entry.read_bytes() == whole
     assert await result(SEVEN, tmp_path) == 7
-    assert len(compiled) == 2
+    assert len(compiled_here) == 2
 
 
 async def test_a_large_guest_loads_in_a_fraction_of_its_compile_time(tmp_path: Path) -> None:
@@ -99,13 +87,13 @@ async def test_a_large_guest_loads_in_a_fraction_of_its_compile_time(tmp_path: P
 
 
 async def test_another_version_does_not_find_it(
-    tmp_path: Path, compiled: list[int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, compiled_here: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The key has what the code depends on."""
     await result(SEVEN, tmp_path)
     monkeypatch.setattr(_capi, "engine_key", lambda: "wasmtime-0.0.0")
     await result(SEVEN, tmp_path)
-    assert len(compiled) == 2
+    assert len(compiled_here) == 2
 
 
 async def test_a_cache_that_cannot_be_written_is_slow_and_not_wrong(

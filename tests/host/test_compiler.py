@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -26,20 +26,6 @@ TINY = '(module (func (export "f") (result i32) (i32.const 7)))'
 _LOWEST = 19
 
 INVALID = b"\0asm\1\0\0\0" + b"\x0b" * _compiler.LARGE
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the binaries that this process compiled."""
-    sizes: list[int] = []
-    real = _capi.compile_binary
-
-    def count(engine: Any, binary: bytes) -> Any:
-        sizes.append(len(binary))
-        return real(engine, binary)
-
-    monkeypatch.setattr(_capi, "compile_binary", count)
-    return sizes
 
 
 @asynccontextmanager
@@ -60,22 +46,22 @@ async def result(module: Module) -> object:
 
 
 async def test_a_large_module_is_compiled_elsewhere_while_instances_serve(
-    here: list[int], tmp_path: Path
+    compiled_here: list[int], tmp_path: Path
 ) -> None:
     """Not before, nor after; a small one never. The cache takes it as it takes any."""
     assert await result(await Module.compile(SEVEN)) == 7
-    assert len(here) == 1
+    assert len(compiled_here) == 1
     async with serving():
-        assert len(here) == 2
+        assert len(compiled_here) == 2
         assert await result(await Module.compile(SEVEN)) == 7
         assert await result(await Module.compile(SEVEN, cache=tmp_path)) == 7
-        assert len(here) == 2
+        assert len(compiled_here) == 2
         assert await result(await Module.compile(TINY)) == 7
-        assert len(here) == 3
+        assert len(compiled_here) == 3
     assert await result(await Module.compile(SEVEN, cache=tmp_path)) == 7
-    assert len(here) == 3
+    assert len(compiled_here) == 3
     assert await result(await Module.compile(SEVEN)) == 7
-    assert len(here) == 4
+    assert len(compiled_here) == 4
 
 
 async def test_the_code_is_the_same() -> None:
@@ -100,13 +86,13 @@ async def test_an_invalid_module_is_refused_with_its_reason() -> None:
 
 @pytest.mark.parametrize("executable", ["", "/nowhere/python3", "/usr/bin/uwsgi"])
 async def test_without_an_interpreter_it_is_compiled_here(
-    here: list[int], monkeypatch: pytest.MonkeyPatch, executable: str
+    compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
     """None, one that is not there, and a program that Python is part of, which is not started."""
     async with serving():
         monkeypatch.setattr(sys, "executable", executable)
         assert await result(await Module.compile(SEVEN)) == 7
-    assert len(here) == 2
+    assert len(compiled_here) == 2
 
 
 def script(directory: Path, text: str) -> Path:
@@ -119,17 +105,17 @@ def script(directory: Path, text: str) -> Path:
     "text", ["raise SystemExit(2)", "print('no code')", "os.kill(os.getpid(), signal.SIGSYS)"]
 )
 async def test_a_process_that_does_not_serve_costs_only_time(
-    here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+    compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
     """It fails, it writes rubbish, it is not allowed to: then the module is compiled here."""
     monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
-    assert len(here) == 2
+    assert len(compiled_here) == 2
 
 
 async def test_a_process_that_is_killed_is_an_error(
-    here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As for lack of memory: this process must not try the same."""
     text = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -137,7 +123,7 @@ async def test_a_process_that_is_killed_is_an_error(
     async with serving():
         with pytest.raises(CompileError, match=r"the module of .* SIGKILL ended the process"):
             await Module.compile(SEVEN)
-    assert len(here) == 1
+    assert len(compiled_here) == 1
 
 
 async def test_a_cancel_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
