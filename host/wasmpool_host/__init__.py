@@ -7,6 +7,8 @@ instances of a module, see the package `wasmpool`, which is built on this one.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
+
 from ._caller import Caller
 from ._engine import check_process
 from ._errors import (
@@ -28,7 +30,9 @@ from ._module import Module
 from ._pending import PENDING
 from ._turn import HALF, turn_of_this_run
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
-from ._wasi import Preopen, Wasi
+
+if TYPE_CHECKING:
+    from ._wasi import Preopen, Wasi
 
 __all__ = [
     "HALF",
@@ -61,11 +65,36 @@ __all__ = [
 ]
 
 
-def _bring_home() -> None:
+_LATER: Final = frozenset({"Preopen", "Wasi"})
+"""What is imported from `_wasi` when it is first asked for."""
+
+
+def _at_home(thing: Any) -> Any:
     """Errors and types read ``wasmpool_host.GuestTrap``, wherever they are defined."""
+    if hasattr(thing, "__module__"):
+        thing.__module__ = __name__
+    return thing
+
+
+if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import _wasi  # noqa: PLC0415 - its classes take a while to make
+
+        thing = globals()[name] = _at_home(getattr(_wasi, name))
+        return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _bring_home() -> None:
     for name in __all__:
-        if hasattr(globals()[name], "__module__"):
-            globals()[name].__module__ = __name__
+        if name not in _LATER:
+            _at_home(globals()[name])
 
 
 _bring_home()

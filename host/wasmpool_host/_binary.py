@@ -40,7 +40,7 @@ _IMMEDIATES: Final = {0x41: -1, 0x42: -1, 0x43: 4, 0x44: 8, 0x23: -1, 0xD0: -1, 
 _END, _VECTOR = 0x0B, 0xFD
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Outline:
     """A module seen from outside."""
 

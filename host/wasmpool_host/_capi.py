@@ -327,7 +327,7 @@ class Linker:
             raise CApiError(str(error)) from None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Prepared:
     """A module with its imports resolved; keeps all that it is made of alive."""
 
@@ -346,7 +346,7 @@ def _valtypes(types: Sequence[ValueType]) -> list[wasmtime.ValType]:
 # --- stores ---------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Stop:
     """Why a guest stopped short of returning.
 

@@ -23,12 +23,13 @@ from ._limits import Limits
 from ._pace import Pace
 from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType
-from ._wasi import Wasi
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     import wasmtime
+
+    from ._wasi import Wasi
 
 __all__ = ["Module"]
 
@@ -121,6 +122,8 @@ class Module:
         A cancel returns at once; the thread finishes the compilation, and its result is dropped.
         A process is ended.
         """
+        from . import Wasi  # noqa: PLC0415 - `import wasmpool` is faster without it
+
         check_process()
         _check_imports(imports)
         _check_type("limits", limits, Limits)

@@ -28,8 +28,6 @@ from wasmpool_host import (
     LinkError,
     Memory,
     Module,
-    Preopen,
-    Wasi,
     host_function,
 )
 
@@ -51,6 +49,8 @@ from ._pool_state import PoolState
 from ._retire import RetireReason
 
 if TYPE_CHECKING:
+    from wasmpool_host import Preopen, Wasi
+
     from ._http_policy import HttpPolicy
     from ._loader import Loader, open_loader
     from ._metadata import Metadata, Tool, ToolResult
@@ -111,19 +111,21 @@ __all__ = [
 
 
 _LATER: Final = {
-    "AbiError": "_plugin_errors",
-    "ConfigureError": "_plugin_errors",
-    "HttpPolicy": "_http_policy",
-    "LeaseInfo": "_statistics",
-    "Loader": "_loader",
-    "Metadata": "_metadata",
-    "Plugin": "_plugin",
-    "PluginClosed": "_plugin_errors",
-    "PoolStatistics": "_statistics",
-    "Tool": "_metadata",
-    "ToolResult": "_metadata",
-    "open_loader": "_loader",
-    "open_plugin": "_plugin",
+    "AbiError": "wasmpool._plugin_errors",
+    "ConfigureError": "wasmpool._plugin_errors",
+    "HttpPolicy": "wasmpool._http_policy",
+    "LeaseInfo": "wasmpool._statistics",
+    "Loader": "wasmpool._loader",
+    "Metadata": "wasmpool._metadata",
+    "Plugin": "wasmpool._plugin",
+    "PluginClosed": "wasmpool._plugin_errors",
+    "PoolStatistics": "wasmpool._statistics",
+    "Preopen": "wasmpool_host",
+    "Tool": "wasmpool._metadata",
+    "ToolResult": "wasmpool._metadata",
+    "Wasi": "wasmpool_host",
+    "open_loader": "wasmpool._loader",
+    "open_plugin": "wasmpool._plugin",
 }
 """What is imported when it is first asked for: a bare pool starts faster without it."""
 
@@ -140,7 +142,7 @@ if not TYPE_CHECKING:  # or a type checker takes every name for one that is ther
     def __getattr__(name: str) -> Any:
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        thing = _at_home(getattr(import_module(f"{__name__}.{_LATER[name]}"), name))
+        thing = _at_home(getattr(import_module(_LATER[name]), name))
         globals()[name] = thing
         return thing
 

@@ -105,7 +105,7 @@ def check_grace(grace: object) -> None:
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Options:
     """As `open_pool` documents them."""
 
