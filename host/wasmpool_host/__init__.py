@@ -28,14 +28,12 @@ from ._limits import Limits
 from ._memory import Memory
 from ._module import Module
 from ._pending import PENDING
-from ._turn import HALF, turn_of_this_run
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
     from ._wasi import Preopen, Wasi
 
 __all__ = [
-    "HALF",
     "PENDING",
     "CallTimeout",
     "Caller",
@@ -61,7 +59,6 @@ __all__ = [
     "Wasi",
     "check_process",
     "host_function",
-    "turn_of_this_run",
 ]
 
 

@@ -158,6 +158,10 @@ class Exchange:
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # likewise
 
+    def abandon(self) -> None:
+        """There will be no `finish` for the exchange that is pending."""
+        self._steps = None
+
     # --- before the export is called ---
 
     def _is_ready(self, route: Route, payload: bytes | None) -> bool:
@@ -189,9 +193,7 @@ class Exchange:
         malloc = self._bind(self._module.malloc())
         ptr = (yield from self._cross(malloc, (capacity,))) & 0xFFFF_FFFF
         if not ptr:
-            error = GuestMemoryError(f"{malloc.label} of {capacity:,} bytes returned 0")
-            self._fiber.poison(error)
-            raise error
+            raise self._refused(f"{malloc.label} of {capacity:,} bytes returned 0")
         self._buffer, self._capacity = ptr, capacity
 
     def _help_or_free(self, name: str, route: Route) -> Steps[None]:
@@ -278,10 +280,13 @@ class Exchange:
 
     def _outside(self, ptr: int, size: int, what: str) -> GuestMemoryError:
         total = self._fiber.store.memory_size()
-        error = GuestMemoryError(
+        return self._refused(
             f"{self._module}: {what}, {size:,} bytes at {ptr:#x}, is outside the guest's memory"
             f" of {total:,} bytes"
         )
+
+    def _refused(self, message: str) -> GuestMemoryError:
+        error = GuestMemoryError(message)
         self._fiber.poison(error)
         return error
 
@@ -289,11 +294,9 @@ class Exchange:
         if ptr + size > self._fiber.store.memory_size():
             return self._outside(ptr, size, f"the result of {name}")
         label = self._module.label(name)
-        error = GuestMemoryError(
+        return self._refused(
             f"{label} returned {size:,} bytes, above limits.payload={self._limit:,}"
         )
-        self._fiber.poison(error)
-        return error
 
     # --- crossings ---
 

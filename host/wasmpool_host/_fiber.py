@@ -158,6 +158,7 @@ class Fiber:
         "_computed",
         "_crossing",
         "_deadline",
+        "_in_turn_until",
         "_job",
         "_level",
         "_room",
@@ -211,6 +212,8 @@ class Fiber:
         self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
         self._computed = 0.0
+        self._in_turn_until = 0.0
+        """A crossing that follows on one that waited for its turn, and was short, need not wait."""
         self._ticker = ticker
         self.turn: Turn = turn_of_this_run()
         fibers[self.key] = self
@@ -222,8 +225,8 @@ class Fiber:
         """Begin a call and run its first slice here; whether the call is done.
 
         False: `finish` drives it to its end, and must be called. Then the guest has not come to
-        its end yet, or has not even begun, as its calls are long. Most calls are done here, so
-        this is written out in one piece. Whoever calls it has seen that it is the guests' turn.
+        its end yet, or has not even begun, as the loop's turn has come or its calls are long.
+        Most calls are done here, so this is written out in one piece.
 
         Raises:
             GuestTrap: the guest trapped.
@@ -232,7 +235,9 @@ class Fiber:
         headroom(self._room)
         self._crossing = crossing
         turn = self.turn
-        if crossing.pace.weight:
+        if crossing.pace.weight or (
+            turn.spent > HALF and turn.is_over() and perf_counter() > self._in_turn_until
+        ):
             return False
         store = self.store
         store.has_run = True
@@ -289,7 +294,7 @@ class Fiber:
             self._check()
             begun, self._computed = self.future, 0.0
             if not begun:
-                self._begin(crossing)
+                await self._begin_in_turn(crossing)
             if not self.finished:
                 here = self._computed
                 if self._deadline is None:
@@ -308,9 +313,7 @@ class Fiber:
 
     @enable_ki_protection
     async def run(self, crossing: Crossing) -> None:
-        """`start` and `finish` in one, in its turn."""
-        if self.turn.spent > HALF and self.turn.is_over():
-            await self.turn.wait()
+        """`start` and `finish` in one."""
         if not self.start(crossing):
             await self.finish()
 
@@ -319,8 +322,12 @@ class Fiber:
         if self.call_seconds is not None:
             self._deadline = trio.current_time() + self.call_seconds
 
-    def _begin(self, crossing: Crossing) -> None:
-        """Begin a call whose like were long of late: in a thread, or here with a measure."""
+    async def _begin_in_turn(self, crossing: Crossing) -> None:
+        """Begin a call that `start` has not begun: in a thread, or here with a measure."""
+        if self.turn.spent > HALF and self.turn.is_over():
+            await self.turn.wait()
+            self._check()
+            self._in_turn_until = perf_counter() + SHORT_SLICE
         self.store.has_run = True
         self.future = crossing.begin()
         pace = crossing.pace

@@ -20,7 +20,6 @@ from ._headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 from ._making import Making
 from ._memory import Memory
 from ._pending import PENDING
-from ._turn import HALF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,17 +119,13 @@ class Instance:
     @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
         """`call` without the checkpoint before the guest starts, for who has just had one."""
-        turn = self._fiber.turn
-        if turn.spent > HALF and turn.is_over():
-            await turn.wait()
         result = self.start_call(name, args)
         return await self.finish() if result is PENDING else result
 
     def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
         """The first slice of `run_call`: its result, or PENDING, and `finish` must be awaited.
 
-        It is for who has seen that it is the guests' turn on the loop. All is done in this one
-        step, so nothing else on the loop can tell when it happened.
+        All is done in this one step, so nothing else on the loop can tell when it happened.
         """
         fiber = self._fiber
         if fiber.busy or self._closed or fiber.poisoned:
@@ -175,9 +170,6 @@ class Instance:
     @enable_ki_protection
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """`exchange` without the checkpoint before the guest starts, for who has just had one."""
-        turn = self._fiber.turn
-        if turn.spent > HALF and turn.is_over():
-            await turn.wait()
         result = self.start_exchange(name, payload)
         return await self.finish() if result is PENDING else result
 
@@ -208,6 +200,8 @@ class Instance:
             headroom(FRAMES_TO_GO_ON)
         except RecursionError as error:
             self._fiber.abandon(error)
+            if bound is None and self._exchange is not None:
+                self._exchange.abandon()
             raise
         self._fiber.busy = True
         self._pending = bound
@@ -264,6 +258,7 @@ class Instance:
         A call under way ends with `InstanceClosed`. It is a checkpoint, but does not end early
         for a cancel: it takes a millisecond or so where a guest is computing.
         """
+        check_process()
         if get_ident() != self._thread:
             self._refuse_thread()
         self._closed = True

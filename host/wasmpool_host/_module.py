@@ -120,7 +120,7 @@ class Module:
             RuntimeError: in a forked child, or faulthandler was switched after the first compile.
 
         A cancel returns at once; the thread finishes the compilation, and its result is dropped.
-        A process is ended.
+        A process is killed.
         """
         from . import Wasi  # noqa: PLC0415 - `import wasmpool` is faster without it
 

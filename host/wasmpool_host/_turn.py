@@ -19,10 +19,6 @@ too long, and were it then down to one guest, it would take ever so many passes.
 it took too long this time goes back to the front of the line. As long as there is a line, newcomers
 go to its end.
 
-Whoever is about to start a call waits here first and takes an instance then. The other way round a
-loop that is late would make itself later: instances stand by for calls that wait, so that others
-are started, on the same loop.
-
 Were each to look for itself whether the next pass has room, two thousand tasks would go through
 the scheduler in each pass, for thirty of them to go on.
 """
@@ -36,6 +32,8 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 from trio.lowlevel import Abort, RunVar, current_task, enable_ki_protection
 
+from ._headroom import headroom
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,8 +44,11 @@ BUDGET: Final = 0.001
 
 HALF: Final = BUDGET / 2
 
-_MOST: Final = 1_024
+_MOST: Final = 128
 """How many are let go for one pass: their own time on the loop is not counted here."""
+
+FRAMES_TO_WAIT: Final = 20
+"""To be parked, and to let others go."""
 
 _CROWDED: Final = 1e6
 """What ``spent`` starts from while there is a line, so that it is above `BUDGET` for newcomers."""
@@ -92,8 +93,10 @@ class Turn:
         """Go on when it is this task's turn; call it when it `is_over`.
 
         Raises:
+            RecursionError: there is too little left of the Python stack; it is not in line.
             trio.Cancelled: it is a checkpoint.
         """
+        headroom(FRAMES_TO_WAIT)  # who is in the line has to be parked, too
         task = current_task()
         to_the_front = False
         while self._usher is not None:

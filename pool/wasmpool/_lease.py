@@ -67,7 +67,7 @@ class Lease:
     ) -> None:
         slot, self._slot = self._slot, None
         if slot is not None:
-            if slot.calls:
+            if slot.calls and slot.state is SlotState.LEASED:  # else its call was ended already
                 self._end_call(slot)
             self._pool._core.give_back(slot)  # noqa: SLF001
 

@@ -31,6 +31,7 @@ from wasmpool_host import (
     Limits,
     LinkError,
     Module,
+    check_process,
 )
 
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
@@ -383,6 +384,7 @@ class Plugin:
 
         A cancel leaves the old credentials in service.
         """
+        check_process()
         async with self._switching:
             self._check_open()
             generation = Generation(self._generation.module, credentials)
@@ -439,6 +441,7 @@ class Plugin:
         credentials: Mapping[str, str] | None = None,
     ) -> int:
         """`reload`; ``host`` is another one that compiled it, ``credentials`` None keeps them."""
+        check_process()
         async with self._switching:
             self._check_open()
             module = await self._compile(source)

@@ -13,7 +13,7 @@ from weakref import WeakSet
 import trio
 from trio.lowlevel import checkpoint, current_task
 
-from wasmpool_host import HALF, check_process, turn_of_this_run
+from wasmpool_host import check_process
 
 from . import _closing
 from ._core import Core
@@ -165,7 +165,7 @@ class Pool:
     `leases` and `repr` go on working when it is closed.
     """
 
-    __slots__ = ("__weakref__", "_core", "_thread", "_token", "_turn")
+    __slots__ = ("__weakref__", "_core", "_thread", "_token")
 
     def __init__(
         self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
@@ -178,7 +178,6 @@ class Pool:
         self._core = Core(name, options, first, Random(), instruments)  # noqa: S311 - for jitter
         self._token = trio.lowlevel.current_trio_token()
         self._thread = get_ident()
-        self._turn = turn_of_this_run()
         _pools.add(self)
         Work(self._core, nursery, body)
 
@@ -234,11 +233,8 @@ class Pool:
         if get_ident() != self._thread:
             self._check_run()
         await checkpoint()
-        turn = self._turn
-        if turn.spent > HALF and turn.is_over():
-            await turn.wait()
         core = self._core
-        slot = core.peek() or await self._wait_to_call(here(1))
+        slot = core.peek() or await self._wait(here(1))
         began = core.now()
         try:
             if core.instruments.active:
@@ -261,11 +257,8 @@ class Pool:
         if get_ident() != self._thread:
             self._check_run()
         await checkpoint()
-        turn = self._turn
-        if turn.spent > HALF and turn.is_over():
-            await turn.wait()
         core = self._core
-        slot = core.peek() or await self._wait_to_call(here(1))
+        slot = core.peek() or await self._wait(here(1))
         began = core.now()
         try:
             if core.instruments.active:
@@ -289,20 +282,6 @@ class Pool:
         slot = await self._core.join(current_task(), place).wait()
         if slot.revoked is not None:  # between the hand-over and this task's turn
             raise LeaseRevoked(slot.revoked)
-        return slot
-
-    async def _wait_to_call(self, place: Place) -> Slot:
-        """`_wait`, and then for the guests' turn on the loop, too."""
-        slot = await self._wait(place)
-        turn = self._turn
-        if turn.spent > HALF and turn.is_over():
-            try:
-                await turn.wait()
-            except BaseException:
-                self._core.give_back(slot)
-                raise
-            if slot.revoked is not None:
-                raise LeaseRevoked(slot.revoked)
         return slot
 
     def _take_nowait(self, place: Place) -> Slot:

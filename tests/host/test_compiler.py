@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from wasmpool.example import PATH as EXAMPLE
 from wasmpool_host import CompileError, Module, _capi, _compiler
+from wasmpool_host._compile_apart import PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 SIZE = "(memory 1) (data (i32.const 0) " + '"' + "x" * _compiler.LARGE + '")'
 SEVEN = f'(module {SIZE} (func (export "f") (result i32) (i32.const 7)))'
 TINY = '(module (func (export "f") (result i32) (i32.const 7)))'
-
-_LOWEST = 19
 
 INVALID = b"\0asm\1\0\0\0" + b"\x0b" * _compiler.LARGE
 
@@ -84,6 +83,16 @@ async def test_an_invalid_module_is_refused_with_its_reason() -> None:
     assert "is no valid WebAssembly module" in str(apart.value)
 
 
+async def test_without_files_in_memory_it_is_compiled_here(
+    compiled_here: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python may be built for a C library that has none."""
+    monkeypatch.delattr(os, "memfd_create")
+    async with serving():
+        assert await result(await Module.compile(SEVEN)) == 7
+    assert len(compiled_here) == 2
+
+
 @pytest.mark.parametrize("executable", ["", "/nowhere/python3", "/usr/bin/uwsgi"])
 async def test_without_an_interpreter_it_is_compiled_here(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, executable: str
@@ -102,56 +111,105 @@ def script(directory: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text", ["raise SystemExit(2)", "print('no code')", "os.kill(os.getpid(), signal.SIGSYS)"]
+    "text",
+    [
+        "raise SystemExit(2)",
+        "print('no code')",
+        "os.kill(os.getpid(), signal.SIGSYS)",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        "signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGINT)",
+    ],
 )
 async def test_a_process_that_does_not_serve_costs_only_time(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
-    """It fails, it writes rubbish, it is not allowed to: then the module is compiled here."""
+    """It fails, it writes rubbish, it is asked to end: then the module is compiled here."""
     monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
     assert len(compiled_here) == 2
 
 
+@pytest.mark.parametrize(("number", "name"), [(9, "Killed"), (11, "Segm"), (40, "Real-time")])
 async def test_a_process_that_is_killed_is_an_error(
-    compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    compiled_here: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: int,
+    name: str,
 ) -> None:
     """As for lack of memory: this process must not try the same."""
-    text = "os.kill(os.getpid(), signal.SIGKILL)"
+    text = f"os.kill(os.getpid(), {number})"
     monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
     async with serving():
-        with pytest.raises(CompileError, match=r"the module of .* SIGKILL ended the process"):
+        with pytest.raises(CompileError, match=rf"the module of .* signal {number} \({name}"):
             await Module.compile(SEVEN)
     assert len(compiled_here) == 1
 
 
-async def test_a_cancel_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is gone when `compile` raises, and nothing of it is left."""
+async def test_a_process_that_takes_too_long_is_ended(
+    compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Guests on all CPUs may leave it next to nothing; then the module is compiled here."""
+    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, "time.sleep(1000)"))
+    monkeypatch.setattr(_compiler, "_patience", lambda _: 0.05)
+    async with serving():
+        assert await result(await Module.compile(SEVEN)) == 7
+    assert len(compiled_here) == 2
+
+
+async def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each takes all the cores that are left; and the others get their turn."""
+    running = tmp_path / "running"
+    text = f"os.mkdir({str(running)!r}); time.sleep(0.02); os.rmdir({str(running)!r})"
+    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    statuses: list[int | None] = []
+    real = _compiler._run
+
+    async def run(*args: Any) -> int | None:
+        status = await real(*args)
+        statuses.append(status)
+        return status
+
+    monkeypatch.setattr(_compiler, "_run", run)
+    async with serving(), trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(Module.compile, SEVEN)
+    assert statuses == [0] * 5  # mkdir fails where it is there already
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_a_cancel_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, deaf: bool
+) -> None:
+    """It is gone when `compile` raises, also one that takes no SIGTERM; nothing of it is left."""
     started = tmp_path / "started"
-    text = f"open({str(started)!r} + '.new', 'w').write(str(os.getpid()))\n"
+    text = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if deaf else ""
+    text += f"open({str(started)!r} + '.new', 'w').write(str(os.getpid()))\n"
     text += f"os.rename({str(started)!r} + '.new', {str(started)!r})\ntime.sleep(1000)"
     monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    monkeypatch.setattr(_compiler, "_patience", lambda _: 1_000)
     async with serving():
         files = len(list(Path("/proc/self/fd").iterdir()))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Module.compile, SEVEN)
             while not started.exists():  # noqa: ASYNC110 - by another process
                 await trio.sleep(0.005)
+            assert os.getpgid(int(started.read_text())) != os.getpgid(0)  # Ctrl-C is not for it
             nursery.cancel_scope.cancel()
         with pytest.raises(ProcessLookupError):
             os.kill(int(started.read_text()), 0)
         assert len(list(Path("/proc/self/fd").iterdir())) == files
 
 
-async def test_it_has_the_lowest_priority() -> None:
-    """So that it takes no CPU from those who serve."""
+async def test_it_has_a_low_priority() -> None:
+    """So that it takes next to no CPU from those who serve."""
     command = [sys.executable, "-I", "-S", str(_compiler._SCRIPT), _capi.library()]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(
             partial(trio.run_process, command, stdin=PIPE, stdout=DEVNULL, check=False)
         )
         with trio.fail_after(30):  # it waits for its input, which does not come
-            while os.getpriority(os.PRIO_PROCESS, process.pid) != _LOWEST:  # noqa: ASYNC110
+            while os.getpriority(os.PRIO_PROCESS, process.pid) != PRIORITY:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()

@@ -112,6 +112,26 @@ async def test_a_cancel_in_a_crossing_before_the_export_ends_the_exchange(
     assert not instance._fiber.busy
 
 
+async def test_an_exchange_that_cannot_go_on_leaves_nothing(
+    instance_of: InstanceOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no stack left to finish it on, so its steps and its payload are dropped."""
+    instance = await instance_of(GUEST)
+    assert await instance.exchange("copy", b"x") == b"x"
+    instance._module.pace("copy").weight = 3
+
+    def refuse(_: int) -> None:
+        raise RecursionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wasmpool_host._instance.headroom", refuse)
+        with pytest.raises(RecursionError):
+            await instance.exchange("copy", b"y")
+    assert instance._exchange is not None
+    assert instance._exchange._steps is None
+    assert await instance.exchange("copy", b"z") == b"z"
+
+
 async def test_the_first_exchanges_of_an_instance_are_one_step_each(
     instance_of: InstanceOf,
 ) -> None:

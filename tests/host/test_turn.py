@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -54,6 +56,32 @@ async def test_who_waits_goes_on_whoever_else_gives_up() -> None:
     turn.is_over()
     while turn.spent:  # there is nobody left who would not let it be forgotten
         await trio.lowlevel.checkpoint()
+
+
+async def test_who_has_no_stack_left_to_be_parked_does_not_stand_in_line() -> None:
+    """It would be woken, some time later, wherever it is then."""
+    turn = Turn()
+    turn._usher = trio.lowlevel.current_root_task()
+    refused = parked = 0
+
+    async def wait(deeper: int) -> None:
+        if deeper:
+            await wait(deeper - 1)
+        else:
+            await turn.wait()
+
+    depth = sys.getrecursionlimit() - len(inspect.stack())
+    for left in range(60):
+        scope = trio.move_on_after(0)
+        try:
+            with scope:
+                await wait(depth - left)
+        except RecursionError:
+            refused += 1
+        parked += scope.cancelled_caught
+        assert not turn._line
+    assert refused > 5
+    assert parked > 5
 
 
 class Cpu:
