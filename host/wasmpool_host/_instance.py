@@ -114,7 +114,8 @@ class Instance:
         """
         check_process()
         await checkpoint()
-        return await self.run_call(name, args)
+        result = self.start_call(name, args)
+        return await self.finish() if result is PENDING else result
 
     @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
@@ -165,7 +166,8 @@ class Instance:
         """
         check_process()
         await checkpoint()
-        return await self.run_exchange(name, payload)
+        result = self.start_exchange(name, payload)
+        return await self.finish() if result is PENDING else result
 
     @enable_ki_protection
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
