@@ -158,7 +158,6 @@ class Fiber:
         "_computed",
         "_crossing",
         "_deadline",
-        "_in_turn_until",
         "_job",
         "_level",
         "_room",
@@ -171,6 +170,7 @@ class Fiber:
         "functions",
         "future",
         "guest",
+        "in_turn_until",
         "interrupted",
         "key",
         "open",
@@ -212,7 +212,7 @@ class Fiber:
         self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
         self._computed = 0.0
-        self._in_turn_until = 0.0
+        self.in_turn_until: float = 0.0
         """A crossing that follows on one that waited for its turn, and was short, need not wait."""
         self._ticker = ticker
         self.turn: Turn = turn_of_this_run()
@@ -236,7 +236,7 @@ class Fiber:
         self._crossing = crossing
         turn = self.turn
         if crossing.pace.weight or (
-            turn.spent > HALF and turn.is_over() and perf_counter() > self._in_turn_until
+            turn.spent > HALF and turn.is_over() and perf_counter() > self.in_turn_until
         ):
             return False
         store = self.store
@@ -327,7 +327,7 @@ class Fiber:
         if self.turn.spent > HALF and self.turn.is_over():
             await self.turn.wait()
             self._check()
-            self._in_turn_until = perf_counter() + SHORT_SLICE
+            self.in_turn_until = perf_counter() + SHORT_SLICE
         self.store.has_run = True
         self.future = crossing.begin()
         pace = crossing.pace

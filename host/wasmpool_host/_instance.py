@@ -83,6 +83,7 @@ class Instance:
                 await fiber.run(self._bind("_initialize"))
         finally:
             fiber.busy = False
+            fiber.in_turn_until = 0.0
 
     # --- calls ---
 
@@ -220,6 +221,7 @@ class Instance:
             return await exchange.finish()
         finally:
             self._fiber.busy = False
+            self._fiber.in_turn_until = 0.0
             self._pending = None
 
     @property
