@@ -557,11 +557,12 @@ def test_a_task_in_a_call_by_a_caller_may_outlive_the_host_function(
 def test_a_keyboard_interrupt_of_a_close_that_waits_leaves_the_process_whole() -> None:
     """It is raised once no thread is in the guest any more, and the instance is closed."""
     code = """
-    FILL = '''(module (memory 4000) (func (export "go")
-      (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 262144000)) (br $l))))'''
+    FILLS = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 26214400))" * 100
+    FILL = f'(module (memory 400) (func (export "go") (loop $l {FILLS} (br $l))))'
 
     async def main():
         instance = await (await Module.compile(FILL)).instantiate()
+        task = trio.lowlevel.current_task()
 
         async def use():
             try:
@@ -569,19 +570,17 @@ def test_a_keyboard_interrupt_of_a_close_that_waits_leaves_the_process_whole() -
             except InstanceClosed:
                 print("call ended")
 
+        @trio.lowlevel.enable_ki_protection
+        async def interrupt():
+            while "wait_dropped" not in [f.f_code.co_name for f, _ in task.iter_await_frames()]:
+                await trio.lowlevel.checkpoint()
+            os.kill(os.getpid(), signal.SIGINT)
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(use)
             await trio.testing.wait_all_tasks_blocked()
-            task = trio.lowlevel.current_task()
-
-            def interrupt():
-                while "wait_dropped" not in [f.f_code.co_name for f, _ in task.iter_await_frames()]:
-                    pass
-                os.kill(os.getpid(), signal.SIGINT)
-
-            sender = threading.Thread(target=interrupt)
+            nursery.start_soon(interrupt)
             try:
-                sender.start()
                 await instance.aclose()
                 await trio.sleep(10)
             except KeyboardInterrupt:
@@ -589,7 +588,7 @@ def test_a_keyboard_interrupt_of_a_close_that_waits_leaves_the_process_whole() -
 
     trio.run(main)
     """
-    out = run(code)
+    out = run(code, timeout=60)
     assert "interrupted <Instance of module" in out
     assert ": closed>" in out
     assert "call ended" in out
