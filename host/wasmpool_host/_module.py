@@ -375,14 +375,32 @@ def _check_imports(imports: Sequence[HostFunction]) -> None:
 def provide(
     host_functions: Sequence[HostFunction], outline: _binary.Outline, wasi: Wasi
 ) -> dict[tuple[str, str], HostFunction]:
-    """By module and name; the caller's own before WASI's, so that one of these can be replaced."""
-    provided: dict[tuple[str, str], HostFunction] = {}
-    if any(module == WASI for module, _, _ in outline.imports):
-        from ._wasi._preview1 import wasi_imports  # noqa: PLC0415 - for those who need it
+    """By module and name; the caller's own before WASI's, so that one of these can be replaced.
 
-        provided.update({(each.module, each.name): each for each in wasi_imports(wasi)})
+    Of WASI it is what the module imports.
+    """
+    provided: dict[tuple[str, str], HostFunction] = {}
+    if _imports_wasi(outline):
+        from ._wasi._preview1 import FUNCTIONS, wasi_imports  # noqa: PLC0415 - for who needs it
+
+        names = {name for module, name, _ in outline.imports if module == WASI} & FUNCTIONS.keys()
+        provided.update({(each.module, each.name): each for each in wasi_imports(wasi, names)})
     provided.update({(each.module, each.name): each for each in host_functions})
     return provided
+
+
+def _imports_wasi(outline: _binary.Outline) -> bool:
+    return any(module == WASI for module, _, _ in outline.imports)
+
+
+def _names(outline: _binary.Outline, provided: Mapping[tuple[str, str], HostFunction]) -> list[str]:
+    """All that a module could import that imports this."""
+    names = [str(function) for function in provided.values()]
+    if _imports_wasi(outline):
+        from ._wasi._preview1 import FUNCTIONS  # noqa: PLC0415 - likewise
+
+        names += [f"{WASI}.{name}" for name in FUNCTIONS]
+    return names
 
 
 def _resolve(
@@ -396,7 +414,7 @@ def _resolve(
         if function is not None and function.type == type_:
             found[module, name] = function
         else:
-            near = provided if len(missing) < _MOST else {}
+            near = _names(outline, provided) if len(missing) < _MOST else []
             missing.append(_why_missing(module, name, type_, function, near))
     if missing:
         message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
@@ -409,12 +427,12 @@ def _why_missing(
     name: str,
     type_: ExternType,
     function: HostFunction | None,
-    provided: Mapping[tuple[str, str], HostFunction],
+    names: Sequence[str],
 ) -> str:
     line = f"  {module}.{name}: {type_}"
     if function is not None:
         return f"{line} (the host function of that name is {function.type})"
-    near = _similar(f"{module}.{name}", [str(each) for each in provided.values()])
+    near = _similar(f"{module}.{name}", names)
     return f"{line} (there is {near})" if near else line
 
 

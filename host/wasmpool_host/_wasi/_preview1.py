@@ -20,7 +20,7 @@ from ._errno import Errno, WasiError, errno_of
 from ._process import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 
     from ._config import Wasi
     from ._memory import Memory
@@ -157,15 +157,16 @@ def _errno(error: WasiError | GuestMemoryError | OSError) -> int:
     return Errno.FAULT if isinstance(error, GuestMemoryError) else errno_of(error)
 
 
-def wasi_imports(wasi: Wasi) -> Sequence[HostFunction]:
-    """All functions of ``wasi_snapshot_preview1``, for the instances of one module.
+def wasi_imports(wasi: Wasi, names: Iterable[str] = FUNCTIONS) -> Sequence[HostFunction]:
+    """Functions of ``wasi_snapshot_preview1``, for the instances of one module.
 
+    To make all of them takes a millisecond, in which a loop in another thread may have to wait.
     What belongs to one instance (its descriptors, half a line of output) is in ``caller.state``
     from its first WASI call on, and ends with the instance.
     """
     return [
-        host_function(MODULE, name, params=signature.params, results=signature.results)(
-            bind(signature, wasi)
+        host_function(MODULE, name, params=FUNCTIONS[name].params, results=FUNCTIONS[name].results)(
+            bind(FUNCTIONS[name], wasi)
         )
-        for name, signature in FUNCTIONS.items()
+        for name in names
     ]
