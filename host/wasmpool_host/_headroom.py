@@ -15,6 +15,8 @@ __all__ = [
     "FRAMES_TO_START",
     "FRAMES_TO_START_WITHOUT_CALLBACKS",
     "FRAMES_WITHOUT_CALLBACKS",
+    "check_headroom",
+    "has_headroom",
     "headroom",
 ]
 
@@ -41,3 +43,17 @@ def headroom(frames: int) -> None:
     """Raise RecursionError here, where it is harmless, if what follows might meet it."""
     if frames:
         headroom(frames - 1)
+
+
+def check_headroom() -> None:
+    """Raise RecursionError here, if who takes an instance, or has a call begun, might meet it."""
+    headroom(FRAMES_TO_GO_ON)
+
+
+def has_headroom() -> bool:
+    """Whether the first slice of another task's call may be run on this one's stack."""
+    try:
+        headroom(FRAMES_TO_GO_ON + FRAMES)
+    except RecursionError:
+        return False
+    return True

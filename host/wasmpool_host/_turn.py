@@ -19,6 +19,12 @@ too long, and were it then down to one guest, it would take ever so many passes.
 it took too long this time goes back to the front of the line. As long as there is a line, newcomers
 go to its end.
 
+Whoever has not begun anything yet (`Pool.call`, before it takes an instance) first lets some passes
+go by (`let_pass`): one slice that took too long, perhaps as the kernel or another thread had the
+CPU, is forgotten in the next. Otherwise those that follow in the same pass would wait with an
+instance each, and for those after them more instances would be started, on the loop that has no
+time. Only some, for nobody sees them there: what a pool promises to those who wait begins after.
+
 Were each to look for itself whether the next pass has room, two thousand tasks would go through
 the scheduler in each pass, for thirty of them to go on.
 """
@@ -46,6 +52,9 @@ HALF: Final = BUDGET / 2
 
 _MOST: Final = 128
 """How many are let go for one pass: their own time on the loop is not counted here."""
+
+_PASSES: Final = 3
+"""How many go by at most: with one, starts in vain were halved; with three none was left."""
 
 FRAMES_TO_WAIT: Final = 20
 """To be parked, and to let others go."""
@@ -87,6 +96,16 @@ class Turn:
         self._asked = False
         if self._usher is None:
             self.spent = 0.0
+
+    async def let_pass(self) -> None:
+        """Wait for a pass that has room, but for a few of them at most; call it when it `is_over`.
+
+        For who has begun nothing yet, and holds nothing. It is a checkpoint.
+        """
+        for _ in range(_PASSES):
+            await trio.lowlevel.checkpoint()
+            if not (self.spent > HALF and self.is_over()):
+                return
 
     @enable_ki_protection
     async def wait(self) -> None:

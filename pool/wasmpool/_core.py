@@ -40,6 +40,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
+from wasmpool_host import has_headroom
+
 from ._advance import advance, may_begin
 from ._alarm import Alarm
 from ._backoff import Backoff
@@ -67,6 +69,7 @@ __all__ = ["Core"]
 
 _FRESH: Final = 1.0  # seconds: an instance idle for no longer serves again without a check
 _JITTER: Final = 0.05  # of max_uses and max_age: instances do not retire in step
+_RUNS: Final = 16  # calls that are run in one step: about as much of the loop's time as a slice
 _IDLE: Final = SlotState.IDLE  # on the way of each call, where an enum's look-up would show
 
 
@@ -173,8 +176,15 @@ class Core:
         self.counters.would_block += 1
         return trio.WouldBlock()
 
-    def join(self, task: trio.lowlevel.Task, place: Place) -> Waiter:
+    def join(
+        self,
+        task: trio.lowlevel.Task,
+        place: Place,
+        begin: Callable[[Any], Any] | None = None,
+    ) -> Waiter:
         """Stand in line, after `take` found nothing.
+
+        ``begin`` is for who wants no more than a call: it runs the first slice in an instance.
 
         Raises:
             PoolClosed, PoolSaturated: without standing in line.
@@ -188,7 +198,7 @@ class Core:
             raise PoolSaturated(
                 f"pool {self.name!r}: max_waiting={limit} tasks wait already: {describe(self)}"
             )
-        waiter = Waiter(task, self.now(), place, self.give_up)
+        waiter = Waiter(task, self.now(), place, self.give_up, begin)
         self.line[task] = waiter
         self.stuck += self.held.get(task, 0)
         if self.instruments.active:
@@ -284,14 +294,11 @@ class Core:
             return
         now = self.now()
         self.end_lease(slot, now)
-        spent = self._is_spent(slot, now)
-        reason = self._why_spent(slot, now) if spent else self._why_unwanted(slot)
-        if reason is None:
-            self.serve(slot, now)
-            if self.state is PoolState.OPEN:
-                return
-        else:
+        reason = self._why_not_again(slot, now)
+        if reason is not None:
             self.retire(slot, reason)
+        elif self.serve(slot, now) and self.state is PoolState.OPEN:
+            return
         self.advance()
 
     def end_lease(self, slot: Slot, now: float) -> None:
@@ -309,6 +316,12 @@ class Core:
         self.counters.lease_seconds.record(now - slot.since)
         slot.holder = None
         slot.reported = False
+
+    def _why_not_again(self, slot: Slot, now: float) -> str | None:
+        """The reason for which an instance retires after a lease, if there is one."""
+        if self._is_spent(slot, now):
+            return self._why_spent(slot, now)
+        return self._why_unwanted(slot)
 
     def _is_spent(self, slot: Slot, now: float) -> bool:
         """Whether an instance retires after a call, by what has become of it."""
@@ -345,18 +358,33 @@ class Core:
             return RetireReason.SHRUNK
         return None
 
-    def serve(self, slot: Slot, now: float) -> None:
-        """Give an instance to the first in line, else let it idle. It is in no table."""
-        if self.line:
+    def serve(self, slot: Slot, now: float) -> bool:
+        """Give an instance to the first in line, else let it idle; it is in no table.
+
+        Calls that are over at once are run here, one after the other. False: one of them came to
+        what the instance retires for, and `advance` is up to the caller.
+        """
+        runs = _RUNS if self.line and has_headroom() else 0
+        while self.line:
             waiter = next(iter(self.line.values()))
             self._leave_line(waiter)
             self._grant(slot, waiter.task, waiter.place, now, now - waiter.arrived)
-            waiter.settle(slot, None)
-        else:
-            slot.state = SlotState.IDLE
-            slot.idle_since = now
-            self.idle[slot] = None
-            self.timers.watch_idle()
+            if not (runs and waiter.call_ends_in(slot)):
+                waiter.settle(slot)
+                return True
+            runs -= 1
+            now = self.now()
+            self.end_lease(slot, now)
+            waiter.settle(None)
+            reason = self._why_not_again(slot, now)
+            if reason is not None:
+                self.retire(slot, reason)
+                return False
+        slot.state = SlotState.IDLE
+        slot.idle_since = now
+        self.idle[slot] = None
+        self.timers.watch_idle()
+        return True
 
     # --- starts and checks ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager
 from math import inf
+from operator import methodcaller
 from random import Random
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
@@ -13,7 +14,8 @@ from weakref import WeakSet
 import trio
 from trio.lowlevel import checkpoint, current_task
 
-from wasmpool_host import check_process
+from wasmpool_host import check_headroom, check_process
+from wasmpool_host._turn import HALF, turn_of_this_run
 
 from . import _closing
 from ._core import Core
@@ -32,7 +34,7 @@ from ._retire import RetireReason
 from ._work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from ._options import QueueOnClose
@@ -165,7 +167,7 @@ class Pool:
     `leases` and `repr` go on working when it is closed.
     """
 
-    __slots__ = ("__weakref__", "_core", "_thread", "_token")
+    __slots__ = ("__weakref__", "_core", "_thread", "_token", "_turn")
 
     def __init__(
         self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
@@ -178,6 +180,7 @@ class Pool:
         self._core = Core(name, options, first, Random(), instruments)  # noqa: S311 - for jitter
         self._token = trio.lowlevel.current_trio_token()
         self._thread = get_ident()
+        self._turn = turn_of_this_run()
         _pools.add(self)
         Work(self._core, nursery, body)
 
@@ -233,13 +236,22 @@ class Pool:
         if get_ident() != self._thread:
             self._check_run()
         await checkpoint()
+        turn = self._turn
+        if turn.spent > HALF and turn.is_over():
+            await turn.let_pass()
         core = self._core
-        slot = core.peek() or await self._wait(here(1))
+        slot, result = core.peek(), None
+        if slot is None:
+            begin = methodcaller("start_call", name, args)
+            slot, result = await self._wait(here(1), begin)
+            if slot is None:
+                return result
         began = core.now()
         try:
             if core.instruments.active:
                 core.hold(slot, current_task(), here(1), began)
-            result = slot.instance.start_call(name, args)
+            if result is not PENDING:
+                result = slot.instance.start_call(name, args)
             if result is PENDING:
                 core.hold(slot, current_task(), here(1), began)
                 result = await slot.instance.finish()
@@ -257,13 +269,22 @@ class Pool:
         if get_ident() != self._thread:
             self._check_run()
         await checkpoint()
+        turn = self._turn
+        if turn.spent > HALF and turn.is_over():
+            await turn.let_pass()
         core = self._core
-        slot = core.peek() or await self._wait(here(1))
+        slot, result = core.peek(), None
+        if slot is None:
+            begin = methodcaller("start_exchange", name, payload)
+            slot, result = await self._wait(here(1), begin)
+            if slot is None:
+                return result  # type: ignore[no-any-return]  # as below
         began = core.now()
         try:
             if core.instruments.active:
                 core.hold(slot, current_task(), here(1), began)
-            result = slot.instance.start_exchange(name, payload)
+            if result is not PENDING:
+                result = slot.instance.start_exchange(name, payload)
             if result is PENDING:
                 core.hold(slot, current_task(), here(1), began)
                 result = await slot.instance.finish()
@@ -273,19 +294,34 @@ class Pool:
 
     async def _take(self, place: Place) -> Slot:
         self._check_run()
+        check_headroom()
         await checkpoint()
-        return self._core.take(current_task(), place) or await self._wait(place)
-
-    async def _wait(self, place: Place) -> Slot:
-        """Stand in line, as there is no idle instance for this task; the one that it is granted."""
-        self._check_run()
-        slot = await self._core.join(current_task(), place).wait()
-        if slot.revoked is not None:  # between the hand-over and this task's turn
-            raise LeaseRevoked(slot.revoked)
+        slot = self._core.take(current_task(), place)
+        if slot is None:
+            slot, _ = await self._wait(place)
+            assert slot is not None  # there is no call that could be over
         return slot
+
+    async def _wait(
+        self, place: Place, begin: Callable[[Any], Any] | None = None
+    ) -> tuple[Slot | None, Any]:
+        """Stand in line, as there is no idle instance for this task.
+
+        Returns:
+            The instance that it is granted, or None if its call is over by then; and what its
+            call returned, PENDING if that has begun.
+        """
+        self._check_run()
+        check_headroom()  # for a call that is begun by who gives it an instance, too
+        waiter = self._core.join(current_task(), place, begin)
+        slot = await waiter.wait()
+        if slot is not None and slot.revoked is not None:  # since, and before this task's turn
+            raise LeaseRevoked(slot.revoked)
+        return slot, waiter.result
 
     def _take_nowait(self, place: Place) -> Slot:
         self._check_run()
+        check_headroom()
         slot = self._core.take(current_task(), place)
         if slot is None:
             raise self._core.refuse()

@@ -58,6 +58,33 @@ async def test_who_waits_goes_on_whoever_else_gives_up() -> None:
         await trio.lowlevel.checkpoint()
 
 
+async def test_who_holds_nothing_lets_some_passes_go_by() -> None:
+    """Until there is one with room; where there is none for long, he goes on all the same."""
+    turn = Turn()
+    turn.spent = 2 * BUDGET
+    assert turn.is_over()
+    await turn.let_pass()
+    assert not turn.spent
+
+    passes = 0
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    turn.spent = 2 * BUDGET
+    turn._usher = trio.lowlevel.current_root_task()  # so nothing is forgotten
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await trio.lowlevel.checkpoint()
+        before = passes
+        await turn.let_pass()
+        assert 2 <= passes - before <= 4
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_has_no_stack_left_to_be_parked_does_not_stand_in_line() -> None:
     """It would be woken, some time later, wherever it is then."""
     turn = Turn()

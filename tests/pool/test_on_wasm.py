@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ WAT = """
 (module
   (func (export "version") (result i32) i32.const {version})
   (func (export "spin") (loop $again br $again))
+  (func (export "trap") unreachable)
   (func (export "work") (param i32) (result i32)
     (loop $again
       (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
@@ -152,3 +155,37 @@ async def test_a_block_that_ends_after_its_lease_was_revoked_ends_as_it_would() 
                 await trio.lowlevel.checkpoint()
             await wait_all_tasks_blocked()
         assert pool.state is PoolState.CLOSED
+
+
+@pytest.mark.parametrize("use", ["call", "call that traps", "lease", "lease whose call traps"])
+async def test_no_depth_of_the_stack_costs_an_instance(use: str) -> None:
+    """Wherever the stack ends on the way, the pool has all that it had, and serves."""
+    came_to: Counter[str] = Counter()
+    pool: Pool
+
+    async def recurse(deeper: int) -> None:
+        if deeper:
+            await recurse(deeper - 1)
+        elif use == "call":
+            await pool.call("work", 1)
+        elif use == "call that traps":
+            await pool.call("trap")
+        else:
+            async with pool.lease() as lease:
+                if use == "lease whose call traps":
+                    await lease.call("trap")
+
+    depth = sys.getrecursionlimit()
+    async with open_pool(await module(), size=1) as pool:
+        for left in range(150):
+            try:
+                await recurse(depth - left)
+            except (RecursionError, wasmpool_host.GuestTrap) as error:
+                came_to[type(error).__name__] += 1
+            else:
+                came_to["its end"] += 1
+            assert await pool.call("work", 1) == 1
+            await until(lambda: pool.statistics().retiring == 0)
+            _invariants.check(pool._core)
+    assert came_to["RecursionError"] > 5
+    assert came_to["GuestTrap" if "trap" in use else "its end"] > 20
