@@ -23,7 +23,8 @@ Whoever has not begun anything yet (`Pool.call`, before it takes an instance) fi
 go by (`let_pass`): one slice that took too long, perhaps as the kernel or another thread had the
 CPU, is forgotten in the next. Otherwise those that follow in the same pass would wait with an
 instance each, and for those after them more instances would be started, on the loop that has no
-time. Only some, for nobody sees them there: what a pool promises to those who wait begins after.
+time. Only some do, and for some passes, since nobody sees them there: what a pool promises to those
+who wait begins after.
 
 Were each to look for itself whether the next pass has room, two thousand tasks would go through
 the scheduler in each pass, for thirty of them to go on.
@@ -51,7 +52,7 @@ BUDGET: Final = 0.001
 HALF: Final = BUDGET / 2
 
 _MOST: Final = 128
-"""How many are let go for one pass: their own time on the loop is not counted here."""
+"""How many are let go for one pass, or let passes go by: their own time is not counted here."""
 
 _PASSES: Final = 3
 """How many go by at most: with one, starts in vain were halved; with three none was left."""
@@ -71,7 +72,10 @@ class Turn:
     # - who is in `_line` is parked; while there is anybody, there is an usher
     # - the usher will come to `_begin_pass`, for nothing can cancel it any more
 
-    __slots__ = ("_asked", "_cpu", "_fitting", "_line", "_spent_from", "_token", "_usher", "spent")
+    __slots__ = (
+        "_asked", "_cpu", "_fitting", "_line", "_passing", "_spent_from", "_token", "_usher",
+        "spent",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._line: OrderedDict[trio.lowlevel.Task, None] = OrderedDict()
@@ -80,6 +84,7 @@ class Turn:
         self._spent_from = 0.0
         self._cpu = 0.0
         self._asked = False
+        self._passing = 0
         self._token = trio.lowlevel.current_trio_token()
         self.spent: float = 0.0
         """Seconds in this pass. Whoever runs a guest on the trio thread adds its time."""
@@ -97,15 +102,23 @@ class Turn:
         if self._usher is None:
             self.spent = 0.0
 
+    @enable_ki_protection
     async def let_pass(self) -> None:
         """Wait for a pass that has room, but for a few of them at most; call it when it `is_over`.
 
-        For who has begun nothing yet, and holds nothing. It is a checkpoint.
+        For who has begun nothing yet, and holds nothing. It is a checkpoint, unless many others
+        are here: then it does nothing.
         """
-        for _ in range(_PASSES):
-            await trio.lowlevel.checkpoint()
-            if not (self.spent > HALF and self.is_over()):
-                return
+        if self._passing == _MOST:
+            return
+        self._passing += 1
+        try:
+            for _ in range(_PASSES):
+                await trio.lowlevel.checkpoint()
+                if not (self.spent > HALF and self.is_over()):
+                    return
+        finally:
+            self._passing -= 1
 
     @enable_ki_protection
     async def wait(self) -> None:

@@ -230,8 +230,9 @@ class Pool:
             LeaseRevoked: the grace of a close or of a reload ended during the call.
             Exception: as entering a `lease`, and as the instance's ``call``.
 
-        It is a checkpoint before an instance is taken. A cancel after that ends the guest, and
-        the instance is replaced; nothing is raised for a cancel once the guest has returned.
+        It is a checkpoint before an instance is taken, or a few of them where guests take all of
+        the loop's time. A cancel after that ends the guest, and the instance is replaced; nothing
+        is raised for a cancel once the guest has returned.
         """
         if get_ident() != self._thread:
             self._check_run()

@@ -82,7 +82,16 @@ async def test_who_holds_nothing_lets_some_passes_go_by() -> None:
         before = passes
         await turn.let_pass()
         assert 2 <= passes - before <= 4
+
+        for _ in range(_turn._MOST):
+            nursery.start_soon(turn.let_pass)
+        while turn._passing < _turn._MOST:
+            await trio.lowlevel.checkpoint()
+        before = passes
+        await turn.let_pass()
+        assert passes == before  # there are enough who do
         nursery.cancel_scope.cancel()
+    assert not turn._passing
 
 
 async def test_who_has_no_stack_left_to_be_parked_does_not_stand_in_line() -> None:
