@@ -29,6 +29,7 @@ from . import _capi
 from ._bound import Bound
 from ._errors import GuestMemoryError, GuestTrap
 from ._making import Making
+from ._pace import Pace
 from ._packed import unpack
 from ._pending import PENDING
 from ._signature import Signature
@@ -215,7 +216,7 @@ class Exchange:
             takes_payload=route.takes_payload,
         )  # fmt: skip
         label = f"the exchange helper of {bound.label}"
-        if not fiber.start(Making(partial(making.future), label)):
+        if not fiber.start(Making(partial(making.future), label, Pace())):
             yield
         signature = _WITH_PAYLOAD if route.takes_payload else _WITHOUT
         run = Bound(fiber, making.export(b"run"), signature, bound.pace, bound.label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
@@ -22,7 +22,7 @@ from ._memory import Memory
 from ._pending import PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from ._module import Module
     from ._pending import Pending
@@ -42,7 +42,7 @@ class Instance:
 
     __slots__ = (
         "__weakref__", "_bound", "_closed", "_exchange", "_fiber", "_freed", "_guest",
-        "_module", "_pending", "_thread", "_ticker", "memory",
+        "_module", "_pending", "_start_steps", "_thread", "_ticker", "memory",
     )  # fmt: skip
 
     memory: Memory
@@ -58,6 +58,7 @@ class Instance:
         self._thread = get_ident()
         self._exchange: Exchange | None = None
         self._pending: Bound | None = None
+        self._start_steps: Generator[Literal[False]] | None = None
         self.memory = Memory(self._region)
         self._ticker = ticker = module.engine.open_instance()
         try:
@@ -69,21 +70,46 @@ class Instance:
             raise
         self._freed = False
 
-    async def _start(self) -> None:
-        """Run the module's start function, and a reactor's ``_initialize``."""
+    # --- the start ---
+
+    def start(self) -> bool:
+        """Run the module's start function, and a reactor's ``_initialize``; whether that is done.
+
+        False: it takes longer than one slice, and `finish_start` is to be awaited.
+        """
+        headroom(FRAMES_TO_GO_ON)
+        steps = self._starting()
+        if next(steps, True):
+            return True
+        self._fiber.busy = True
+        self._start_steps = steps
+        return False
+
+    def _starting(self) -> Generator[Literal[False]]:
+        """It yields where a crossing takes longer than a slice, as `Exchange` does."""
         fiber, module = self._fiber, self._module
-        fiber.busy = True
-        try:
-            begin = partial(fiber.store.begin_instance, module.prepared)
+        begin = partial(fiber.store.begin_instance, module.prepared)
+        fiber.start_clock()
+        if not fiber.start(Making(begin, module.start_label, module.start_pace)):
+            yield False
+        fiber.store.take_instance()
+        if module.is_reactor:
             fiber.start_clock()
-            await fiber.run(Making(begin, f"the start of {module}"))
-            fiber.store.take_instance()
-            if module.is_reactor:
-                fiber.start_clock()
-                await fiber.run(self._bind("_initialize"))
+            if self._bind("_initialize").start(()) is PENDING:
+                yield False
+
+    @enable_ki_protection
+    async def finish_start(self) -> None:
+        """The rest of a start."""
+        steps, self._start_steps = self._start_steps, None
+        assert steps is not None
+        try:
+            await self._fiber.finish()
+            while next(steps, None) is not None:
+                await self._fiber.finish()
         finally:
-            fiber.busy = False
-            fiber.in_turn_until = 0.0
+            self._fiber.busy = False
+            self._fiber.in_turn_until = 0.0
 
     # --- calls ---
 
@@ -273,6 +299,16 @@ class Instance:
                 await checkpoint()
         finally:
             self._free(self._module.engine.close_instance)
+
+    def close_now(self) -> bool:
+        """Free the instance at once, if no call is under way; whether that was so.
+
+        False: only `aclose` can do it.
+        """
+        if self._fiber.busy:
+            return False
+        self._free(self._module.engine.close_instance)
+        return True
 
     def _free(self, uncount: Callable[[Ticker], None]) -> None:
         if self._freed:

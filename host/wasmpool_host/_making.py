@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from ._pace import Pace
-
 if TYPE_CHECKING:
     from functools import partial
+
+    from ._pace import Pace
 
 __all__ = ["Making"]
 
 
 @final
 class Making:
-    """What a `Fiber` needs to run a start function: once, so there is no pace to learn."""
+    """What a `Fiber` needs to run a start function."""
 
     __slots__ = ("begin", "label", "pace")
 
-    def __init__(self, begin: partial[int], label: str) -> None:
+    def __init__(self, begin: partial[int], label: str, pace: Pace) -> None:
         self.begin: partial[int] = begin
         self.label: str = label
-        self.pace: Pace = Pace()
+        self.pace: Pace = pace

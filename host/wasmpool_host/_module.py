@@ -88,6 +88,9 @@ class Module:
         self.imported: tuple[HostFunction, ...] = _resolve(str(self), outline, provided)
         self.prepared: _capi.Prepared = _link(self.engine, compiled, self.imported)
         self.is_reactor: bool = self.exports.get("_initialize") == _NOTHING
+        self.start_label: str = f"the start of {self}"
+        self.start_pace: Pace = Pace()
+        """That of its start function, which may be a long one."""
         self._signatures: dict[str, Signature] = {}
         self._paces: dict[str, Pace] = {}
         self._labels: dict[str, str] = {}
@@ -167,16 +170,35 @@ class Module:
         It is a checkpoint. A cancel ends the start function, and nothing is left of the instance.
         """
         check_process()
+        await trio.lowlevel.checkpoint()
+        instance, ready = self.start_instance()
+        if not ready:
+            await self.finish_start(instance)
+        return instance
+
+    def start_instance(self) -> tuple[Instance, bool]:
+        """The first slice of `instantiate`: the instance, and whether it is ready.
+
+        All is done in this one step. What is not ready then is to be given to `finish_start`.
+        """
+        check_process()
         self.engine.check_faulthandler()
         instance = Instance(self)
         try:
-            await trio.lowlevel.checkpoint()
-            await instance._start()  # noqa: SLF001 - the other half of making one
+            return instance, instance.start()
+        except BaseException:
+            instance.close_now()
+            raise
+
+    @enable_ki_protection
+    async def finish_start(self, instance: Instance) -> None:
+        """The rest of `instantiate`: it raises and is cancelled as that."""
+        try:
+            await instance.finish_start()
         except BaseException:
             with trio.CancelScope(shield=True):
                 await instance.aclose()
             raise
-        return instance
 
     def __str__(self) -> str:
         return f"module {self.name!r}"

@@ -24,13 +24,15 @@ class Generation:
     """
 
     __slots__ = (
-        "closing", "gone", "grace", "live", "module", "number", "replaced", "retiring", "setup",
-        "starting",
+        "at_once", "closing", "gone", "grace", "live", "module", "number", "replaced", "retiring",
+        "setup", "starting",
     )  # fmt: skip
 
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
         self.number = number
         self.module = module
+        self.at_once = hasattr(module, "start_instance")
+        """Whether its instances can be started and closed in one step, as a rule."""
         self.setup = setup
         self.live = 0
         self.starting = 0

@@ -143,7 +143,7 @@ async def _ask(module: Module) -> Snapshot:
     generation = Generation(module, None)
     instance = await module.instantiate()
     try:
-        await generation.setup(instance)
+        await generation.get_ready(instance)
     finally:
         await instance.aclose()
     return generation.snapshot

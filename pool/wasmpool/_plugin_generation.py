@@ -45,7 +45,7 @@ class Generation:
         self._snapshot: Snapshot | None = None
         self._payload = None if credentials is None else _payload(credentials)
         # The pool compares setups by identity, and each look at a method makes a new one.
-        self.setup: Callable[[Instance], Awaitable[None]] = self._set_up
+        self.setup: Callable[[Instance], Awaitable[None] | None] = self._set_up
 
     @property
     def is_known(self) -> bool:
@@ -58,8 +58,14 @@ class Generation:
         assert self._snapshot is not None
         return self._snapshot
 
-    async def _set_up(self, instance: Instance) -> None:
-        """Make a new instance ready to serve.
+    def _set_up(self, instance: Instance) -> Awaitable[None] | None:
+        """Make a new instance ready to serve; None where there is nothing to be done."""
+        if self._snapshot is None or self._payload is not None or needs_start(self.module):
+            return self.get_ready(instance)
+        return None
+
+    async def get_ready(self, instance: Instance) -> None:
+        """Start it, configure it, and ask it about itself.
 
         The version comes first, for what it says of the rest to be understood; the tools come
         after the credentials, which they may depend on. Once a first instance has said all that,
@@ -96,9 +102,14 @@ async def _read_metadata(instance: Instance) -> Metadata:
     return metadata
 
 
+def needs_start(module: Module) -> bool:
+    """Whether it is a guest whose runtime the host has not started with ``_initialize``."""
+    return module.exports.get(_START) == _STARTS and "_initialize" not in module.exports
+
+
 async def start_runtime(module: Module, instance: Instance) -> None:
-    """Start a guest whose runtime the host has not started with ``_initialize``."""
-    if module.exports.get(_START) == _STARTS and "_initialize" not in module.exports:
+    """Start its runtime, if the host has not."""
+    if needs_start(module):
         await instance.call(_START)
 
 

@@ -2,6 +2,11 @@
 
 They run in the pool's nursery, so an asker that gives up wastes no start, and report each end to
 the core with one synchronous call. The user's ``setup`` and ``check`` run here.
+
+To start an instance, or to close one, is a matter of microseconds for most modules: much less
+than a task of its own with its cancel scopes. So one task, the clerk, begins all that is to be
+done, one after the other, and lets the loop go on after each slice of its time. What takes longer
+than one step is then given a task of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +14,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import deque
+from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
@@ -16,7 +23,7 @@ import trio
 from ._retire import RetireReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ._core import Core
     from ._slot import Slot
@@ -25,7 +32,10 @@ __all__ = ["Unhealthy", "Work"]
 
 _LOGGER: Final = logging.getLogger("wasmpool")
 
-_CLOSERS: Final = 16
+_CLOSE_FAILED: Final = "pool %r: closing instance %d failed"
+
+_SLICE: Final = 0.0005
+"""Seconds that the clerk takes of the loop at once."""
 
 
 class Unhealthy(Exception):
@@ -36,14 +46,21 @@ class Unhealthy(Exception):
 class Work:
     """What a pool does in tasks of its own."""
 
-    __slots__ = ("_body", "_closers", "_core", "_nursery", "_retired", "crash")
+    __slots__ = (
+        "_body", "_clerk", "_core", "_has_clerk", "_nursery", "_retired", "_starts", "crash",
+    )  # fmt: skip
 
     def __init__(self, core: Core, nursery: trio.Nursery, body: trio.CancelScope) -> None:
         self._core = core
         self._nursery = nursery
         self._body = body
         self._retired: deque[Slot] = deque()
-        self._closers = 0
+        """To be closed by the clerk."""
+        self._starts: deque[Slot] = deque()
+        """To be started by it."""
+        self._has_clerk = False
+        self._clerk: trio.lowlevel.Task | None = None
+        """While it has nothing to do."""
         self.crash: BaseException | None = None
         """What a task of the pool ended with that ends the block."""
         core.work = self
@@ -61,44 +78,98 @@ class Work:
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - it comes out of the block
-            self.crash = error
-            self._body.cancel()
+            self._end_with(error)
+
+    def _end_with(self, error: BaseException) -> None:
+        self.crash = error
+        self._body.cancel()
 
     def start(self, slot: Slot) -> None:
         """Prepare an instance for service."""
-        self.spawn(self._start, slot)
+        if slot.generation.at_once:
+            self._starts.append(slot)
+            self._call_clerk()
+        else:
+            self.spawn(self._start, slot, None)
 
     def check(self, slot: Slot) -> None:
         """See whether an idle instance may serve again."""
         self.spawn(self._check, slot)
 
     def close(self, slot: Slot) -> None:
-        """Close a retired instance that nobody is in, in its turn."""
-        self._retired.append(slot)
-        if self._closers < _CLOSERS:
-            self._closers += 1
-            self.spawn(self._close_retired)
+        """Close a retired instance that nobody is in."""
+        if slot.generation.at_once:
+            self._retired.append(slot)
+            self._call_clerk()
+        else:
+            self.close_apart(slot)
 
     def close_apart(self, slot: Slot) -> None:
         """Close a retired instance that a call is under way in: it takes its time to end."""
         self.spawn(self._close, slot)
 
-    @trio.lowlevel.enable_ki_protection
-    async def _close_retired(self) -> None:
-        """Close one instance after the other.
+    # --- the clerk ---
 
-        To free the memory of one takes some 60 us, and a reload retires many at once. So only
-        so many are closed side by side as take about a millisecond of the loop.
-        """
-        while self._retired:
-            await self._guard(self._close, (self._retired.popleft(),))
-        self._closers -= 1
+    def _call_clerk(self) -> None:
+        if self._clerk is not None:
+            clerk, self._clerk = self._clerk, None
+            trio.lowlevel.reschedule(clerk)
+        elif not self._has_clerk:
+            self._has_clerk = True
+            self.spawn(self._be_clerk)
 
     @trio.lowlevel.enable_ki_protection
-    async def _start(self, slot: Slot) -> None:
+    async def _be_clerk(self) -> None:
+        """Close and start instances, whenever there are any, until the pool is gone."""
+        while True:
+            until = perf_counter() + _SLICE
+            while self._retired or self._starts:
+                if perf_counter() > until:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    until = perf_counter() + _SLICE
+                if self._starts:  # first: somebody may wait for them
+                    self._start_now(self._starts.popleft())
+                else:
+                    self._close_now(self._retired.popleft())
+            self._clerk = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
+
+    def _start_now(self, slot: Slot) -> None:
+        if slot.scope.cancel_called:
+            self._core.start_abandoned(slot)
+            return
+        try:
+            rest = self._begin(slot)
+        except Exception as error:  # noqa: BLE001 - as in `_start`
+            self._core.start_failed(slot, error)
+        except BaseException as error:  # noqa: BLE001 - it comes out of the block
+            self._core.start_abandoned(slot)
+            self._end_with(error)
+        else:
+            if rest is None:
+                self._has_started(slot)
+            else:
+                self.spawn(self._start, slot, rest)
+
+    def _close_now(self, slot: Slot) -> None:
+        try:
+            closed = slot.instance.close_now()
+        except Exception:
+            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
+            closed = True
+        if closed:
+            self._core.freed_by(slot)
+        else:
+            self.close_apart(slot)
+
+    # --- what takes its time ---
+
+    @trio.lowlevel.enable_ki_protection
+    async def _start(self, slot: Slot, rest: Awaitable[object] | None) -> None:
+        """Prepare an instance; ``rest`` is what `_begin` has left of it."""
         try:
             with slot.scope:
-                await self.prepare(slot, check=False)
+                await self._complete(slot, rest or self._begin(slot), check=False)
         except Exception as error:  # noqa: BLE001 - whatever a start ends with, it has failed
             self._core.start_failed(slot, error)
         except BaseException:
@@ -108,9 +179,12 @@ class Work:
             if slot.scope.cancelled_caught:
                 self._core.start_abandoned(slot)
             else:
-                self._core.started(slot)
+                self._has_started(slot)
 
-    @trio.lowlevel.enable_ki_protection
+    def _has_started(self, slot: Slot) -> None:
+        slot.took = trio.current_time() - slot.began
+        self._core.started(slot)
+
     async def prepare(self, slot: Slot, *, check: bool) -> None:
         """Start an instance, set it up, and check it if that is asked for.
 
@@ -118,17 +192,43 @@ class Work:
             trio.TooSlowError: it took longer than ``start_timeout``.
             Exception: as start, setup or check failed.
         """
+        await self._complete(slot, self._begin(slot), check=check)
+        slot.took = trio.current_time() - slot.began
+
+    def _begin(self, slot: Slot) -> Awaitable[object] | None:
+        """The first step of a start; what is to be awaited for the rest, if anything is."""
+        generation = slot.generation
+        if not generation.at_once:
+            return self._instantiate(slot, generation.module.instantiate)
+        module: Any = generation.module
+        instance, ready = module.start_instance()
+        if not ready:
+            return self._instantiate(slot, partial(_rest_of_start, module, instance))
+        slot.instance = instance
+        return self._set_up(slot)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _instantiate(self, slot: Slot, make: Callable[[], Awaitable[Any]]) -> None:
+        slot.instance = await _unprotected(make)
+        rest = self._set_up(slot)
+        if rest is not None:
+            await _unprotected_rest(rest)
+
+    def _set_up(self, slot: Slot) -> Awaitable[object] | None:
+        setup = slot.generation.setup
+        if setup is None or slot.generation.replaced or slot.scope.cancel_called:
+            return None  # the last two: it comes too late
+        result = _unprotected_call(setup, slot.instance)
+        return result if inspect.isawaitable(result) else None
+
+    @trio.lowlevel.enable_ki_protection
+    async def _complete(self, slot: Slot, rest: Awaitable[object] | None, *, check: bool) -> None:
         limit = self._core.options.start_timeout
         with trio.move_on_after(limit) as scope:
-            generation = slot.generation
-            slot.instance = await _unprotected(generation.module.instantiate)
-            if generation.replaced or slot.scope.cancel_called:
-                return  # it comes too late: no use to set it up
-            if generation.setup is not None:
-                await _unprotected(generation.setup, slot.instance)
-            if check:
+            if rest is not None:
+                await _unprotected_rest(rest)
+            if check and not (slot.generation.replaced or slot.scope.cancel_called):
                 await self._look_at(slot)
-        slot.took = trio.current_time() - slot.began
         if scope.cancelled_caught:
             raise trio.TooSlowError(
                 f"pool {self._core.name!r}: starting instance {slot.number} took longer than"
@@ -174,15 +274,33 @@ class Work:
             with trio.CancelScope(shield=True):
                 await slot.instance.aclose()
         except Exception:
-            _LOGGER.exception("pool %r: closing instance %d failed", self._core.name, slot.number)
+            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
         finally:
             self._core.freed_by(slot)
 
 
+# The user's code: Ctrl-C may end it anywhere.
+
+
+@trio.lowlevel.disable_ki_protection
+def _unprotected_call(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+@trio.lowlevel.disable_ki_protection
+async def _unprotected_rest(rest: Awaitable[Any]) -> Any:
+    return await rest
+
+
 @trio.lowlevel.disable_ki_protection
 async def _unprotected(function: Callable[..., Any], *args: Any) -> Any:
-    """Call the user's code, plain or async: Ctrl-C may end it anywhere."""
+    """Plain or async."""
     result = function(*args)
     if inspect.isawaitable(result):
         return await result
     return result
+
+
+async def _rest_of_start(module: Any, instance: Any) -> Any:
+    await module.finish_start(instance)
+    return instance
