@@ -37,6 +37,8 @@ class Guest:
 
     def close(self) -> None:
         """Close what was kept, all of it, also if something fails to."""
+        if not self._state:
+            return
         with contextlib.ExitStack() as stack:
             for value in self._state.values():
                 if callable(close := getattr(value, "close", None)):

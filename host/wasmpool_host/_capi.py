@@ -322,7 +322,8 @@ class Linker:
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
         try:
-            return Prepared(self._linker.instantiate_pre(module), self)
+            pre = self._linker.instantiate_pre(module)
+            return Prepared(pre, self, raw(pre))
         except wasmtime.WasmtimeError as error:
             raise CApiError(str(error)) from None
 
@@ -333,10 +334,8 @@ class Prepared:
 
     pre: wasmtime.InstancePre
     linker: Linker
-
-    @property
-    def pointer(self) -> int:
-        return raw(self.pre)
+    pointer: int
+    """Of ``pre``."""
 
 
 def _valtypes(types: Sequence[ValueType]) -> list[wasmtime.ValType]:
@@ -366,14 +365,13 @@ class Store:
     """
 
     __slots__ = (
-        "_base", "_bytes", "_engine", "_instance", "_memory", "_memory_at", "_size", "_store",
+        "_base", "_bytes", "_instance", "_memory", "_memory_at", "_size", "_store",
         "_view", "context", "context_at", "error_at", "errors", "has_run", "instance_at", "started",
         "trap_at",
     )  # fmt: skip
 
-    def __init__(self, engine: wasmtime.Engine, key: int, memory: int, table_elements: int) -> None:
-        self._engine = engine
-        self._store = _store_new(raw(engine), key, None)
+    def __init__(self, engine: int, key: int, memory: int, table_elements: int) -> None:
+        self._store = _store_new(engine, key, None)
         self.context: int = _store_context(self._store)
         self.context_at: Any = pointer(self.context)
         # One memory (more are a proposal that is off), and sixteen tables, which is more than any

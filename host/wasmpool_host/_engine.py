@@ -44,6 +44,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.wasmtime: wasmtime.Engine = _capi.new_engine()
+        self.pointer: int = _capi.raw(self.wasmtime)
         self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
         self._faulthandler = faulthandler.is_enabled()
         self._forgotten: deque[Ticker] = deque()

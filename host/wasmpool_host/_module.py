@@ -211,7 +211,7 @@ class Module:
     def new_store(self, key: int) -> _capi.Store:
         """A store within the limits, for one instance."""
         limits = self.limits
-        return _capi.Store(self.engine.wasmtime, key, limits.memory, limits.table_elements)
+        return _capi.Store(self.engine.pointer, key, limits.memory, limits.table_elements)
 
     def label(self, export: str) -> str:
         """An export as messages name it."""
