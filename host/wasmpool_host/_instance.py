@@ -72,10 +72,10 @@ class Instance:
 
     # --- the start ---
 
-    def start(self) -> bool:
+    def _start(self) -> bool:
         """Run the module's start function, and a reactor's ``_initialize``; whether that is done.
 
-        False: it takes longer than one slice, and `finish_start` is to be awaited.
+        False: it takes longer than one slice, and `_finish_start` is to be awaited.
         """
         headroom(FRAMES_TO_GO_ON)
         steps = self._starting()
@@ -99,7 +99,7 @@ class Instance:
                 yield False
 
     @enable_ki_protection
-    async def finish_start(self) -> None:
+    async def _finish_start(self) -> None:
         """The rest of a start."""
         steps, self._start_steps = self._start_steps, None
         assert steps is not None

@@ -185,7 +185,7 @@ class Module:
         self.engine.check_faulthandler()
         instance = Instance(self)
         try:
-            return instance, instance.start()
+            return instance, instance._start()  # noqa: SLF001 - the other half of making one
         except BaseException:
             instance.close_now()
             raise
@@ -194,7 +194,7 @@ class Module:
     async def finish_start(self, instance: Instance) -> None:
         """The rest of `instantiate`: it raises and is cancelled as that."""
         try:
-            await instance.finish_start()
+            await instance._finish_start()  # noqa: SLF001 - likewise
         except BaseException:
             with trio.CancelScope(shield=True):
                 await instance.aclose()

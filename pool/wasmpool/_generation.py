@@ -32,7 +32,7 @@ class Generation:
         self.number = number
         self.module = module
         self.at_once = hasattr(module, "start_instance")
-        """Whether its instances can be started and closed in one step, as a rule."""
+        """Whether it is a `ModuleAtOnce`."""
         self.setup = setup
         self.live = 0
         self.starting = 0

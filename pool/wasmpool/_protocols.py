@@ -10,7 +10,16 @@ from typing import Any, Protocol, TypeAlias
 
 from wasmpool_host import PENDING
 
-__all__ = ["PENDING", "Check", "Instance", "Memory", "Module", "Setup"]
+__all__ = [
+    "PENDING",
+    "Check",
+    "Instance",
+    "InstanceAtOnce",
+    "Memory",
+    "Module",
+    "ModuleAtOnce",
+    "Setup",
+]
 
 
 class Memory(Protocol):
@@ -83,6 +92,29 @@ class Module(Protocol):
 
     async def instantiate(self) -> Any:
         """Make an `Instance`; where it fails or is cancelled, nothing is left of it."""
+        ...
+
+
+class ModuleAtOnce(Module, Protocol):
+    """A module whose instances can be started and closed in one step, as a rule: it may be one."""
+
+    def start_instance(self) -> tuple[InstanceAtOnce, bool]:
+        """The first slice of ``instantiate``: the instance, and whether it is ready to serve.
+
+        As with ``start_call``, it is done in one step of a millisecond at most.
+        """
+        ...
+
+    async def finish_start(self, instance: Any, /) -> None:
+        """The rest of it, where it was not ready; it raises and is cancelled as ``instantiate``."""
+        ...
+
+
+class InstanceAtOnce(Instance, Protocol):
+    """What it makes."""
+
+    def close_now(self) -> bool:
+        """Free it at once. False: that cannot be, and ``aclose`` is to be awaited."""
         ...
 
 

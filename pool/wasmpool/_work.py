@@ -16,7 +16,7 @@ import logging
 from collections import deque
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import trio
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._core import Core
+    from ._protocols import InstanceAtOnce, ModuleAtOnce
     from ._slot import Slot
 
 __all__ = ["Unhealthy", "Work"]
@@ -152,11 +153,13 @@ class Work:
                 self.spawn(self._start, slot, rest)
 
     def _close_now(self, slot: Slot) -> None:
+        closed = True
         try:
             closed = slot.instance.close_now()
         except Exception:
             _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
-            closed = True
+        except BaseException as error:  # noqa: BLE001 - it comes out of the block
+            self._end_with(error)
         if closed:
             self._core.freed_by(slot)
         else:
@@ -200,7 +203,7 @@ class Work:
         generation = slot.generation
         if not generation.at_once:
             return self._instantiate(slot, generation.module.instantiate)
-        module: Any = generation.module
+        module = cast("ModuleAtOnce", generation.module)
         instance, ready = module.start_instance()
         if not ready:
             return self._instantiate(slot, partial(_rest_of_start, module, instance))
@@ -301,6 +304,6 @@ async def _unprotected(function: Callable[..., Any], *args: Any) -> Any:
     return result
 
 
-async def _rest_of_start(module: Any, instance: Any) -> Any:
+async def _rest_of_start(module: ModuleAtOnce, instance: InstanceAtOnce) -> InstanceAtOnce:
     await module.finish_start(instance)
     return instance

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.lowlevel
+import trio.testing
 
 from wasmpool_host import (
+    Caller,
     CompileError,
     FunctionType,
     GlobalType,
     GuestMemoryError,
     GuestTrap,
+    InstanceClosed,
     Limits,
     LinkError,
     MemoryType,
@@ -204,6 +208,62 @@ async def test_a_reactor_is_initialised() -> None:
     instance = await module.instantiate()
     assert await instance.call("runs") == 1
     await instance.aclose()
+
+
+@pytest.mark.parametrize("cancelled_in", [None, "start", "_initialize"])
+async def test_a_start_that_waits_in_host_functions(cancelled_in: str | None) -> None:
+    """Both of its parts may, and may be cancelled there; then nothing is left of the instance."""
+    seen: list[str] = []
+    at = trio.CancelScope()
+
+    @host_function("env", "wait", params=("i32",))
+    async def wait(_caller: Caller, initializing: int) -> None:
+        seen.append("_initialize" if initializing else "start")
+        if seen[-1] == cancelled_in:
+            at.cancel()
+        await trio.lowlevel.checkpoint()
+
+    module = await Module.compile(
+        """(module (import "env" "wait" (func $wait (param i32)))
+        (func $begin (call $wait (i32.const 0))) (start $begin)
+        (func (export "_initialize") (call $wait (i32.const 1)))
+        (func (export "seven") (result i32) (i32.const 7)))""",
+        imports=[wait],
+    )
+    before = module.engine._open
+    with at:
+        instance = await module.instantiate()
+        assert await instance.call("seven") == 7
+        await instance.aclose()
+    assert at.cancelled_caught == (cancelled_in is not None)
+    assert seen == (["start"] if cancelled_in == "start" else ["start", "_initialize"])
+    assert module.engine._open == before
+
+
+async def test_an_instance_is_closed_at_once_unless_it_is_in_a_call() -> None:
+    """And then it goes on as if nobody had asked."""
+    module = await Module.compile(
+        """(module (func (export "spin") (loop $l (br $l))) (func (export "f")))"""
+    )
+    instance, ready = module.start_instance()
+    if not ready:  # the loop's turn had come
+        await module.finish_start(instance)
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+
+            @nursery.start_soon
+            async def ask() -> None:
+                while not instance._fiber.busy:
+                    await trio.lowlevel.checkpoint()
+                assert not instance.close_now()
+                assert not instance.poisoned
+                scope.cancel()
+
+            await instance.call("spin")
+    assert scope.cancelled_caught
+    assert instance.close_now()
+    with pytest.raises(InstanceClosed):
+        await instance.call("f")
 
 
 async def test_a_start_function_that_traps_is_a_trap() -> None:

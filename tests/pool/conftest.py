@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.pool.fakes import FakeModule
+from tests.pool.fakes import AtOnceModule, FakeModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 
-@pytest.fixture
-def make_module() -> Generator[Callable[..., FakeModule]]:
+@pytest.fixture(params=[FakeModule, AtOnceModule], ids=["in tasks", "at once"])
+def make_module(request: pytest.FixtureRequest) -> Generator[Callable[..., FakeModule]]:
     """Makes fake modules; at the end nothing of them may be live, or have been misused."""
     made: list[FakeModule] = []
 
     def make(identity: int = 1) -> FakeModule:
-        made.append(FakeModule(identity))
+        made.append(request.param(identity))
         return made[-1]
 
     yield make
@@ -30,3 +30,12 @@ def make_module() -> Generator[Callable[..., FakeModule]]:
 @pytest.fixture
 def module(make_module: Callable[..., FakeModule]) -> FakeModule:
     return make_module()
+
+
+@pytest.fixture
+def module_in_tasks() -> Generator[FakeModule]:
+    """One whose instances are started and closed by tasks, for a test that changes how."""
+    module = FakeModule()
+    yield module
+    assert not module.violations
+    assert not module.live

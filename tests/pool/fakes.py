@@ -19,7 +19,7 @@ from wasmpool._protocols import PENDING
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["Closed", "FakeInstance", "FakeModule", "Poisoned", "Trap"]
+__all__ = ["AtOnceModule", "Closed", "FakeInstance", "FakeModule", "Poisoned", "Trap", "new_module"]
 
 WAITING: Final = frozenset({"step", "sleep", "wait", "spin", "echo_1", "host", "shielded"})
 """The exports that do not end in their first slice."""
@@ -259,3 +259,58 @@ class FakeModule:
     def violated(self, message: str) -> None:
         self.violations.append(message)
         raise AssertionError(message)
+
+
+class AtOnceModule(FakeModule):
+    """The same, but what need not wait is done in one step: starts without a script, and closes."""
+
+    def start_instance(self) -> tuple[FakeInstance, bool]:
+        self.starts += 1
+        self.starting += 1
+        self.most_live = max(self.most_live, len(self.live) + self.starting)
+        step = self.script.popleft() if self.script else None
+        if isinstance(step, Exception):
+            self.starting -= 1
+            raise step
+        instance = AtOnceInstance(self, len(self.instances) + 1)
+        instance.starts_after = step
+        if step is None:
+            self._is_ready(instance)
+        return instance, step is None
+
+    async def finish_start(self, instance: FakeInstance) -> None:
+        assert isinstance(instance, AtOnceInstance)
+        assert instance.starts_after is not None
+        try:
+            await instance.starts_after.wait()
+        except BaseException:
+            self.starting -= 1
+            raise
+        self._is_ready(instance)
+
+    def _is_ready(self, instance: FakeInstance) -> None:
+        self.starting -= 1
+        self.instances.append(instance)
+        self.live.add(instance)
+
+
+class AtOnceInstance(FakeInstance):
+    """An instance of such a module."""
+
+    starts_after: trio.Event | None = None
+
+    def close_now(self) -> bool:
+        if self.closing or self.closed:
+            self.module.violated(f"instance {self.number} was closed twice")
+        if self.module.close_gate is not None or self._scope is not None or self._pending:
+            return False
+        self.closing = self.closed = True
+        self.module.live.discard(self)
+        if self.module.close_errors:
+            raise self.module.close_errors.popleft()
+        return True
+
+
+def new_module(identity: int) -> FakeModule:
+    """One of either kind, in turns."""
+    return (FakeModule, AtOnceModule)[identity % 2](identity)

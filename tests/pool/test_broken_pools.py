@@ -99,9 +99,10 @@ async def test_waiter_cancelled_just_before_it_would_be_handed_an_instance(
 
 
 async def test_start_that_finishes_after_a_close_is_closed_and_never_granted(
-    module: FakeModule,
+    module_in_tasks: FakeModule,
 ) -> None:
     """Also one that cannot be cancelled; its setup is not even run."""
+    module = module_in_tasks
     gate = trio.Event()
     set_up: list[FakeInstance] = []
 
@@ -281,7 +282,7 @@ async def test_queued_waiters_are_served_first_where_the_pool_is_opened_so(
 async def test_check_that_fails_twice_costs_no_time_while_healthy_instances_idle(
     module: FakeModule, autojump_clock: MockClock
 ) -> None:
-    """The asker keeps its place, and has the third instance at the same moment."""
+    """The asker keeps its place, and has the third instance, or a new one, at the same moment."""
     async with open_pool(
         module, size=3, min_size=3, check=lambda instance: instance.healthy
     ) as pool:
@@ -290,7 +291,7 @@ async def test_check_that_fails_twice_costs_no_time_while_healthy_instances_idle
         for instance in others:
             instance.healthy = False
         before = trio.current_time()
-        assert await pool.call("number") == least_recent.number
+        assert await pool.call("number") in {least_recent.number, 4}
         assert trio.current_time() == before
         assert pool.statistics().retired["unhealthy"] == 2
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.fakes import FakeInstance, FakeModule, Trap
+from tests.pool.fakes import FakeInstance, FakeModule, Trap, new_module
 from trio.testing import MockClock
 
 from wasmpool import _invariants
@@ -28,11 +28,11 @@ _ENOUGH = 200  # checkpoints: no operation here has as many
 
 class World:
     def __init__(self) -> None:
-        self.modules = [FakeModule(1)]
+        self.modules = [new_module(1)]
         self.pool: Pool
 
     def module(self) -> FakeModule:
-        self.modules.append(FakeModule(len(self.modules) + 1))
+        self.modules.append(new_module(len(self.modules) + 1))
         return self.modules[-1]
 
     async def setup(self, instance: FakeInstance) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.fakes import FakeModule, Poisoned, Trap
+from tests.pool.fakes import Poisoned, Trap, new_module
 from trio._core import _run
 from trio.testing import MockClock
 
@@ -70,7 +70,7 @@ class Crowd:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.modules = [FakeModule(1)]
+        self.modules = [new_module(1)]
         self.pool: Pool
         self.done = 0
 
@@ -107,7 +107,7 @@ class Crowd:
             case 5:
                 await pool.resize(self.random.randint(2, 4))
             case 6:
-                self.modules.append(FakeModule(len(self.modules) + 1))
+                self.modules.append(new_module(len(self.modules) + 1))
                 await pool.reload(self.modules[-1], grace=self.random.choice([0, 0.01]))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from random import Random
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.pool.fakes import AtOnceModule
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool import _invariants
@@ -206,3 +208,32 @@ async def test_pool_whose_setup_fails_half_of_the_time_loses_nothing(
             await settle(pool)
             assert pool.statistics().leased == 4
     assert module.most_live <= 4
+
+
+async def test_many_starts_leave_the_loop_its_turns() -> None:
+    """Those that are done in one step, one after the other, are not done all in one."""
+    passes = 0
+
+    class Slow(AtOnceModule):
+        def start_instance(self) -> tuple[FakeInstance, bool]:
+            until = perf_counter() + 0.001
+            while perf_counter() < until:
+                pass
+            return super().start_instance()
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    module = Slow()
+    async with open_pool(module, size=40, min_size=0) as pool, trio.open_nursery() as nursery:
+        await pool.resize(40, 40)
+        nursery.start_soon(count)
+        while pool.statistics().idle < 40:
+            await trio.lowlevel.checkpoint()
+        assert passes >= 30
+        _invariants.check(pool._core)
+        nursery.cancel_scope.cancel()
+    assert not module.live

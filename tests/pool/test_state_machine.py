@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from tests.pool.fakes import FakeInstance, FakeModule, Poisoned, Trap
+from tests.pool.fakes import FakeInstance, FakeModule, Poisoned, Trap, new_module
 from tests.pool.pumped import PumpedRun
 
 from wasmpool import _invariants, _pool
@@ -223,7 +223,7 @@ class PoolMachine(RuleBasedStateMachine):
     # --- what the pool is made with ---
 
     def module(self) -> FakeModule:
-        self.modules.append(FakeModule(len(self.modules) + 1))
+        self.modules.append(new_module(len(self.modules) + 1))
         return self.modules[-1]
 
     async def setup(self, instance: FakeInstance) -> None:
