@@ -322,20 +322,19 @@ class Linker:
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
         try:
-            pre = self._linker.instantiate_pre(module)
-            return Prepared(pre, self, raw(pre))
+            return Prepared(self._linker.instantiate_pre(module), self)
         except wasmtime.WasmtimeError as error:
             raise CApiError(str(error)) from None
 
 
-@attrs.frozen(eq=False, repr=False)
 class Prepared:
     """A module with its imports resolved; keeps all that it is made of alive."""
 
-    pre: wasmtime.InstancePre
-    linker: Linker
-    pointer: int
-    """Of ``pre``."""
+    __slots__ = ("_kept", "pointer")
+
+    def __init__(self, pre: wasmtime.InstancePre, linker: Linker) -> None:
+        self._kept = pre, linker
+        self.pointer: int = raw(pre)
 
 
 def _valtypes(types: Sequence[ValueType]) -> list[wasmtime.ValType]:

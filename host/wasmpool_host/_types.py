@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -26,8 +26,31 @@ ValueType: TypeAlias = str
 """``"i32"``, ``"i64"``, ``"f32"``, ``"f64"``; others (``"v128"``, references) are only named."""
 
 
-@attrs.frozen
-class FunctionType:
+class _Type:
+    """What is equal if all that it is made of is.
+
+    Written once, as attrs takes two milliseconds of each import to write it for each class.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and _parts(self) == _parts(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *_parts(self).items()))
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={value!r}" for name, value in _parts(self).items())
+        return f"{type(self).__name__}({parts})"
+
+
+def _parts(type_: Any) -> dict[str, object]:
+    return {each.name: getattr(type_, each.name) for each in attrs.fields(type(type_))}
+
+
+@attrs.frozen(eq=False, repr=False)
+class FunctionType(_Type):
     """A function's parameters and results, in order."""
 
     params: tuple[ValueType, ...]
@@ -37,8 +60,8 @@ class FunctionType:
         return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
 
 
-@attrs.frozen
-class MemoryType:
+@attrs.frozen(eq=False, repr=False)
+class MemoryType(_Type):
     """A linear memory's bounds, in pages of 64 KiB; ``maximum`` None is no bound of its own."""
 
     minimum: int
@@ -49,8 +72,8 @@ class MemoryType:
         return f"memory of {self.minimum} page{'' if self.minimum == 1 else 's'}, {most}"
 
 
-@attrs.frozen
-class GlobalType:
+@attrs.frozen(eq=False, repr=False)
+class GlobalType(_Type):
     """A global's content, and whether it can be changed."""
 
     content: ValueType
@@ -60,8 +83,8 @@ class GlobalType:
         return f"{'mutable ' if self.mutable else ''}global {self.content}"
 
 
-@attrs.frozen
-class TableType:
+@attrs.frozen(eq=False, repr=False)
+class TableType(_Type):
     """A table's element type and its bounds, in elements."""
 
     element: ValueType
@@ -72,8 +95,8 @@ class TableType:
         return f"table of {self.element}"
 
 
-@attrs.frozen
-class TagType:
+@attrs.frozen(eq=False, repr=False)
+class TagType(_Type):
     """An exception tag, which only guests use."""
 
     def __str__(self) -> str:

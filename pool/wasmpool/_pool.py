@@ -14,7 +14,7 @@ from weakref import WeakSet
 import trio
 from trio.lowlevel import checkpoint, current_task
 
-from wasmpool_host import check_headroom, check_process
+from wasmpool_host import PENDING, check_headroom, check_process
 from wasmpool_host._turn import HALF, turn_of_this_run
 
 from . import _closing
@@ -28,7 +28,6 @@ from ._options import Options, check_grace, check_module, check_setup, check_siz
 from ._place import here
 from ._pool_state import PoolState
 from ._prepare import prepare_all
-from ._protocols import PENDING
 from ._reload import KEEP, Keep, reload
 from ._retire import RetireReason
 from ._work import Work

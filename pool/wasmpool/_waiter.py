@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
-from ._protocols import PENDING
+from wasmpool_host import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
