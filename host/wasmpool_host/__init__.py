@@ -22,7 +22,6 @@ from ._errors import (
     InstancePoisoned,
     LinkError,
 )
-from ._headroom import check_headroom, has_headroom
 from ._host_function import HostFunction, host_function
 from ._instance import Instance
 from ._limits import Limits
@@ -58,9 +57,7 @@ __all__ = [
     "TableType",
     "TagType",
     "Wasi",
-    "check_headroom",
     "check_process",
-    "has_headroom",
     "host_function",
 ]
 

@@ -46,7 +46,7 @@ def headroom(frames: int) -> None:
 
 
 def check_headroom() -> None:
-    """Raise RecursionError here, if who takes an instance, or has a call begun, might meet it."""
+    """Raise RecursionError now, if the stack has no room to take an instance and give it back."""
     headroom(FRAMES_TO_GO_ON)
 
 

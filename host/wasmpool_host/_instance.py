@@ -151,7 +151,7 @@ class Instance:
         return await self.finish() if result is PENDING else result
 
     def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
-        """The first slice of `run_call`: its result, or PENDING, and `finish` must be awaited.
+        """The first slice of `run_call`: its result, or PENDING, and `finish` is to be awaited.
 
         All is done in this one step, so nothing else on the loop can tell when it happened.
         """
@@ -300,11 +300,15 @@ class Instance:
         finally:
             self._free(self._module.engine.close_instance)
 
+    @enable_ki_protection
     def close_now(self) -> bool:
         """Free the instance at once, if no call is under way; whether that was so.
 
         False: only `aclose` can do it.
         """
+        check_process()
+        if get_ident() != self._thread:
+            self._refuse_thread()
         if self._fiber.busy:
             return False
         self._free(self._module.engine.close_instance)

@@ -176,6 +176,7 @@ class Module:
             await self.finish_start(instance)
         return instance
 
+    @enable_ki_protection
     def start_instance(self) -> tuple[Instance, bool]:
         """The first slice of `instantiate`: the instance, and whether it is ready.
 

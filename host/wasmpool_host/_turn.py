@@ -23,8 +23,8 @@ Whoever has not begun anything yet (`Pool.call`, before it takes an instance) fi
 go by (`let_pass`): one slice that took too long, perhaps as the kernel or another thread had the
 CPU, is forgotten in the next. Otherwise those that follow in the same pass would wait with an
 instance each, and for those after them more instances would be started, on the loop that has no
-time. Only some do, and for some passes, since nobody sees them there: what a pool promises to those
-who wait begins after.
+time. Only some do, and for some passes: they have not asked the pool yet, so they are in no line,
+and count for none of its bounds.
 
 Were each to look for itself whether the next pass has room, two thousand tasks would go through
 the scheduler in each pass, for thirty of them to go on.

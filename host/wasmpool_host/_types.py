@@ -29,13 +29,13 @@ ValueType: TypeAlias = str
 class _Type:
     """What is equal if all that it is made of is.
 
-    Written once, as attrs takes two milliseconds of each import to write it for each class.
+    Written once: attrs would write it anew for each class, with each import.
     """
 
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and _parts(self) == _parts(other)
+        return _parts(self) == _parts(other) if type(other) is type(self) else NotImplemented
 
     def __hash__(self) -> int:
         return hash((type(self), *_parts(self).items()))

@@ -4,7 +4,8 @@ Nothing in this file waits. Each public method is one transition, complete when 
 takes an instance from one state to the next, settles whoever that concerns, and has the pool's
 tasks (`Work`) begin what takes time: starts, checks, closes. So between two checkpoints nobody
 sees a pool in the midst of something, there are no locks, and a cancellation finds no moment to
-hit.
+hit. Only instruments run in the midst of a transition, and the first slices of calls in line, with
+the conversion of their arguments (`serve`).
 
 `_advance` alone decides what the pool should do next. Every transition that may have changed the
 answer ends with it.
@@ -40,7 +41,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from wasmpool_host import has_headroom
+from wasmpool_host._headroom import has_headroom
 
 from ._advance import advance, may_begin
 from ._alarm import Alarm
@@ -69,7 +70,7 @@ __all__ = ["Core"]
 
 _FRESH: Final = 1.0  # seconds: an instance idle for no longer serves again without a check
 _JITTER: Final = 0.05  # of max_uses and max_age: instances do not retire in step
-_RUNS: Final = 16  # calls that are run in one step: about as much of the loop's time as a slice
+_RUNS: Final = 16  # calls in line that are run in one step; their guests' time is bounded anyway
 _IDLE: Final = SlotState.IDLE  # on the way of each call, where an enum's look-up would show
 
 
@@ -207,11 +208,14 @@ class Core:
         self.timers.watch_waits()
         return waiter
 
-    def give_up(self, waiter: Waiter) -> None:
-        """Its task was cancelled while it waited."""
+    def give_up(self, waiter: Waiter) -> bool:
+        """Its task was cancelled while it waited; whether it still was in line."""
+        if self.line.get(waiter.task) is not waiter:  # an instrument cancels it, or an argument
+            return False
         self._leave_line(waiter)
         self.counters.cancelled += 1
         self.advance()
+        return True
 
     def time_out(self, waiter: Waiter) -> None:
         """It has waited for ``max_wait``."""
@@ -263,7 +267,8 @@ class Core:
         counters.wait_seconds.record(waited)
         self.timers.watch_leaks(now)
         if self.instruments.active:
-            self.instruments.tell("lease_granted", lease_info(slot), waited)
+            slot.info = lease_info(slot)
+            self.instruments.tell("lease_granted", slot.info, waited)
         if self.options.max_uses == 1:
             self.advance()  # a spare
 
@@ -306,7 +311,7 @@ class Core:
         task = slot.holder
         assert task is not None
         if self.instruments.active:  # first: what they read adds up as long as it is in a table
-            self.instruments.tell("lease_ended", lease_info(slot), now - slot.since)
+            self.instruments.tell("lease_ended", slot.info or lease_info(slot), now - slot.since)
         del self.leased[slot]
         held = self.held.pop(task) - 1
         if held:
@@ -315,6 +320,7 @@ class Core:
             self.stuck -= 1
         self.counters.lease_seconds.record(now - slot.since)
         slot.holder = None
+        slot.info = None
         slot.reported = False
 
     def _why_not_again(self, slot: Slot, now: float) -> str | None:

@@ -24,15 +24,15 @@ class Generation:
     """
 
     __slots__ = (
-        "at_once", "closing", "gone", "grace", "live", "module", "number", "replaced", "retiring",
-        "setup", "starting",
+        "closing", "gone", "grace", "in_one_step", "live", "module", "number", "replaced",
+        "retiring", "setup", "starting",
     )  # fmt: skip
 
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
         self.number = number
         self.module = module
-        self.at_once = hasattr(module, "start_instance")
-        """Whether it is a `ModuleAtOnce`."""
+        self.in_one_step = hasattr(type(module), "start_instance")
+        """Whether the module is a `SyncModule`."""
         self.setup = setup
         self.live = 0
         self.starting = 0

@@ -7,7 +7,6 @@ code object and the offset in it are enough to say it later, should anybody ask.
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ def here(depth: int) -> Place:
     return frame.f_code, frame.f_lasti
 
 
-@lru_cache(maxsize=256)  # each lease is described where there are instruments, and most are alike
 def describe(place: Place | None) -> str:
     """``FILE:LINE``."""
     if place is None:

@@ -14,7 +14,8 @@ from weakref import WeakSet
 import trio
 from trio.lowlevel import checkpoint, current_task
 
-from wasmpool_host import PENDING, check_headroom, check_process
+from wasmpool_host import PENDING, check_process
+from wasmpool_host._headroom import check_headroom
 from wasmpool_host._turn import HALF, turn_of_this_run
 
 from . import _closing
@@ -236,9 +237,8 @@ class Pool:
         if get_ident() != self._thread:
             self._check_run()
         await checkpoint()
-        turn = self._turn
-        if turn.spent > HALF and turn.is_over():
-            await turn.let_pass()
+        if self._turn.spent > HALF:
+            await self._let_pass()
         core = self._core
         slot, result = core.peek(), None
         if slot is None:
@@ -249,6 +249,7 @@ class Pool:
         began = core.now()
         try:
             if core.instruments.active:
+                check_headroom()
                 core.hold(slot, current_task(), here(1), began)
             if result is not PENDING:
                 result = slot.instance.start_call(name, args)
@@ -269,9 +270,8 @@ class Pool:
         if get_ident() != self._thread:
             self._check_run()
         await checkpoint()
-        turn = self._turn
-        if turn.spent > HALF and turn.is_over():
-            await turn.let_pass()
+        if self._turn.spent > HALF:
+            await self._let_pass()
         core = self._core
         slot, result = core.peek(), None
         if slot is None:
@@ -282,6 +282,7 @@ class Pool:
         began = core.now()
         try:
             if core.instruments.active:
+                check_headroom()
                 core.hold(slot, current_task(), here(1), began)
             if result is not PENDING:
                 result = slot.instance.start_exchange(name, payload)
@@ -291,6 +292,11 @@ class Pool:
         finally:
             core.end_call(slot, began)
         return result  # type: ignore[no-any-return]  # bytes, by the instance's protocol
+
+    async def _let_pass(self) -> None:
+        self._check_run()
+        if self._turn.is_over():
+            await self._turn.let_pass()
 
     async def _take(self, place: Place) -> Slot:
         self._check_run()

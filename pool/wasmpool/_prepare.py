@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
 
+from ._work import SLICE
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from ._core import Core
     from ._slot import Slot
@@ -15,27 +18,41 @@ if TYPE_CHECKING:
 __all__ = ["prepare_all"]
 
 
+@trio.lowlevel.enable_ki_protection
 async def prepare_all(
     core: Core, slots: Iterable[Slot], *, check: bool
 ) -> tuple[Slot, Exception] | None:
     """Start them all, or stop at the first that fails and return it with its error."""
     failures: list[tuple[Slot, BaseException]] = []
 
-    async def one(slot: Slot) -> None:
+    def fail(slot: Slot, error: BaseException) -> None:
+        failures.append((slot, error))  # raised below, where it is in no group
+        nursery.cancel_scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def finish(slot: Slot, rest: Awaitable[object] | None) -> None:
         try:
-            await core.work.prepare(slot, check=check)
+            await core.work.finish(slot, rest, check=check)
         except trio.Cancelled:
             raise
-        except BaseException as error:  # noqa: BLE001 - raised below, where it is in no group
-            failures.append((slot, error))
-            nursery.cancel_scope.cancel()
+        except BaseException as error:  # noqa: BLE001 - see `fail`
+            fail(slot, error)
 
     async with trio.open_nursery() as nursery:
+        until = perf_counter() + SLICE
         for slot in slots:
-            nursery.start_soon(one, slot)
+            if perf_counter() > until:
+                await trio.lowlevel.checkpoint()
+                until = perf_counter() + SLICE
+            try:
+                rest = core.work.begin(slot)
+            except BaseException as error:  # noqa: BLE001 - see `fail`
+                fail(slot, error)
+                break
+            nursery.start_soon(finish, slot, rest)
     if not failures:
         return None
-    slot, error = failures[0]
-    if not isinstance(error, Exception):
-        raise error
-    return slot, error
+    slot, failure = failures[0]
+    if not isinstance(failure, Exception):
+        raise failure
+    return slot, failure

@@ -8,18 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Protocol, TypeAlias
 
-from wasmpool_host import PENDING
-
-__all__ = [
-    "PENDING",
-    "Check",
-    "Instance",
-    "InstanceAtOnce",
-    "Memory",
-    "Module",
-    "ModuleAtOnce",
-    "Setup",
-]
+__all__ = ["Check", "Instance", "Memory", "Module", "Setup", "SyncInstance", "SyncModule"]
 
 
 class Memory(Protocol):
@@ -58,10 +47,11 @@ class Instance(Protocol):
         ...
 
     def start_call(self, name: str, args: tuple[Any, ...], /) -> Any:
-        """Begin `run_call`: its result, or PENDING, and then `finish` is awaited at once.
+        """Begin `run_call`: its result, or PENDING.
 
-        What is done here takes a millisecond at most, and is done in one step: the caller's own
-        code is not run, and nothing else on the loop.
+        Then `finish` is awaited, perhaps by another task that has its turn later; or nobody does,
+        where `interrupt` and `aclose` came before. What is done here takes a millisecond at most,
+        and is done in one step: no host function is run, and nothing else on the loop.
         """
         ...
 
@@ -95,10 +85,13 @@ class Module(Protocol):
         ...
 
 
-class ModuleAtOnce(Module, Protocol):
-    """A module whose instances can be started and closed in one step, as a rule: it may be one."""
+class SyncModule(Module, Protocol):
+    """One that can start and close instances in one synchronous step.
 
-    def start_instance(self) -> tuple[InstanceAtOnce, bool]:
+    No module has to; a pool makes use of it where the module's class has ``start_instance``.
+    """
+
+    def start_instance(self) -> tuple[SyncInstance, bool]:
         """The first slice of ``instantiate``: the instance, and whether it is ready to serve.
 
         As with ``start_call``, it is done in one step of a millisecond at most.
@@ -110,7 +103,7 @@ class ModuleAtOnce(Module, Protocol):
         ...
 
 
-class InstanceAtOnce(Instance, Protocol):
+class SyncInstance(Instance, Protocol):
     """What it makes."""
 
     def close_now(self) -> bool:

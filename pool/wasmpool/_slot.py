@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from ._generation import Generation
     from ._place import Place
+    from ._statistics import LeaseInfo
 
 __all__ = ["Slot", "SlotState"]
 
@@ -19,7 +20,7 @@ class SlotState(Enum):
     """Where an instance is in its life; it only goes on, but for IDLE <-> LEASED and the checks."""
 
     STARTING = "starting"
-    """Being instantiated, set up or checked, by a task of the pool."""
+    """Being instantiated, set up or checked by the pool, or about to be."""
     IDLE = "idle"
     """Ready; nobody has it."""
     LEASED = "leased"
@@ -43,9 +44,9 @@ class Slot:
     """
 
     __slots__ = (
-        "began", "calls", "discarded", "expires", "generation", "holder", "idle_since", "instance",
-        "last_use", "number", "place", "reported", "revoked", "round", "scope", "since", "state",
-        "took", "uses",
+        "began", "calls", "discarded", "expires", "generation", "holder", "idle_since", "info",
+        "instance", "last_use", "number", "place", "reported", "revoked", "round", "scope", "since",
+        "state", "took", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,8 @@ class Slot:
         self.holder: trio.lowlevel.Task | None = None
         self.since = 0.0
         self.place: Place | None = None
+        self.info: LeaseInfo | None = None
+        """What instruments are told of it, where there are any."""
         self.calls = 0
         """Calls under way through a `Lease`; above 1 for the moment of a BusyResourceError."""
         self.discarded = False

@@ -3,8 +3,8 @@
 The hand-over is the subtle moment of every pool: a waiter may be cancelled while it is handed an
 instance. Here both are synchronous. Whoever settles a waiter first takes it out of the line;
 from then on a cancellation finds nothing to abort, so the waiter wakes up with what it was given,
-owns it, and meets the cancellation at its next checkpoint. There is no state between "in line"
-and "settled".
+owns it, and meets the cancellation at its next checkpoint. Between "in line" and "settled" there
+is no checkpoint.
 
 Who wants no more than a call leaves that with the waiter (`Pool.call`), and whoever gives an
 instance to it runs the call's first slice as well. Most calls are over then, in one plain step,
@@ -15,6 +15,7 @@ none of these is busy; and as everybody joins the end of a line while there is o
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -47,7 +48,7 @@ class Waiter:
         task: trio.lowlevel.Task,
         arrived: float,
         place: Place,
-        give_up: Callable[[Waiter], None],
+        give_up: Callable[[Waiter], bool],
         begin: Callable[[Any], Any] | None,
     ) -> None:
         self.task = task
@@ -60,7 +61,7 @@ class Waiter:
         self._slot: Slot | None = None
         self._error: BaseException | None = None
         self._give_up = give_up
-        """Takes it out of the line."""
+        """Takes it out of the line, if it is in it."""
         self._begin = begin
         """Runs the first slice of its call in an instance; None for a lease."""
         self._parked = False
@@ -69,9 +70,11 @@ class Waiter:
         """Begin its call in an instance that it was granted; whether the call is over."""
         if self._begin is None:
             return False
+        handled = sys.exception()
         try:
             self.result = self._begin(slot.instance)
         except BaseException as error:  # noqa: BLE001 - it is raised in the task
+            _forget_context(error, handled)
             self._error = error
             return True
         return self.result is not PENDING
@@ -101,5 +104,12 @@ class Waiter:
 
     @trio.lowlevel.enable_ki_protection  # runs in the midst of whatever task cancels
     def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self._give_up(self)
-        return trio.lowlevel.Abort.SUCCEEDED
+        left = self._give_up(self)
+        return trio.lowlevel.Abort.SUCCEEDED if left else trio.lowlevel.Abort.FAILED
+
+
+def _forget_context(error: BaseException, handled: BaseException | None) -> None:
+    """Have an error know nothing of the exception that the giver was just handling."""
+    while error.__context__ is not None and error.__context__ is not handled:
+        error = error.__context__
+    error.__context__ = None

@@ -4,9 +4,9 @@ They run in the pool's nursery, so an asker that gives up wastes no start, and r
 the core with one synchronous call. The user's ``setup`` and ``check`` run here.
 
 To start an instance, or to close one, is a matter of microseconds for most modules: much less
-than a task of its own with its cancel scopes. So one task, the clerk, begins all that is to be
-done, one after the other, and lets the loop go on after each slice of its time. What takes longer
-than one step is then given a task of its own.
+than a task of its own with its cancel scopes. So one task, the housekeeper, does that for modules
+that can do it in one step, one instance after the other, and lets the loop go on after each slice
+of its time. What takes longer than a step is then given a task of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import deque
+from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast, final
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._core import Core
-    from ._protocols import InstanceAtOnce, ModuleAtOnce
+    from ._protocols import SyncInstance, SyncModule
     from ._slot import Slot
 
-__all__ = ["Unhealthy", "Work"]
+__all__ = ["SLICE", "Unhealthy", "Work"]
 
 _LOGGER: Final = logging.getLogger("wasmpool")
 
 _CLOSE_FAILED: Final = "pool %r: closing instance %d failed"
 
-_SLICE: Final = 0.0005
-"""Seconds that the clerk takes of the loop at once."""
+SLICE: Final = 0.0005
+"""Seconds of the loop that starts and closes take at once."""
 
 
 class Unhealthy(Exception):
@@ -48,7 +49,7 @@ class Work:
     """What a pool does in tasks of its own."""
 
     __slots__ = (
-        "_body", "_clerk", "_core", "_has_clerk", "_nursery", "_retired", "_starts", "crash",
+        "_body", "_core", "_housekeeper", "_nursery", "_retired", "_starts", "crash",
     )  # fmt: skip
 
     def __init__(self, core: Core, nursery: trio.Nursery, body: trio.CancelScope) -> None:
@@ -56,15 +57,15 @@ class Work:
         self._nursery = nursery
         self._body = body
         self._retired: deque[Slot] = deque()
-        """To be closed by the clerk."""
+        """To be closed by the housekeeper."""
         self._starts: deque[Slot] = deque()
         """To be started by it."""
-        self._has_clerk = False
-        self._clerk: trio.lowlevel.Task | None = None
+        self._housekeeper: trio.lowlevel.Task | None = None
         """While it has nothing to do."""
         self.crash: BaseException | None = None
         """What a task of the pool ended with that ends the block."""
         core.work = self
+        self.spawn(self._keep_house)
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a function in a task of the pool."""
@@ -87,9 +88,9 @@ class Work:
 
     def start(self, slot: Slot) -> None:
         """Prepare an instance for service."""
-        if slot.generation.at_once:
+        if slot.generation.in_one_step:
             self._starts.append(slot)
-            self._call_clerk()
+            self._call_housekeeper()
         else:
             self.spawn(self._start, slot, None)
 
@@ -99,53 +100,53 @@ class Work:
 
     def close(self, slot: Slot) -> None:
         """Close a retired instance that nobody is in."""
-        if slot.generation.at_once:
+        if slot.generation.in_one_step:
             self._retired.append(slot)
-            self._call_clerk()
+            self._call_housekeeper()
         else:
             self.close_apart(slot)
 
     def close_apart(self, slot: Slot) -> None:
-        """Close a retired instance that a call is under way in: it takes its time to end."""
+        """Close a retired instance in a task of its own, as a call is under way in it, perhaps."""
         self.spawn(self._close, slot)
 
-    # --- the clerk ---
+    # --- the housekeeper ---
 
-    def _call_clerk(self) -> None:
-        if self._clerk is not None:
-            clerk, self._clerk = self._clerk, None
-            trio.lowlevel.reschedule(clerk)
-        elif not self._has_clerk:
-            self._has_clerk = True
-            self.spawn(self._be_clerk)
+    def _call_housekeeper(self) -> None:
+        task, self._housekeeper = self._housekeeper, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
     @trio.lowlevel.enable_ki_protection
-    async def _be_clerk(self) -> None:
-        """Close and start instances, whenever there are any, until the pool is gone."""
+    async def _keep_house(self) -> None:
+        """Start and close instances, whenever there are any, until the pool is gone."""
         while True:
-            until = perf_counter() + _SLICE
-            while self._retired or self._starts:
+            until = perf_counter() + SLICE
+            while self._starts or self._retired:
                 if perf_counter() > until:
                     await trio.lowlevel.cancel_shielded_checkpoint()
-                    until = perf_counter() + _SLICE
-                if self._starts:  # first: somebody may wait for them
-                    self._start_now(self._starts.popleft())
-                else:
-                    self._close_now(self._retired.popleft())
-            self._clerk = trio.lowlevel.current_task()
+                    until = perf_counter() + SLICE
+                try:
+                    if self._starts:  # first: somebody may wait for them
+                        self._start_now(self._starts.popleft())
+                    else:
+                        self._close_now(self._retired.popleft())
+                except BaseException as error:  # noqa: BLE001 - it comes out of the block
+                    self._end_with(error)
+            self._housekeeper = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
 
     def _start_now(self, slot: Slot) -> None:
-        if slot.scope.cancel_called:
+        if slot.generation.replaced or slot.scope.cancel_called:
             self._core.start_abandoned(slot)
             return
         try:
-            rest = self._begin(slot)
+            rest = self.begin(slot)
         except Exception as error:  # noqa: BLE001 - as in `_start`
             self._core.start_failed(slot, error)
-        except BaseException as error:  # noqa: BLE001 - it comes out of the block
+        except BaseException:
             self._core.start_abandoned(slot)
-            self._end_with(error)
+            raise
         else:
             if rest is None:
                 self._has_started(slot)
@@ -158,8 +159,9 @@ class Work:
             closed = slot.instance.close_now()
         except Exception:
             _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
-        except BaseException as error:  # noqa: BLE001 - it comes out of the block
-            self._end_with(error)
+        except BaseException:
+            self._core.freed_by(slot)
+            raise
         if closed:
             self._core.freed_by(slot)
         else:
@@ -169,10 +171,10 @@ class Work:
 
     @trio.lowlevel.enable_ki_protection
     async def _start(self, slot: Slot, rest: Awaitable[object] | None) -> None:
-        """Prepare an instance; ``rest`` is what `_begin` has left of it."""
+        """Prepare an instance; ``rest`` is what `begin` has left of it, None before that."""
         try:
             with slot.scope:
-                await self._complete(slot, rest or self._begin(slot), check=False)
+                await self.finish(slot, self.begin(slot) if rest is None else rest, check=False)
         except Exception as error:  # noqa: BLE001 - whatever a start ends with, it has failed
             self._core.start_failed(slot, error)
         except BaseException:
@@ -188,22 +190,13 @@ class Work:
         slot.took = trio.current_time() - slot.began
         self._core.started(slot)
 
-    async def prepare(self, slot: Slot, *, check: bool) -> None:
-        """Start an instance, set it up, and check it if that is asked for.
-
-        Raises:
-            trio.TooSlowError: it took longer than ``start_timeout``.
-            Exception: as start, setup or check failed.
-        """
-        await self._complete(slot, self._begin(slot), check=check)
-        slot.took = trio.current_time() - slot.began
-
-    def _begin(self, slot: Slot) -> Awaitable[object] | None:
+    @trio.lowlevel.enable_ki_protection
+    def begin(self, slot: Slot) -> Awaitable[object] | None:
         """The first step of a start; what is to be awaited for the rest, if anything is."""
         generation = slot.generation
-        if not generation.at_once:
+        if not generation.in_one_step:
             return self._instantiate(slot, generation.module.instantiate)
-        module = cast("ModuleAtOnce", generation.module)
+        module = cast("SyncModule", generation.module)
         instance, ready = module.start_instance()
         if not ready:
             return self._instantiate(slot, partial(_rest_of_start, module, instance))
@@ -215,23 +208,30 @@ class Work:
         slot.instance = await _unprotected(make)
         rest = self._set_up(slot)
         if rest is not None:
-            await _unprotected_rest(rest)
+            await rest
 
     def _set_up(self, slot: Slot) -> Awaitable[object] | None:
         setup = slot.generation.setup
         if setup is None or slot.generation.replaced or slot.scope.cancel_called:
             return None  # the last two: it comes too late
-        result = _unprotected_call(setup, slot.instance)
-        return result if inspect.isawaitable(result) else None
+        result = copy_context().run(_unprotected_call, setup, slot.instance)
+        return _unprotected_rest(result) if inspect.isawaitable(result) else None
 
     @trio.lowlevel.enable_ki_protection
-    async def _complete(self, slot: Slot, rest: Awaitable[object] | None, *, check: bool) -> None:
+    async def finish(self, slot: Slot, rest: Awaitable[object] | None, *, check: bool) -> None:
+        """What `begin` has left of a start, and a check if that is asked for.
+
+        Raises:
+            trio.TooSlowError: it took longer than ``start_timeout``.
+            Exception: as start, setup or check failed.
+        """
         limit = self._core.options.start_timeout
         with trio.move_on_after(limit) as scope:
             if rest is not None:
-                await _unprotected_rest(rest)
+                await rest
             if check and not (slot.generation.replaced or slot.scope.cancel_called):
                 await self._look_at(slot)
+        slot.took = trio.current_time() - slot.began
         if scope.cancelled_caught:
             raise trio.TooSlowError(
                 f"pool {self._core.name!r}: starting instance {slot.number} took longer than"
@@ -304,6 +304,6 @@ async def _unprotected(function: Callable[..., Any], *args: Any) -> Any:
     return result
 
 
-async def _rest_of_start(module: ModuleAtOnce, instance: InstanceAtOnce) -> InstanceAtOnce:
+async def _rest_of_start(module: SyncModule, instance: SyncInstance) -> SyncInstance:
     await module.finish_start(instance)
     return instance

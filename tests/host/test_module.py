@@ -261,6 +261,8 @@ async def test_an_instance_is_closed_at_once_unless_it_is_in_a_call() -> None:
 
             await instance.call("spin")
     assert scope.cancelled_caught
+    with pytest.raises(RuntimeError, match="belongs to another thread"):
+        await trio.to_thread.run_sync(instance.close_now)
     assert instance.close_now()
     with pytest.raises(InstanceClosed):
         await instance.call("f")

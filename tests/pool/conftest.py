@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.pool.fakes import AtOnceModule, FakeModule
+from tests.pool.fakes import FakeModule, SyncModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 
-@pytest.fixture(params=[FakeModule, AtOnceModule], ids=["in tasks", "at once"])
+@pytest.fixture(params=[FakeModule, SyncModule], ids=["in tasks", "in one step"])
 def make_module(request: pytest.FixtureRequest) -> Generator[Callable[..., FakeModule]]:
     """Makes fake modules; at the end nothing of them may be live, or have been misused."""
     made: list[FakeModule] = []

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 import trio
 
-from wasmpool._protocols import PENDING
+from wasmpool_host import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["AtOnceModule", "Closed", "FakeInstance", "FakeModule", "Poisoned", "Trap", "new_module"]
+__all__ = ["Closed", "FakeInstance", "FakeModule", "Poisoned", "SyncModule", "Trap", "new_module"]
 
 WAITING: Final = frozenset({"step", "sleep", "wait", "spin", "echo_1", "host", "shielded"})
 """The exports that do not end in their first slice."""
@@ -261,7 +261,7 @@ class FakeModule:
         raise AssertionError(message)
 
 
-class AtOnceModule(FakeModule):
+class SyncModule(FakeModule):
     """The same, but what need not wait is done in one step: starts without a script, and closes."""
 
     def start_instance(self) -> tuple[FakeInstance, bool]:
@@ -272,14 +272,14 @@ class AtOnceModule(FakeModule):
         if isinstance(step, Exception):
             self.starting -= 1
             raise step
-        instance = AtOnceInstance(self, len(self.instances) + 1)
+        instance = SyncInstance(self, len(self.instances) + 1)
         instance.starts_after = step
         if step is None:
             self._is_ready(instance)
         return instance, step is None
 
     async def finish_start(self, instance: FakeInstance) -> None:
-        assert isinstance(instance, AtOnceInstance)
+        assert isinstance(instance, SyncInstance)
         assert instance.starts_after is not None
         try:
             await instance.starts_after.wait()
@@ -294,7 +294,7 @@ class AtOnceModule(FakeModule):
         self.live.add(instance)
 
 
-class AtOnceInstance(FakeInstance):
+class SyncInstance(FakeInstance):
     """An instance of such a module."""
 
     starts_after: trio.Event | None = None
@@ -312,5 +312,10 @@ class AtOnceInstance(FakeInstance):
 
 
 def new_module(identity: int) -> FakeModule:
-    """One of either kind, in turns."""
-    return (FakeModule, AtOnceModule)[identity % 2](identity)
+    """One of either kind, in turns that differ from test to test."""
+    global _turn  # noqa: PLW0603 - of the process
+    _turn += identity == 1
+    return (FakeModule, SyncModule)[(identity + _turn) % 2](identity)
+
+
+_turn = 0

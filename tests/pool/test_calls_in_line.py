@@ -11,13 +11,15 @@ import trio
 from tests.pool.fakes import Trap
 from trio.testing import wait_all_tasks_blocked
 
-from wasmpool import _core, _invariants
+from wasmpool import Instrument, _core, _invariants
 from wasmpool._errors import LeaseRevoked
 from wasmpool._pool import Pool, open_pool
 from wasmpool_host import Module
 
 if TYPE_CHECKING:
     from tests.pool.fakes import FakeModule
+
+    from wasmpool import LeaseInfo
 
 SPIN_OR_ADD = """(module
   (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
@@ -84,18 +86,26 @@ async def test_a_step_takes_so_many_calls_and_no_more(module: FakeModule) -> Non
 async def test_each_error_is_raised_in_its_own_task(module: FakeModule) -> None:
     """What the giver runs for others is nothing that it notices."""
     ended: list[Any] = []
-    async with open_pool(module, size=1) as pool, trio.open_nursery() as nursery:
+
+    async def give() -> None:
         async with pool.lease() as lease:
             await in_line(
                 pool, nursery, ended, ("echo", 1), ("no such export",), ("trap",), ("echo", 2)
             )
             assert await lease.call("number") == 1
+            raise OSError("the giver's own")
+
+    async with open_pool(module, size=1) as pool, trio.open_nursery() as nursery:
+        with pytest.raises(OSError, match="the giver's own"):
+            await give()
         _invariants.check(pool._core)
         await wait_all_tasks_blocked()
         statistics = pool.statistics()
         assert statistics.retired["trap"] == 1
         assert statistics.started == 2  # the last call was made in another instance
         _invariants.check(pool._core)
+    errors = [each for each in ended if isinstance(each, Exception)]
+    assert [each.__context__ for each in errors] == [None, None]
     kinds = sorted(type(each).__name__ for each in ended)
     assert kinds == sorted(["int", "ValueError", Trap.__name__, "int"])
 
@@ -238,5 +248,52 @@ async def test_a_line_on_wasm_goes_away_once_there_is_nothing_to_wait_for() -> N
             await trio.lowlevel.checkpoint()
             waiting.append(pool.statistics().waiting)
         assert 0 in waiting
-        assert calls - before > 100
+        assert calls - before > 10
         nursery.cancel_scope.cancel()
+
+
+class Canceller(Instrument):
+    """Cancels a scope when a lease is granted."""
+
+    def __init__(self) -> None:
+        self.scope: trio.CancelScope | None = None
+
+    def lease_granted(self, pool: Pool, lease: LeaseInfo, waited: float) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
+
+
+@pytest.mark.parametrize("by", ["an instrument", "an argument"])
+async def test_a_waiter_that_is_cancelled_while_it_is_served(by: str) -> None:
+    """By code that runs in the midst of it: it has its result, and meets the cancel later."""
+    canceller = Canceller()
+    scope = trio.CancelScope()
+    results: list[int] = []
+
+    class Cancelling:
+        def __index__(self) -> int:
+            scope.cancel()
+            return 1
+
+    async def wait(first: Any) -> None:
+        with scope:
+            results.append(await pool.call("add", first, 2))
+            await trio.lowlevel.checkpoint()
+            raise AssertionError("it was cancelled")
+
+    module = await Module.compile(SPIN_OR_ADD)
+    async with (
+        open_pool(module, size=1, instruments=[canceller]) as pool,
+        trio.open_nursery() as nursery,
+    ):
+        async with pool.lease():
+            nursery.start_soon(wait, 1 if by == "an instrument" else Cancelling())
+            await wait_all_tasks_blocked()
+            if by == "an instrument":
+                canceller.scope = scope
+        _invariants.check(pool._core)
+        await wait_all_tasks_blocked()
+        assert scope.cancelled_caught
+        assert results == [3]
+        _invariants.check(pool._core)
+        assert await pool.call("add", 3, 4) == 7

@@ -18,7 +18,7 @@ import wasmpool_host
 from wasmpool import _invariants
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
 from wasmpool._pool import Pool, open_pool
-from wasmpool._protocols import PENDING
+from wasmpool_host import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

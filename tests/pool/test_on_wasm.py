@@ -13,7 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import wasmpool_host
-from wasmpool import _invariants
+from wasmpool import Instrument, _invariants
 from wasmpool._errors import LeaseRevoked, PoolClosed
 from wasmpool._pool import Pool, open_pool
 from wasmpool._pool_state import PoolState
@@ -157,8 +157,11 @@ async def test_a_block_that_ends_after_its_lease_was_revoked_ends_as_it_would() 
         assert pool.state is PoolState.CLOSED
 
 
+@pytest.mark.parametrize("instruments", [[], [Instrument()]], ids=["", "with an instrument"])
 @pytest.mark.parametrize("use", ["call", "call that traps", "lease", "lease whose call traps"])
-async def test_no_depth_of_the_stack_costs_an_instance(use: str) -> None:
+async def test_no_depth_of_the_stack_costs_an_instance(
+    use: str, instruments: list[Instrument]
+) -> None:
     """Wherever the stack ends on the way, the pool has all that it had, and serves."""
     came_to: Counter[str] = Counter()
     pool: Pool
@@ -176,7 +179,7 @@ async def test_no_depth_of_the_stack_costs_an_instance(use: str) -> None:
                     await lease.call("trap")
 
     depth = sys.getrecursionlimit()
-    async with open_pool(await module(), size=1) as pool:
+    async with open_pool(await module(), size=1, instruments=instruments) as pool:
         for left in range(150):
             try:
                 await recurse(depth - left)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from contextvars import ContextVar
 from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.fakes import AtOnceModule
+from tests.pool.fakes import SyncModule
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool import _invariants
@@ -17,6 +18,8 @@ from wasmpool._errors import PoolUnavailable
 from wasmpool._pool import Pool, open_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tests.pool.fakes import FakeInstance, FakeModule
 
 
@@ -210,16 +213,25 @@ async def test_pool_whose_setup_fails_half_of_the_time_loses_nothing(
     assert module.most_live <= 4
 
 
-async def test_many_starts_leave_the_loop_its_turns() -> None:
-    """Those that are done in one step, one after the other, are not done all in one."""
-    passes = 0
+class Slow(SyncModule):
+    """Each start takes a millisecond; notes what it finds on the way."""
 
-    class Slow(AtOnceModule):
-        def start_instance(self) -> tuple[FakeInstance, bool]:
-            until = perf_counter() + 0.001
-            while perf_counter() < until:
-                pass
-            return super().start_instance()
+    def __init__(self, identity: int) -> None:
+        super().__init__(identity)
+        self.protected: set[bool] = set()
+
+    def start_instance(self) -> tuple[FakeInstance, bool]:
+        self.protected.add(trio.lowlevel.currently_ki_protected())
+        until = perf_counter() + 0.001
+        while perf_counter() < until:
+            pass
+        return super().start_instance()
+
+
+@pytest.mark.parametrize("when", ["open", "grow", "reload"])
+async def test_many_starts_leave_the_loop_its_turns(when: str) -> None:
+    """Those of one step each are not done all in one, and no Ctrl-C ends them half way."""
+    passes = 0
 
     async def count() -> None:
         nonlocal passes
@@ -227,13 +239,63 @@ async def test_many_starts_leave_the_loop_its_turns() -> None:
             await trio.lowlevel.checkpoint()
             passes += 1
 
-    module = Slow()
-    async with open_pool(module, size=40, min_size=0) as pool, trio.open_nursery() as nursery:
-        await pool.resize(40, 40)
+    modules = Slow(1), Slow(2)
+    async with trio.open_nursery() as nursery:
         nursery.start_soon(count)
-        while pool.statistics().idle < 40:
-            await trio.lowlevel.checkpoint()
-        assert passes >= 30
-        _invariants.check(pool._core)
+        async with open_pool(modules[0], size=40, min_size=40 if when == "open" else 0) as pool:
+            if when != "open":
+                passes = 0
+                await pool.resize(40, 40)
+            while pool.statistics().idle < 40:
+                await trio.lowlevel.checkpoint()
+            if when == "reload":
+                passes = 0
+                await pool.reload(modules[1])
+            assert passes >= 30
+            _invariants.check(pool._core)
         nursery.cancel_scope.cancel()
+    assert not modules[0].live
+    assert not modules[1].live
+    assert set.union(*(module.protected for module in modules)) == {True}
+
+
+async def test_a_plain_setup_sees_the_context_that_the_pool_was_opened_in() -> None:
+    """Not that of whoever made it start another instance, nor what an earlier setup has set."""
+    where: ContextVar[str] = ContextVar("where")
+    seen: list[str] = []
+
+    def setup(_instance: FakeInstance) -> None:
+        seen.append(where.get())
+        where.set("a setup")
+
+    async def use(number: int) -> None:
+        where.set(f"request {number}")
+        await pool.call("step")
+
+    where.set("open")
+    module = SyncModule(1)
+    async with open_pool(module, size=4, min_size=0, setup=setup) as pool:
+        where.set("the block")
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(use, number)
+    assert seen == ["open"] * 4
+    assert not module.live
+
+
+async def test_a_setup_whose_awaitable_is_false_runs_once() -> None:
+    """It may be any awaitable."""
+
+    class Empty:
+        def __len__(self) -> int:
+            return 0
+
+        def __await__(self) -> Generator[Any, Any, None]:
+            return trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105 - it is, by the caller
+
+    module = SyncModule(1)
+    async with open_pool(module, size=2, min_size=1, setup=lambda _: Empty()) as pool:
+        await pool.resize(2, 2)
+        await settle(pool)
+        assert module.starts == pool.statistics().started == 2
     assert not module.live
