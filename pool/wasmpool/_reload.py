@@ -101,6 +101,7 @@ async def _make_ready(core: Core, new: Generation) -> list[Slot]:
     core.generations.append(new)
     try:
         await _wait_for_room(core)
+        await trio.lowlevel.checkpoint_if_cancelled()  # in a pool that has closed nothing starts
         slots.append(core.begin_start(new))
         core.advance()  # growth that waited for the canary may go on
         failure = await prepare_all(core, slots, check=True)

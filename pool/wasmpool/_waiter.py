@@ -74,7 +74,7 @@ class Waiter:
         try:
             self.result = self._begin(slot.instance)
         except BaseException as error:  # noqa: BLE001 - it is raised in the task
-            _forget_context(error, handled)
+            _forget_giver(error, handled)
             self._error = error
             return True
         return self.result is not PENDING
@@ -108,8 +108,9 @@ class Waiter:
         return trio.lowlevel.Abort.SUCCEEDED if left else trio.lowlevel.Abort.FAILED
 
 
-def _forget_context(error: BaseException, handled: BaseException | None) -> None:
-    """Have an error know nothing of the exception that the giver was just handling."""
+def _forget_giver(error: BaseException, handled: BaseException | None) -> None:
+    """Have an error know nothing of the giver: its stack, or an exception that it just handles."""
+    error.with_traceback(None)
     while error.__context__ is not None and error.__context__ is not handled:
         error = error.__context__
     error.__context__ = None

@@ -159,13 +159,11 @@ class Work:
             closed = slot.instance.close_now()
         except Exception:
             _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
-        except BaseException:
-            self._core.freed_by(slot)
-            raise
-        if closed:
-            self._core.freed_by(slot)
-        else:
-            self.close_apart(slot)
+        finally:
+            if closed:
+                self._core.freed_by(slot)
+            else:
+                self.close_apart(slot)
 
     # --- what takes its time ---
 

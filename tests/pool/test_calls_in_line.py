@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +110,30 @@ async def test_each_error_is_raised_in_its_own_task(module: FakeModule) -> None:
     assert [each.__context__ for each in errors] == [None, None]
     kinds = sorted(type(each).__name__ for each in ended)
     assert kinds == sorted(["int", "ValueError", Trap.__name__, "int"])
+
+
+async def test_an_error_that_is_kept_keeps_nothing_of_the_giver() -> None:
+    """Its traceback begins in the task that it is raised in."""
+
+    class Local:
+        pass
+
+    ended: list[Any] = []
+    locals_of_giver: list[weakref.ref[Local]] = []
+
+    async def give() -> None:
+        local = Local()
+        locals_of_giver.append(weakref.ref(local))
+        async with pool.lease():
+            await in_line(pool, nursery, ended, ("trap",), ("no such export",))
+
+    module = await Module.compile(SPIN_OR_ADD)
+    async with open_pool(module, size=1) as pool:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give)
+        gc.collect()
+        assert [type(each).__name__ for each in ended] == ["GuestTrap", "ValueError"]
+        assert locals_of_giver[0]() is None
 
 
 async def test_a_call_that_takes_longer_goes_on_in_its_own_task(module: FakeModule) -> None:

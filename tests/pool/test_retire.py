@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -190,6 +191,31 @@ async def test_instance_whose_close_fails_is_logged_and_its_place_freed(
             await pool.call("trap")
         assert await pool.call("number") == 2
     assert "closing instance 1 failed" in caplog.text
+
+
+async def test_instance_whose_close_cannot_even_be_logged_frees_its_place(
+    module: FakeModule,
+) -> None:
+    """What the logging raises ends the block, once the pool is closed."""
+
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError(record.getMessage())
+
+    async def use() -> None:
+        async with open_pool(module, size=1) as pool:
+            module.close_errors.append(OSError("disk"))
+            with pytest.raises(Trap):
+                await pool.call("trap")
+            await trio.sleep_forever()
+
+    broken = Broken()
+    logging.getLogger("wasmpool").addHandler(broken)
+    try:
+        with trio.fail_after(5), pytest.raises(RuntimeError, match="closing instance 1 failed"):
+            await use()
+    finally:
+        logging.getLogger("wasmpool").removeHandler(broken)
 
 
 async def test_replacement_begins_while_the_old_instance_still_closes(module: FakeModule) -> None:
