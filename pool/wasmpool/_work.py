@@ -15,7 +15,6 @@ import inspect
 import logging
 from collections import deque
 from contextvars import copy_context
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
@@ -193,17 +192,17 @@ class Work:
         """The first step of a start; what is to be awaited for the rest, if anything is."""
         generation = slot.generation
         if not generation.in_one_step:
-            return self._instantiate(slot, generation.module.instantiate)
+            return self._instantiate(slot, _unprotected(generation.module.instantiate))
         module = cast("SyncModule", generation.module)
         instance, ready = module.start_instance()
         if not ready:
-            return self._instantiate(slot, partial(_rest_of_start, module, instance))
+            return self._instantiate(slot, _rest_of_start(module, instance))
         slot.instance = instance
         return self._set_up(slot)
 
     @trio.lowlevel.enable_ki_protection
-    async def _instantiate(self, slot: Slot, make: Callable[[], Awaitable[Any]]) -> None:
-        slot.instance = await _unprotected(make)
+    async def _instantiate(self, slot: Slot, making: Awaitable[Any]) -> None:
+        slot.instance = await making
         rest = self._set_up(slot)
         if rest is not None:
             await rest
@@ -302,6 +301,7 @@ async def _unprotected(function: Callable[..., Any], *args: Any) -> Any:
     return result
 
 
+@trio.lowlevel.enable_ki_protection  # nobody else has the instance yet
 async def _rest_of_start(module: SyncModule, instance: SyncInstance) -> SyncInstance:
     await module.finish_start(instance)
     return instance
