@@ -1,43 +1,47 @@
-"""One plugin's HTTP client: httpx2, over connections that are judged before they are made.
-
-Two things are done here that httpx2 leaves to whoever uses it.
+"""One plugin's HTTP client, over connections that are judged before they are made.
 
 **The address is judged, not the name.** A check that resolves a name, and a client that resolves
 it again, can be told two different addresses. So the name is resolved here, each address is held
 against the policy, and a socket is opened to an address that passed; TLS and the ``Host`` header
-keep the name. Redirects are followed here too, one by one, each through the same gate; and the
-body of a redirect is not read, for it may be endless.
+keep the name. Redirects are followed one by one, each through the same gate; and the body of a
+redirect is not read, for it may be endless.
 
-**One request at a time per connection, and only a connection at rest is used again.** httpcore2
-can put several requests on one HTTP/2 connection, but a request that is cancelled there in
-mid-frame takes its neighbours with it, and one that is not read to its end never gives its share
-of the flow-control window back. Calls of a plugin must not feel each other's cancellation, so a
-connection whose reply was not read to the end is closed, and nothing is shared at the same time.
+**One request at a time per connection, and only a connection at rest is used again.** A request
+that is cancelled in mid-frame would take its neighbours on an HTTP/2 connection with it, and calls
+of a plugin must not feel each other's cancellation. And no reply may be taken for another's: a
+connection with as much as one byte after its last reply is closed, and so is one whose reply was
+not read to the end, or whose request was not sent to its end.
 
-Gzip is undone here with a bound on what comes out: the decoders of httpx2 inflate each chunk as
-a whole, and a chunk of 64 KiB can hold 64 MiB.
+URLs are those of httpx2, the protocols those of h11 and h2. Rejected: httpx2's client over
+httpcore2's connections. They do not say whether something came after a reply, take any number of
+1xx, and parse whatever a receive brings in one go; and redirects, gzip and headers differ from
+Go's client, which plugins were built for.
 
 This module needs the extra ``plugin``; `_http` imports it when a plugin first asks.
 """
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import functools
-import http.cookiejar
-import ssl
-import zlib
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import attrs
-import httpcore2
 import httpx2
 import trio
 
+from ._http1 import Http1
+from ._http2 import Http2
+from ._http_body import ReplyReader
+from ._http_lookup import Lookups
+from ._http_message import Head, HttpFailure, NotAnswered, Reply, Request
 from ._http_policy import host_is_listed, is_global
+from ._http_redirect import is_redirect, redirected
+from ._http_stream import HttpStream, connect_first
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    import ssl
+    from collections.abc import Callable, Iterable
 
     from ._http_policy import HttpPolicy
 
@@ -46,23 +50,9 @@ __all__ = ["Client", "HttpFailure", "Reply"]
 _MAX_REDIRECTS: Final = 10  # as browsers and Go's client have it, within a factor of two
 _KEEP_SECONDS: Final = 15.0  # below what servers keep an idle connection for: 60 s and more
 _KEEP_IDLE: Final = 64  # connections; a plugin talks to few hosts
-_NEXT_ATTEMPT: Final = 0.25  # seconds until the next address is tried too (RFC 8305, section 5)
-_INFLATE: Final = zlib.MAX_WBITS | 16  # a gzip header and trailer around it
-
-_NO_BODY: Final = frozenset({204, 304})
-
-
-class HttpFailure(Exception):
-    """Why there is no reply, in words for the plugin's author."""
-
-
-@attrs.frozen
-class Reply:
-    """A whole reply."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
+_PORTS: Final = {"http": 80, "https": 443}
+_GZIP: Final = (b"Accept-Encoding", b"gzip")
+_AGENT: Final = (b"User-Agent", b"wasmpool")
 
 
 @final
@@ -71,16 +61,7 @@ class Client:
 
     def __init__(self, policy: HttpPolicy) -> None:
         self._policy = policy
-        self._transport = _Transport(policy)
-        # A plugin's instances are isolated from each other: no cookie passes between them.
-        nobody = http.cookiejar.DefaultCookiePolicy(allowed_domains=())
-        self._client = httpx2.AsyncClient(
-            transport=self._transport,
-            trust_env=False,
-            timeout=None,  # the caller's deadline is for the whole request
-            headers={"User-Agent": "wasmpool", "Accept-Encoding": "gzip"},
-            cookies=http.cookiejar.CookieJar(nobody),
-        )
+        self._connections = _Connections(policy)
 
     async def request(
         self,
@@ -105,18 +86,9 @@ class Client:
 
         A cancel closes the connection.
         """
-        sent = httpx2.Headers([(name.encode(), value) for name, value in headers])
-        # As Go's client: whoever asks for an encoding gets the body as it was sent.
-        inflate = "accept-encoding" not in sent
         try:
-            request = self._client.build_request(
-                method, url, headers=sent, content=body or None, extensions={"h2c": h2c}
-            )
-            response = await self._follow(request)
-            try:
-                return await self._read(response, inflate=inflate)
-            finally:
-                await response.aclose()
+            given = tuple((name.encode(), value) for name, value in headers)
+            return await self._follow(Request(method, httpx2.URL(url), given, body), h2c=h2c)
         except HttpFailure:
             raise
         # Libraries of several authors speak here, and the contract is that no failure of the
@@ -126,118 +98,24 @@ class Client:
             raise HttpFailure(message) from failure
 
     async def aclose(self) -> None:
-        """Close the idle connections."""
-        await self._client.aclose()
+        """Close the idle connections, and the others as soon as their requests end."""
+        await self._connections.aclose()
 
-    async def _follow(self, request: httpx2.Request) -> httpx2.Response:
+    async def _follow(self, request: Request, *, h2c: bool) -> Reply:
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._client.send(request, stream=True)
-            if response.next_request is None:
-                return response
-            request = response.next_request
-            await response.aclose()
+            self._judge(request.url)
+            sent, inflates = _with_defaults(request)
+            reply = ReplyReader(self._policy.max_response, inflates=inflates)
+            head = await self._connections.exchange(sent, reply, h2c=h2c)
+            onwards = redirected(request, head)
+            if onwards is None:
+                return reply.reply(head)
+            request = onwards
         message = f"stopped after {_MAX_REDIRECTS} redirects, the last one to {request.url}"
         raise HttpFailure(message)
 
-    async def _read(self, response: httpx2.Response, *, inflate: bool) -> Reply:
-        has_body = response.request.method != "HEAD" and response.status_code not in _NO_BODY
-        announced = response.headers.get("content-length", "")
-        if has_body and announced.isdecimal() and int(announced) > self._policy.max_response:
-            raise _too_large(self._policy)
-        inflate = inflate and response.headers.get("content-encoding", "").lower() == "gzip"
-        body = _Body(self._policy, inflate=inflate)
-        async with contextlib.aclosing(response.aiter_raw()) as chunks:
-            async for chunk in chunks:
-                body.add(chunk)
-        undone = {b"content-encoding", b"content-length"} if inflate else set[bytes]()
-        kept = [(name, value) for name, value in response.headers.raw if name.lower() not in undone]
-        return Reply(response.status_code, kept, body.whole())
-
-
-def _too_large(policy: HttpPolicy) -> HttpFailure:
-    return HttpFailure(f"the reply is too large: more than {policy.max_response:,} bytes")
-
-
-class _Body:
-    """A reply's body as it comes, never more of it than the policy allows."""
-
-    def __init__(self, policy: HttpPolicy, *, inflate: bool) -> None:
-        self._policy = policy
-        self._inflate = inflate
-        self._gzip: Any = None  # zlib's decompressor, within a gzip member
-        self._bytes = bytearray()
-
-    def add(self, chunk: bytes) -> None:
-        if self._inflate:
-            self._add_gzip(chunk)
-        else:
-            self._keep(chunk)
-
-    def whole(self) -> bytes:
-        if self._gzip is not None:
-            message = "the reply ends in the middle of its gzip stream"
-            raise HttpFailure(message)
-        return bytes(self._bytes)
-
-    def _add_gzip(self, chunk: bytes) -> None:
-        while chunk:
-            if self._gzip is None:
-                self._gzip = zlib.decompressobj(_INFLATE)
-            room = self._policy.max_response - len(self._bytes) + 1
-            self._keep(self._gzip.decompress(chunk, room))
-            chunk = self._gzip.unconsumed_tail
-            if self._gzip.eof:
-                chunk = self._gzip.unused_data
-                self._gzip = None
-
-    def _keep(self, data: bytes) -> None:
-        if len(self._bytes) + len(data) > self._policy.max_response:
-            raise _too_large(self._policy)
-        self._bytes += data
-
-
-# --- connections ---
-
-
-@final
-class _Transport(httpx2.AsyncBaseTransport):
-    """Carries requests of httpx2 over connections of httpcore2, each of one request at a time."""
-
-    def __init__(self, policy: HttpPolicy) -> None:
-        self._policy = policy
-        self._backend = _JudgedBackend(policy)
-        self._idle: list[_Connection] = []  # oldest first; the last one that fits is taken
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self._judge(request.url)
-        h2c = bool(request.extensions.get("h2c")) and request.url.scheme == "http"
-        connection = await self._connection(request.url, h2c=h2c)
-        try:
-            response = await connection.http.handle_async_request(_as_core(request))
-        except BaseException:
-            await connection.aclose()
-            raise
-        return httpx2.Response(
-            response.status,
-            headers=response.headers,
-            stream=_ReplyStream(self, connection, response),
-            extensions=response.extensions,
-        )
-
-    async def aclose(self) -> None:
-        self._idle, idle = [], self._idle
-        for connection in idle:
-            await connection.aclose()
-
-    async def rest(self, connection: _Connection) -> None:
-        """Keep a connection whose last reply was read to its end; let go of the oldest ones."""
-        connection.at_rest_since = trio.current_time()
-        self._idle.append(connection)
-        while len(self._idle) > _KEEP_IDLE or self._idle[0].is_stale():
-            await self._idle.pop(0).aclose()
-
     def _judge(self, url: httpx2.URL) -> None:
-        if url.scheme not in ("http", "https") or not url.raw_host:
+        if url.scheme not in _PORTS or not url.raw_host:
             message = f"{str(url)!r} is no http or https URL"
             raise HttpFailure(message)
         host = url.raw_host.decode("ascii")
@@ -245,30 +123,34 @@ class _Transport(httpx2.AsyncBaseTransport):
             message = f"forbidden by policy: the host {host!r} is not among the allowed ones"
             raise HttpFailure(message)
 
-    async def _connection(self, url: httpx2.URL, *, h2c: bool) -> _Connection:
-        key = (url.scheme, url.raw_host, url.port, h2c)
-        while (connection := self._take(key)) is not None:
-            if not (connection.is_stale() or connection.has_news()):
-                return connection
-            await connection.aclose()
-        context = await _tls_context() if url.scheme == "https" else None
-        return _Connection(
-            key,
-            httpcore2.AsyncHTTPConnection(
-                _core_url(url).origin,
-                context,
-                http1=not h2c,
-                http2=True,
-                network_backend=self._backend,
-            ),
-        )
 
-    def _take(self, key: _Key) -> _Connection | None:
-        for at in range(len(self._idle) - 1, -1, -1):
-            if self._idle[at].key == key:
-                return self._idle.pop(at)
-        return None
+def _with_defaults(request: Request) -> tuple[Request, bool]:
+    """The request with what Go's client adds, and whether gzip is to be undone in its reply.
 
+    A plugin that asks for an encoding itself gets the body as it was sent, and a range or a length
+    (HEAD) must be one of the body as it stands there.
+    """
+    # An empty value asks for nothing; an empty User-Agent asks for none.
+    headers = [
+        (name, value)
+        for name, value in request.headers
+        if value or name.lower() not in (b"accept-encoding", b"range", b"user-agent")
+    ]
+    names = {name.lower() for name, _ in request.headers}
+    if b"user-agent" not in names:
+        headers.insert(0, _AGENT)
+    if request.url.userinfo and b"authorization" not in names:
+        user = f"{request.url.username}:{request.url.password}".encode()
+        headers.append((b"Authorization", b"Basic " + base64.b64encode(user)))
+    inflates = request.method != "HEAD" and not (
+        request.get(b"accept-encoding") or request.get(b"range")
+    )
+    if inflates:
+        headers.append(_GZIP)
+    return attrs.evolve(request, headers=tuple(headers)), inflates
+
+
+# --- connections ---
 
 _Key: TypeAlias = tuple[str, bytes, int | None, bool]
 """The origin that a connection goes to, and whether it speaks HTTP/2 without TLS."""
@@ -277,249 +159,115 @@ _Key: TypeAlias = tuple[str, bytes, int | None, bool]
 @attrs.define(eq=False)
 class _Connection:
     key: _Key
-    http: httpcore2.AsyncHTTPConnection
-    stream: httpcore2.AsyncNetworkStream | None = None
-    """What its last reply came over."""
+    stream: HttpStream
+    http: Http1 | Http2
     at_rest_since: float = 0.0
 
     def is_stale(self) -> bool:
-        """Whether the server may be about to close it."""
+        """Return True if the server may be about to close it."""
         return trio.current_time() > self.at_rest_since + _KEEP_SECONDS
 
-    def has_news(self) -> bool:
-        """Whether the server has something to say unasked: nearly always that it closes."""
-        return self.stream is None or bool(self.stream.get_extra_info("is_readable"))
-
-    async def aclose(self) -> None:
-        with trio.CancelScope(shield=True):  # closes a socket; waits for nobody
-            await self.http.aclose()
-
 
 @final
-class _ReplyStream(httpx2.AsyncByteStream):
-    """A reply's body, and at its end the connection's fate."""
-
-    def __init__(
-        self, transport: _Transport, connection: _Connection, response: httpcore2.Response
-    ) -> None:
-        self._transport = transport
-        self._connection: _Connection | None = connection
-        self._body: Any = response.stream
-        self._read_to_end = False
-        connection.stream = response.extensions.get("network_stream")
-
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        async with contextlib.aclosing(aiter(self._body)) as parts:
-            async for part in parts:
-                yield part
-        self._read_to_end = True
-
-    async def aclose(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if self._read_to_end:
-            with trio.CancelScope(shield=True):  # a change of state; waits for nobody
-                await self._body.aclose()
-        if self._read_to_end and connection.http.is_idle() and connection.http.is_available():
-            await self._transport.rest(connection)
-        else:
-            await connection.aclose()
-
-
-def _as_core(request: httpx2.Request) -> httpcore2.Request:
-    return httpcore2.Request(
-        method=request.method,
-        url=_core_url(request.url),
-        headers=request.headers.raw,
-        content=request.stream,
-        extensions={"timeout": {}},
-    )
-
-
-def _core_url(url: httpx2.URL) -> httpcore2.URL:
-    return httpcore2.URL(
-        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-    )
-
-
-async def _tls_context() -> ssl.SSLContext:
-    """The system's trust, read once and off the loop: it takes some 30 ms.
-
-    ``set_alpn_protocols`` of httpcore2 is the only change made to it, always the same one.
-    """
-    return await trio.to_thread.run_sync(_read_tls_context)
-
-
-@functools.cache
-def _read_tls_context() -> ssl.SSLContext:
-    return httpcore2.default_ssl_context()
-
-
-# --- sockets ---
-
-
-@final
-class _JudgedBackend(httpcore2.AsyncNetworkBackend):
-    """Opens sockets to addresses that the policy allows, and to no other."""
+class _Connections:
+    """Makes connections, and keeps those that are at rest."""
 
     def __init__(self, policy: HttpPolicy) -> None:
         self._policy = policy
+        self._lookups = Lookups()
+        self._tls: ssl.SSLContext | None = None
+        self._idle: list[_Connection] = []  # oldest first; the last one that fits is taken
+        self._is_closed = False
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        del timeout, local_address, socket_options
-        found = await _resolve(host, port)
+    async def exchange(self, request: Request, reply: ReplyReader, *, h2c: bool) -> Head:
+        """Send a request, and read its reply unless that is a redirect.
+
+        A server may close an idle connection at any time, also when the request is on its way: then
+        it is sent again, if that does no harm.
+        """
+        url = request.url
+        key = (url.scheme, url.raw_host, url.port, h2c and url.scheme == "http")
+        while (connection := await self._take(key)) is not None:
+            try:
+                return await self._exchange(connection, request, reply)
+            except NotAnswered as failure:
+                if not (failure.untouched or request.is_repeatable):
+                    raise
+        return await self._exchange(await self._connect(key), request, reply)
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        self._idle, idle = [], self._idle
+        for connection in idle:
+            await connection.stream.aclose()
+
+    async def _exchange(
+        self, connection: _Connection, request: Request, reply: ReplyReader
+    ) -> Head:
+        def wants_body(head: Head) -> bool:
+            return head.get(b"content-length") == b"0" or not is_redirect(head)
+
+        is_at_rest = False
+        try:
+            head = await connection.http.exchange(request, reply, wants_body)
+            is_at_rest = await connection.http.rest() and not self._is_closed
+        finally:
+            if not is_at_rest:
+                await connection.stream.aclose()
+        if is_at_rest:
+            await self._keep(connection)
+        return head
+
+    async def _keep(self, connection: _Connection) -> None:
+        connection.at_rest_since = trio.current_time()
+        self._idle.append(connection)
+        while len(self._idle) > _KEEP_IDLE or self._idle[0].is_stale():
+            await self._idle.pop(0).stream.aclose()
+
+    async def _take(self, key: _Key) -> _Connection | None:
+        """An idle connection to an origin, if there is one to which the server said nothing."""
+        while True:
+            fitting = [each for each in self._idle if each.key == key]
+            if not fitting:
+                return None
+            connection = fitting[-1]
+            self._idle.remove(connection)
+            if not connection.is_stale() and not connection.stream.has_arrivals():
+                return connection
+            await connection.stream.aclose()
+
+    async def _connect(self, key: _Key) -> _Connection:
+        scheme, raw_host, port, h2c = key
+        host = raw_host.decode("ascii")
+        stream = await self._open(host, port or _PORTS[scheme])
+        try:
+            if scheme == "https":
+                context = self._tls = self._tls or await _tls_context()
+                context.set_alpn_protocols(["h2", "http/1.1"])
+                await stream.start_tls(context)
+        except BaseException:
+            await stream.aclose()
+            raise
+        speak: Callable[[HttpStream, str], Http1 | Http2]
+        speak = Http2 if h2c or stream.protocol == "h2" else Http1
+        return _Connection(key, stream, speak(stream, host))
+
+    async def _open(self, host: str, port: int) -> HttpStream:
+        found = await self._lookups.find(host, port)
         allowed = [each for each in found if self._policy.allow_private or is_global(each.text)]
         if not allowed:
             addresses = ", ".join(each.text for each in found)
             where = host if addresses == host else f"{host} ({addresses})"
             message = f"forbidden by policy: {where} is not an address of the public internet"
             raise HttpFailure(message)
-        return _Stream(await _connect_first(allowed, host, port), host)
-
-    async def sleep(self, seconds: float) -> None:
-        await trio.sleep(seconds)
+        return await connect_first(allowed, host, port)
 
 
-@attrs.frozen
-class _Address:
-    family: int
-    sockaddr: tuple[Any, ...]
-
-    @property
-    def text(self) -> str:
-        return str(self.sockaddr[0])
+async def _tls_context() -> ssl.SSLContext:
+    """The system's trust, read once in a process and off the loop: it takes some 30 ms."""
+    return await trio.to_thread.run_sync(_read_tls_context)
 
 
-async def _resolve(host: str, port: int) -> list[_Address]:
-    try:
-        found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as failure:
-        message = f"the name {host!r} was not found: {_reason(failure)}"
-        raise HttpFailure(message) from failure
-    return list(dict.fromkeys(_Address(family, sockaddr) for family, *_, sockaddr in found))
-
-
-async def _connect_first(addresses: list[_Address], host: str, port: int) -> trio.SocketStream:
-    """Connect to whichever answers first; each has a quarter of a second before the next."""
-    connected: list[trio.SocketStream] = []
-    failures: list[str] = []
-
-    async def attempt(address: _Address, failed: trio.Event) -> None:
-        socket = trio.socket.socket(address.family, trio.socket.SOCK_STREAM)
-        try:
-            await socket.connect(address.sockaddr)
-        except OSError as failure:
-            failures.append(f"{address.text}: {_reason(failure)}")
-            failed.set()
-        else:
-            connected.append(trio.SocketStream(socket))
-            nursery.cancel_scope.cancel()
-        finally:
-            if not connected or connected[0].socket is not socket:
-                socket.close()
-
-    try:
-        async with trio.open_nursery() as nursery:
-            for address in addresses:
-                failed = trio.Event()
-                nursery.start_soon(attempt, address, failed)
-                with trio.move_on_after(_NEXT_ATTEMPT):
-                    await failed.wait()
-    except BaseException:
-        for stream in connected:
-            await trio.aclose_forcefully(stream)
-        raise
-    if not connected:
-        message = f"no connection to {host}:{port}: {'; '.join(failures)}"
-        raise HttpFailure(message)
-    return connected[0]
-
-
-def _reason(failure: Exception) -> str:
-    return getattr(failure, "strerror", None) or str(failure)
-
-
-@final
-class _Stream(httpcore2.AsyncNetworkStream):
-    """A trio stream as httpcore2 wants it. The deadline is the caller's; timeouts are ignored."""
-
-    def __init__(self, stream: trio.SocketStream | trio.SSLStream[Any], host: str) -> None:
-        self._stream = stream
-        self._host = host
-
-    async def read(
-        self,
-        max_bytes: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's signature
-    ) -> bytes:
-        del timeout
-        try:
-            return bytes(await self._stream.receive_some(max_bytes))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as failure:
-            message = f"the connection to {self._host} broke: {_why(failure)}"
-            raise httpcore2.ReadError(message) from failure
-
-    async def write(
-        self,
-        buffer: bytes,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's signature
-    ) -> None:
-        del timeout
-        if not buffer:
-            return
-        try:
-            await self._stream.send_all(buffer)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as failure:
-            message = f"the connection to {self._host} broke: {_why(failure)}"
-            raise httpcore2.WriteError(message) from failure
-
-    async def aclose(self) -> None:
-        await trio.aclose_forcefully(self._stream)
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's signature
-    ) -> httpcore2.AsyncNetworkStream:
-        del timeout
-        stream = trio.SSLStream(
-            self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True
-        )
-        try:
-            await stream.do_handshake()
-        except BaseException as failure:
-            await trio.aclose_forcefully(self._stream)
-            if not isinstance(failure, trio.BrokenResourceError):
-                raise
-            message = f"TLS with {server_hostname} failed: {_why(failure)}"
-            raise HttpFailure(message) from failure
-        return _Stream(stream, self._host)
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "ssl_object":
-            return self._stream if isinstance(self._stream, trio.SSLStream) else None
-        if info == "is_readable":
-            return self._socket().is_readable()
-        return None
-
-    def _socket(self) -> Any:
-        stream: Any = self._stream
-        while isinstance(stream, trio.SSLStream):
-            stream = stream.transport_stream
-        return stream.socket
-
-
-def _why(failure: BaseException) -> str:
-    cause = failure.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {cause.verify_message}"
-    return str(cause or failure) or type(cause or failure).__name__
+@functools.cache
+def _read_tls_context() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()

@@ -8,6 +8,7 @@ import gzip
 import json
 import shlex
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, final
@@ -242,6 +243,40 @@ async def _serve_h2(server: Server, stream: _Stream, data: bytes) -> None:
         await stream.send_all(http.data_to_send())
         data = bytes(more) or bytes(await stream.receive_some())
         more.clear()
+
+
+@final
+class Resolver(trio.abc.HostnameResolver):
+    """Knows every name, and notes which were asked for."""
+
+    def __init__(self) -> None:
+        self.addresses = ["127.0.0.1"]
+        self.asked: list[str] = []
+
+    async def getaddrinfo(  # noqa: PLR0917 - trio's signature
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - trio's signature
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        del family, proto, flags
+        self.asked.append((host or b"").decode())
+        return [(socket.AF_INET, type, 6, "", (address, port)) for address in self.addresses]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def resolver() -> AsyncGenerator[Resolver, None]:
+    """Answers for the name servers while the test runs."""
+    resolver = Resolver()
+    previous = trio.socket.set_custom_hostname_resolver(resolver)
+    yield resolver
+    trio.socket.set_custom_hostname_resolver(previous)
 
 
 @pytest.fixture(scope="session")

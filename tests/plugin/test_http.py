@@ -373,48 +373,31 @@ async def test_metadata_service_is_refused_by_default(policed: Any) -> None:
 
 
 async def test_the_address_that_is_connected_to_is_judged(
-    policed: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    policed: Any, server: Any, resolver: Any
 ) -> None:
     """A name with a global and a private address never reaches the private one."""
-    asked: list[str] = []
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
-        asked.append(host)
-        return [(2, 1, 6, "", ("127.0.0.1", server.port)), (2, 1, 6, "", ("192.0.2.1", port))]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
+    resolver.addresses = ["127.0.0.1", "192.0.2.1"]
     reply = await ask(policed(HttpPolicy()), f"http://rebound.example:{server.port}/echo")
     assert "forbidden by policy: rebound.example (127.0.0.1, 192.0.2.1)" in reply["body"]
-    assert asked == ["rebound.example"]
+    assert resolver.asked == ["rebound.example"]
     assert server.connections == 0
 
 
 async def test_the_name_is_resolved_once_and_kept_for_the_server(
-    policed: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    policed: Any, server: Any, resolver: Any
 ) -> None:
     """The checked address is connected to; Host stays the name."""
-    asked: list[str] = []
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
-        asked.append(host)
-        return [(2, 1, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
     http = policed(HttpPolicy(allow_private=True, allow_hosts={"api.example"}))
     request = seen(await ask(http, f"http://API.example:{server.port}/echo"))
     assert ["host", f"api.example:{server.port}"] in [[n.lower(), v] for n, v in request["headers"]]
-    assert asked == ["api.example"]
+    assert resolver.asked == ["api.example"]
 
 
 async def test_the_first_address_that_answers_serves(
-    policed: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    policed: Any, server: Any, resolver: Any
 ) -> None:
     """An address where nobody listens does not keep a request from the next one."""
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
-        return [(2, 1, 6, "", ("127.0.0.2", port)), (2, 1, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
+    resolver.addresses = ["127.0.0.2", "127.0.0.1"]
     seen(await ask(policed(LOCAL), f"http://two.example:{server.port}/echo"))
 
 

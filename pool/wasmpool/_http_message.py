@@ -1,0 +1,117 @@
+"""What one HTTP exchange consists of, whatever version of HTTP carries it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = [
+    "MAX_HEAD",
+    "MAX_HEADERS",
+    "MAX_INFORMATIONAL",
+    "Head",
+    "HttpFailure",
+    "NotAnswered",
+    "Reply",
+    "Request",
+    "too_many_pieces",
+]
+
+MAX_HEAD: Final = 100 << 10
+"""Bytes of a reply's head: as much as h11 takes by default."""
+
+MAX_HEADERS: Final = 1000
+"""Lines of a reply's head. Some 2 ms of parsing, which cannot be interrupted."""
+
+MAX_INFORMATIONAL: Final = 5
+"""Replies 1xx before the reply: as many as Go's client takes."""
+
+_PIECES: Final = 100_000
+_BYTES_PER_PIECE: Final = 32
+
+_NO_CONTENT: Final = frozenset({204, 304})
+# RFC 9110, section 9.2.2, without PUT and DELETE: Go's client does not repeat these either.
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_KEYS: Final = frozenset({b"idempotency-key", b"x-idempotency-key"})
+
+
+class HttpFailure(Exception):
+    """Why there is no reply, in words for the plugin's author."""
+
+
+class NotAnswered(HttpFailure):
+    """The connection ended before the first byte of a reply.
+
+    Attributes:
+        untouched: the server says that it has not looked at the request.
+    """
+
+    def __init__(self, message: str, *, untouched: bool = False) -> None:
+        super().__init__(message)
+        self.untouched = untouched
+
+
+@attrs.frozen
+class Request:
+    """A request as it is sent; framing headers are the connection's."""
+
+    method: str
+    url: httpx2.URL
+    headers: tuple[tuple[bytes, bytes], ...]
+    """In the order and the case in which they are sent, without Host and Content-Length."""
+    body: bytes
+
+    def get(self, name: bytes) -> bytes:
+        """The first value of a header, or nothing; ``name`` is in lower case."""
+        return next((value for each, value in self.headers if each.lower() == name), b"")
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a server that has seen it may see it again."""
+        names = {name.lower() for name, _ in self.headers}
+        return self.method in _REPEATABLE or not _KEYS.isdisjoint(names)
+
+    @property
+    def framing(self) -> list[tuple[bytes, bytes]]:
+        """Host, and the length of the body where there is one or could be one."""
+        headers = [(b"Host", self.url.netloc)]
+        if self.body or self.method in ("POST", "PUT", "PATCH"):
+            headers.append((b"Content-Length", b"%d" % len(self.body)))
+        return headers
+
+
+@attrs.frozen
+class Head:
+    """A reply's status and headers."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+    def get(self, name: bytes) -> bytes:
+        """The first value of a header, or nothing; ``name`` is in lower case."""
+        return next((value for each, value in self.headers if each.lower() == name), b"")
+
+    def has_content(self, method: str) -> bool:
+        """Whether bytes can follow this head in answer to ``method``."""
+        return method != "HEAD" and self.status not in _NO_CONTENT
+
+
+@attrs.frozen
+class Reply:
+    """A whole reply."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def too_many_pieces(pieces: int, size: int) -> bool:
+    """Return True if a body of ``size`` bytes came in an unreasonable number of pieces.
+
+    Each piece costs the loop some 10 us, however small it is.
+    """
+    return pieces > _PIECES + size // _BYTES_PER_PIECE
