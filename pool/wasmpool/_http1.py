@@ -131,7 +131,10 @@ class Http1:
 
     async def _response(self) -> h11.Response:
         for _ in range(MAX_INFORMATIONAL + 1):
-            self._http.receive_data(await self._next_head())
+            head = await self._next_head()
+            if head.split(maxsplit=2)[1:2] == [b"101"]:
+                raise HttpFailure("the server switches to another protocol, unasked")
+            self._http.receive_data(head)
             event = self._http.next_event()
             if isinstance(event, h11.Response):
                 return event

@@ -44,7 +44,8 @@ class _Lookup:
     waiting: int = 0
     """Requests."""
     done: trio.Event = attrs.field(factory=trio.Event, init=False)
-    outcome: Outcome[_Found] | None = attrs.field(default=None, init=False)
+    found: _Found = attrs.field(default=(), init=False)
+    failure: Exception | None = attrs.field(default=None, init=False)
 
 
 @final
@@ -72,10 +73,8 @@ class Lookups:
         """
         try:
             found = await self._find(host, port)
-        except (OSError, UnicodeError) as failure:
-            reason = getattr(failure, "strerror", None) or failure
-            message = f"the name {host!r} was not found: {reason}"
-            raise HttpFailure(message) from failure
+        except OSError as failure:
+            raise _not_found(host, failure) from failure
         return list(dict.fromkeys(Address(family, sockaddr) for family, *_, sockaddr in found))
 
     async def _find(self, host: str, port: int) -> _Found:
@@ -118,7 +117,10 @@ class Lookups:
 
     def _finish(self, key: tuple[str, int], outcome: Outcome[_Found]) -> None:
         lookup = self._under_way.pop(key)
-        lookup.outcome = outcome
+        try:
+            lookup.found = outcome.unwrap()
+        except Exception as failure:  # noqa: BLE001 - each request that waits has its own
+            lookup.failure = failure
         lookup.done.set()
         self._line.unpark()
 
@@ -130,8 +132,9 @@ class Lookups:
             lookup.waiting -= 1
             if len(self._given_up()) >= _GIVEN_UP:
                 self._line.unpark_all()  # they are refused
-        assert lookup.outcome is not None
-        return lookup.outcome.unwrap()
+        if lookup.failure is not None:
+            raise _not_found(lookup.host, lookup.failure) from lookup.failure
+        return lookup.found
 
     def _given_up(self) -> list[str]:
         return [lookup.host for lookup in self._under_way.values() if not lookup.waiting]
@@ -145,6 +148,11 @@ class Lookups:
                 "answer"
             )
             raise HttpFailure(message)
+
+
+def _not_found(host: str, failure: Exception) -> HttpFailure:
+    reason = getattr(failure, "strerror", None) or failure
+    return HttpFailure(f"the name {host!r} was not found: {reason}")
 
 
 def _has_custom_resolver() -> bool:

@@ -50,9 +50,13 @@ class LoopShare:
         """Wait for a later pass if this one is used up; call it between small pieces of work."""
         if perf_counter() - self._since > _NOTICED:
             self.pause()
-            if self._turn.spent > HALF and self._turn.is_over():
-                await self._turn.wait()
-            self.resume()
+            await self.begin()
+
+    async def begin(self) -> None:
+        """Start counting in a pass that is not used up; call it after the task has waited."""
+        if self._turn.spent > HALF and self._turn.is_over():
+            await self._turn.wait()
+        self.resume()
 
     def pause(self) -> None:
         """Count what was taken; call it before the task waits for something."""
@@ -105,12 +109,12 @@ class HttpStream:
         """
         self.share.pause()
         try:
-            return bytes(await self._stream.receive_some(_PIECE))
+            data = bytes(await self._stream.receive_some(_PIECE))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as failure:
             message = f"the connection to {self._host} broke: {_why(failure)}"
             raise ConnectionBroke(message) from failure
-        finally:
-            self.share.resume()
+        await self.share.begin()
+        return data
 
     async def send(self, data: bytes) -> None:
         """Send all of it, in pieces that TLS encrypts in a moment.
@@ -142,7 +146,9 @@ class HttpStream:
         """
         if not isinstance(self._stream, trio.SSLStream):
             return not self.has_arrivals()
-        with trio.move_on_after(0):
+        # Cancelled in the scheduler's next pass: at once, nothing would be received.
+        with trio.CancelScope() as scope:
+            trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.receive_some(1)
             return False

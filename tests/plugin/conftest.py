@@ -223,6 +223,7 @@ async def _serve_h2(server: Server, stream: _Stream, data: bytes) -> None:
                 bodies[event.stream_id] = b""
             elif isinstance(event, h2.events.DataReceived):
                 bodies[event.stream_id] += event.data or b""
+                http.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
             elif isinstance(event, h2.events.StreamEnded):
                 head = dict(heads[event.stream_id])
                 request = Request(
