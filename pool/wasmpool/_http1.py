@@ -1,7 +1,7 @@
 """HTTP/1.1 over one connection, one request after another: h11 between our own bounds.
 
 What h11 parses in one step is bounded before it gets it: a head is cut off here and counted, and
-a chunked body is given to it in small pieces, so that its trailers, too, come as few.
+a chunked body is given to it in pieces of few lines, for they may be trailers.
 
 The connection is used again only if it is at rest: the request was sent to its end, the reply was
 read to its end, h11 says that both sides keep the connection, and not one byte came after the
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Http1"]
 
 _AT_ONCE: Final = 16 << 10  # bytes that a socket takes without waiting for the other side
-_PIECE: Final = 2 << 10  # bytes of a chunked body: as trailers, 500 lines at most
+_LINES: Final = 500  # that h11 is given at once, as far as they may be trailers: 1 ms
+_PIECE: Final = 2 << 10  # bytes that are given to it in any case
 _TRAILERS: Final = 100  # lines
 _INCOMPLETE: Final = 16 << 10  # bytes of a chunk's header, or of trailers
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
@@ -203,7 +204,9 @@ class Http1:
             raise HttpFailure(message)
         if not self._ahead:
             self._ahead += await self._stream.receive()
-        size = _PIECE if is_chunked else len(self._ahead)
+        size = len(self._ahead)
+        while is_chunked and size > _PIECE and self._ahead.count(b"\n", 0, size) > _LINES:
+            size //= 4
         http.receive_data(bytes(self._ahead[:size]))
         del self._ahead[:size]
 

@@ -34,7 +34,7 @@ from ._http1 import Http1
 from ._http2 import Http2
 from ._http_body import ReplyReader
 from ._http_lookup import Lookups
-from ._http_message import Head, HttpFailure, NotAnswered, Reply, Request
+from ._http_message import Head, HttpFailure, NotAnswered, Reply, Request, read_url
 from ._http_policy import host_is_listed, is_global
 from ._http_redirect import is_redirect, redirected
 from ._http_stream import HttpStream, connect_first
@@ -88,7 +88,7 @@ class Client:
         """
         try:
             given = tuple((name.encode(), value) for name, value in headers)
-            return await self._follow(Request(method, httpx2.URL(url), given, body), h2c=h2c)
+            return await self._follow(Request(method, read_url(url), given, body), h2c=h2c)
         except HttpFailure:
             raise
         # Libraries of several authors speak here, and the contract is that no failure of the

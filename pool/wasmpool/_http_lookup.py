@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Lookups"]
 
 _THREADS: Final = 16  # at once; more requests than that seldom need a new name at the same time
+_ADDRESSES: Final = 32  # of a name; a name server can send thousands, and each is judged and tried
 _GIVEN_UP: Final = 12  # of them; a quarter is left for names that are answered
 
 _Found: TypeAlias = "Sequence[tuple[Any, ...]]"  # as `socket.getaddrinfo` returns it
@@ -60,7 +61,7 @@ class Lookups:
         """Requests that wait for a thread."""
 
     async def find(self, host: str, port: int) -> list[Address]:
-        """Find where to connect.
+        """Find where to connect: the first 32 addresses.
 
         Args:
             host: an address, or a name in ASCII.
@@ -75,7 +76,8 @@ class Lookups:
             found = await self._find(host, port)
         except OSError as failure:
             raise _not_found(host, failure) from failure
-        return list(dict.fromkeys(Address(family, sockaddr) for family, *_, sockaddr in found))
+        addresses = (Address(family, sockaddr) for family, *_, sockaddr in found[:_ADDRESSES])
+        return list(dict.fromkeys(addresses))
 
     async def _find(self, host: str, port: int) -> _Found:
         with contextlib.suppress(socket.gaierror):  # it is no address

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
-
-if TYPE_CHECKING:
-    import httpx2
+import httpx2
 
 __all__ = [
     "MAX_HEAD",
@@ -18,6 +16,7 @@ __all__ = [
     "NotAnswered",
     "Reply",
     "Request",
+    "read_url",
     "too_many_pieces",
 ]
 
@@ -30,6 +29,7 @@ MAX_HEADERS: Final = 1000
 MAX_INFORMATIONAL: Final = 5
 """Replies 1xx before the reply: as many as Go's client takes."""
 
+_URL: Final = 16 << 10  # bytes; servers refuse half of it, and it takes some 4 ms to read
 _PIECES: Final = 100_000
 _BYTES_PER_PIECE: Final = 32
 
@@ -107,6 +107,23 @@ class Reply:
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+
+
+def read_url(url: str, base: httpx2.URL | None = None) -> httpx2.URL:
+    """Read a URL of a guest or a server, which may be relative to another.
+
+    Raises:
+        HttpFailure: it is none, or too long.
+    """
+    size = len(url.encode(errors="replace")) if len(url) <= _URL else len(url)
+    if size > _URL:
+        message = f"InvalidURL: {url[:80]!r}... is too long: {size:,} bytes, above {_URL:,}"
+        raise HttpFailure(message)
+    try:
+        return httpx2.URL(url) if base is None else base.join(url)
+    except (httpx2.InvalidURL, ValueError) as bad:
+        message = f"InvalidURL: {url[:80]!r} is no URL: {bad}"
+        raise HttpFailure(message) from bad
 
 
 def too_many_pieces(pieces: int, size: int) -> bool:

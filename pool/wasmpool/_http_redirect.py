@@ -7,11 +7,14 @@ redirect to another port, or from https to http, takes no credentials along.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import httpx2
+from ._http_message import Request, read_url
 
-from ._http_message import Head, HttpFailure, Request
+if TYPE_CHECKING:
+    import httpx2
+
+    from ._http_message import Head
 
 __all__ = ["is_redirect", "redirected"]
 
@@ -42,11 +45,11 @@ def redirected(request: Request, head: Head) -> Request | None:
     """The request that a reply asks for instead, or None if it is no redirect.
 
     Raises:
-        HttpFailure: its Location is no URL.
+        HttpFailure: its Location is no URL, or too long a one.
     """
     if not is_redirect(head):
         return None
-    url = _resolved(request.url, head.get(b"location").decode(errors="replace"))
+    url = read_url(head.get(b"location").decode(errors="replace"), request.url)
     dropped = {b"referer"}
     method, body = request.method, request.body
     if head.status in _TO_GET:
@@ -56,14 +59,6 @@ def redirected(request: Request, head: Head) -> Request | None:
         dropped |= _CREDENTIALS
     headers = [each for each in request.headers if each[0].lower() not in dropped]
     return Request(method, url, (*headers, *_referer(request, url)), body)
-
-
-def _resolved(base: httpx2.URL, location: str) -> httpx2.URL:
-    try:
-        return base.join(location)
-    except (httpx2.InvalidURL, ValueError) as bad:
-        message = f"the redirect leads to no URL: {location[:200]!r}: {bad}"
-        raise HttpFailure(message) from bad
 
 
 def _keeps_credentials(old: httpx2.URL, new: httpx2.URL) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "ConnectionBroke", "HttpStream", "LoopShare", "connect_first"]
 
-_PIECE: Final = 64 << 10  # bytes that are sent or received at once
+_PIECE: Final = 64 << 10  # bytes that are received, or encrypted, at once
 _NEXT_ATTEMPT: Final = 0.25  # seconds until the next address is tried too (RFC 8305, section 5)
 _NOTICED: Final = 0.0001  # seconds; less is not worth the bookkeeping
 
@@ -117,15 +117,16 @@ class HttpStream:
         return data
 
     async def send(self, data: bytes) -> None:
-        """Send all of it, in pieces that TLS encrypts in a moment.
+        """Send all of it; over TLS in pieces that are encrypted in a moment.
 
         Raises:
             ConnectionBroke: the other side does not take it any more.
         """
+        piece = _PIECE if isinstance(self._stream, trio.SSLStream) else max(1, len(data))
         with memoryview(data) as view:
             try:
-                for start in range(0, len(data), _PIECE):
-                    await self._stream.send_all(view[start : start + _PIECE])
+                for start in range(0, len(data), piece):
+                    await self._stream.send_all(view[start : start + piece])
             except (trio.BrokenResourceError, trio.ClosedResourceError) as failure:
                 message = f"the connection to {self._host} broke: {_why(failure)}"
                 raise ConnectionBroke(message) from failure

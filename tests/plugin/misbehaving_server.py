@@ -664,7 +664,7 @@ class Server:
         self.sent_late = 0
         """Answers that came when they were not asked for."""
         self._ready = threading.Event()
-        self._stop: Callable[[], None] = lambda: None
+        self._stop: Callable[[], object] = lambda: None
         self.thread = threading.Thread(target=trio.run, args=(self._serve,), daemon=True)
 
     @property
@@ -682,7 +682,7 @@ class Server:
     async def _serve(self) -> None:
         token = trio.lowlevel.current_trio_token()
         async with trio.open_nursery() as nursery:
-            self._stop = functools.partial(token.run_sync_soon, nursery.cancel_scope.cancel)
+            self._stop = lambda: token.run_sync_soon(nursery.cancel_scope.cancel)
             listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1", backlog=500)
             self.port = listeners[0].socket.getsockname()[1]
             self._ready.set()

@@ -31,6 +31,7 @@ class NameServers:
     asked: list[str] = attrs.field(factory=list)
     waiting: set[str] = attrs.field(factory=set)
     release: threading.Event = attrs.field(factory=threading.Event)
+    addresses: list[Any] = attrs.field(factory=list)
 
     def getaddrinfo(self, host: Any, port: int, *_: object, **options: Any) -> Any:
         name = host.decode() if isinstance(host, bytes) else host
@@ -44,7 +45,7 @@ class NameServers:
             assert self.release.wait(60)
             self.waiting.discard(name)
             raise socket.gaierror(socket.EAI_AGAIN, "no answer")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+        return self.addresses or [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
 
 
 @pytest.fixture
@@ -81,6 +82,16 @@ async def test_an_address_is_not_looked_up(names: NameServers) -> None:
     found = await Lookups().find("192.0.2.7", 80)
     assert [each.text for each in found] == ["192.0.2.7"]
     assert names.asked == []
+
+
+async def test_a_name_with_thousands_of_addresses(
+    names: NameServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ones are enough to try, and to judge."""
+    many = [(2, 1, 6, "", (f"10.0.{at // 256}.{at % 256}", 80)) for at in range(4000)]
+    monkeypatch.setattr(names, "addresses", many)
+    found = await Lookups().find("a.example", 80)
+    assert [each.text for each in found] == [each[4][0] for each in many[:32]]
 
 
 async def test_a_name_is_looked_up_once_for_all_that_ask(names: NameServers, until: Until) -> None:

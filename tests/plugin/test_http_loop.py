@@ -141,3 +141,36 @@ async def test_a_reply_waits_for_the_loop_when_its_budget_is_spent(http: Http, b
     assert reply["status"] == 200
     assert max(spent) > BUDGET / 2
     assert len(spent) > 20
+
+
+@pytest.mark.parametrize("path", ["%" * 16_300, "a/../" * 3_000, "?a=b" * 4_000])
+async def test_a_long_url_is_read(http: Http, bad: Server, path: str) -> None:
+    """Within 16 KiB, and the loop goes on after it."""
+    with watching() as longest:
+        reply = await ask(http, f"{bad.url}/right/{path}")
+    assert reply["status"] in (0, 200)
+    assert "InvalidURL" not in reply["body"]
+    assert longest.seconds < HELD
+
+
+@pytest.mark.parametrize("path", ["%" * 16_384, "ü" * 8200, "x" * 1_000_000])
+async def test_a_longer_url_is_refused(http: Http, bad: Server, path: str) -> None:
+    """Before it is read."""
+    reply = await ask(http, f"{bad.url}/right/{path}")
+    assert reply["status"] == 0
+    assert "is too long: " in reply["body"]
+    assert "bytes, above 16,384" in reply["body"]
+    assert bad.connections == 0
+
+
+async def test_a_redirect_to_a_longer_url_is_refused(http: Http, server: Any) -> None:
+    """The limit is the same for servers."""
+    to = f"/{'x' * 20_000}"
+
+    async def far(request: Any) -> Any:
+        return type(await server.do_cookie(request))(302, b"", (("location", to),))
+
+    server.route["/far"] = far
+    reply = await ask(http, f"{server.url}/far")
+    assert reply["status"] == 0
+    assert "is too long: 20,001 bytes" in reply["body"]

@@ -153,6 +153,25 @@ async def test_a_large_body_is_sent_whole(http: Http, server: Any, headers: dict
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("headers", [{}, H2C])
+async def test_a_cancelled_request_answers_no_other(
+    http: Http, server: Any, cancelled_at: Any, headers: dict[str, str]
+) -> None:
+    """Wherever a large upload is cancelled, the next request has its own answer."""
+    body = "x" * 100_000
+    step, done = 0, False
+    while not done:
+        step += 1
+        with cancelled_at(step):
+            url = f"{server.url}/echo?cancelled={step}"
+            await ask(http, url, method="POST", body=body, headers=headers)
+            done = True
+        reply = await ask(http, f"{server.url}/echo?next={step}", headers=headers)
+        assert reply["status"] == 200, reply
+        assert json.loads(reply["body"])["target"] == f"/echo?next={step}"
+    assert step > 10
+
+
 # --- a connection that ends when it is used again ---
 
 
