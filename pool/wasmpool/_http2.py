@@ -254,7 +254,8 @@ class Http2:
 
     def _notice(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.StreamEnded):
-            self._is_whole = True
+            # What is left of the request is not sent: the stream may be reset any moment.
+            self._is_whole = self._is_over = True
         elif isinstance(event, h2.events.InformationalResponseReceived):
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
