@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from importlib.util import find_spec
 
 __all__ = ["main"]
 
-EXTRA = frozenset({"click", "rich"})
+EXTRA = ("click", "rich")
 
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     try:
-        from wasmpool._cli.commands import cli
+        status = _run()
+    except KeyboardInterrupt:  # before the run listens for it, or a second one while it stops
+        status = 130
+    sys.exit(status)
 
-        cli(prog_name="wasmpool")
-    except ModuleNotFoundError as missing:
-        if missing.name is None or missing.name.partition(".")[0] not in EXTRA:
-            raise
-        sys.stderr.write(
-            f"Error: the command line needs {missing.name}, which is not installed: "
+
+def _run() -> int:
+    if missing := [name for name in EXTRA if find_spec(name) is None]:
+        return _say_what_to_install(" and ".join(missing))
+    from wasmpool._cli.process import run_process
+
+    return run_process(sys.argv[1:])
+
+
+def _say_what_to_install(missing: str) -> int:
+    from wasmpool._cli.standard import FAILED, OutputFailed, write_error
+
+    with contextlib.suppress(OutputFailed):  # the status says it alone then
+        write_error(
+            f"Error: the command line needs {missing}, which is not installed: "
             'pip install "wasmpool[cli]"\n'
         )
-        sys.exit(2)
-    except KeyboardInterrupt:  # before the run listens for it, or a second one while it stops
-        sys.exit(130)
+    return FAILED
 
 
 if __name__ == "__main__":

@@ -239,13 +239,24 @@ def test_an_empty_input_is_no_rows() -> None:
         (["--input", "missing"], "the input missing cannot be read: No such file or directory"),
         (["--input", "."], "the input . cannot be read: Is a directory"),
         (["--output", "no/where"], "the output no/where cannot be written: No such file"),
-        (["--input", "text", "--output", "./text"], "the output ./text is the input too"),
+        (
+            ["--input", "text", "--output", "./text"],
+            "the input text and the output ./text are the same file",
+        ),
         (["--size", "0"], "'--size': 0 is not in the range"),
         (["--tasks", "many"], "'--tasks': 'many' is not a valid integer"),
         (["--timeout", "0"], "'--timeout': 0.0 is not in the range"),
         (["--timeout", "nan"], "--timeout: Limits.call_seconds must be above 0 and finite"),
         (["--timeout", "inf"], "--timeout: Limits.call_seconds must be above 0 and finite"),
         (["--frobnicate"], "No such option"),
+        (["--memory", "64MB"], "'--memory': '64MB' is not a size; give bytes, or KiB, MiB or GiB"),
+        (["--memory", "5GiB"], "--memory: Limits.memory must be from 0 to 4,294,967,296"),
+        (["--max-uses", "0"], "'--max-uses': 0 is not in the range"),
+        (["--allow-host", "http://x"], "'--allow-host': 'http://x' is not a host name"),
+        (["--credential", "=x"], "'--credential': a credential has no name before the ="),
+        ([""], "the plugin '' cannot be read: Is a directory"),
+        (["--input", ""], "the input '' cannot be read: No such file or directory"),
+        (["--output", ""], "the output '' cannot be written: No such file or directory"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_status_2(
@@ -344,9 +355,9 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly() -> None:
 
 
 def test_a_full_disk_is_an_error_that_says_so() -> None:
-    """The rows cannot be kept: status 1, in a sentence."""
+    """The rows cannot be kept: status 2, in a sentence."""
     ran = wasmpool("run", "--output", "/dev/full")
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert "Error: /dev/full cannot be written: No space left on device" in ran.stderr
 
 
@@ -423,6 +434,147 @@ def test_a_terminal_gets_a_progress_bar(output_too: bool) -> None:
     assert text.count('{"data": ') == (5 if output_too else 0)
 
 
+def on_terminal(*args: str | Path, **env: str) -> tuple[int, str]:
+    """Run with all three streams on one terminal; the status and what is shown, line by line."""
+    terminal, inner = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *map(str, args)],
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30", **env},
+    ) as process:
+        os.close(inner)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO is how a terminal ends
+            while chunk := os.read(terminal, 65536):
+                shown += chunk
+    os.close(terminal)
+    return process.returncode, shown.decode().replace("\r\n", "\n")
+
+
+def plain(shown: str) -> str:
+    """Without what draws the bar."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "")
+
+
+def test_on_a_terminal_the_generated_text_shows_a_few_results() -> None:
+    """A first try shows results, progress and the table, not 12,000 lines."""
+    status, shown = on_terminal("run")
+    assert status == 0
+    assert "the first 5 results are shown, --output FILE keeps all" in shown
+    assert shown.count('{"data": ') == 5
+    assert "0 failed" in shown
+    assert table(plain(shown))["calls"] == "12000"
+
+
+@pytest.mark.parametrize(
+    "args", [["--output", "-"], ["--input", "-"], [EXAMPLE, "--tool", "word_count", "--input", "-"]]
+)
+def test_on_a_terminal_all_else_is_shown_whole(args: list[str | Path], tmp_path: Path) -> None:
+    """What was asked for by an option is not cut, and what is no try-out neither."""
+    text = tmp_path / "in"
+    text.write_text("x\n" * 100)
+    given = [text if arg == "-" and args != ["--output", "-"] else arg for arg in args]
+    status, shown = on_terminal("run", *given)
+    assert status == 0
+    assert shown.count('{"data": ') == (12_000 if args == ["--output", "-"] else 100)
+    assert "are shown" not in shown
+
+
+def test_a_dumb_terminal_gets_no_bar() -> None:
+    """It could not take a line back: no sequences, no empty lines."""
+    status, shown = on_terminal("run", TERM="dumb")
+    assert status == 0
+    assert "\x1b" not in shown
+    assert "\n\n" not in shown
+    assert shown.count('{"data": ') == 5
+
+
+def test_messages_in_a_file_have_no_trace_of_a_bar(tmp_path: Path) -> None:
+    """Rows on a terminal hide a bar only if there is one."""
+    terminal, inner = pty.openpty()
+    with (tmp_path / "err").open("wb") as messages:
+        ran = subprocess.run(
+            [*COMMAND, "run", "--input", "-"],
+            input=b"one\ntwo\n",
+            stdout=inner,
+            stderr=messages,
+            timeout=SECONDS,
+            check=False,
+        )
+    os.close(inner)
+    os.close(terminal)
+    assert ran.returncode == 0
+    first, *_ = (tmp_path / "err").read_text().splitlines()
+    assert first == "wasmpool run: word_count of example"
+
+
+def test_a_plugin_reads_standard_input_by_itself() -> None:
+    """With a PLUGIN, no --input is needed where standard input is no terminal."""
+    ran = wasmpool("run", EXAMPLE, "--tool", "word_count", text="one two\nthree\n")
+    assert ran.returncode == 0
+    assert [data(row)["words"] for row in rows(ran.stdout)] == [2, 1]
+    assert "no --input" not in ran.stderr
+
+
+def test_a_plugin_on_a_terminal_needs_an_input() -> None:
+    """It does not wait for somebody who does not know that lines are to be typed."""
+    status, shown = on_terminal("run", EXAMPLE, "--tool", "word_count")
+    assert status == 2
+    assert shown == "Error: there is no input: give --input FILE, or --input - to type the lines\n"
+
+
+def test_max_uses_replaces_instances() -> None:
+    """One use each: the table counts them."""
+    ran = wasmpool("run", "--max-uses", "1", "--input", "-", text="a\nb\nc\n")
+    assert ran.returncode == 0
+    assert table(ran.stderr)["uses"] == "3"
+
+
+def test_memory_bounds_each_instance() -> None:
+    """A guest that wants more is refused, and a plugin that starts with more is not started."""
+    lines = '{"bytes": 33554432}\n'
+    assert wasmpool("run", "--tool", "grow", "--input", "-", text=lines).returncode == 0
+    ran = wasmpool("run", "--tool", "grow", "--memory", "16MiB", "--input", "-", text=lines)
+    assert ran.returncode == 1
+    ran = wasmpool("run", "--memory", "64KiB")
+    assert ran.returncode == 2
+    assert "its memory starts with 131,072 bytes, above limits.memory=65,536" in ran.stderr
+
+
+def test_credentials_configure_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them at once; without any, it is not configured."""
+    monkeypatch.setenv("api_key", "from outside")
+    plugin = GUESTS / "wat_plugin.wat"
+    run: list[str | Path] = ["run", plugin, "--tool", "credentials"]
+    ran = wasmpool(*run, "--credential", "a=1=2", "--credential", "api_key", text="\n")
+    assert ran.returncode == 0
+    assert data(rows(ran.stdout)[0]) == {"a": "1=2", "api_key": "from outside"}
+    assert rows(wasmpool(*run, text="\n").stdout) == [{"data": ""}]
+
+
+def test_refused_credentials_are_in_the_plugins_words() -> None:
+    """One sentence, status 2."""
+    ran = wasmpool("run", "--credential", "nope=secret")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "refused its credentials: " in ran.stderr
+    assert 'unknown key "nope"' in ran.stderr
+    assert "secret" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["--allow-host", "api.example.com"], ["--allow-host", "127.0.0.1"]]
+)
+def test_hosts_are_reached_only_if_allowed_and_public(args: list[str]) -> None:
+    """No host by default, no other host, and no private address by a name that is allowed."""
+    fetch = ["run", "--tool", "fetch", "--input", "-", *args]
+    url = "base_url=http://127.0.0.1:9"
+    ran = wasmpool(*fetch, "--credential", url, text='{"path": "/"}\n')
+    assert ran.returncode == 0
+    assert data(rows(ran.stdout)[0])["status"] == 0
+
+
 def test_no_terminal_no_bar() -> None:
     """A log file gets the table and no control characters."""
     ran = wasmpool("run", "--tool", "nap", "--input", "-", text='{"ms": 200}\n')
@@ -450,6 +602,10 @@ def test_help_names_every_option() -> None:
         "--size N",
         "--tasks M",
         "--timeout SECONDS",
+        "--memory SIZE",
+        "--max-uses N",
+        "--allow-host HOST",
+        "--credential KEY=VALUE",
     ):
         assert option in text
 

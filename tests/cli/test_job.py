@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import pytest
 
-from wasmpool._cli.job import Job, WrongUse, _tool
+from wasmpool import HttpPolicy
+from wasmpool._cli.job import Job
+from wasmpool._cli.plugin import choose_tool, plugin_options
+from wasmpool._cli.wrong_use import WrongUse
 
 if TYPE_CHECKING:
     from wasmpool import Plugin
@@ -24,8 +27,8 @@ class FakePlugin:
 
 def choose(wanted: str | None, *names: str, plugin: str | None = "p.wasm") -> str:
     fake = FakePlugin("p", tuple(FakeTool(name) for name in names))
-    job = Job(plugin=plugin, tool=wanted, input=None, output="-", size=1, tasks=1, timeout=None)
-    return _tool(cast("Plugin", fake), job)
+    job = Job(plugin=plugin, tool=wanted, input=None, output=None, size=1, tasks=1, timeout=None)
+    return choose_tool(cast("Plugin", fake), job)
 
 
 def test_the_only_tool_needs_no_name() -> None:
@@ -54,3 +57,24 @@ def test_any_other_choice_is_wrong_use_that_lists_the_tools(
     """The names to choose from are in the sentence."""
     with pytest.raises(WrongUse, match=says):
         choose(wanted, *names)
+
+
+def test_no_host_is_allowed_unless_named() -> None:
+    """Without --allow-host the plugin's default stands; with it, exactly these hosts."""
+    job = Job(
+        plugin="p.wasm",
+        tool=None,
+        input=None,
+        output=None,
+        size=3,
+        tasks=1,
+        timeout=2.0,
+        memory=65536,
+    )
+    options = plugin_options(job)
+    assert "http" not in options
+    assert (options["size"], options["max_uses"]) == (3, None)
+    assert (options["limits"].memory, options["limits"].call_seconds) == (65536, 2.0)
+    hosts = ("api.example.com", "*.example.org")
+    allowed = plugin_options(attrs.evolve(job, allow_hosts=hosts))
+    assert allowed["http"] == HttpPolicy(allow_hosts=hosts)

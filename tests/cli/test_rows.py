@@ -74,6 +74,16 @@ def test_a_row_is_one_line_that_gives_back_its_text(text: str) -> None:
         assert json.loads(row.decode("utf-8")) == {key: text}
 
 
+@pytest.mark.parametrize(
+    "code", [0x00, 0x1B, 0x7F, 0x85, 0x9B, 0x61C, 0x200E, 0x2028, 0x202E, 0x2066]
+)
+def test_what_a_terminal_acts_upon_is_escaped(code: int) -> None:
+    """Controls, line ends and bidirectional marks; a row may be shown as it is."""
+    text = f"a{chr(code)}é"
+    assert data_row(text) == f'{{"data": "a\\u{code:04x}é"}}\n'.encode()
+    assert data_row(f"a{chr(code)}e") == f'{{"data": "a\\u{code:04x}e"}}\n'.encode()
+
+
 def test_rows_are_readable() -> None:
     """Letters outside ASCII are themselves, no escapes."""
     assert data_row("naïve 東京") == '{"data": "naïve 東京"}\n'.encode()

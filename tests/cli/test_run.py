@@ -51,6 +51,7 @@ class FakeSource:
     name = "fake input"
     size = None
     is_terminal = False
+    identity = None
 
     def __init__(self, *chunks: bytes, error: OSError | None = None) -> None:
         self.ends = trio.open_memory_channel[bytes](100)
@@ -308,7 +309,7 @@ async def test_an_output_that_fails_stops_the_run_with_a_sentence() -> None:
     run = make_run(FakeSource(b"a\n"), FakeSink(error=OSError(28, "No space left on device")))
     with run.stop.scope:
         await run.work()
-    assert run.stop.status == 1
+    assert run.stop.status == 2
     assert run.stop.message == "fake output cannot be written: No space left on device"
 
 
@@ -318,5 +319,5 @@ async def test_an_input_that_fails_ends_the_lines_with_a_sentence() -> None:
     run = make_run(source.end(), sink)
     await run.work()
     assert sink.rows == [{"data": "a"}, {"data": "b"}]
-    assert run.stop.status == 1
+    assert run.stop.status == 2
     assert run.stop.message == "fake input cannot be read: Input/output error"

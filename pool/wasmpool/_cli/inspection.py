@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from wasmpool import CompileError
 from wasmpool._inspect import inspect_plugin
 
+from .log import show_log
+from .shown import shown, shown_whole
+from .standard import reason_of, write_out
+from .wrong_use import WrongUse
+
 __all__ = ["inspect_file"]
 
 
 async def inspect_file(name: str) -> int:
-    """Print the report on a file; the exit status of the command."""
+    """Print the report on a file; the exit status of the command.
+
+    Raises:
+        WrongUse: the file cannot be read, or is no module.
+        OutputFailed: standard output does not take the report.
+    """
+    show_log()
     try:
         report = await inspect_plugin(Path(name))
     except CompileError as error:
-        return _wrong(str(error))
+        raise WrongUse(str(error)) from error
     except OSError as error:
-        return _wrong(f"{name} cannot be read: {error.strerror}")
-    sys.stdout.write(f"{report}\n")
+        raise WrongUse(f"{shown(name)} cannot be read: {reason_of(error)}") from error
+    write_out(f"{shown_whole(str(report))}\n")
     return 0 if report.meets_contract else 1
-
-
-def _wrong(message: str) -> int:
-    sys.stderr.write(f"Error: {message}\n")
-    return 2

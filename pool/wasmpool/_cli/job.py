@@ -8,49 +8,33 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
-import click
 
-from wasmpool import (
-    AbiError,
-    CompileError,
-    GuestExit,
-    GuestMemoryError,
-    GuestTrap,
-    Limits,
-    LinkError,
-    PoolUnavailable,
-    open_plugin,
-)
 from wasmpool.example import PATH as EXAMPLE
 
+from .ends import open_input, open_output
+from .log import show_log
+from .plugin import choose_tool, open_job_plugin
+from .preview import PREVIEW_ROWS, Preview
 from .progress import Bar
 from .run import Run
 from .sample_text import SAMPLE_LINES
+from .shown import shown, shown_lines
+from .standard import OutputFailed, write_error
 from .stop import Stop
-from .streams import SampleSource, open_sink, open_source
 from .table import print_table
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from wasmpool import Histogram, Plugin, Pool
+    from collections.abc import Mapping
+
+    from wasmpool import Histogram, Pool
 
     from .streams import Sink, Source
 
-__all__ = ["Job", "WrongUse", "run_job"]
-
-EXAMPLE_TOOL: Final = "word_count"
-
-NO_PLUGIN = (AbiError, CompileError, GuestExit, GuestMemoryError, GuestTrap, LinkError)
-"""What a file that does not serve as a plugin ends in."""
-
-
-class WrongUse(click.ClickException):
-    """The command asks for what cannot be done; nothing has been done."""
-
-    exit_code = 2
+__all__ = ["Job", "run_job"]
 
 
 @attrs.frozen(kw_only=True)
@@ -60,11 +44,33 @@ class Job:
     plugin: str | None
     tool: str | None
     input: str | None
-    output: str
+    output: str | None
     size: int
     tasks: int
     timeout: float | None
     """Seconds that each call may take."""
+    allow_hosts: tuple[str, ...] = ()
+    """Where the plugin's HTTP requests may go."""
+    credentials: Mapping[str, str] | None = None
+    max_uses: int | None = None
+    """Calls after which an instance is replaced."""
+    memory: int | None = None
+    """Bytes of linear memory that an instance may have."""
+
+    @property
+    def path(self) -> Path:
+        """The plugin's file."""
+        return EXAMPLE if self.plugin is None else Path(self.plugin)
+
+    @property
+    def plugin_name(self) -> str:
+        """What errors call that file."""
+        return shown(str(EXAMPLE) if self.plugin is None else self.plugin)
+
+    @property
+    def reads_sample(self) -> bool:
+        """Whether the input is the generated text."""
+        return self.plugin is None and self.input is None
 
 
 async def run_job(job: Job) -> int:
@@ -72,8 +78,9 @@ async def run_job(job: Job) -> int:
 
     Raises:
         WrongUse: it cannot be begun.
+        OutputFailed: standard error takes no messages.
     """
-    stop, tally = Stop(), Tally()
+    log, stop, tally = show_log(), Stop(), Tally()
     pool: Pool | None = None
     calls: Histogram | None = None
     title = "wasmpool run"
@@ -86,90 +93,42 @@ async def run_job(job: Job) -> int:
     stop.notice = note_calls  # before the cancel, which ends calls too
     with stop.on_interrupt(), stop.scope:
         async with AsyncExitStack() as stack:
-            source = await _source(stack, job)
-            plugin = await _plugin(stack, job)
-            tool = _tool(plugin, job)
-            sink = await _sink(stack, job)
+            source = await open_input(stack, job)
+            plugin = await open_job_plugin(stack, job)
+            tool = choose_tool(plugin, job)
+            sink = await open_output(stack, job, source)
             pool, title = plugin.pool, f"wasmpool run: {tool} of {plugin.name}"
-            _say_what_is_read(job, source)
+            _say_what_is_read(job, source, sink)
+            bar = Bar(tally, source.size, hidden=source.is_terminal)
+            log.make_room = bar.hide
             await Run(
                 plugin=plugin,
                 tool=tool,
                 source=source,
                 sink=sink,
                 tasks=job.tasks,
-                bar=Bar(tally, source.size, hidden=source.is_terminal),
+                bar=bar,
                 tally=tally,
                 stop=stop,
             ).work()
             note_calls()
     statistics = pool.statistics() if pool else None
-    print_table(title, tally, statistics, calls, interrupted=stop.is_interrupt)
-    if stop.message:
-        click.echo(f"Error: {stop.message}", err=True)
-    if stop.status is not None:
-        return stop.status
-    return 1 if tally.failures else 0
-
-
-async def _source(stack: AsyncExitStack, job: Job) -> Source:
-    if job.input is None:
-        return SampleSource()
+    status = stop.status if stop.status is not None else int(tally.failures > 0)
     try:
-        return await stack.enter_async_context(open_source(job.input))
-    except OSError as error:
-        raise WrongUse(f"the input {job.input} cannot be read: {error.strerror}") from error
+        print_table(title, tally, statistics, calls, interrupted=stop.is_interrupt)
+        if stop.message:
+            write_error(f"Error: {shown_lines(stop.message)}\n")
+    except OutputFailed:
+        if stop.status is None:
+            raise
+    return status
 
 
-def _say_what_is_read(job: Job, source: Source) -> None:
-    if job.input is None:
+def _say_what_is_read(job: Job, source: Source, sink: Sink) -> None:
+    if job.reads_sample:
         hint = f"no --input: working through {source.name} of {SAMPLE_LINES:,} lines"
-        click.echo(f"{hint} (--input - reads standard input)", err=True)
+        if isinstance(sink, Preview):
+            hint += f"; the first {PREVIEW_ROWS} results are shown, --output FILE keeps all"
+        write_error(f"{hint} (--input - reads standard input)\n")
     if source.is_terminal:
-        click.echo("reading from the terminal; Ctrl-D ends", err=True)
-
-
-async def _plugin(stack: AsyncExitStack, job: Job) -> Plugin:
-    path = EXAMPLE if job.plugin is None else Path(job.plugin)
-    try:
-        limits = Limits(call_seconds=job.timeout)
-    except ValueError as error:
-        raise WrongUse(f"--timeout: {error}") from error
-    try:
-        return await stack.enter_async_context(open_plugin(path, size=job.size, limits=limits))
-    except OSError as error:
-        raise WrongUse(f"the plugin {path} cannot be read: {error.strerror}") from error
-    except PoolUnavailable as error:  # the pool's own words say nothing to who has not opened one
-        cause = error.__cause__ or error
-        why = str(cause) or type(cause).__name__
-        raise WrongUse(f"{path} cannot be used as a plugin: {why}") from error
-    except NO_PLUGIN as error:
-        raise WrongUse(f"{path} cannot be used as a plugin: {error}") from error
-
-
-def _tool(plugin: Plugin, job: Job) -> str:
-    names = [tool.name for tool in plugin.tools]
-    choice = ", ".join(names)
-    wanted = EXAMPLE_TOOL if job.tool is None and job.plugin is None else job.tool
-    if not names:
-        raise WrongUse(f"plugin {plugin.name!r} has no tools")
-    if wanted is None and len(names) > 1:
-        raise WrongUse(
-            f"plugin {plugin.name!r} has {len(names)} tools, choose one by --tool: {choice}"
-        )
-    if wanted is not None and wanted not in names:
-        raise WrongUse(f"plugin {plugin.name!r} has no tool {wanted!r}; it has: {choice}")
-    return names[0] if wanted is None else wanted
-
-
-async def _sink(stack: AsyncExitStack, job: Job) -> Sink:
-    if job.input is not None and _same_file(Path(job.input), Path(job.output)):
-        raise WrongUse(f"the output {job.output} is the input too, which would be lost")
-    try:
-        return await stack.enter_async_context(open_sink(job.output))
-    except OSError as error:
-        raise WrongUse(f"the output {job.output} cannot be written: {error.strerror}") from error
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.samefile(other)
+        write_error("reading from the terminal; Ctrl-D ends\n")

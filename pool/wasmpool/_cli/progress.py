@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, final
 
 import attrs
@@ -26,7 +26,7 @@ REDRAWN_EVERY = 0.1
 @final
 @attrs.define(eq=False)
 class Bar:
-    """One line at the foot of the terminal; nothing at all where standard error is no terminal."""
+    """One line at the foot of the terminal; nothing at all where standard error cannot show it."""
 
     tally: Tally
     size: int | None
@@ -55,23 +55,37 @@ class Bar:
 
     async def keep_fresh(self) -> None:
         """Draw the bar until cancelled."""
-        if self.hidden or sys.stderr is None or not sys.stderr.isatty():
+        if self.hidden or not self._can_be_drawn():
             return
         try:
             while True:
                 async with self._terminal:
                     self._draw()
                 await trio.sleep(REDRAWN_EVERY)
+        except OSError:
+            return  # a terminal that is gone needs no bar; the results may go elsewhere
         finally:
-            self._progress.stop()
+            self.hide()
 
     @asynccontextmanager
     async def out_of_the_way(self, sink: Sink) -> AsyncGenerator[None]:
         """Room to write to `sink`: where that is a terminal, the bar goes and comes back later."""
         async with self._terminal:
             if sink.is_terminal:
-                self._progress.stop()
+                self.hide()
             yield
+
+    def hide(self) -> None:
+        """Take the bar away, until it is drawn the next time."""
+        if self._progress.live.is_started:  # else it would write a line's ending
+            with suppress(OSError):
+                self._progress.stop()
+
+    def _can_be_drawn(self) -> bool:
+        # A dumb terminal, as some editors have, cannot take a line back.
+        return (
+            sys.stderr is not None and sys.stderr.isatty() and self._progress.console.is_interactive
+        )
 
     def _draw(self) -> None:
         for task in self._progress.task_ids:

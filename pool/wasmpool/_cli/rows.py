@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from wasmpool_host import Limits
@@ -15,8 +16,13 @@ __all__ = ["LONGEST_LINE", "BadLine", "arguments", "data_row", "error_row"]
 LONGEST_LINE: Final = Limits().payload
 """In bytes. A longer line could not be handed to a guest anyway."""
 
-ENDINGS: Final = ("\x85", "\u2028", "\u2029")
-"""What ends a line for Unicode, not for JSON: escaped, so that no reader cuts a row there."""
+UNSAFE: Final = re.compile(
+    "[\x7f-\x9f"  # controls that JSON lets stand; terminals act upon some, and some end a line
+    "\u2028\u2029"  # line ends: no reader shall cut a row there
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the writing direction round
+    "\ufeff]"  # the byte order mark, which some readers drop
+)
+"""What is escaped besides what JSON demands; the text that it stands for is the same."""
 
 READABLE: Final = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -66,10 +72,15 @@ def _refuse(constant: str) -> Never:
     raise ValueError(f"{constant} is no number in JSON")
 
 
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
 def _row(key: str, text: str) -> bytes:
     string = READABLE(text)
-    for ending in ENDINGS:
-        string = string.replace(ending, f"\\u{ord(ending):04x}")
+    # Most texts are ASCII or printable, which is found out sooner than by the pattern.
+    if "\x7f" in string or not (string.isascii() or string.isprintable()):
+        string = UNSAFE.sub(_escape, string)
     try:
         return f'{{"{key}": {string}}}\n'.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can say and UTF-8 cannot

@@ -21,6 +21,7 @@ import trio
 
 from .lines import Line, LineSplitter
 from .rows import LONGEST_LINE, arguments, data_row, error_row
+from .standard import reason_of
 from .window import Row, Window
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Run:
                 for line in self._lines.feed(chunk):
                     yield line
         except OSError as error:
-            self.stop.input_failed(f"{self.source.name} cannot be read: {error.strerror}")
+            self.stop.input_failed(f"{self.source.name} cannot be read: {reason_of(error)}")
             return
         for line in self._lines.end():
             yield line
@@ -156,5 +157,5 @@ class Run:
             except BrokenPipeError:
                 self.stop.output_closed()
             except OSError as error:
-                self.stop.output_failed(f"{self.sink.name} cannot be written: {error.strerror}")
+                self.stop.output_failed(f"{self.sink.name} cannot be written: {reason_of(error)}")
         self._written.set()

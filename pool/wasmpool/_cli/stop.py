@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, final
 import attrs
 import trio
 
+from .standard import FAILED, INTERRUPTED, OUTPUT_CLOSED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["Stop"]
-
-FAILED = 1
-INTERRUPTED = 128 + signal.SIGINT
-OUTPUT_CLOSED = 128 + signal.SIGPIPE  # as if the signal had ended us, which shells know
 
 
 def _nothing() -> None:
@@ -47,7 +45,7 @@ class Stop:
         self._stop(INTERRUPTED)
 
     def output_closed(self) -> None:
-        """Who read the output has seen enough, as ``head`` does."""
+        """The reader of the output has seen enough, as ``head`` does."""
         self._stop(OUTPUT_CLOSED)
 
     def output_failed(self, message: str) -> None:

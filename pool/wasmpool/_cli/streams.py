@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, final
 
 import attrs
 import trio
 
+from .identity import identity_of
 from .sample_text import sample_text
+from .standard import STDIN, STDOUT, OutputFailed, is_closed, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["SampleSource", "Sink", "Source", "open_sink", "open_source"]
+    from .identity import FileIdentity
+
+__all__ = ["STDIN_NAME", "FileSink", "SampleSource", "Sink", "Source", "open_sink", "open_source"]
 
 CHUNK = 64 * 1024
 """Bytes asked for at once: what a pipe holds on Linux."""
 
-STDIN, STDOUT = 0, 1
+STDIN_NAME = "standard input"
 
 
 class Source(Protocol):
@@ -48,6 +52,11 @@ class Source(Protocol):
     @property
     def is_terminal(self) -> bool:
         """Whether somebody types it."""
+        ...
+
+    @property
+    def identity(self) -> FileIdentity | None:
+        """Which file it is; None for what may be the output, too."""
         ...
 
     async def read(self) -> bytes:
@@ -80,6 +89,7 @@ class SampleSource:
 
     name: str = attrs.field(init=False, default="the generated text")
     is_terminal: bool = attrs.field(init=False, default=False)
+    identity: None = attrs.field(init=False, default=None)
     _rest: bytes = attrs.field(init=False, factory=sample_text)
     size: int = attrs.field(init=False)
 
@@ -100,6 +110,7 @@ class FileSource:
 
     name: str
     size: int | None
+    identity: FileIdentity | None
     _descriptor: int
 
     @property
@@ -109,9 +120,7 @@ class FileSource:
 
     async def read(self) -> bytes:
         """What there is by now, at most `CHUNK` bytes of it."""
-        return await trio.to_thread.run_sync(
-            os.read, self._descriptor, CHUNK, abandon_on_cancel=True
-        )
+        return await trio.to_thread.run_sync(_read, self._descriptor, abandon_on_cancel=True)
 
 
 @final
@@ -120,6 +129,7 @@ class FileSink:
     """A file, a pipe or a terminal."""
 
     name: str
+    identity: FileIdentity | None
     _descriptor: int
 
     @property
@@ -127,9 +137,19 @@ class FileSink:
         """Whether the bar would be in the way."""
         return os.isatty(self._descriptor)
 
+    @property
+    def is_stdout(self) -> bool:
+        """Whether results go to standard output, by whatever name."""
+        return self._descriptor == STDOUT
+
+    def empty(self) -> None:
+        """Cut a file that was opened by its name to nothing; all else stays as it is."""
+        if not self.is_stdout and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.ftruncate(self._descriptor, 0)
+
     async def write(self, data: bytes, /) -> None:
         """Write all of `data`."""
-        await trio.to_thread.run_sync(_write_all, self._descriptor, data, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(write_all, self._descriptor, data, abandon_on_cancel=True)
 
 
 @asynccontextmanager
@@ -139,42 +159,66 @@ async def open_source(path: str) -> AsyncGenerator[FileSource]:
     Raises:
         OSError: it cannot be opened, or is a directory.
     """
-    async with _descriptor(path, STDIN, os.O_RDONLY) as descriptor:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(None, "Is a directory", path)
-        size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        yield FileSource("standard input" if path == "-" else path, size, descriptor)
-
-
-@asynccontextmanager
-async def open_sink(path: str) -> AsyncGenerator[FileSink]:
-    """The file at `path`, made or made empty, or standard output for ``-``.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    async with _descriptor(path, STDOUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
-        yield FileSink("standard output" if path == "-" else path, descriptor)
-
-
-@asynccontextmanager
-async def _descriptor(path: str, standard: int, flags: int) -> AsyncGenerator[int]:
     if path == "-":
-        if (sys.stdin, sys.stdout)[standard] is None:
-            # Closed by who started us: its number may stand for something else by now.
-            raise OSError(errno.EBADF, "it is closed", path)
-        yield standard
+        _check_open(STDIN)
+        yield _source(STDIN_NAME, STDIN)
         return
-    # In a thread, since a named pipe waits here for its other end.
-    descriptor = await trio.to_thread.run_sync(os.open, path, flags, 0o666, abandon_on_cancel=True)
+    descriptor = await _open(path, os.O_RDONLY)
     try:
-        yield descriptor
+        yield _source(path, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+@asynccontextmanager
+async def open_sink(path: str) -> AsyncGenerator[FileSink]:
+    """The file at `path`, made if there is none, or standard output for ``-``.
+
+    What is in the file stays there until `FileSink.empty`, so that it can be held against the
+    input first. A name for the file that standard output goes to, such as ``/dev/stdout``, is
+    standard output: it goes on where that is, behind what was appended to, for instance.
+
+    Raises:
+        OSError: it cannot be opened.
+        OutputFailed: it cannot be closed, which is when some file systems report a full disk.
+    """
+    if path == "-":
+        _check_open(STDOUT)
+        yield FileSink("standard output", identity_of(STDOUT), STDOUT)
+        return
+    descriptor = await _open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        identity = identity_of(descriptor)
+        is_stdout = identity is not None and identity == identity_of(STDOUT)
+        yield FileSink(path, identity, STDOUT if is_stdout else descriptor)
+    finally:
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            raise OutputFailed(path, error) from error
+
+
+def _source(name: str, descriptor: int) -> FileSource:
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else None
+    return FileSource(name, size, identity_of(descriptor), descriptor)
+
+
+def _check_open(descriptor: int) -> None:
+    if is_closed(descriptor):
+        raise OSError(errno.EBADF, "it is closed")
+
+
+async def _open(path: str, flags: int) -> int:
+    # In a thread, since a named pipe waits here for its other end.
+    return await trio.to_thread.run_sync(os.open, path, flags, 0o666, abandon_on_cancel=True)
+
+
+def _read(descriptor: int) -> bytes:
+    while True:
+        try:
+            return os.read(descriptor, CHUNK)
+        except BlockingIOError:  # a pipe that another process has made non-blocking
+            select.select([descriptor], [], [])

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from .shown import shown
+from .standard import write_error
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,11 +32,14 @@ def print_table(
     """Print it to standard error.
 
     Args:
-        title: what ran.
+        title: what ran; a plugin may have chosen its name to be taken for markup.
         tally: what the run has done.
         pool: as the pool was at its end; None if the run was stopped before there was one.
         calls: how long those took that ended by themselves, not by the end of the run.
         interrupted: whether Ctrl-C ended it.
+
+    Raises:
+        OutputFailed: standard error does not take it.
     """
     table = Table(show_header=False)
     table.add_column()
@@ -43,8 +49,10 @@ def print_table(
     for row in _rows(tally, pool, calls):
         table.add_row(*row)
     console = Console(stderr=True)
-    console.print(title, markup=False, highlight=False)
-    console.print(table)
+    # Rich would end the process by itself where the pipe is closed: it only draws.
+    with console.capture() as drawn:
+        console.print(table)
+    write_error(f"{shown(title)}\n{drawn.get()}")
 
 
 def _rows(

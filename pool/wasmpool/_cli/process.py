@@ -1,0 +1,93 @@
+"""The command as a process: it always ends in an exit status that tells the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .commands import cli
+from .shown import shown_lines
+from .standard import (
+    FAILED,
+    INTERRUPTED,
+    OutputFailed,
+    discard_rest,
+    reserve_closed,
+    write_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["run_process"]
+
+NAME = "wasmpool"
+COMPLETION = "_WASMPOOL_COMPLETE"
+"""Set by a shell that asks for completions, which is click's affair."""
+
+
+def run_process(arguments: Sequence[str]) -> int:
+    """Run the command line; its exit status, with nothing left to be written."""
+    reserve_closed()
+    if COMPLETION in os.environ:
+        cli.main(prog_name=NAME)
+    status, message = _outcome(arguments)
+    if message:
+        with contextlib.suppress(OutputFailed):  # the status says it alone then
+            write_error(message)
+    discard_rest()
+    return status
+
+
+def _outcome(arguments: Sequence[str]) -> tuple[int, str]:
+    try:
+        return _invoke(arguments), ""
+    except OutputFailed as failed:
+        return failed.status, _error(failed.message) if failed.message else ""
+    except click.ClickException as wrong:
+        return FAILED, _usage(wrong) + _error(wrong.format_message())
+    except BaseException as error:  # noqa: BLE001 - a traceback would end in status 1
+        if _is_interrupt(error):
+            return INTERRUPTED, ""
+        return FAILED, _error(_unexpected(error))
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    try:
+        # Not `main`, which ends in status 1 where a pipe is closed.
+        with cli.make_context(NAME, list(arguments)) as context:
+            status: int = cli.invoke(context)
+            return status
+    except click.exceptions.Exit as done:  # after --help and --version
+        return done.exit_code
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _usage(wrong: click.ClickException) -> str:
+    if not isinstance(wrong, click.UsageError) or wrong.ctx is None:
+        return ""
+    path = wrong.ctx.command_path
+    return f"{wrong.ctx.get_usage()}\nTry '{path} --help' for help.\n\n"
+
+
+def _unexpected(error: BaseException) -> str:
+    """What nobody has thought of: with its place, since there is no traceback."""
+    place = ""
+    if frames := traceback.extract_tb(error.__traceback__):
+        place = f" (at line {frames[-1].lineno} of {Path(frames[-1].filename).name})"
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"unexpected {what}{place}"
+
+
+def _error(sentence: str) -> str:
+    return f"Error: {shown_lines(sentence)}\n"

@@ -1,0 +1,58 @@
+"""Texts of others (a plugin, a file's name) as the command shows them: harmless and not endless."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["name_list", "shown", "shown_lines", "shown_whole"]
+
+LONGEST_NAME: Final = 200
+LONGEST_LINE: Final = 2000
+"""Characters. A sentence that names many imports is long; one without end helps nobody."""
+MOST_LINES: Final = 40
+MOST_NAMES: Final = 30
+
+
+def shown(text: str) -> str:
+    """A name, within a line."""
+    return escaped(_cut(text, LONGEST_NAME)) if text else "''"
+
+
+def shown_lines(text: str) -> str:
+    """A message; further lines are indented, so that none of them looks like another message."""
+    lines = text.rstrip("\n").split("\n", MOST_LINES)
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES] = f"... ({lines[MOST_LINES].count(chr(10)) + 1} more lines)"
+    first, *others = (escaped(_cut(line, LONGEST_LINE)) for line in lines)
+    return "\n".join([first, *(f"  {line.lstrip(' ')}" for line in others)])
+
+
+def shown_whole(text: str) -> str:
+    """A report of many lines, nothing left out."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
+def name_list(names: Iterable[str]) -> str:
+    """Names in a sentence, the first of them if they are many."""
+    every = list(names)
+    listed = ", ".join(map(shown, every[:MOST_NAMES]))
+    more = len(every) - MOST_NAMES
+    return f"{listed} and {more:,} more" if more > 0 else listed
+
+
+def escaped(text: str) -> str:
+    """Text without what a terminal acts upon: controls, line ends, bidirectional marks."""
+    return "".join(sign if sign.isprintable() else _escape(sign) for sign in text)
+
+
+def _escape(sign: str) -> str:
+    return sign.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}... ({len(text):,} characters)"

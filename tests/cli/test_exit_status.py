@@ -1,0 +1,232 @@
+"""The exit status tells the truth, whatever the standard streams are."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wasmpool.example import PATH as EXAMPLE
+
+GUESTS = Path(__file__).parents[1] / "guests"
+
+SECONDS = 60
+"""A hang, not slowness, fails a test."""
+
+COMMAND = [sys.executable, "-W", "error", "-m", "wasmpool"]
+
+INSPECT = ["inspect", str(EXAMPLE)]
+PRINTING = [INSPECT, ["--help"], ["run", "--help"], ["--version"]]
+RUN = ["run", "--tool", "word_count", "--input", "in"]
+
+
+@pytest.fixture(autouse=True)
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "in"
+    file.write_text("one two\nthree\n")
+    return file
+
+
+def in_shell(args: list[str], redirections: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.join([*COMMAND, *args])} {redirections}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        timeout=SECONDS,
+        env={**os.environ, **env},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [(">/dev/full", "No space left on device"), (">&-", "it is closed")],
+)
+def test_standard_output_that_fails_is_a_sentence_and_status_2(
+    args: list[str], redirection: str, why: str
+) -> None:
+    """Never a traceback, never 0, never the 1 of a file that is no plugin."""
+    ran = in_shell(args, redirection)
+    assert ran.returncode == 2
+    assert f"Error: standard output cannot be written: {why}\n" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "Exception" not in ran.stderr
+
+
+@pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
+def test_a_pipe_that_nobody_reads_is_status_141(args: list[str]) -> None:
+    """As if SIGPIPE had ended the process, and without an error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [*COMMAND, *args],
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=SECONDS,
+        check=False,
+    )
+    os.close(writing)
+    assert ran.returncode == 128 + signal.SIGPIPE
+    assert b"Error" not in ran.stderr
+    assert b"Exception" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "redirection", "status"),
+    [
+        (RUN, "2>/dev/full", 2),  # the results are there, the table is not
+        (["run"], "2>/dev/full", 2),
+        (["run", "--nope"], "2>/dev/full", 2),
+        (["inspect", "missing"], "2>/dev/full", 2),
+        (INSPECT, "2>/dev/full", 0),  # nothing was to be said
+        (RUN, "2>&-", 0),  # nobody asked for messages
+        (["run", "--nope"], "2>&-", 2),
+        (["inspect", "missing"], "2>&-", 2),
+        (INSPECT, "2>&-", 0),
+        (RUN, "<&- >&- 2>&-", 2),
+        (INSPECT, "<&- >&- 2>&-", 2),
+    ],
+)
+def test_messages_that_cannot_be_written_do_not_turn_the_status_into_a_lie(
+    args: list[str], redirection: str, status: int
+) -> None:
+    """A message that is lost is a failure, a closed standard error is a wish; no traceback."""
+    ran = in_shell(args, redirection)
+    assert (ran.returncode, ran.stderr) == (status, "")
+
+
+def test_a_table_that_nobody_reads_is_status_141() -> None:
+    """A closed pipe as standard error is treated as one as standard output."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [*COMMAND, *RUN],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        timeout=SECONDS,
+        check=False,
+    )
+    os.close(writing)
+    assert ran.returncode == 128 + signal.SIGPIPE
+    assert ran.stdout.count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "redirection", "sentence"),
+    [
+        (["--input", "-"], "<&-", "standard input cannot be read: it is closed"),
+        ([str(EXAMPLE)], "<&-", "standard input cannot be read: it is closed"),
+        (["--input", "/dev/stdin"], "<&-", "the input /dev/stdin cannot be read: "),
+        (["--input", "-"], "0>new", "standard input cannot be read: Bad file descriptor"),
+        (["--output", "-"], "1</dev/null", "standard output cannot be written: Bad file descr"),
+        (["--output", "/dev/stdout"], ">&-", "the output /dev/stdout cannot be written: "),
+        (["--output", "/dev/full"], "", "/dev/full cannot be written: No space left on device"),
+    ],
+)
+def test_an_input_or_output_that_fails_is_a_sentence_and_status_2(
+    args: list[str], redirection: str, sentence: str
+) -> None:
+    """Closed, opened the other way, or full: it is named."""
+    ran = in_shell(["run", *args], redirection)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert f"Error: {sentence}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_no_file_takes_the_number_of_a_closed_stream(text: Path) -> None:
+    """The output file is not standard error, just because that was closed: no message gets in."""
+    ran = in_shell([*RUN, "--output", "out"], "<&- >&- 2>&-")
+    assert ran.returncode == 0
+    assert text.with_name("out").read_text().count("\n") == 2
+    assert text.with_name("out").read_text().startswith('{"data": ')
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "ascii:strict"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+    ids=str,
+)
+def test_an_encoding_that_lacks_a_character_gets_its_number(
+    env: dict[str, str], text: Path
+) -> None:
+    """Report, table and errors are written, whatever the locale."""
+    guest = (GUESTS / "wat_plugin.wat").read_text()
+    text.with_name("guest.wat").write_text(guest.replace("by hand", "Я hand"))  # as many bytes
+    shown = in_shell(["inspect", "guest.wat"], "", **env)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert re.search(r"description +\\u042f hand\n", shown.stdout)
+    ran = in_shell(RUN, "", **env)
+    assert ran.returncode == 0
+    assert ran.stdout.count('{"data": ') == 2
+    wrong = in_shell(["run", "Я.wasm"], "", **env)
+    assert wrong.returncode == 2
+    assert "cannot be read: No such file or directory" in wrong.stderr
+
+
+@pytest.mark.parametrize("kind", ["stdin", "stdout"])
+def test_a_pipe_that_another_process_made_non_blocking_is_waited_for(kind: str) -> None:
+    """Pipes of event loops are: neither an empty nor a full one is an error."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, kind != "stdin")
+    os.set_blocking(writing, kind != "stdout")
+    line = b"word " * 4000 + b"\n"
+    with subprocess.Popen(
+        [*COMMAND, "run", str(EXAMPLE), "--tool", "word_count"],
+        stdin=reading if kind == "stdin" else subprocess.PIPE,
+        stdout=writing if kind == "stdout" else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        if kind == "stdin":
+            os.close(reading)
+            first = os.write(writing, line)
+            assert first == len(line)
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b'{"data": ')  # it has found nothing since
+            os.write(writing, line)
+            os.close(writing)
+            assert process.stdout.read().count(b"\n") == 1
+        else:
+            os.close(writing)
+            assert process.stdin is not None
+            process.stdin.write(b"x\n" * 2000)  # results for several times what a pipe holds
+            process.stdin.close()
+            with open(reading, "rb") as results:  # noqa: PTH123 - a descriptor
+                assert results.read().count(b"\n") == 2000
+        process.wait(timeout=SECONDS)
+    assert process.returncode == 0
+
+
+def test_an_error_that_nobody_has_thought_of_is_a_sentence_with_its_place() -> None:
+    """Status 2, which says neither that a line failed nor that a module is no plugin."""
+    program = (
+        "import sys, wasmpool._inspect\n"
+        "async def broken(path): raise KeyError('\\x1b[31m')\n"
+        "wasmpool._inspect.inspect_plugin = broken\n"
+        "from wasmpool.__main__ import main; main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *INSPECT],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "Error: unexpected KeyError: '\\x1b[31m' (at line 2 of <string>)\n"
