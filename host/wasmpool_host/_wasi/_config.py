@@ -100,8 +100,8 @@ def _check_mapping(knob: str, value: object) -> None:
 
 
 def as_bytes(text: str) -> bytes:
-    """What the guest gets of a text: UTF-8, or the bytes it was when the system handed it over."""
-    return text.encode("utf-8", "surrogateescape")
+    """What the guest gets of a text: UTF-8, as it is."""
+    return text.encode()
 
 
 def _items(mapping: Mapping[str, object]) -> tuple[tuple[str, object], ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from wasmpool_host._shown import escaped
+
 if TYPE_CHECKING:
     import logging
 
@@ -16,12 +18,6 @@ MAX_LINE = 8 * 1024
 # for it. So of one write no more is taken than this; the guest is told, and writes the rest next.
 MAX_LINES_A_WRITE = 64
 MAX_BYTES_A_WRITE = 16 * 1024
-
-# What a terminal acts upon (escape sequences, carriage returns) must not come from a guest by way
-# of a log. Tabs are harmless.
-_CONTROL = {
-    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code != ord("\t")
-}
 
 _CONTINUATION = 0x80  # the top two bits of a UTF-8 byte that does not begin a character
 
@@ -75,5 +71,5 @@ class LineLog:
 
     def _emit(self, piece: bytes) -> None:
         if self._logger.isEnabledFor(self._level):
-            text = piece.decode("utf-8", "backslashreplace").translate(_CONTROL)
+            text = escaped(piece.decode("utf-8", "backslashreplace"))
             self._logger.log(self._level, "%s", text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from operator import and_
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._host_function import HostFunction, host_function
@@ -21,6 +21,8 @@ from ._process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+
+    from wasmpool_host._types import NumericType
 
     from ._config import Wasi
     from ._memory import Memory
@@ -35,13 +37,13 @@ class Signature(NamedTuple):
 
     function: Callable[..., Any]
     """Gets the process, the memory and unsigned numbers; returns nothing, or raises."""
-    params: tuple[str, ...]
-    results: tuple[str, ...] = ("i32",)
+    params: tuple[NumericType, ...]
+    results: tuple[NumericType, ...] = ("i32",)
     """The error number."""
 
 
-_I32 = "i32"
-_I64 = "i64"
+_I32: Final = "i32"
+_I64: Final = "i64"
 
 _fd = _fd_functions
 _path = _path_functions
