@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from ._module import Module
     from ._signature import Results
 
-__all__ = ["Caller", "Guest"]
+__all__ = ["PROCESS", "Caller", "Guest"]
+
+
+PROCESS: Final = object()
+"""The key, in ``state``, of what WASI shows a guest as its process."""
 
 
 @final
@@ -34,6 +38,12 @@ class Guest:
     def make_caller(self, call: HostCall) -> Caller:
         """For one host call."""
         return Caller(call, self._module, self._state)
+
+    def end_output(self) -> None:
+        """Give out what it has printed of a line without its end."""
+        process = self._state.get(PROCESS)
+        if process is not None:
+            process.end_output()
 
     def close(self) -> None:
         """Close what was kept, all of it, also if something fails to."""

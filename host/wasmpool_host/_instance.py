@@ -111,6 +111,7 @@ class Instance:
         finally:
             self._fiber.busy = False
             self._fiber.in_turn_until = 0.0
+            self._guest.end_output()
 
     # --- calls ---
 
@@ -148,9 +149,13 @@ class Instance:
 
     @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
-        """`call` without the checkpoint before the guest starts, for who has just had one."""
+        """`call` within a lease, for who has just had a checkpoint.
+
+        What the guest has printed of a line without its end is kept for the next call, or for
+        `end_output`.
+        """
         result = self.start_call(name, args)
-        return await self.finish() if result is PENDING else result
+        return await self.finish(ends_output=False) if result is PENDING else result
 
     def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
         """The first slice of `run_call`: its result, or PENDING, and `finish` is to be awaited.
@@ -201,9 +206,9 @@ class Instance:
 
     @enable_ki_protection
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
-        """`exchange` without the checkpoint before the guest starts, for who has just had one."""
+        """`exchange` within a lease, as `run_call` is `call`."""
         result = self.start_exchange(name, payload)
-        return await self.finish() if result is PENDING else result
+        return await self.finish(ends_output=False) if result is PENDING else result
 
     def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
         """The first slice of `run_exchange`, as `start_call` is that of `run_call`."""
@@ -239,8 +244,11 @@ class Instance:
         self._pending = bound
 
     @enable_ki_protection
-    async def finish(self) -> Any:
-        """Drive the call that is pending to its end; what it returns and raises is the call's."""
+    async def finish(self, *, ends_output: bool = True) -> Any:
+        """Drive the call that is pending to its end; what it returns and raises is the call's.
+
+        A call that was done at once has printed nothing: host functions run here only.
+        """
         bound, exchange = self._pending, self._exchange
         try:
             if bound is not None:
@@ -252,6 +260,16 @@ class Instance:
             self._fiber.busy = False
             self._fiber.in_turn_until = 0.0
             self._pending = None
+            if ends_output:
+                self._guest.end_output()
+
+    def end_output(self) -> None:
+        """Give out what the guest has printed of a line without its end: its caller is done.
+
+        It is logged in the context of the call that printed it. `call`, `exchange` and `aclose` do
+        this themselves; it is for the end of a lease, whose calls share a line.
+        """
+        self._guest.end_output()
 
     @property
     def poisoned(self) -> str | None:

@@ -66,9 +66,12 @@ class Lease:
         traceback: TracebackType | None,
     ) -> None:
         slot, self._slot = self._slot, None
-        if slot is not None:
-            if slot.calls and slot.state is SlotState.LEASED:  # else its call was ended already
-                self._end_call(slot)
+        if slot is None:
+            return
+        try:
+            if slot.state is SlotState.LEASED:  # else it was ended already
+                self._end_calls(slot)
+        finally:
             self._pool._core.give_back(slot)  # noqa: SLF001
 
     async def call(self, name: str, *args: Any) -> Any:
@@ -166,8 +169,14 @@ class Lease:
             " `async with pool.lease() as lease:`"
         )
 
-    def _end_call(self, slot: Slot) -> None:
-        """A child task is in a call although the block ends: the instance is of no more use."""
+    def _end_calls(self, slot: Slot) -> None:
+        """The next lease has nothing to do with what the calls of this one have printed.
+
+        A child task that is in a call although the block ends leaves an instance of no more use.
+        """
+        if not slot.calls:
+            slot.instance.end_output()
+            return
         slot.discarded = True
         slot.instance.interrupt(
             LeaseExpired(

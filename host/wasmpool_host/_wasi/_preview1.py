@@ -12,6 +12,7 @@ from operator import and_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from wasmpool_host._caller import PROCESS
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._host_function import HostFunction, host_function
 
@@ -106,8 +107,6 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
 
 _MASKS = {_I32: 0xFFFF_FFFF, _I64: 0xFFFF_FFFF_FFFF_FFFF}
 
-_PROCESS = object()  # the key of the process among the state of an instance
-
 
 class Caller(Protocol):
     """What a host function knows of the instance that calls it."""
@@ -129,9 +128,9 @@ def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]
     function = signature.function
 
     def process_of(caller: Caller) -> Process:
-        process: Process | None = caller.state.get(_PROCESS)
+        process: Process | None = caller.state.get(PROCESS)
         if process is None:
-            process = caller.state[_PROCESS] = Process(wasi)
+            process = caller.state[PROCESS] = Process(wasi)
         return process
 
     def call(caller: Caller, *args: int) -> int:

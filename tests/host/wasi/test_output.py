@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> LineLog:
     caplog.set_level(logging.INFO)
-    return LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO)
+    return LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO, [])
 
 
 def test_each_line_is_a_record(log: LineLog, caplog: pytest.LogCaptureFixture) -> None:
@@ -121,7 +121,7 @@ def test_one_write_makes_a_bounded_number_of_records(
 def test_a_logger_that_is_off_gets_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """The output is taken all the same."""
     caplog.set_level(logging.WARNING)
-    log = LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO)
+    log = LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO, [])
     assert log.write(b"line\n") == 5
     assert not caplog.records
 
