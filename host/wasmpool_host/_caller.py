@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
@@ -11,14 +11,18 @@ from . import _capi
 from ._errors import GuestMemoryError
 from ._host_call import Nested
 from ._memory import Memory
-from ._packed import pack, unpack
+from ._packed import check_packed, pack, unpack
 
 if TYPE_CHECKING:
     from ._host_call import HostCall
     from ._module import Module
     from ._signature import Results
 
-__all__ = ["Caller", "Guest"]
+__all__ = ["PROCESS", "Caller", "Guest"]
+
+
+PROCESS: Final = object()
+"""The key, in ``state``, of what WASI shows a guest as its process."""
 
 
 @final
@@ -34,6 +38,12 @@ class Guest:
     def make_caller(self, call: HostCall) -> Caller:
         """For one host call."""
         return Caller(call, self._module, self._state)
+
+    def end_output(self) -> None:
+        """Give out what it has printed of a line without its end."""
+        process = self._state.get(PROCESS)
+        if process is not None:
+            process.end_output()
 
     def close(self) -> None:
         """Close what was kept, all of it, also if something fails to."""
@@ -99,27 +109,43 @@ class Caller:
         return await call.fiber.call_back(call, nested, module.label(name))
 
     def read(self, packed: int) -> bytes:
-        """Copy a packed region out (the plugin ABI: pointer high, size low).
+        """Copy a packed region out (the plugin ABI: pointer high, size low, 32 bits each).
+
+        Args:
+            packed: an i64, signed as host functions get it, or unsigned.
 
         Raises:
-            GuestMemoryError: it is outside the memory, or larger than ``limits.payload``.
+            GuestMemoryError: it is outside the memory, or larger than ``limits.payload`` bytes.
+            TypeError, ValueError: it is no int, or needs more than 64 bits.
+            RuntimeError: the host function has returned, or a call by this caller is under way.
         """
+        check_packed(packed)
         ptr, size = unpack(packed)
         if not size:
             return b""
         self._module.check_payload(size, f"host function {self._call.function} was given")
         return self.memory.read(ptr, size)
 
-    async def reply(self, data: bytes) -> int:
+    async def reply(self, data: bytes | bytearray | memoryview) -> int:
         """Copy ``data`` into memory from the guest's own malloc, for the guest to free.
 
+        Args:
+            data: bytes, or any other buffer, of which the bytes are taken.
+
         Returns:
-            the packed region; 0 for no bytes, without malloc.
+            The packed region, as an unsigned number; 0 for no bytes, without malloc.
 
         Raises:
             LinkError: the guest exports neither ``malloc`` nor ``guest_malloc``.
             GuestMemoryError: malloc returned 0, or a region outside the memory.
+            TypeError: the data are no bytes.
+            ValueError: there are 2**32 bytes of them, or more.
+            GuestTrap, RuntimeError: as `call`.
+
+        A cancel is as for `call`.
         """
+        if not isinstance(data, bytes):
+            data = bytes(memoryview(data))  # its bytes, however large its items are
         if not data:
             return 0
         malloc = self._module.malloc()

@@ -28,6 +28,7 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from ._errors import Frame
+from ._float import nans_kept, put_f32, put_f64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,20 +160,35 @@ _KINDS: Final[dict[str, tuple[int, str]]] = {
 }
 
 
-def values_struct(types: Sequence[ValueType]) -> Struct:
-    """The layout of an array of values, to be read: the kinds are passed over."""
+_PUT_FLOAT: Final[dict[str, Callable[..., None]]] = {"f32": put_f32, "f64": put_f64}
+
+
+def values_taker(
+    types: Sequence[ValueType],
+) -> Callable[[bytes | bytearray], tuple[int | float, ...]]:
+    """What reads an array of values: the kinds are passed over."""
     parts = ["<"]
     for type_ in types:
         _, letter = _KINDS[type_]
         tail = VALUE_SIZE - _VALUE_AT - Struct(letter).size
         parts.append(f"{_VALUE_AT}x{letter}{tail}x")
-    return Struct("".join(parts))
+    take = Struct("".join(parts)).unpack_from
+    if "f32" not in types:
+        return take
+    places = [
+        at if type_ == "f32" else -1
+        for type_, (_, at) in zip(types, value_places(types), strict=True)
+    ]
+    return nans_kept(take, places)
 
 
 def value_places(types: Sequence[ValueType]) -> tuple[tuple[Callable[..., None], int], ...]:
     """How and where each of an array's values is written."""
     return tuple(
-        (Struct("<" + _KINDS[type_][1]).pack_into, k * VALUE_SIZE + _VALUE_AT)
+        (
+            _PUT_FLOAT.get(type_) or Struct("<" + _KINDS[type_][1]).pack_into,
+            k * VALUE_SIZE + _VALUE_AT,
+        )
         for k, type_ in enumerate(types)
     )
 
@@ -223,7 +239,7 @@ def _take_error(pointer: int) -> str:
 
 
 def _take_text(text: Any) -> str:
-    message = ctypes.string_at(text.data, text.size).decode("utf-8", "replace")
+    message = ctypes.string_at(text.data, text.size).decode("utf-8", "backslashreplace")
     _bytes_delete(addressof(text))
     return message.removesuffix("\0")
 
@@ -272,9 +288,10 @@ def engine_key() -> str:
     return f"wasmtime-{version()}-epochs-1"
 
 
-def text_to_binary(text: str) -> bytes:
+def text_to_binary(text: str | bytes) -> bytes:
+    """Assemble the text format, which is UTF-8."""
     try:
-        return bytes(wasmtime.wat2wasm(text.encode(errors="replace")))
+        return bytes(wasmtime.wat2wasm(text))
     except wasmtime.WasmtimeError as error:
         raise CApiError(str(error)) from None
 
@@ -583,7 +600,8 @@ def _frame(pointer: int) -> Frame:
     name = _frame_name(pointer)
     if name:
         text = ffi.wasm_byte_vec_t.from_address(name)
-        function = ctypes.string_at(text.data, min(text.size, LONGEST)).decode("utf-8", "replace")
+        start = ctypes.string_at(text.data, min(text.size, LONGEST))
+        function = start.decode("utf-8", "backslashreplace")  # it may be cut within a character
     else:
         function = f"function[{_frame_index(pointer)}]"
     offset = _frame_offset(pointer)

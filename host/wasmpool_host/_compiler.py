@@ -34,6 +34,7 @@ from trio.lowlevel import RunVar
 
 from . import _capi
 from ._errors import CompileError
+from ._shown import escaped
 
 if TYPE_CHECKING:
     import wasmtime
@@ -161,4 +162,4 @@ def _one_at_a_time() -> trio.CapacityLimiter:
 
 def _last_line(message: str) -> str:
     """Wasmtime's reason, without the chain that leads to it."""
-    return message.strip().splitlines()[-1].strip()
+    return escaped(message.strip().splitlines()[-1].strip())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ._shown import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,7 +43,8 @@ class Frame:
     """Where in the module's bytes the function had come to; 0 if it is not known."""
 
     def __str__(self) -> str:
-        return f"{self.function} at 0x{self.offset:x}" if self.offset else self.function
+        function = escaped(self.function)
+        return f"{function} at 0x{self.offset:x}" if self.offset else function
 
 
 class GuestTrap(Exception):
@@ -65,7 +68,7 @@ class GuestTrap(Exception):
         for function, run in itertools.groupby(self.frames, lambda frame: frame.function):
             first, *more = run
             again = f" ({len(more) + 1} times)" if more else ""
-            lines.append(f"  in {first if not more else function}{again}")
+            lines.append(f"  in {first if not more else escaped(function)}{again}")
         return "\n".join(lines)
 
 

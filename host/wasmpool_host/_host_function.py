@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
+from ._shown import shown
 from ._signature import Signature
 from ._types import NUMERIC, FunctionType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ._types import ValueType
+    from ._types import NumericType
 
 __all__ = ["HostFunction", "host_function"]
 
@@ -44,16 +45,17 @@ class HostFunction:
 def host_function(
     module: str,
     name: str,
-    params: Sequence[ValueType] = (),
-    results: Sequence[ValueType] = (),
+    params: Sequence[NumericType] = (),
+    results: Sequence[NumericType] = (),
 ) -> Callable[[Callable[..., Any]], HostFunction]:
     """Make a function importable by guests, as ``name`` of ``module``.
 
     The function is ``fn(caller, *args)``, plain or ``async def``. It runs in the trio task that
     called the guest, on the trio thread, with that task's cancel scopes and context variables;
     a plain one holds up the loop while it runs. Integers arrive signed, and may be returned
-    signed or unsigned. What it raises unwinds the guest, poisons the instance (``host-error``)
-    and comes out of the call as itself.
+    signed or unsigned; floats are as for `Instance.call`. What it raises unwinds the guest, poisons
+    the instance (``host-error``) and comes out of the call as itself; so does the TypeError or
+    ValueError for a result that does not fit its type.
 
     Args:
         module: the import's module, ``"env"`` for most compilers.
@@ -62,11 +64,14 @@ def host_function(
         results: none: return None. One: return the number. Several: return a tuple.
 
     Raises:
-        TypeError: a type is none of the four.
+        TypeError: a name is no str, a type is none of the four, or what is decorated is no
+            function.
+        ValueError: a name has no form in UTF-8, so no module can import it.
     """
-    for word, types in (("params", params), ("results", results)):
-        _check_types(f"{module}.{name}", word, types)
-    type_: Final = FunctionType(tuple(params), tuple(results))
+    _check_name("module", module)
+    _check_name("name", name)
+    owner = f"{module}.{name}"
+    type_: Final = FunctionType(_types(owner, "params", params), _types(owner, "results", results))
 
     def decorate(function: Callable[..., Any]) -> HostFunction:
         if not callable(function):
@@ -77,11 +82,27 @@ def host_function(
     return decorate
 
 
-def _check_types(owner: str, word: str, types: Sequence[ValueType]) -> None:
-    for type_ in types:
-        if isinstance(types, str) or type_ not in NUMERIC:
-            message = (
-                f"host function {owner}: {word} must be a tuple of 'i32', 'i64', 'f32' or 'f64';"
-                f" {type_!r} in {types!r} is none of them"
-            )
-            raise TypeError(message)
+def _check_name(word: str, text: object) -> None:
+    if not isinstance(text, str):
+        message = f"host_function({word}) must be a str, not {shown(text)}"
+        raise TypeError(message)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        message = f"host_function({word}) has no form in UTF-8: {shown(text)}"
+        raise ValueError(message) from error
+
+
+def _types(owner: str, word: str, types: object) -> tuple[NumericType, ...]:
+    """Copy them, as what is given may be changed, or be read only once."""
+    wrong = types
+    if isinstance(types, (tuple, list)):
+        others = [each for each in types if not (isinstance(each, str) and each in NUMERIC)]
+        if not others:
+            return tuple(types)
+        wrong = others[0]
+    message = (
+        f"host function {owner}: {word} must be a tuple of 'i32', 'i64', 'f32' or 'f64';"
+        f" {shown(wrong)} is none of them"
+    )
+    raise TypeError(message)

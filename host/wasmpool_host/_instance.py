@@ -17,6 +17,7 @@ from ._errors import InstanceClosed, InstancePoisoned
 from ._exchange import Exchange
 from ._fiber import Fiber
 from ._headroom import FRAMES, FRAMES_TO_GO_ON, headroom
+from ._in_trio import check_trio
 from ._making import Making
 from ._memory import Memory
 from ._pending import PENDING
@@ -110,6 +111,7 @@ class Instance:
         finally:
             self._fiber.busy = False
             self._fiber.in_turn_until = 0.0
+            self._guest.end_output()
 
     # --- calls ---
 
@@ -140,15 +142,20 @@ class Instance:
         guest has returned.
         """
         check_process()
+        check_trio("Instance.call")
         await checkpoint()
         result = self.start_call(name, args)
         return await self.finish() if result is PENDING else result
 
     @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
-        """`call` without the checkpoint before the guest starts, for who has just had one."""
+        """`call` within a lease, for who has just had a checkpoint.
+
+        What the guest has printed of a line without its end is kept for the next call, or for
+        `end_output`.
+        """
         result = self.start_call(name, args)
-        return await self.finish() if result is PENDING else result
+        return await self.finish(ends_output=False) if result is PENDING else result
 
     def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
         """The first slice of `run_call`: its result, or PENDING, and `finish` is to be awaited.
@@ -192,15 +199,16 @@ class Instance:
         A checkpoint and a cancel are as for `call`.
         """
         check_process()
+        check_trio("Instance.exchange")
         await checkpoint()
         result = self.start_exchange(name, payload)
         return await self.finish() if result is PENDING else result
 
     @enable_ki_protection
     async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
-        """`exchange` without the checkpoint before the guest starts, for who has just had one."""
+        """`exchange` within a lease, as `run_call` is `call`."""
         result = self.start_exchange(name, payload)
-        return await self.finish() if result is PENDING else result
+        return await self.finish(ends_output=False) if result is PENDING else result
 
     def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
         """The first slice of `run_exchange`, as `start_call` is that of `run_call`."""
@@ -236,8 +244,11 @@ class Instance:
         self._pending = bound
 
     @enable_ki_protection
-    async def finish(self) -> Any:
-        """Drive the call that is pending to its end; what it returns and raises is the call's."""
+    async def finish(self, *, ends_output: bool = True) -> Any:
+        """Drive the call that is pending to its end; what it returns and raises is the call's.
+
+        A call that was done at once has printed nothing: host functions run here only.
+        """
         bound, exchange = self._pending, self._exchange
         try:
             if bound is not None:
@@ -249,6 +260,16 @@ class Instance:
             self._fiber.busy = False
             self._fiber.in_turn_until = 0.0
             self._pending = None
+            if ends_output:
+                self._guest.end_output()
+
+    def end_output(self) -> None:
+        """Give out what the guest has printed of a line without its end: its caller is done.
+
+        It is logged in the context of the call that printed it. `call`, `exchange` and `aclose` do
+        this themselves; it is for the end of a lease, whose calls share a line.
+        """
+        self._guest.end_output()
 
     @property
     def poisoned(self) -> str | None:
@@ -289,6 +310,7 @@ class Instance:
         for a cancel: it takes a millisecond or so where a guest is computing.
         """
         check_process()
+        check_trio("Instance.aclose")
         if get_ident() != self._thread:
             self._refuse_thread()
         self._closed = True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any, Final
 
 import attrs
+
+from ._shown import shown
 
 __all__ = ["Limits"]
 
@@ -17,10 +19,10 @@ def _count(most: int) -> Any:
     def check(limits: Limits, attribute: attrs.Attribute[int], value: object) -> None:
         del limits
         if not isinstance(value, int) or isinstance(value, bool):
-            message = f"Limits.{attribute.name} must be an int, not {value!r}"
+            message = f"Limits.{attribute.name} must be an int, not {shown(value)}"
             raise TypeError(message)
         if not 0 <= value <= most:
-            message = f"Limits.{attribute.name} must be from 0 to {most:,}, not {value:,}"
+            message = f"Limits.{attribute.name} must be from 0 to {most:,}, not {shown(value)}"
             raise ValueError(message)
 
     return check
@@ -31,10 +33,10 @@ def _seconds(limits: Limits, attribute: attrs.Attribute[float | None], value: ob
     if value is None:
         return
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        message = f"Limits.{attribute.name} must be seconds or None, not {value!r}"
+        message = f"Limits.{attribute.name} must be seconds or None, not {shown(value)}"
         raise TypeError(message)
-    if not (value > 0 and math.isfinite(value)):
-        message = f"Limits.{attribute.name} must be above 0 and finite, or None; not {value!r}"
+    if not 0 < value <= sys.float_info.max:
+        message = f"Limits.{attribute.name} must be above 0 and finite, or None; not {shown(value)}"
         raise ValueError(message)
 
 

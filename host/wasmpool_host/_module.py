@@ -18,9 +18,11 @@ from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._host_call import ENTRY
 from ._host_function import HostFunction
+from ._in_trio import check_trio
 from ._instance import Instance
 from ._limits import Limits
 from ._pace import Pace
+from ._shown import escaped, shown
 from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType
 
@@ -128,6 +130,7 @@ class Module:
         from . import Wasi  # noqa: PLC0415 - `import wasmpool` is faster without it
 
         check_process()
+        check_trio("Module.compile")
         _check_imports(imports)
         _check_type("limits", limits, Limits)
         _check_type("wasi", wasi, Wasi)
@@ -170,6 +173,7 @@ class Module:
         It is a checkpoint. A cancel ends the start function, and nothing is left of the instance.
         """
         check_process()
+        check_trio("Module.instantiate")
         await trio.lowlevel.checkpoint()
         instance, ready = self.start_instance()
         if not ready:
@@ -218,7 +222,7 @@ class Module:
         """An export as messages name it."""
         found = self._labels.get(export)
         if found is None:
-            found = self._labels[export] = f"{self.name}.{export}"
+            found = self._labels[export] = f"{escaped(self.name)}.{escaped(export)}"
         return found
 
     def pace(self, export: str) -> Pace:
@@ -239,6 +243,9 @@ class Module:
         return found
 
     def _function_type(self, export: str) -> FunctionType:
+        if not isinstance(export, str):
+            message = f"{self}: the name of an export is a str, not {shown(export)}"
+            raise TypeError(message)
         type_ = self.exports.get(export)
         if isinstance(type_, FunctionType):
             return type_
@@ -256,7 +263,7 @@ class Module:
             return f"; did you mean {near!r}?"
         if not functions:
             return "; it exports no function"
-        some = ", ".join(name[:_LONGEST] for name in functions[:_MOST])
+        some = ", ".join(escaped(name[:_LONGEST]) for name in functions[:_MOST])
         return f"; its functions are {some}{', ...' if len(functions) > _MOST else ''}"
 
     def malloc(self) -> str:
@@ -339,7 +346,7 @@ class Source:
     @classmethod
     def read(cls, source: Any) -> Source:
         if isinstance(source, str):
-            return cls(_assemble(source, "the text"), None)
+            return cls(_assemble(_encoded(source), "the text"), None)
         if isinstance(source, (bytes, bytearray, memoryview)):
             return cls(bytes(source), None)
         if isinstance(source, os.PathLike):
@@ -351,7 +358,8 @@ class Source:
     def _read_file(cls, path: Path) -> Source:
         content = path.read_bytes()
         if path.suffix == ".wat":
-            content = _assemble(content.decode("utf-8", "replace"), str(path))
+            _check_utf_8(content, path)
+            content = _assemble(content, str(path))
         return cls(content, path.stem)
 
 
@@ -362,12 +370,37 @@ def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Modu
     return compile_here(engine.wasmtime, read.binary, read.label)
 
 
-def _assemble(text: str, what: str) -> bytes:
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        message = (
+            "the text is no module in the text format: it has no form in UTF-8, as character"
+            f" {error.start:,} is {half!r}"
+        )
+        raise CompileError(message) from error
+
+
+def _check_utf_8(text: bytes, path: Path) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        message = (
+            f"{path} is no module in the text format: it is no UTF-8, as byte {error.start:,} is"
+            f" 0x{text[error.start]:02x}"
+        )
+        raise CompileError(message) from error
+
+
+def _assemble(text: bytes, what: str) -> bytes:
+    """Assemble a module's text, which is UTF-8 or refused."""
     try:
         return _capi.text_to_binary(text)
     except _capi.CApiError as error:
-        hint = "" if "(" in text else " (a str is a module's text: give a pathlib.Path for a file)"
-        message = f"{what} is no module in the text format{hint}: {error}"
+        hint = "" if b"(" in text else " (a str is a module's text: give a pathlib.Path for a file)"
+        reason = "\n".join(map(escaped, str(error).splitlines()))
+        message = f"{what} is no module in the text format{hint}: {reason}"
         raise CompileError(message) from None
 
 
@@ -452,7 +485,7 @@ def _why_missing(
     function: HostFunction | None,
     names: Sequence[str],
 ) -> str:
-    line = f"  {module}.{name}: {type_}"
+    line = f"  {escaped(module)}.{escaped(name)}: {type_}"
     if function is not None:
         return f"{line} (the host function of that name is {function.type})"
     near = _similar(f"{module}.{name}", names)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import struct
+from operator import index
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from . import _capi
+from ._float import as_float
+from ._shown import shown
 from ._types import NUMERIC
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ class Values:
     """An array of values of fixed types, as the C API has it, to be packed and unpacked.
 
     Integers may be given signed or unsigned, and come back signed, as WebAssembly has no sign.
+    Floats keep their bits, as `_float` says.
     The kinds that stand between the values are written once, with the buffer.
     """
 
@@ -38,9 +42,9 @@ class Values:
         self.count: int = len(self.types)
         self._blank = _capi.blank_values(self.types)
         self.size: int = len(self._blank)
-        self.take: Callable[[bytes | bytearray], tuple[Number, ...]] = _capi.values_struct(
+        self.take: Callable[[bytes | bytearray], tuple[Number, ...]] = _capi.values_taker(
             self.types
-        ).unpack_from
+        )
         """The values in a buffer, in order."""
         self._places = _capi.value_places(self.types)
 
@@ -92,32 +96,26 @@ def _convert(value: object, type_: ValueType, owner: str) -> Number:
     if type_ not in _BITS:
         return _convert_float(value, type_, owner)
     try:
-        number = value.__index__()  # type: ignore[attr-defined]  # who has none is no integer
-    except AttributeError:
-        message = f"{owner}: give an int, not {value!r}"
+        number = index(value)  # type: ignore[arg-type]  # it raises for what is no integer
+    except TypeError:
+        message = f"{owner}: give an int, not {shown(value)}"
         raise TypeError(message) from None
     half = 1 << (_BITS[type_] - 1)
     if not -half <= number < 2 * half:
-        message = f"{owner}: {number} is outside {-half}..{2 * half - 1}"
+        message = f"{owner}: {shown(number)} is outside {-half}..{2 * half - 1}"
         raise ValueError(message)
-    signed: int = number if number < half else number - 2 * half
-    return signed
+    return number if number < half else number - 2 * half
 
 
 def _convert_float(value: object, type_: ValueType, owner: str) -> float:
     try:
-        number = float(value)  # type: ignore[arg-type]  # who cannot be one raises
-        struct.pack("<f" if type_ == "f32" else "<d", number)
-    except (TypeError, ValueError):
-        message = f"{owner}: give a float or an int, not {value!r}"
+        return as_float(value, type_)
+    except TypeError:
+        message = f"{owner}: give a float or an int, not {shown(value)}"
         raise TypeError(message) from None
-    except OverflowError:
-        message = f"{owner}: {value!r} is too large for it"
+    except ValueError as error:
+        message = f"{owner}: {shown(value)} {error}"
         raise ValueError(message) from None
-    if isinstance(value, (str, bytes)):
-        message = f"{owner}: give a float or an int, not {value!r}"
-        raise TypeError(message)
-    return number
 
 
 @final
@@ -157,10 +155,10 @@ class Signature:
             self.results.put(buffer, (value,), owner)
         elif count == 0:
             if value is not None:
-                message = f"{owner} has no results: return None, not {value!r}"
+                message = f"{owner} has no results: return None, not {shown(value)}"
                 raise TypeError(message)
         elif isinstance(value, (tuple, list)):
             self.results.put(buffer, value, owner)
         else:
-            message = f"{owner} has {count} results: return a tuple, not {value!r}"
+            message = f"{owner} has {count} results: return a tuple, not {shown(value)}"
             raise TypeError(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -11,6 +11,7 @@ __all__ = [
     "FunctionType",
     "GlobalType",
     "MemoryType",
+    "NumericType",
     "TableType",
     "TagType",
     "ValueType",
@@ -19,8 +20,10 @@ __all__ = [
 PAGE: Final = 65_536
 """Bytes in a page of linear memory."""
 
-NUMERIC: Final = frozenset({"i32", "i64", "f32", "f64"})
+NumericType: TypeAlias = Literal["i32", "i64", "f32", "f64"]
 """The value types that a host can give and take."""
+
+NUMERIC: Final = frozenset(get_args(NumericType))
 
 ValueType: TypeAlias = str
 """``"i32"``, ``"i64"``, ``"f32"``, ``"f64"``; others (``"v128"``, references) are only named."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import trio
 
-from wasmpool_host import check_process
+from wasmpool_host import check_process, check_trio
 
 from ._errors import LeaseExpired, LeaseRevoked
 from ._slot import Slot, SlotState
@@ -66,9 +66,12 @@ class Lease:
         traceback: TracebackType | None,
     ) -> None:
         slot, self._slot = self._slot, None
-        if slot is not None:
-            if slot.calls and slot.state is SlotState.LEASED:  # else its call was ended already
-                self._end_call(slot)
+        if slot is None:
+            return
+        try:
+            if slot.state is SlotState.LEASED:  # else it was ended already
+                self._end_calls(slot)
+        finally:
             self._pool._core.give_back(slot)  # noqa: SLF001
 
     async def call(self, name: str, *args: Any) -> Any:
@@ -91,7 +94,11 @@ class Lease:
         instance does not serve again; nothing is raised for a cancel once the guest has returned.
         """
         check_process()
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            check_trio(f"a lease of pool {self._pool.name!r}")
+            raise
         slot = self._use()
         slot.calls += 1
         try:
@@ -106,7 +113,11 @@ class Lease:
         `call`.
         """
         check_process()
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            check_trio(f"a lease of pool {self._pool.name!r}")
+            raise
         slot = self._use()
         slot.calls += 1
         try:
@@ -158,8 +169,14 @@ class Lease:
             " `async with pool.lease() as lease:`"
         )
 
-    def _end_call(self, slot: Slot) -> None:
-        """A child task is in a call although the block ends: the instance is of no more use."""
+    def _end_calls(self, slot: Slot) -> None:
+        """The next lease has nothing to do with what the calls of this one have printed.
+
+        A child task that is in a call although the block ends leaves an instance of no more use.
+        """
+        if not slot.calls:
+            slot.instance.end_output()
+            return
         slot.discarded = True
         slot.instance.interrupt(
             LeaseExpired(

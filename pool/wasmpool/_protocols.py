@@ -39,11 +39,15 @@ class Instance(Protocol):
         ...
 
     async def run_call(self, name: str, args: tuple[Any, ...], /) -> Any:
-        """Call an export, without a checkpoint before the guest starts."""
+        """Call an export within a lease, without a checkpoint before the guest starts."""
         ...
 
     async def run_exchange(self, name: str, payload: bytes | None, /) -> bytes:
-        """Exchange bytes with an export, without a checkpoint before the guest starts."""
+        """Exchange bytes within a lease, without a checkpoint before the guest starts."""
+        ...
+
+    def end_output(self) -> None:
+        """Give out what the calls of a lease have printed of a line without its end."""
         ...
 
     def start_call(self, name: str, args: tuple[Any, ...], /) -> Any:
@@ -60,7 +64,7 @@ class Instance(Protocol):
         ...
 
     async def finish(self) -> Any:
-        """Go on with the call that is pending; its result."""
+        """Go on with the call that is pending; its result. It ends the output, too."""
         ...
 
     def interrupt(self, error: BaseException, /) -> None:

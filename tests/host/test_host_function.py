@@ -23,6 +23,8 @@ from wasmpool_host import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from wasmpool_host._types import NumericType
+
     InstanceOf = Callable[..., Awaitable[Instance]]
 
 NESTED = """(module $guest
@@ -173,7 +175,7 @@ async def test_its_exception_comes_out_as_itself_with_a_note(instance_of: Instan
     ],
 )
 async def test_a_wrong_result_names_the_function(
-    instance_of: InstanceOf, results: tuple[str, ...], value: object, message: str
+    instance_of: InstanceOf, results: tuple[NumericType, ...], value: object, message: str
 ) -> None:
     """It is the host function's error, not the guest's."""
 

@@ -84,7 +84,7 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
         (b"(module)", "it begins with b'.mod', not b'.*asm'"),
         (b"\0asm\x01\0\0\0\xff", "is no valid WebAssembly module"),
         ("plugin.wasm", "give a pathlib.Path for a file"),
-        ("\udc80", "no module in the text format"),
+        ("(;\udc80;)", r"no module in the text format: .*UTF-8, as character 2 is '.udc80'"),
         ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
         ("(module (memory 1 2 shared))", "threads"),
         ("(module (memory i64 1))", "memory64"),
@@ -98,6 +98,44 @@ async def test_what_is_no_module_is_a_compile_error(source: Any, message: str) -
     """Features that are out of scope are refused by name."""
     with pytest.raises(CompileError, match=message):
         await Module.compile(source)
+
+
+@pytest.mark.parametrize("named", ["(export", "(import"])
+async def test_text_that_is_no_utf_8_is_refused_and_not_replaced(named: str) -> None:
+    """A name with half a surrogate pair never becomes another name."""
+    text = {
+        "(export": '(module (func (export "a\udc80")))',
+        "(import": '(module (import "a\udc80" "b" (func)))',
+    }[named]
+    with pytest.raises(CompileError, match="no form in UTF-8"):
+        await Module.compile(text)
+
+
+async def test_a_text_file_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    """By its path, and the byte that is wrong."""
+    path = tmp_path / "latin.wat"
+    path.write_bytes(b'(module (func (export "gr\xfc\xdfe")))')
+    with pytest.raises(CompileError, match=r"latin\.wat is no .*no UTF-8, as byte 25 is 0xfc"):
+        await Module.compile(path)
+
+
+async def test_names_of_a_guest_are_escaped_in_messages() -> None:
+    """No name in a module can clear a terminal, or forge a line of a log."""
+    with pytest.raises(LinkError) as link:
+        await Module.compile('(module (import "e\\1b[2J" "f\\0a" (func)))')
+    assert "  e\\x1b[2J.f\\x0a: () -> ()" in str(link.value)
+    with pytest.raises(CompileError) as broken:
+        await Module.compile('(module (func (export "\\1b[2J")) (func (export "\\1b[2J")))')
+    assert "\x1b" not in str(broken.value)
+    module = await Module.compile(
+        '(module $"m\\1b" (func $"g\\0d\\1b" (export "f\\e2\\80\\ae") unreachable))'
+    )
+    instance = await module.instantiate()
+    with pytest.raises(GuestTrap) as trap:
+        await instance.call("f\u202e")
+    assert str(trap.value).splitlines()[0].startswith("m\\x1b.f\\u202e trapped")
+    assert "in g\\x0d\\x1b at" in str(trap.value)
+    await instance.aclose()
 
 
 async def test_a_missing_file_is_itself(tmp_path: Path) -> None:
@@ -318,6 +356,20 @@ async def test_compiling_leaves_the_loop_free() -> None:
         ("call_seconds", 0, ValueError, "Limits.call_seconds must be above 0"),
         ("call_seconds", "x", TypeError, "Limits.call_seconds must be seconds or None"),
         ("payload", 2**32, ValueError, "Limits.payload must be from 0"),
+        ("payload", True, TypeError, "Limits.payload must be an int, not True"),
+        ("table_elements", 2**32, ValueError, "Limits.table_elements must be from 0"),
+        pytest.param(
+            "memory",
+            10**5_000,  # of which Python refuses to make a text
+            ValueError,
+            "Limits.memory must be from 0 .* an int of 16,610 bits",
+            id="huge",
+        ),
+        ("memory", 1.0, TypeError, "Limits.memory must be an int, not 1.0"),
+        ("call_seconds", 10**400, ValueError, "above 0 and finite, .* an int of 1,329 bits"),
+        ("call_seconds", float("nan"), ValueError, "above 0 and finite, or None; not nan"),
+        ("call_seconds", float("inf"), ValueError, "above 0 and finite, or None; not inf"),
+        ("call_seconds", True, TypeError, "Limits.call_seconds must be seconds or None, not True"),
     ],
 )
 def test_a_limit_names_its_knob_and_the_value(

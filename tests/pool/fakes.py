@@ -70,6 +70,7 @@ class FakeInstance:
         self.interrupted: BaseException | None = None
         self.healthy = True
         self.setups = 0
+        self.leases_ended = 0
         self.calls: list[str] = []
         self.memory = FakeMemory(self)
         self._scope: trio.CancelScope | None = None
@@ -111,6 +112,11 @@ class FakeInstance:
         result = await self.run_call(name, () if payload is None else (payload,))
         assert isinstance(result, bytes)
         return result
+
+    def end_output(self) -> None:
+        if self.closed or self.closing:
+            self.module.violated(f"instance {self.number} was used after its close began")
+        self.leases_ended += 1
 
     def start_call(self, name: str, args: tuple[Any, ...]) -> Any:
         """Of the exports that wait for nothing, and of unknown ones, all is done here."""

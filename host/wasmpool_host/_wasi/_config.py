@@ -100,8 +100,8 @@ def _check_mapping(knob: str, value: object) -> None:
 
 
 def as_bytes(text: str) -> bytes:
-    """What the guest gets of a text: UTF-8, or the bytes it was when the system handed it over."""
-    return text.encode("utf-8", "surrogateescape")
+    """What the guest gets of a text: UTF-8, as it is."""
+    return text.encode()
 
 
 def _items(mapping: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
@@ -177,7 +177,8 @@ class Wasi:
         stdin: what it can read from descriptor 0; each instance reads it from the start.
         stdout: ``"log"`` sends it to the logger ``wasmpool.guest.stdout`` at level info, line by
             line, each line at most 8 KiB (a longer one becomes several records), with control
-            characters and what is not UTF-8 escaped. A function gets the bytes as the guest writes
+            characters and what is not UTF-8 escaped. A line without an end is logged when the call
+            ends, or the lease if there is one, in the context of its caller. A function gets the bytes as the guest writes
             them, at most 1 MiB at a time, on the trio thread: let it return at once. An
             `OSError` that it raises is the guest's error; any other exception ends the call.
             None drops it.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 from operator import and_
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from wasmpool_host._caller import PROCESS
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._host_function import HostFunction, host_function
 
@@ -21,6 +22,8 @@ from ._process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+
+    from wasmpool_host._types import NumericType
 
     from ._config import Wasi
     from ._memory import Memory
@@ -35,13 +38,13 @@ class Signature(NamedTuple):
 
     function: Callable[..., Any]
     """Gets the process, the memory and unsigned numbers; returns nothing, or raises."""
-    params: tuple[str, ...]
-    results: tuple[str, ...] = ("i32",)
+    params: tuple[NumericType, ...]
+    results: tuple[NumericType, ...] = ("i32",)
     """The error number."""
 
 
-_I32 = "i32"
-_I64 = "i64"
+_I32: Final = "i32"
+_I64: Final = "i64"
 
 _fd = _fd_functions
 _path = _path_functions
@@ -104,8 +107,6 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
 
 _MASKS = {_I32: 0xFFFF_FFFF, _I64: 0xFFFF_FFFF_FFFF_FFFF}
 
-_PROCESS = object()  # the key of the process among the state of an instance
-
 
 class Caller(Protocol):
     """What a host function knows of the instance that calls it."""
@@ -127,9 +128,9 @@ def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]
     function = signature.function
 
     def process_of(caller: Caller) -> Process:
-        process: Process | None = caller.state.get(_PROCESS)
+        process: Process | None = caller.state.get(PROCESS)
         if process is None:
-            process = caller.state[_PROCESS] = Process(wasi)
+            process = caller.state[PROCESS] = Process(wasi)
         return process
 
     def call(caller: Caller, *args: int) -> int:

@@ -12,6 +12,8 @@ from ._files import Directory
 from ._output import LineLog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._config import Preopen, Sink, Wasi
 
 __all__ = ["Process"]
@@ -25,15 +27,19 @@ class Process:
         OSError: a preopened directory that is no longer there.
     """
 
-    __slots__ = ("args", "descriptors", "env")
+    __slots__ = ("_open_lines", "args", "descriptors", "env")
 
     def __init__(self, wasi: Wasi) -> None:
         self.args = [as_bytes(arg) + b"\0" for arg in wasi.args]
         self.env = [as_bytes(f"{name}={value}") + b"\0" for name, value in wasi.env.items()]
+        self._open_lines: list[LineLog] = []
         self.descriptors = Descriptors()
         self.descriptors.put(0, Input(wasi.stdin))
-        self.descriptors.put(1, _output(wasi.stdout, "wasmpool.guest.stdout", logging.INFO))
-        self.descriptors.put(2, _output(wasi.stderr, "wasmpool.guest.stderr", logging.WARNING))
+        for fd, sink, name, level in (
+            (1, wasi.stdout, "stdout", logging.INFO),
+            (2, wasi.stderr, "stderr", logging.WARNING),
+        ):
+            self.descriptors.put(fd, Output(self._target(sink, name, level)))
         try:
             for guest_path, preopen in wasi.preopens.items():
                 self.descriptors.add(_preopened(guest_path, preopen))
@@ -41,15 +47,21 @@ class Process:
             self.close()
             raise
 
+    def _target(
+        self, sink: Sink, name: str, level: int
+    ) -> LineLog | Callable[[bytes], object] | None:
+        if sink == "log":
+            return LineLog(logging.getLogger(f"wasmpool.guest.{name}"), level, self._open_lines)
+        return sink
+
+    def end_output(self) -> None:
+        """Show the rest of each line that has no end: what comes now is another caller's."""
+        while self._open_lines:
+            self._open_lines[0].close()
+
     def close(self) -> None:
         """Close what is open; the last lines of output are shown."""
         self.descriptors.close_all()
-
-
-def _output(sink: Sink, logger: str, level: int) -> Output:
-    if sink == "log":
-        return Output(LineLog(logging.getLogger(logger), level))
-    return Output(sink)
 
 
 def _preopened(guest_path: str, preopen: Preopen) -> Directory:

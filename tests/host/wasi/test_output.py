@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> LineLog:
     caplog.set_level(logging.INFO)
-    return LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO)
+    return LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO, [])
 
 
 def test_each_line_is_a_record(log: LineLog, caplog: pytest.LogCaptureFixture) -> None:
@@ -53,6 +53,14 @@ def test_control_characters_and_broken_text_are_escaped(
     """Nothing a guest writes reaches a terminal as anything but text."""
     log.write(b"\x1b[2Jgone\rback\tand\xff\x00\x7f" + "ü\x9b".encode() + b"\n")
     assert caplog.messages == ["\\x1b[2Jgone\\x0dback\tand\\xff\\x00\\x7fü\\x9b"]
+
+
+def test_what_reorders_or_breaks_a_line_is_escaped(
+    log: LineLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Marks of direction and separators cannot make a record read as another; letters stay."""
+    log.write("\u202egpj.exe\u2066\u2028x\u200f \u0627\u05d0 né\u00a0\u200d\n".encode())
+    assert caplog.messages == ["\\u202egpj.exe\\u2066\\u2028x\\u200f \u0627\u05d0 né\u00a0\u200d"]
 
 
 def test_an_endless_line_is_cut_and_never_kept_whole(
@@ -113,7 +121,7 @@ def test_one_write_makes_a_bounded_number_of_records(
 def test_a_logger_that_is_off_gets_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """The output is taken all the same."""
     caplog.set_level(logging.WARNING)
-    log = LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO)
+    log = LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO, [])
     assert log.write(b"line\n") == 5
     assert not caplog.records
 

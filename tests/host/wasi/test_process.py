@@ -37,8 +37,8 @@ def test_there_is_nothing_by_default(open_guest: Callable[..., FakeGuest], what:
 
 def test_arguments_and_environment(open_guest: Callable[..., FakeGuest]) -> None:
     """In order, in UTF-8, empty ones too."""
-    guest = open_guest(args=["prog", "", "größe", "\udcff"], env={"B": "2=3", "A": ""})
-    assert strings(guest, "args") == [b"prog", b"", "größe".encode(), b"\xff"]
+    guest = open_guest(args=["prog", "", "größe"], env={"B": "2=3", "A": ""})
+    assert strings(guest, "args") == [b"prog", b"", "größe".encode()]
     assert strings(guest, "environ") == [b"B=2=3", b"A="]
 
 
