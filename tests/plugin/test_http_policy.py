@@ -54,11 +54,32 @@ def test_not_global(address: str) -> None:
         ("[::1]", True),
         ("::1", True),
         ("", False),
+        ("straße.example", True),
+        ("xn--strae-oqa.example", True),
+        ("strasse.example", False),
+        ("a.faß.example", True),
+        ("a.fass.example", False),
+        ("bücher。example", True),
+        ("BÜCHER.EXAMPLE.", True),
+        ("bаcher.example", False),
+        ("0:0::1", True),
+        ("192.0.2.1", True),
+        ("0xc0.0.513", True),
+        ("3221225985", True),
+        ("192.0.2.2", False),
+        ("api.example.com:443", False),
+        ("user@api.example.com", False),
+        ("api.%65xample.com", False),
+        ("api..example.com", False),
+        (".b.net", False),
+        ("a.b.net\n", False),
+        ("::1%lo", False),
     ],
 )
 def test_allow_hosts(host: str, listed: bool) -> None:
     """Names are compared whole and without case; a star stands for what is below a name."""
     allowed = ["api.example.com", "*.b.net", "bücher.example", "[::1]"]
+    allowed += ["straße.example", "*.faß.example", "192.0.2.1"]
     policy = HttpPolicy(allow_hosts=allowed)
     assert host_is_listed(host, policy.allow_hosts) is listed
 
@@ -67,6 +88,14 @@ def test_none_allows_every_host_and_an_empty_list_none() -> None:
     """They are not the same."""
     assert host_is_listed("any.example", HttpPolicy().allow_hosts)
     assert not host_is_listed("any.example", HttpPolicy(allow_hosts=()).allow_hosts)
+
+
+def test_an_entry_that_can_be_no_host_is_named() -> None:
+    """With the reason, and how to write it."""
+    with pytest.raises(ValueError, match=r"'a\.\.b' is no host name: it has an empty label"):
+        HttpPolicy(allow_hosts=["a..b"])
+    with pytest.raises(ValueError, match=r"write '8\.0\.0\.1' instead of '010\.0\.0\.1'"):
+        HttpPolicy(allow_hosts=["010.0.0.1"])
 
 
 @pytest.mark.parametrize(
@@ -79,6 +108,26 @@ def test_none_allows_every_host_and_an_empty_list_none() -> None:
         ("allow_hosts", ["example.com:443"], ValueError),
         ("allow_hosts", ["*"], ValueError),
         ("allow_hosts", [""], ValueError),
+        ("allow_hosts", ["ok.example", "*."], ValueError),
+        ("allow_hosts", ["*.*.example.com"], ValueError),
+        ("allow_hosts", ["api.*.com"], ValueError),
+        ("allow_hosts", ["*.127.0.0.1"], ValueError),
+        ("allow_hosts", ["*.[::1]"], ValueError),
+        ("allow_hosts", ["[example.com]"], ValueError),
+        ("allow_hosts", ["user@example.com"], ValueError),
+        ("allow_hosts", ["example.com/path"], ValueError),
+        ("allow_hosts", ["ex%61mple.com"], ValueError),
+        ("allow_hosts", ["a b"], ValueError),
+        ("allow_hosts", ["a..b"], ValueError),
+        ("allow_hosts", ["a" * 64], ValueError),
+        ("allow_hosts", ["a." * 128], ValueError),
+        ("allow_hosts", ["☃.example"], ValueError),
+        ("allow_hosts", ["xn--a.example"], ValueError),
+        ("allow_hosts", ["fe80::1%eth0"], ValueError),
+        ("allow_hosts", ["10.0.0.0/8"], ValueError),
+        ("allow_hosts", ["010.0.0.1"], ValueError),
+        ("allow_hosts", ["127.1"], ValueError),
+        ("allow_hosts", ["2130706433"], ValueError),
         ("allow_private", 1, TypeError),
         ("max_response", 0, ValueError),
         ("max_response", 1.5, TypeError),
