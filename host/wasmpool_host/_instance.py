@@ -254,8 +254,8 @@ class Instance:
     def poisoned(self) -> str | None:
         """Why it may not serve again, or None.
 
-        One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"`` and
-        ``"timeout"``: the first that happened.
+        One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"``,
+        ``"timeout"`` and ``"closed"``: the first that happened.
         """
         return self._fiber.poisoned
 
@@ -293,6 +293,7 @@ class Instance:
             self._refuse_thread()
         self._closed = True
         self._fiber.interrupt(InstanceClosed(f"{self._module} was closed during the call"))
+        self._fiber.poisoned = self._fiber.poisoned or "closed"
         await self._fiber.wait_dropped()
         try:
             with trio.CancelScope(shield=True):
@@ -319,6 +320,7 @@ class Instance:
             return
         self._freed = True
         self._closed = True
+        self._fiber.poisoned = self._fiber.poisoned or "closed"
         self._fiber.close()
         uncount(self._ticker)
         self._guest.close()
