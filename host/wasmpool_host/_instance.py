@@ -92,7 +92,7 @@ class Instance:
         fiber.start_clock()
         if not fiber.start(Making(begin, module.start_label, module.start_pace)):
             yield False
-        fiber.store.take_instance()
+        fiber.store.take_instance(module.memory_export)
         if module.is_reactor:
             fiber.start_clock()
             if self._bind("_initialize").start(()) is PENDING:
@@ -261,10 +261,10 @@ class Instance:
 
     @property
     def memory_size(self) -> int:
-        """Bytes of linear memory; 0 without one, during a call, and when closed."""
+        """Bytes of linear memory, exported or not; 0 during a call, and when closed."""
         if self._fiber.busy or self._closed:
             return 0
-        return self._fiber.store.memory_size()
+        return self._fiber.store.total_memory()
 
     # --- the end ---
 

@@ -92,7 +92,8 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
             each lease has a pristine instance, and the next is begun when one is granted.
         max_age: seconds after which an instance retires (less up to 5 %, at random).
         max_idle: seconds without a lease after which instances above ``min_size`` retire.
-        max_memory: bytes of linear memory above which an instance retires after its lease.
+        max_memory: bytes of linear memory, exported or not, above which an instance retires
+            after its lease.
         start_timeout: seconds that start, setup and check may take together.
         grace: seconds that leases have when the pool closes, or their generation is replaced.
         max_generations: how many generations may be alive at once; a reload that would exceed
