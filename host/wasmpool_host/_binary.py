@@ -20,7 +20,7 @@ from ._types import ExternType, FunctionType, GlobalType, MemoryType, TableType,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Outline", "outline"]
+__all__ = ["Outline", "outline", "with_memory_exported"]
 
 _HEADER: Final = 8  # the magic number and the version
 
@@ -34,6 +34,10 @@ _VALUE_TYPES: Final = {
     0x6F: "externref",
 }
 _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _TAG = range(5)
+_EXPORTS: Final = 7
+_AFTER_EXPORTS: Final = frozenset({8, 9, 10, 11, 12})
+"""The sections of start, elements, code, data and the count of these: after that of exports."""
+_MOST_BITS: Final = 63  # of a number: a valid one has no more than ten bytes
 
 # What follows an opcode of a constant expression: bytes of an immediate, or -1 for a LEB128.
 _IMMEDIATES: Final = {0x41: -1, 0x42: -1, 0x43: 4, 0x44: 8, 0x23: -1, 0xD0: -1, 0xD2: -1}
@@ -58,6 +62,15 @@ class Outline:
 def outline(binary: bytes) -> Outline:
     """Read a valid module's outline."""
     return _Reader(binary).read()
+
+
+def with_memory_exported(binary: bytes, name: str) -> bytes:
+    """The same module with one more export: its first memory, by this name.
+
+    The name must be free. What follows the exports, the code above all, moves back by as many
+    bytes as the result is longer.
+    """
+    return _Reader(binary).export_memory(name)
 
 
 class _Reader:
@@ -99,6 +112,26 @@ class _Reader:
             tuple(each for each in memories if isinstance(each, MemoryType)),
             tuple(each for each in tables if isinstance(each, TableType)),
         )
+
+    def export_memory(self, name: str) -> bytes:
+        encoded = name.encode()
+        entry = _leb(len(encoded)) + encoded + bytes([_MEMORY, 0])
+        while self._at < len(self._bytes):
+            start = self._at
+            section, size = self._byte(), self._number()
+            end = self._at + size
+            if section == _EXPORTS:
+                count = self._number()
+                return self._with(start, end, _leb(count + 1) + self._bytes[self._at : end] + entry)
+            if section in _AFTER_EXPORTS:
+                return self._with(start, start, _leb(1) + entry)
+            self._at = end
+        return self._with(self._at, self._at, _leb(1) + entry)
+
+    def _with(self, start: int, end: int, exports: bytes) -> bytes:
+        """The module with a section of exports in place of the bytes from start to end."""
+        section = bytes([_EXPORTS]) + _leb(len(exports)) + exports
+        return self._bytes[:start] + section + self._bytes[end:]
 
     # --- the parts of sections ---
 
@@ -198,6 +231,8 @@ class _Reader:
             shift += 7
             if byte < 0x80:
                 return value
+            if shift > _MOST_BITS:
+                raise IndexError
 
     def _text(self) -> str:
         size = self._number()
@@ -205,3 +240,13 @@ class _Reader:
         if self._at > len(self._bytes):
             raise IndexError
         return self._bytes[start : self._at].decode()
+
+
+def _leb(value: int) -> bytes:
+    """An unsigned LEB128."""
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

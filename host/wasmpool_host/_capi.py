@@ -381,12 +381,17 @@ class Store:
     """
 
     __slots__ = (
-        "_base", "_bytes", "_instance", "_memory", "_memory_at", "_size", "_store",
+        "_added", "_base", "_bytes", "_instance", "_memory", "_memory_at", "_size", "_store",
+        "_total", "_total_at",
         "_view", "context", "context_at", "error_at", "errors", "has_run", "instance_at", "started",
         "trap_at",
     )  # fmt: skip
 
-    def __init__(self, engine: int, key: int, memory: int, table_elements: int) -> None:
+    def __init__(
+        self, engine: int, key: int, memory: int, table_elements: int, added: int = 0
+    ) -> None:
+        """``added``: bytes that the compiled module has before its code, and its source has not."""
+        self._added = added
         self._store = _store_new(engine, key, None)
         self.context: int = _store_context(self._store)
         self.context_at: Any = pointer(self.context)
@@ -403,6 +408,8 @@ class Store:
         self.instance_at: int = addressof(self._instance)
         self._memory: Any = None
         self._memory_at: Any = None
+        self._total: Any = None  # the same memory, also where it has another name
+        self._total_at: Any = None
         # The memory, as it was when the guest last ran and `_look` was called.
         self._base = 0
         self._size = 0
@@ -442,12 +449,17 @@ class Store:
             return None
         return found
 
-    def take_instance(self) -> None:
-        """Look the memory up, now that there is an instance."""
+    def take_instance(self, memory: str | None) -> None:
+        """Look the memory up, now that there is an instance; it is the export of this name.
+
+        The host reads and writes one that the guest calls "memory", and only counts others.
+        """
         self.started = True
-        found = self.export("memory")
-        if found is not None and _is_memory(found):
-            self._memory = found
+        if memory is None:
+            return
+        self._total = self.export(memory)
+        if memory == "memory":
+            self._memory = self._total
 
     def memory_region(self) -> tuple[int, int]:
         """Base and size now; (0, 0) without a memory. Both move whenever the guest runs."""
@@ -462,6 +474,15 @@ class Store:
                 return 0
             self._memory_at = pointer(addressof(self._memory.of))
         size: int = _memory_size(self.context_at, self._memory_at)
+        return size
+
+    def total_memory(self) -> int:
+        """Bytes of linear memory, by whatever name."""
+        if self._total_at is None:
+            if self._total is None:
+                return 0
+            self._total_at = pointer(addressof(self._total.of))
+        size: int = _memory_size(self.context_at, self._total_at)
         return size
 
     def read(self, ptr: int, size: int) -> bytes | None:
@@ -501,7 +522,14 @@ class Store:
 
     def take_stop(self) -> Stop | None:
         """What the last call left."""
-        return take_stop(self.errors)
+        return self.as_in_source(take_stop(self.errors))
+
+    def as_in_source(self, stop: Stop | None) -> Stop | None:
+        """The same, with the offsets of frames as the module's source has them."""
+        if stop is None or not self._added:
+            return stop
+        frames = (attrs.evolve(f, offset=max(0, f.offset - self._added)) for f in stop.frames)
+        return attrs.evolve(stop, frames=tuple(frames))
 
 
 def address(buffer: bytearray) -> int:

@@ -39,7 +39,7 @@ from ._shown import escaped
 if TYPE_CHECKING:
     import wasmtime
 
-__all__ = ["LARGE", "compile_apart", "compile_here"]
+__all__ = ["LARGE", "MAGIC", "compile_apart", "compile_here"]
 
 LARGE: Final = 16_384
 """Bytes of a binary from which it is worth a process: about 10 ms of compiling."""
@@ -50,7 +50,7 @@ _ASKED_TO_END: Final = frozenset(
 
 _log = logging.getLogger("wasmpool.compiler")
 
-_MAGIC: Final = b"\0asm"
+MAGIC: Final = b"\0asm"
 _SCRIPT: Final = Path(__file__).with_name("_compile_apart.py")
 
 
@@ -60,9 +60,9 @@ def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime
     Raises:
         CompileError: the binary is no valid module.
     """
-    if not binary.startswith(_MAGIC):  # the wheel would take it for the text format
+    if not binary.startswith(MAGIC):  # the wheel would take it for the text format
         message = (
-            f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {_MAGIC!r}"
+            f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {MAGIC!r}"
         )
         raise CompileError(message)
     try:

@@ -545,7 +545,7 @@ class Fiber:
             raise
         finally:
             self._drop_above(call)
-        stop = nested.take_stop()
+        stop = self.store.as_in_source(nested.take_stop())
         if stop is not None:
             self.poisoned = self.poisoned or "trap"
             raise trapped(stop, label)

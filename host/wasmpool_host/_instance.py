@@ -93,7 +93,7 @@ class Instance:
         fiber.start_clock()
         if not fiber.start(Making(begin, module.start_label, module.start_pace)):
             yield False
-        fiber.store.take_instance()
+        fiber.store.take_instance(module.memory_export)
         if module.is_reactor:
             fiber.start_clock()
             if self._bind("_initialize").start(()) is PENDING:
@@ -275,17 +275,17 @@ class Instance:
     def poisoned(self) -> str | None:
         """Why it may not serve again, or None.
 
-        One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"`` and
-        ``"timeout"``: the first that happened.
+        One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"``,
+        ``"timeout"`` and ``"closed"``: the first that happened.
         """
         return self._fiber.poisoned
 
     @property
     def memory_size(self) -> int:
-        """Bytes of linear memory; 0 without one, during a call, and when closed."""
+        """Bytes of linear memory, exported or not; 0 during a call, and when closed."""
         if self._fiber.busy or self._closed:
             return 0
-        return self._fiber.store.memory_size()
+        return self._fiber.store.total_memory()
 
     # --- the end ---
 
@@ -315,6 +315,7 @@ class Instance:
             self._refuse_thread()
         self._closed = True
         self._fiber.interrupt(InstanceClosed(f"{self._module} was closed during the call"))
+        self._fiber.poisoned = self._fiber.poisoned or "closed"
         await self._fiber.wait_dropped()
         try:
             with trio.CancelScope(shield=True):
@@ -341,6 +342,7 @@ class Instance:
             return
         self._freed = True
         self._closed = True
+        self._fiber.poisoned = self._fiber.poisoned or "closed"
         self._fiber.close()
         uncount(self._ticker)
         self._guest.close()

@@ -13,7 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _binary, _cache, _capi
-from ._compiler import LARGE, compile_apart, compile_here
+from ._compiler import LARGE, MAGIC, compile_apart, compile_here
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._host_call import ENTRY
@@ -24,7 +24,7 @@ from ._limits import Limits
 from ._pace import Pace
 from ._shown import escaped, shown
 from ._signature import Signature
-from ._types import PAGE, ExternType, FunctionType
+from ._types import PAGE, ExternType, FunctionType, MemoryType
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ._wasi import Wasi
 
 __all__ = ["Module"]
+
+_HIDDEN_MEMORY: Final = "wasmpool:memory"
+"""What compiled code exports a memory by that its source does not export, to be counted."""
 
 _MALLOC: Final = ("malloc", "guest_malloc")
 _FREE: Final = ("free", "guest_free")
@@ -74,7 +77,7 @@ class Module:
         limits: Limits,
     ) -> None:
         """Link; `Module.compile` is what makes modules."""
-        outline = _binary.outline(source.binary)
+        outline = source.outline or _binary.outline(source.binary)
         self.digest: str = source.digest
         self.name: str = source.name or (outline.name or self.digest[:12])[:_LONGEST]
         self.engine: Engine = shared_engine()
@@ -86,6 +89,9 @@ class Module:
         )
         self.identity: tuple[Hashable, ...] = (self.digest, tuple(host_functions), wasi, limits)
         self._check_memory(outline)
+        self.memory_export: str | None = _memory_export(outline)
+        """What its compiled code exports its memory by, also where its source does not."""
+        self._added = len(source.code) - len(source.binary)
         provided = provide(host_functions, outline, wasi)
         self.imported: tuple[HostFunction, ...] = _resolve(str(self), outline, provided)
         self.prepared: _capi.Prepared = _link(self.engine, compiled, self.imported)
@@ -143,7 +149,7 @@ class Module:
             read = Source.read(source)
             engine = shared_engine()
             engine.check_faulthandler()
-            compiled = _cache.find(engine.wasmtime, read.digest, directory)
+            compiled = _cache.find(engine.wasmtime, read.code_digest, directory)
             if compiled is None:
                 if engine.serves and len(read.binary) >= LARGE:
                     return read
@@ -152,13 +158,13 @@ class Module:
 
         def complete(read: Source, code: bytes | None = None) -> Module:
             compiled = _compiled(shared_engine(), read, code)
-            _cache.keep(compiled, read.digest, directory)
+            _cache.keep(compiled, read.code_digest, directory)
             return cls(read, compiled, tuple(imports), wasi, limits)
 
         made = await trio.to_thread.run_sync(begin, abandon_on_cancel=True)
         if isinstance(made, Module):
             return made
-        code = await compile_apart(made.binary, made.label)
+        code = await compile_apart(made.code, made.label)
         return await trio.to_thread.run_sync(complete, made, code, abandon_on_cancel=True)
 
     @enable_ki_protection
@@ -216,7 +222,9 @@ class Module:
     def new_store(self, key: int) -> _capi.Store:
         """A store within the limits, for one instance."""
         limits = self.limits
-        return _capi.Store(self.engine.pointer, key, limits.memory, limits.table_elements)
+        return _capi.Store(
+            self.engine.pointer, key, limits.memory, limits.table_elements, self._added
+        )
 
     def label(self, export: str) -> str:
         """An export as messages name it."""
@@ -341,6 +349,11 @@ class Source:
         self.binary = binary
         self.name = name
         self.digest: str = hashlib.sha256(binary).hexdigest()
+        self.outline: _binary.Outline | None = _outline_of(binary)
+        self.code: bytes = _countable(binary, self.outline)
+        """What is compiled: the binary, or one with its memory exported."""
+        same = self.code is binary
+        self.code_digest: str = self.digest if same else hashlib.sha256(self.code).hexdigest()
         self.label: str = f"module {name!r}" if name else f"the module of {len(binary):,} bytes"
 
     @classmethod
@@ -367,7 +380,45 @@ def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Modu
     if code is not None:
         with suppress(_capi.CApiError):
             return _capi.deserialize(engine.wasmtime, code)
-    return compile_here(engine.wasmtime, read.binary, read.label)
+    return compile_here(engine.wasmtime, read.code, read.label)
+
+
+def _outline_of(binary: bytes) -> _binary.Outline | None:
+    """None for what is no valid module; the compiler says why."""
+    if not binary.startswith(MAGIC):
+        return None
+    try:
+        return _binary.outline(binary)
+    except Exception:  # noqa: BLE001 - whatever its bytes mislead the reader to
+        return None
+
+
+def _countable(binary: bytes, outline: _binary.Outline | None) -> bytes:
+    """The binary with its memory exported, for a pool's ``max_memory`` to see its size.
+
+    The C API knows no other way to a memory.
+    """
+    if outline is None or _exported_memory(outline) is not None:
+        return binary
+    name = _memory_export(outline)
+    return binary if name is None else _binary.with_memory_exported(binary, name)
+
+
+def _memory_export(outline: _binary.Outline) -> str | None:
+    """What a module's compiled code exports its memory by; None without one."""
+    exported = _exported_memory(outline)
+    if exported is not None or not outline.memories:
+        return exported
+    name = _HIDDEN_MEMORY
+    while name in outline.exports:
+        name += "_"
+    return name
+
+
+def _exported_memory(outline: _binary.Outline) -> str | None:
+    """One name of the memory; more than one memory is a proposal that is off."""
+    names = [name for name, type_ in outline.exports.items() if isinstance(type_, MemoryType)]
+    return "memory" if "memory" in names else next(iter(names), None)
 
 
 def _encoded(text: str) -> bytes:

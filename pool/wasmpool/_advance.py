@@ -35,6 +35,8 @@ def advance(core: Core) -> None:
         _fail_unavailable(core)
     while core.line and _is_deadlocked(core):
         _fail_deadlocked(core)
+    while core.options.max_wait == 0 and len(core.line) > _coming(core):
+        core.time_out(next(reversed(core.line.values())))  # those before it were promised one
     if core.state is PoolState.CLOSING and not core.line:
         _wind_down(core)
 
@@ -48,8 +50,12 @@ def may_begin(core: Core) -> bool:
 
 
 def _use_idle(core: Core) -> None:
-    """Use an idle instance for who is in line: only what needs a check is still idle then."""
-    slot, _ = core.idle.popitem()
+    """Use the idle instance that was used last for the line, after a check if it needs one."""
+    slot = next(reversed(core.idle))
+    if slot.instance.poisoned is not None:
+        core.retire_unfit()  # and `advance` looks again
+        return
+    del core.idle[slot]
     now = trio.current_time()
     if core.is_fresh(slot, now):
         core.serve(slot, now)
@@ -113,6 +119,17 @@ def _fail_deadlocked(core: Core) -> None:
     )
     core.counters.deadlocked += 1
     core.fail(waiter, error)
+
+
+def _coming(core: Core) -> int:
+    """How many instances or places will be there without a lease ending, and soon.
+
+    With ``max_wait=0`` a task waits for one of these, and in no line. A place that a retiring
+    instance, or a start for a replaced generation, still takes is free once that is closed.
+    """
+    prepared = core.generations[-1]  # by a reload, if it is neither in service nor replaced
+    for_reload = 0 if prepared.replaced or prepared is core.current else prepared.starting
+    return len(core.starting) - for_reload + len(core.retiring)
 
 
 def _wind_down(core: Core) -> None:

@@ -31,6 +31,8 @@ Invariants (`_invariants.check` looks at all of them; the tests call it after ea
 7.  Nothing outlives the pool: it is CLOSED only when nothing is live and nobody waits.
 8.  A cancellation leaves all of this true: it can only take a waiter out of the line (`give_up`),
     or end a start (`start_abandoned`).
+9.  No poisoned or closed instance becomes idle or is granted, whatever its setup, its check or its
+    last lease did to it. One that other code spoils while it idles is found at the next ask.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from ._closing import end_generation
 from ._counters import Counters
 from ._counts import describe, lease_info
 from ._errors import PoolClosed, PoolSaturated, PoolTimeout
+from ._fitness import why_unfit
 from ._pool_state import PoolState
 from ._retire import RetireReason
 from ._slot import Slot, SlotState
@@ -146,13 +149,27 @@ class Core:
     # --- asking ---
 
     def peek(self) -> Slot | None:
-        """The idle instance that whoever asks now is granted, if there is one for him."""
+        """The idle instance that the next asker would get, or None."""
         if self.line or not self.idle:
             return None
         slot = next(reversed(self.idle))
+        if slot.instance.poisoned is not None:
+            self.retire_unfit()
+            self.advance()
+            return self.peek()
         if self._check is None or self.is_fresh(slot, self.now()):
             return slot
         return None
+
+    def retire_unfit(self) -> None:
+        """Retire the idle instances that other code has poisoned or closed.
+
+        A setup may have kept them. The pool is not told, so it finds out when one is asked for.
+        """
+        now = self.now()
+        for slot in tuple(self.idle):
+            if slot.instance.poisoned is not None:
+                self.retire_idle(slot, self._why_spent(slot, now))
 
     def take(self, task: trio.lowlevel.Task, place: Place) -> Slot | None:
         """Grant an idle instance, if there is one and nobody is in line."""
@@ -218,7 +235,7 @@ class Core:
         return True
 
     def time_out(self, waiter: Waiter) -> None:
-        """It has waited for ``max_wait``."""
+        """It has waited for ``max_wait``, or would have to wait in line although that is 0."""
         error = PoolTimeout(
             f"pool {self.name!r}: no instance within max_wait={self.options.max_wait} s:"
             f" {describe(self)}"
@@ -406,7 +423,11 @@ class Core:
         return slot
 
     def started(self, slot: Slot) -> None:
-        """An instance is ready for its first lease, or for being told that it comes too late."""
+        """A start has come to its end: the instance serves, unless it is unfit or too late."""
+        unfit = why_unfit(self.name, slot) if self._why_unwanted(slot) is None else None
+        if unfit is not None:
+            self.start_failed(slot, unfit)
+            return
         now = self.now()
         self.counters.start_seconds.record(slot.took)
         self._draw_limits(slot)
@@ -420,8 +441,12 @@ class Core:
         self._arrive(slot, now)
 
     def checked(self, slot: Slot) -> None:
-        """An idle instance was found healthy."""
-        self._arrive(slot, self.now())
+        """An idle instance was found healthy; it may have become too old meanwhile."""
+        now = self.now()
+        if now >= slot.expires:
+            self.start_abandoned(slot, RetireReason.AGE)
+        else:
+            self._arrive(slot, now)
 
     def start_failed(self, slot: Slot, error: Exception) -> None:
         """Start or setup failed, or took too long."""
@@ -438,13 +463,13 @@ class Core:
         self.advance()
 
     def _arrive(self, slot: Slot, now: float) -> None:
-        self._leave_starting(slot)
         reason = self._why_unwanted(slot)
         if reason is None:
+            self._leave_starting(slot)
             self.serve(slot, now)
+            self.advance()
         else:
-            self.retire(slot, reason)
-        self.advance()
+            self.start_abandoned(slot, reason)
 
     def _leave_starting(self, slot: Slot) -> None:
         del self.starting[slot]

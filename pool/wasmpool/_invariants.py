@@ -22,6 +22,7 @@ def check(core: Core) -> None:
     It takes time in proportion to the pool, and may be called from anywhere on the loop.
     """
     _check_leases(core)
+    _check_fitness(core)
     _check_bounds(core)
     _check_line(core)
     _check_generations(core)
@@ -51,6 +52,12 @@ def _check_leases(core: Core) -> None:
     held = Counter(slot.holder for slot in core.leased)
     assert held == Counter(core.held), f"holders are counted as {core.held}"
     assert core.stuck == sum(slot.holder in core.line for slot in core.leased)
+
+
+def _check_fitness(core: Core) -> None:
+    """9: what the next asker would be granted can serve."""
+    for slot in core.idle:
+        assert slot.instance.poisoned is None, f"{slot} idles, but is {slot.instance.poisoned}"
 
 
 def _check_bounds(core: Core) -> None:

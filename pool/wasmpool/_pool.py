@@ -79,16 +79,21 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
         min_size: how many are kept warm.
         name: for messages, logs and `repr`; the module's by default.
         setup: ``setup(instance)``, plain or async, runs on every new instance before it serves.
+            If it raises, or leaves the instance poisoned or closed, the start has failed.
         check: ``check(instance) -> bool``, plain or async, runs before an instance that idled
-            for more than a second serves again, and on the first instances of a reload. False
-            or an exception retires the instance; whoever asked keeps its place in line.
+            for more than a second serves again, and on the first instances of a reload. If it
+            returns False, raises, or leaves the instance poisoned or closed, the instance
+            retires; the task that asked keeps its place in line.
         max_waiting: how many tasks may wait in line; None for any number.
-        max_wait: seconds that a task waits in line at most; None for ever.
+        max_wait: seconds that a task waits in line at most; None for ever. With 0 a task never
+            waits for a lease to end, but does wait for an instance that is started or checked
+            for it, or for the place of one that is being closed.
         max_uses: leases after which an instance retires (less up to 5 %, at random). With 1
             each lease has a pristine instance, and the next is begun when one is granted.
         max_age: seconds after which an instance retires (less up to 5 %, at random).
         max_idle: seconds without a lease after which instances above ``min_size`` retire.
-        max_memory: bytes of linear memory above which an instance retires after its lease.
+        max_memory: bytes of linear memory, exported or not, above which an instance retires
+            after its lease.
         start_timeout: seconds that start, setup and check may take together.
         grace: seconds that leases have when the pool closes, or their generation is replaced.
         max_generations: how many generations may be alive at once; a reload that would exceed

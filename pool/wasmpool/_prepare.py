@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._fitness import why_unfit
 from ._work import SLICE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Sequence
 
     from ._core import Core
     from ._slot import Slot
 
-__all__ = ["prepare_all"]
+__all__ = ["first_unfit", "prepare_all"]
 
 
 @trio.lowlevel.enable_ki_protection
 async def prepare_all(
-    core: Core, slots: Iterable[Slot], *, check: bool
+    core: Core, slots: Sequence[Slot], *, check: bool
 ) -> tuple[Slot, Exception] | None:
     """Start them all, or stop at the first that fails and return it with its error."""
     failures: list[tuple[Slot, BaseException]] = []
@@ -51,8 +52,17 @@ async def prepare_all(
                 break
             nursery.start_soon(finish, slot, rest)
     if not failures:
-        return None
+        return first_unfit(core, slots)
     slot, failure = failures[0]
     if not isinstance(failure, Exception):
         raise failure
     return slot, failure
+
+
+def first_unfit(core: Core, slots: Sequence[Slot]) -> tuple[Slot, Exception] | None:
+    """The first that was ready, but was poisoned or closed while others were made ready."""
+    for slot in slots:
+        unfit = why_unfit(core.name, slot)
+        if unfit is not None:
+            return slot, unfit
+    return None

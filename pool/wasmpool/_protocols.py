@@ -35,7 +35,10 @@ class Instance(Protocol):
 
     @property
     def poisoned(self) -> str | None:
-        """Why it may not serve again, as one of the first six of `RetireReason`; else None."""
+        """Why it may not serve again; None if it may.
+
+        One of the first six of `RetireReason`, or ``"closed"`` from the beginning of its close.
+        """
         ...
 
     async def run_call(self, name: str, args: tuple[Any, ...], /) -> Any:

@@ -22,7 +22,7 @@ from ._closing import end_generation
 from ._errors import PoolClosed, ReloadFailed
 from ._generation import Generation
 from ._pool_state import PoolState
-from ._prepare import prepare_all
+from ._prepare import first_unfit, prepare_all
 from ._retire import RetireReason
 from ._work import Unhealthy
 
@@ -108,7 +108,7 @@ async def _make_ready(core: Core, new: Generation) -> list[Slot]:
         if failure is None:
             while len(slots) < core.min_size and core.has_room():
                 slots.append(core.begin_start(new))
-            failure = await prepare_all(core, slots[1:], check=True)
+            failure = await prepare_all(core, slots[1:], check=True) or first_unfit(core, slots)
         if failure is not None:
             raise _failed(core, *failure)  # noqa: TRY301 - cleaned up like any other end
         await trio.lowlevel.checkpoint_if_cancelled()  # from here to the switch nothing is

@@ -8,7 +8,7 @@ __all__ = ["RetireReason"]
 
 
 class RetireReason(StrEnum):
-    """The first six are what an instance says of itself when it is poisoned."""
+    """The first six, and CLOSED, are what an instance says of itself when it cannot serve."""
 
     TRAP = "trap"
     """The guest trapped."""
@@ -31,7 +31,7 @@ class RetireReason(StrEnum):
     MEMORY = "memory"
     """Its linear memory grew above ``max_memory``."""
     UNHEALTHY = "unhealthy"
-    """``check`` said False, or raised."""
+    """``check`` said False, raised, or left the instance poisoned or closed."""
     DISCARDED = "discarded"
     """`Lease.discard` was called."""
     REPLACED = "replaced"
@@ -39,6 +39,7 @@ class RetireReason(StrEnum):
     SHRUNK = "shrunk"
     """`Pool.resize` left no place for it."""
     CLOSED = "closed"
-    """The pool closed."""
+    """The pool closed, or other code closed the idle instance."""
     FAILED_START = "failed-start"
-    """Start, setup or canary's check failed, or took longer than ``start_timeout``."""
+    """Start or setup failed, took longer than ``start_timeout``, or left the instance poisoned or
+    closed."""

@@ -55,11 +55,9 @@ class Timers:
 
     def watch_waits(self) -> None:
         """See to it that the first in line does not wait for longer than ``max_wait``."""
-        if self._max_wait is None:
+        if not self._max_wait:  # without a limit, or `advance` sees to it
             return
-        if self._max_wait == 0:
-            self._end_waits()  # now: an alarm would let others in between
-        elif self._core.line and self.waits.at == inf:
+        if self._core.line and self.waits.at == inf:
             first = next(iter(self._core.line.values()))
             self.waits.set(first.arrived + self._max_wait)
 
@@ -128,7 +126,8 @@ class Timers:
         for slot in tuple(core.idle):
             if slot.expires <= now:
                 core.retire_idle(slot, RetireReason.AGE)
-        coming = (slot.expires for slot in (*core.idle, *core.leased) if slot.expires > now)
+        serving = (*core.idle, *core.leased, *core.starting)  # the last: those being checked
+        coming = (slot.expires for slot in serving if slot.expires > now)
         self.ages.set(min(coming, default=inf))
         core.advance()
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import trio
 
+from ._fitness import condition, why_unfit
 from ._retire import RetireReason
 
 if TYPE_CHECKING:
@@ -220,20 +221,29 @@ class Work:
 
         Raises:
             trio.TooSlowError: it took longer than ``start_timeout``.
+            InstancePoisoned, InstanceClosed: the setup ended well, but the instance cannot serve.
             Exception: as start, setup or check failed.
         """
         limit = self._core.options.start_timeout
         with trio.move_on_after(limit) as scope:
             if rest is not None:
                 await rest
-            if check and not (slot.generation.replaced or slot.scope.cancel_called):
-                await self._look_at(slot)
+            if not (scope.cancel_called or slot.generation.replaced or slot.scope.cancel_called):
+                await self._look_at_new(slot, check=check)
         slot.took = trio.current_time() - slot.began
-        if scope.cancelled_caught:
+        if scope.cancel_called:  # also where the setup let the cancel end its own call only
             raise trio.TooSlowError(
                 f"pool {self._core.name!r}: starting instance {slot.number} took longer than"
                 f" start_timeout={limit} s"
             )
+
+    @trio.lowlevel.enable_ki_protection
+    async def _look_at_new(self, slot: Slot, *, check: bool) -> None:
+        unfit = why_unfit(self._core.name, slot)
+        if unfit is not None:
+            raise unfit
+        if check:
+            await self._look_at(slot)
 
     @trio.lowlevel.enable_ki_protection
     async def _look_at(self, slot: Slot) -> None:
@@ -246,14 +256,17 @@ class Work:
             raise Unhealthy(f"check raised {error!r} for instance {slot.number}") from error
         if answer is not None and not answer:
             raise Unhealthy(f"check returned {answer!r} for instance {slot.number}")
+        wrong = condition(slot)
+        if wrong is not None:
+            raise Unhealthy(f"check returned {answer!r}, but instance {slot.number} is {wrong}")
 
     @trio.lowlevel.enable_ki_protection
     async def _check(self, slot: Slot) -> None:
         healthy = False
         try:
-            with slot.scope, trio.fail_after(self._core.options.start_timeout):
+            with slot.scope, trio.fail_after(self._core.options.start_timeout) as limit:
                 await self._look_at(slot)
-                healthy = True
+                healthy = not limit.cancel_called
         except Exception as error:  # noqa: BLE001 - whatever a check raises, it says no
             _LOGGER.info(
                 "pool %r: instance %d is not healthy: %r", self._core.name, slot.number, error
@@ -263,7 +276,7 @@ class Work:
             raise
         if healthy:
             self._core.checked(slot)
-        elif slot.scope.cancelled_caught:
+        elif slot.scope.cancel_called:
             self._core.start_abandoned(slot)
         else:
             self._core.start_abandoned(slot, RetireReason.UNHEALTHY)

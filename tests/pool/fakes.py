@@ -155,6 +155,7 @@ class FakeInstance:
             self.module.violated(f"instance {self.number} was closed twice")
         self.closing = True
         self.interrupt(Closed(f"instance {self.number} was closed"))
+        self.poisoned = self.poisoned or "closed"
         if self.module.close_gate is not None:
             await self.module.close_gate.wait()
         await trio.lowlevel.checkpoint()
@@ -311,6 +312,7 @@ class SyncInstance(FakeInstance):
         if self.module.close_gate is not None or self._scope is not None or self._pending:
             return False
         self.closing = self.closed = True
+        self.poisoned = self.poisoned or "closed"
         self.module.live.discard(self)
         if self.module.close_errors:
             raise self.module.close_errors.popleft()

@@ -142,6 +142,29 @@ async def test_max_memory_is_looked_at_after_each_lease(module: FakeModule) -> N
         assert retired(pool) == {"memory": 1}
 
 
+async def test_max_age_that_passes_during_a_check_retires_the_instance(
+    module: FakeModule, autojump_clock: MockClock
+) -> None:
+    """The task in line has a new one; an age that passes after the check retires as ever."""
+
+    async def check(instance: FakeInstance) -> None:
+        await trio.sleep(3)
+
+    async with open_pool(module, size=2, min_size=2, check=check, max_age=100) as pool:
+        first, second = sorted(pool._core.idle, key=lambda slot: slot.expires)
+        second.expires = first.expires + 5  # it is checked when the first is too old
+        await trio.sleep_until(first.expires - 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.call, "number")
+            nursery.start_soon(pool.call, "number")
+            await trio.sleep(2)
+            assert retired(pool) == {}
+        assert retired(pool) == {"age": 1}
+        assert second in pool._core.idle
+        await trio.sleep_until(second.expires + 0.1)
+        assert retired(pool) == {"age": 2}
+
+
 @pytest.mark.parametrize("answer", [False, 0, ValueError("no")])
 async def test_check_that_says_no_or_raises_retires_as_unhealthy(
     module: FakeModule, autojump_clock: MockClock, answer: Any
