@@ -23,6 +23,7 @@ from ._errors import (
     LinkError,
 )
 from ._host_function import HostFunction, host_function
+from ._in_trio import check_trio
 from ._instance import Instance
 from ._limits import Limits
 from ._memory import Memory
@@ -58,6 +59,7 @@ __all__ = [
     "TagType",
     "Wasi",
     "check_process",
+    "check_trio",
     "host_function",
 ]
 

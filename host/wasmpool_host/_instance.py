@@ -17,6 +17,7 @@ from ._errors import InstanceClosed, InstancePoisoned
 from ._exchange import Exchange
 from ._fiber import Fiber
 from ._headroom import FRAMES, FRAMES_TO_GO_ON, headroom
+from ._in_trio import check_trio
 from ._making import Making
 from ._memory import Memory
 from ._pending import PENDING
@@ -140,6 +141,7 @@ class Instance:
         guest has returned.
         """
         check_process()
+        check_trio("Instance.call")
         await checkpoint()
         result = self.start_call(name, args)
         return await self.finish() if result is PENDING else result
@@ -192,6 +194,7 @@ class Instance:
         A checkpoint and a cancel are as for `call`.
         """
         check_process()
+        check_trio("Instance.exchange")
         await checkpoint()
         result = self.start_exchange(name, payload)
         return await self.finish() if result is PENDING else result
@@ -289,6 +292,7 @@ class Instance:
         for a cancel: it takes a millisecond or so where a guest is computing.
         """
         check_process()
+        check_trio("Instance.aclose")
         if get_ident() != self._thread:
             self._refuse_thread()
         self._closed = True

@@ -18,6 +18,7 @@ from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._host_call import ENTRY
 from ._host_function import HostFunction
+from ._in_trio import check_trio
 from ._instance import Instance
 from ._limits import Limits
 from ._pace import Pace
@@ -128,6 +129,7 @@ class Module:
         from . import Wasi  # noqa: PLC0415 - `import wasmpool` is faster without it
 
         check_process()
+        check_trio("Module.compile")
         _check_imports(imports)
         _check_type("limits", limits, Limits)
         _check_type("wasi", wasi, Wasi)
@@ -170,6 +172,7 @@ class Module:
         It is a checkpoint. A cancel ends the start function, and nothing is left of the instance.
         """
         check_process()
+        check_trio("Module.instantiate")
         await trio.lowlevel.checkpoint()
         instance, ready = self.start_instance()
         if not ready:

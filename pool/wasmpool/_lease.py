@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import trio
 
-from wasmpool_host import check_process
+from wasmpool_host import check_process, check_trio
 
 from ._errors import LeaseExpired, LeaseRevoked
 from ._slot import Slot, SlotState
@@ -91,7 +91,11 @@ class Lease:
         instance does not serve again; nothing is raised for a cancel once the guest has returned.
         """
         check_process()
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            check_trio(f"a lease of pool {self._pool.name!r}")
+            raise
         slot = self._use()
         slot.calls += 1
         try:
@@ -106,7 +110,11 @@ class Lease:
         `call`.
         """
         check_process()
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            check_trio(f"a lease of pool {self._pool.name!r}")
+            raise
         slot = self._use()
         slot.calls += 1
         try:

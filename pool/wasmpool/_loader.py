@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Unpack, final
 import attrs
 import trio
 
-from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap
+from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap, check_trio
 
 from ._errors import PoolUnavailable
 from ._plain_nursery import open_plain_nursery
@@ -54,6 +54,7 @@ def open_loader(
 
 @contextlib.asynccontextmanager
 async def _open(options: PluginOptions) -> AsyncGenerator[Loader, None]:
+    check_trio("open_loader")
     async with open_plain_nursery() as nursery:
         loader = Loader(nursery, options)
         try:

@@ -32,6 +32,7 @@ from wasmpool_host import (
     LinkError,
     Module,
     check_process,
+    check_trio,
 )
 
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
@@ -216,6 +217,7 @@ async def load_plugin(
     options: PluginOptions,
 ) -> AsyncGenerator[Plugin, None]:
     """`open_plugin` with a host that may have compiled the source already."""
+    check_trio("open_plugin")
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(host.http.aclose)
         drains = await stack.enter_async_context(open_plain_nursery())

@@ -14,7 +14,7 @@ from weakref import WeakSet
 import trio
 from trio.lowlevel import checkpoint, current_task
 
-from wasmpool_host import PENDING, check_process
+from wasmpool_host import PENDING, check_process, check_trio
 from wasmpool_host._headroom import check_headroom
 from wasmpool_host._turn import HALF, turn_of_this_run
 
@@ -123,6 +123,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
     is outside of it, so a cancel reaches the block as ever. What ends the block is kept until
     the nursery is gone, as it would come out of that in a group.
     """
+    check_trio("open_pool")
     ended_with: BaseException | None = None
     async with trio.open_nursery() as around:
         nursery = await _start_nursery(around)
@@ -236,7 +237,11 @@ class Pool:
         """
         if get_ident() != self._thread:
             self._check_run()
-        await checkpoint()
+        try:
+            await checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            self._check_run()
+            raise
         if self._turn.spent > HALF:
             await self._let_pass()
         core = self._core
@@ -269,7 +274,11 @@ class Pool:
         """
         if get_ident() != self._thread:
             self._check_run()
-        await checkpoint()
+        try:
+            await checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            self._check_run()
+            raise
         if self._turn.spent > HALF:
             await self._let_pass()
         core = self._core
@@ -455,6 +464,7 @@ class Pool:
 
     def _check_run(self) -> None:
         check_process()
+        check_trio(f"pool {self.name!r}")
         if trio.lowlevel.current_trio_token() is not self._token:
             raise RuntimeError(
                 f"pool {self.name!r} belongs to another trio run: open one in each run"
