@@ -138,6 +138,9 @@ class Module:
         check_process()
         check_trio("Module.compile")
         _check_imports(imports)
+        imports = tuple(imports)  # a list of the caller's may change while a thread compiles
+        if isinstance(source, (bytearray, memoryview)):
+            source = bytes(source)
         _check_type("limits", limits, Limits)
         _check_type("wasi", wasi, Wasi)
         limits = limits if limits is not None else Limits()
@@ -154,12 +157,12 @@ class Module:
                 if engine.serves and len(read.binary) >= LARGE:
                     return read
                 return complete(read)
-            return cls(read, compiled, tuple(imports), wasi, limits)
+            return cls(read, compiled, imports, wasi, limits)
 
         def complete(read: Source, code: bytes | None = None) -> Module:
             compiled = _compiled(shared_engine(), read, code)
             _cache.keep(compiled, read.code_digest, directory)
-            return cls(read, compiled, tuple(imports), wasi, limits)
+            return cls(read, compiled, imports, wasi, limits)
 
         made = await trio.to_thread.run_sync(begin, abandon_on_cancel=True)
         if isinstance(made, Module):
@@ -345,23 +348,28 @@ class Module:
 class Source:
     """A module's bytes, and what to call it."""
 
-    def __init__(self, binary: bytes, name: str | None) -> None:
+    def __init__(self, binary: bytes, path: Path | None = None) -> None:
         self.binary = binary
-        self.name = name
+        self.path = path
+        self.name: str | None = None if path is None else path.stem
         self.digest: str = hashlib.sha256(binary).hexdigest()
         self.outline: _binary.Outline | None = _outline_of(binary)
         self.code: bytes = _countable(binary, self.outline)
         """What is compiled: the binary, or one with its memory exported."""
         same = self.code is binary
         self.code_digest: str = self.digest if same else hashlib.sha256(self.code).hexdigest()
-        self.label: str = f"module {name!r}" if name else f"the module of {len(binary):,} bytes"
+        self.label: str = (
+            f"the module of {len(binary):,} bytes" if path is None else f"file {str(path)!r}"
+        )
 
     @classmethod
     def read(cls, source: Any) -> Source:
+        if isinstance(source, Source):
+            return source
         if isinstance(source, str):
-            return cls(_assemble(_encoded(source), "the text"), None)
+            return cls(_assemble(_encoded(source), "the text"))
         if isinstance(source, (bytes, bytearray, memoryview)):
-            return cls(bytes(source), None)
+            return cls(bytes(source))
         if isinstance(source, os.PathLike):
             return cls._read_file(Path(source))
         message = f"a module's source is bytes, text as a str, or a path; not {source!r}"
@@ -373,7 +381,7 @@ class Source:
         if path.suffix == ".wat":
             _check_utf_8(content, path)
             content = _assemble(content, str(path))
-        return cls(content, path.stem)
+        return cls(content, path)
 
 
 def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Module:

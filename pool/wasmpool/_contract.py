@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wasmpool_host import FunctionType
+from wasmpool_host import FunctionType, MemoryType
 
 from ._plugin_errors import AbiError
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABI_VERSION",
+    "FREE",
     "MALLOC",
     "OPTIONAL",
     "REQUIRED",
     "check_abi_version",
     "check_exports",
     "violations",
-    "without_malloc",
 ]
 
 ABI_VERSION: Final = 1
@@ -37,25 +37,33 @@ REQUIRED: Final[Mapping[str, FunctionType]] = {
 }
 OPTIONAL: Final[Mapping[str, FunctionType]] = {"compact_specs": _TELLS}
 MALLOC: Final = ("malloc", "guest_malloc")
-"""What a request is put into the guest by."""
+"""A request is put into the guest's memory by either."""
+FREE: Final = ("free", "guest_free")
+"""What a guest does not need any more is freed by either."""
 
 _ALLOCATES: Final = FunctionType(("i32",), ("i32",))
+_FREES: Final = FunctionType(("i32",), ())
 
 
-def check_exports(exports: Mapping[str, object]) -> None:
+def check_exports(exports: Mapping[str, object], owner: str | None = None) -> None:
     """Refuse a module that does not keep to the contract.
 
     Raises:
-        AbiError: one that names the first export in question first, and then the others.
+        AbiError: one that names the first export in question first, then all others, and then
+            the owner of the exports.
     """
     found = [why for _, why in violations(exports)]
     if not found:
         return
-    raise AbiError("; ".join(found))
+    raise AbiError("; ".join(found) + (f" ({owner})" if owner is not None else ""))
 
 
 def violations(exports: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Each export that is missing or of the wrong type, with what is wrong, in order."""
+    """Each export that is missing or of the wrong type, with what is wrong, in order.
+
+    Calls of a plugin need all that is looked at here, so a plugin that were accepted without it
+    would refuse every one of them.
+    """
     for name, wanted in _TYPES.items():
         found = exports.get(name)
         if found is None:
@@ -63,22 +71,31 @@ def violations(exports: Mapping[str, object]) -> Iterator[tuple[str, str]]:
                 yield name, f"{name} {wanted} is missing"
         elif found != wanted:
             yield name, _of_wrong_type(name, found, wanted)
+    yield from _memory_violations(exports)
+    yield from _either_violations(exports, MALLOC, _ALLOCATES, required=True)
+    yield from _either_violations(exports, FREE, _FREES, required=False)
 
 
-def without_malloc(exports: Mapping[str, object]) -> Iterator[str]:
-    """What is wrong with a plugin that no request can be put into.
+def _memory_violations(exports: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    found = exports.get("memory")
+    if found is None:
+        yield "memory", "memory is missing"
+    elif not isinstance(found, MemoryType):
+        yield "memory", f"memory is of the wrong type, {found} instead of a memory"
 
-    The contract lets it load, and it can tell its name and tools; `execute` and `configure` are
-    refused with a LinkError.
-    """
-    if any(exports.get(name) == _ALLOCATES for name in MALLOC):
+
+def _either_violations(
+    exports: Mapping[str, object], names: tuple[str, str], wanted: FunctionType, *, required: bool
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a function that has two spellings: one of the right type is enough."""
+    if any(exports.get(name) == wanted for name in names):
         return
-    wrong = [name for name in MALLOC if name in exports]
+    wrong = [name for name in names if name in exports]
     for name in wrong:
-        yield _of_wrong_type(name, exports[name], _ALLOCATES)
-    if not wrong:
-        name, other = MALLOC
-        yield f"{name} {_ALLOCATES} is missing ({other} would do)"
+        yield name, _of_wrong_type(name, exports[name], wanted)
+    if required and not wrong:
+        name, other = names
+        yield name, f"{name} {wanted} is missing ({other} would do)"
 
 
 def _of_wrong_type(name: str, found: object, wanted: FunctionType) -> str:

@@ -21,7 +21,7 @@ from wasmpool_host import (
 from wasmpool_host._binary import outline
 from wasmpool_host._module import Source, provide
 
-from ._contract import ABI_VERSION, MALLOC, OPTIONAL, REQUIRED, violations, without_malloc
+from ._contract import ABI_VERSION, FREE, MALLOC, OPTIONAL, REQUIRED, violations
 from ._http_policy import HttpPolicy
 from ._plugin_errors import AbiError
 from ._plugin_generation import Generation
@@ -93,11 +93,13 @@ async def inspect_plugin(
     A cancel ends the guest.
     """
     host = PluginHost(HttpPolicy(), Limits(call_seconds=_SECONDS), None, cache)
+    given = source if isinstance(source, Module) else await _read(source)
     try:
-        module = await host.compile(source, check=False)
+        module = await host.compile(given)
         host.name = lambda: module.name
     except (LinkError, GuestMemoryError) as failed:
-        return await _inspect_from_outside(source, host, failed)
+        assert isinstance(given, Source)  # a module was linked before
+        return _inspect_from_outside(given, host, failed)
     try:
         return await _inspect(module)
     finally:
@@ -120,16 +122,18 @@ async def _inspect(module: Module) -> Inspection:
 
 
 def _problems(exports: Mapping[str, object]) -> tuple[str, ...]:
-    return (*(why for _, why in violations(exports)), *without_malloc(exports))
+    return tuple(why for _, why in violations(exports))
 
 
-async def _inspect_from_outside(
-    source: PluginSource, host: PluginHost, failed: Exception
-) -> Inspection:
+async def _read(source: str | os.PathLike[str] | bytes) -> Source:
+    """Read a module once, so that all of a report is about the same bytes."""
+    read = as_module_source(source)
+    return await trio.to_thread.run_sync(Source.read, read, abandon_on_cancel=True)
+
+
+def _inspect_from_outside(source: Source, host: PluginHost, failed: Exception) -> Inspection:
     """What its bytes say of a module that is valid, and cannot be linked or run here."""
-    assert not isinstance(source, Module)  # that could be: it was
-    read = await trio.to_thread.run_sync(Source.read, as_module_source(source))
-    seen = outline(read.binary)
+    seen = outline(source.binary)
     here = provide(host.imports, seen, Wasi())
     imports = tuple(
         (f"{module}.{name}", type_, getattr(here.get((module, name)), "type", None) == type_)
@@ -161,7 +165,7 @@ def _imports_text(imports: tuple[tuple[str, object, bool], ...]) -> str:
 
 
 def _exports_text(exports: Mapping[str, object]) -> str:
-    wanted = {*REQUIRED, *OPTIONAL, *MALLOC}
+    wanted = {*REQUIRED, *OPTIONAL, "memory", *MALLOC, *FREE}
     rows = [
         (name, f"{type_}{'  (contract)' if name in wanted else ''}")
         for name, type_ in exports.items()

@@ -1,14 +1,13 @@
 """Many plugins by name: loaded, reloaded in place, and unloaded while the others serve.
 
-Each plugin lives in a task of its own, which holds its block open until it is unloaded. So a
-plugin that drains is nobody's business but its own: whoever loads or unloads another never waits
-for its calls.
+Each plugin lives in a task of its own, which holds its block open until the plugin is unloaded, or
+closed by hand. So a load or an unload of one plugin never waits for the calls of another.
 """
 
 from __future__ import annotations
 
 import contextlib
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Unpack, final
 
 import attrs
@@ -17,20 +16,33 @@ import trio
 from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap, check_trio
 
 from ._errors import PoolUnavailable
+from ._options import Options
 from ._plain_nursery import open_plain_nursery
-from ._plugin import Plugin, PluginOptions, check_options, load_plugin, plugin_host
-from ._plugin_generation import read_name, start_runtime
+from ._plugin import (
+    Plugin,
+    PluginOptions,
+    check_name,
+    compile_plugin,
+    keep_options,
+    keep_source,
+    load_plugin,
+    plugin_host,
+)
+from ._plugin_generation import copy_credentials, read_name, start_runtime
 from ._watch import watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Iterator
 
     from wasmpool_host import Module
+    from wasmpool_host._module import Source
 
     from ._plugin_host import PluginHost, PluginSource
 
 __all__ = ["Loader", "open_loader"]
+
+_START_TIMEOUT: Final = Options().start_timeout
 
 
 def open_loader(
@@ -48,8 +60,7 @@ def open_loader(
     Leaving the block closes all of them side by side, each within its grace; leaving it by an
     exception or a cancel leaves them no grace.
     """
-    check_options("open_loader", options)
-    return _open(options)
+    return _open(keep_options("open_loader", options))
 
 
 @contextlib.asynccontextmanager
@@ -60,10 +71,11 @@ async def _open(options: PluginOptions) -> AsyncGenerator[Loader, None]:
         try:
             yield loader
         except BaseException:
+            loader._close()  # noqa: SLF001 - its own half
             nursery.cancel_scope.cancel()
             raise
         finally:
-            loader._close()  # noqa: SLF001 - the other half of it
+            loader._close()  # noqa: SLF001 - its own half
 
 
 @attrs.define(eq=False)
@@ -74,6 +86,41 @@ class _Loaded:
     unload: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
 
+    async def until_it_ends(self) -> None:
+        """Wait until the plugin is to be unloaded, or was closed by hand."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._unload_when_closed)
+            await self.unload.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _unload_when_closed(self) -> None:
+        await self.plugin.pool._core.closed.wait()  # noqa: SLF001 - by whichever way it is closed
+        self.unload.set()
+
+
+@final
+class _InService(Mapping[str, Plugin]):
+    """The plugins that take calls, as others see them: one that closes is not among them."""
+
+    def __init__(self, loaded: Mapping[str, _Loaded]) -> None:
+        self._loaded = loaded
+
+    def __getitem__(self, name: str) -> Plugin:
+        plugin = self._loaded[name].plugin
+        if plugin.closed:
+            raise KeyError(name)
+        return plugin
+
+    def __iter__(self) -> Iterator[str]:
+        # Of a list, as a loop over the plugins may wait, and plugins come and go meanwhile.
+        return iter([name for name, each in self._loaded.items() if not each.plugin.closed])
+
+    def __len__(self) -> int:
+        return sum(not each.plugin.closed for each in self._loaded.values())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
 
 @final
 class Loader:
@@ -81,21 +128,26 @@ class Loader:
 
     Attributes:
         plugins: the plugins in service, by name: a live view, which cannot be changed through it.
+            A plugin leaves it as soon as it begins to close, by `unload` or by its own `aclose`.
     """
+
+    # Invariants:
+    # - `_loaded` has the plugins whose task is not about to end; the last one of each name
+    # - `_watched` has the file's watch for each name that a watch has loaded, or is loading
 
     def __init__(self, nursery: trio.Nursery, options: PluginOptions) -> None:
         """Load into a nursery; `open_loader` does."""
         self._nursery = nursery
         self._options = options
         self._loaded: dict[str, _Loaded] = {}
-        self._plugins: dict[str, Plugin] = {}  # the same, as others see it
-        self._turns: dict[str, trio.Lock] = {}  # who loads a name that another loads waits
+        self._turns: dict[str, trio.Lock] = {}  # loads of one name take turns
+        self._watched: dict[str, object] = {}
         self._closing = trio.Event()
-        self.plugins: Final[Mapping[str, Plugin]] = MappingProxyType(self._plugins)
+        self.plugins: Final[Mapping[str, Plugin]] = _InService(self._loaded)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return f"<Loader {state}: {len(self._plugins)} plugins>"
+        return f"<Loader {state}: {len(self.plugins)} plugins>"
 
     @property
     def closed(self) -> bool:
@@ -104,7 +156,7 @@ class Loader:
 
     def find_tool(self, tool_name: str) -> Plugin | None:
         """The plugin that has a tool of this name; of several, the one loaded first."""
-        for plugin in self._plugins.values():
+        for plugin in self.plugins.values():
             if any(tool.name == tool_name for tool in plugin.tools):
                 return plugin
         return None
@@ -137,21 +189,8 @@ class Loader:
         A cancel leaves things as they were.
         """
         self._check_open()
-        host: PluginHost | None = None
-        key = name
-        if key is None:
-            host = plugin_host(self._options)
-            module = source = await host.compile(source)
-            host.name = lambda: module.name
-            key = await _ask_name(module)
-        async with self._turns.setdefault(key, trio.Lock()):
-            self._check_open()
-            plugin = self._plugins.get(key)
-            if plugin is None or plugin.closed:
-                host = host or plugin_host(self._options)
-                return await self._open(key, source, host, name, credentials)
-            await plugin._reload(source, host, credentials)  # noqa: SLF001 - of one family
-            return plugin
+        check_name(name)
+        return await self._load(keep_source(source), name, copy_credentials(credentials))
 
     async def unload(self, name: str) -> None:
         """Take a plugin out of service: new calls are refused at once, those under way drain.
@@ -165,8 +204,8 @@ class Loader:
 
         A cancel cuts the plugin's grace to nothing.
         """
-        if name not in self._loaded:
-            loaded = ", ".join(map(repr, self._plugins)) or "none"
+        if name not in self.plugins:
+            loaded = ", ".join(map(repr, self.plugins)) or "none"
             message = f"no plugin {name!r} is loaded; there are: {loaded}"
             raise KeyError(message)
         await self._retire(self._take(name))
@@ -180,14 +219,35 @@ class Loader:
         """Keep the plugins of a directory in service until cancelled, or the loader closes.
 
         Loads each ``.wasm`` file under the name of its stem, reloads one that changes, and
-        unloads one that goes; changes are looked at once they have settled. A file that is half
-        written or broken keeps the old one serving, and the log (``wasmpool.loader``) says why.
-        Works with ``nursery.start``, which returns when every file has been tried once.
+        unloads one that goes; changes are looked at once they have settled. Works with
+        ``nursery.start``, which returns when every file has been tried once.
+
+        - A file that is half written or broken keeps the old one serving, and the log
+          (``wasmpool.loader``) says why. It is tried again when it has changed, and after a pause
+          (0.5 s, doubled up to 30 s) where it may have become loadable without a change.
+        - Symbolic links to files, and to the directory, are followed, and noticed when they lead
+          elsewhere. What is no regular file, or has more than 256 MiB, is not loaded.
+        - Hidden files are left alone, and so are names that begin with ``~`` or ``#``.
+        - A directory that cannot be looked at is logged and tried again each second; its plugins
+          go on as they are. One that is gone for a second has no files: they are unloaded. One
+          that is back, or replaced, is followed.
+        - Of two watched directories with a file of the same name, the first one serves; the other
+          file waits until that is gone.
+        - Without notices of the operating system (on network file systems; when its limit of
+          inotify watches is reached, which is logged) changes are seen within two seconds.
+
+        Args:
+            directory: its path; a relative one is fixed now.
+            task_status: for ``nursery.start``.
 
         Raises:
             ModuleNotFoundError: watchfiles is not installed (extra ``plugin``).
-            OSError: the directory cannot be read.
-            RuntimeError: the loader is closed.
+            OSError: the directory cannot be looked at for the first time.
+            RuntimeError: the loader is closed already.
+            TypeError: this is no path.
+
+        The end of the loader ends it without an error. A cancel ends loads and reloads that are
+        under way, which leave things as they were; plugins that are loaded stay so.
         """
         self._check_open()
         await watch(self, directory, self._closing, task_status)
@@ -198,10 +258,49 @@ class Loader:
 
     # --- inside ---
 
+    async def _load(
+        self, source: PluginSource | Source, name: str | None, credentials: Mapping[str, str] | None
+    ) -> Plugin:
+        """`load`, of what nothing else can change; the source may be what was read of a file."""
+        host: PluginHost | None = None
+        key = name
+        if key is None:
+            host = plugin_host(self._options)
+            module = source = await compile_plugin(host, source, None)
+            host.name = lambda: module.name
+            key = await self._ask_name(module)
+        async with self._turn(key):
+            self._check_open()
+            plugin = self.plugins.get(key)
+            if plugin is None:
+                host = host or plugin_host(self._options)
+                return await self._open(key, source, host, name, credentials)
+            await plugin._reload(source, host, credentials)  # noqa: SLF001 - of one family
+            return plugin
+
+    async def _ask_name(self, module: Module) -> str:
+        """Return a plugin's own name, from an instance that does nothing else."""
+        limit = self._options.get("start_timeout", _START_TIMEOUT)
+        with trio.move_on_after(limit):
+            return await _ask_name(module) or module.name
+        message = f"{module} does not tell its name within start_timeout={limit} s"
+        raise PoolUnavailable(message)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, key: str) -> AsyncGenerator[None]:
+        """A block in which no other task loads the same name."""
+        turn = self._turns.setdefault(key, trio.Lock())
+        try:
+            async with turn:
+                yield
+        finally:
+            if not (turn.locked() or turn.statistics().tasks_waiting):
+                self._turns.pop(key, None)
+
     async def _open(
         self,
         key: str,
-        source: PluginSource,
+        source: PluginSource | Source,
         host: PluginHost,
         name: str | None,
         credentials: Mapping[str, str] | None,
@@ -215,7 +314,7 @@ class Loader:
                 async with load_plugin(source, host, name, credentials, self._options) as plugin:
                     loaded = self._enter(key, plugin)
                     task_status.started(plugin)
-                    await loaded.unload.wait()
+                    await loaded.until_it_ends()
             except Exception as failure:
                 if loaded is not None:
                     raise
@@ -225,17 +324,19 @@ class Loader:
                 if loaded is not None:
                     self._leave(key, loaded)
 
-        plugin: Plugin | None = await self._nursery.start(live)
+        try:
+            plugin: Plugin | None = await self._nursery.start(live)
+        except RuntimeError:  # of the nursery, if the loader closes meanwhile
+            self._check_open()
+            raise
         if plugin is None:
             raise failed[0]
+        self._check_open()
         return plugin
 
     def _enter(self, key: str, plugin: Plugin) -> _Loaded:
-        before = self._loaded.get(key)
-        if before is not None:  # closed by hand, its task still waits to be told
-            before.unload.set()
+        self._loaded.pop(key, None)  # closed by hand, and its task is about to end
         loaded = self._loaded[key] = _Loaded(plugin)
-        self._plugins[key] = plugin
         if self.closed:  # meanwhile
             loaded.unload.set()
         return loaded
@@ -247,7 +348,6 @@ class Loader:
 
     def _take(self, name: str) -> _Loaded:
         """Out of service, from this moment on."""
-        del self._plugins[name]
         return self._loaded.pop(name)
 
     async def _retire(self, loaded: _Loaded) -> None:
@@ -277,6 +377,6 @@ async def _ask_name(module: Module) -> str:
             return await read_name(instance)
         finally:
             await instance.aclose()
-    except (GuestTrap, GuestExit, GuestMemoryError, CallTimeout) as failed:
+    except (GuestTrap, GuestExit, GuestMemoryError, CallTimeout, MemoryError) as failed:
         message = f"{module} cannot be asked for its name: {failed}"
         raise PoolUnavailable(message) from failed

@@ -16,8 +16,10 @@ close brings to its end.
 from __future__ import annotations
 
 import contextlib
+import os
 import reprlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, final
 
 import trio
@@ -34,7 +36,10 @@ from wasmpool_host import (
     check_process,
     check_trio,
 )
+from wasmpool_host._shown import escaped
+from wasmpool_host._module import Source
 
+from ._contract import check_exports
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
 from ._http_policy import HttpPolicy
 from ._json import encode
@@ -42,14 +47,13 @@ from ._metadata import ToolResult
 from ._options import Options
 from ._plain_nursery import open_plain_nursery
 from ._plugin_errors import AbiError, ConfigureError, PluginClosed
-from ._plugin_generation import Generation
-from ._plugin_host import PluginHost
+from ._plugin_generation import Generation, copy_credentials
+from ._plugin_host import PluginHost, as_module_source
 from ._pool import open_pool
 from ._pool_state import PoolState
 from ._reply import read_tool_result
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncGenerator, Sequence
 
     from wasmpool_host import Wasi
@@ -64,7 +68,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Plugin",
     "PluginOptions",
-    "check_options",
+    "check_name",
+    "compile_plugin",
+    "keep_options",
+    "keep_source",
     "load_plugin",
     "open_plugin",
     "plugin_host",
@@ -165,12 +172,19 @@ def open_plugin(
     Leaving the block closes the plugin: calls under way run on for up to ``grace`` seconds, none
     at all if an exception leaves it. A cancel while it is loaded leaves nothing behind.
     """
-    check_options("open_plugin", options, "name", "credentials")
-    return load_plugin(source, plugin_host(options), name, credentials, options)
+    check_name(name)
+    kept = keep_options("open_plugin", options, "name", "credentials")
+    return load_plugin(
+        keep_source(source), plugin_host(kept), name, copy_credentials(credentials), kept
+    )
 
 
-def check_options(call: str, options: PluginOptions, *others: str) -> None:
-    """Raise where these are no options of a call, which has `others` besides."""
+def keep_options(call: str, options: PluginOptions, *others: str) -> PluginOptions:
+    """Return the options of a call, which has `others` besides, as nothing else can change them.
+
+    Raises:
+        TypeError, ValueError: an option is unknown or out of its range.
+    """
     if "setup" in options:
         message = (
             f"{call} takes no setup: a plugin is set up by its credentials. Use open_pool for a"
@@ -181,8 +195,47 @@ def check_options(call: str, options: PluginOptions, *others: str) -> None:
     if unknown := [repr(option) for option in options if option not in known]:
         message = f"{call} has no option {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
         raise TypeError(message)
-    plugin_host(options)
-    Options(**_pool_options(options))
+    kept = options.copy()
+    cache = kept.get("cache")
+    if cache is not None:  # the process may change its directory before the next load
+        kept["cache"] = _absolute(cache)
+    if "instruments" in kept:
+        kept["instruments"] = tuple(kept["instruments"])
+    plugin_host(kept)
+    Options(**_pool_options(kept))
+    return kept
+
+
+def _absolute(cache: object) -> Path:
+    if not isinstance(cache, (str, os.PathLike)):
+        message = f"cache must be the path of a directory or None, not {cache!r}"
+        raise TypeError(message)
+    return Path(cache).absolute()
+
+
+def keep_source(source: PluginSource) -> PluginSource:
+    """Return a plugin's source as its caller cannot change it any more."""
+    return bytes(source) if isinstance(source, (bytearray, memoryview)) else source
+
+
+def check_name(name: object) -> None:
+    """Refuse what cannot be a plugin's name, in messages, in logs and as a key.
+
+    Raises:
+        TypeError, ValueError: it is no str; it is blank; it has control characters or others that
+            no line of a log may have.
+    """
+    if name is None:
+        return
+    if not isinstance(name, str):
+        message = f"name must be a str or None, not {name!r}"
+        raise TypeError(message)
+    if not name.strip():
+        message = f"name must not be blank, as {name!r} is: leave it out for the plugin's own name"
+        raise ValueError(message)
+    if escaped(name) != name:
+        message = f"name must have no control characters, line breaks or marks, not {name!r}"
+        raise ValueError(message)
 
 
 def _pool_options(options: PluginOptions) -> dict[str, Any]:
@@ -208,9 +261,39 @@ def plugin_host(options: PluginOptions) -> PluginHost:
     )
 
 
+async def compile_plugin(
+    host: PluginHost, source: PluginSource | Source, override: str | None
+) -> Module:
+    """Compile a plugin, and hold its exports against the contract.
+
+    Raises:
+        CompileError, LinkError, GuestMemoryError, OSError: as for `Module.compile`. The message
+            begins with the name that the plugin was given.
+        AbiError: it does not keep to the contract; the message ends with that name, or the
+            module's, and its file.
+    """
+    try:
+        module = await host.compile(source)
+    except (CompileError, LinkError, GuestMemoryError) as broken:
+        if override is None:
+            raise
+        message = f"plugin {override!r}: {broken}"
+        raise type(broken)(message) from broken
+    owner = str(module) if override is None else f"plugin {override!r}"
+    check_exports(module.exports, owner + _of_file(source))
+    return module
+
+
+def _of_file(source: PluginSource | Source) -> str:
+    if isinstance(source, Module):
+        return ""
+    path = source.path if isinstance(source, Source) else as_module_source(source)
+    return f", file {os.fspath(path)!r}" if isinstance(path, os.PathLike) else ""
+
+
 @contextlib.asynccontextmanager
 async def load_plugin(
-    source: PluginSource,
+    source: PluginSource | Source,
     host: PluginHost,
     name: str | None,
     credentials: Mapping[str, str] | None,
@@ -221,13 +304,14 @@ async def load_plugin(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(host.http.aclose)
         drains = await stack.enter_async_context(open_plain_nursery())
-        generation = Generation(await host.compile(source), credentials)
-        host.name = lambda: name or generation.module.name  # until there is a plugin to ask
+        module = await compile_plugin(host, source, name)
+        generation = Generation(module, credentials, name)
+        host.name = lambda: generation.name  # until there is a plugin to ask
         if "env.host_http_request" in generation.module.imports:
             await host.http.import_client()
         opening = open_pool(
             generation.module,
-            name=name or generation.module.name,
+            name=generation.name,
             setup=generation.setup,
             **_pool_options(options),
         )
@@ -237,7 +321,7 @@ async def load_plugin(
         except PoolUnavailable as unavailable:
             failure = unavailable
         else:
-            yield Plugin(pool, host, drains, generation, name)
+            yield Plugin(pool, host, drains, generation)
             return
         raise _as_itself(failure)
 
@@ -266,9 +350,9 @@ class Plugin:
 
     # Invariants:
     # - `_generation` is the pool's current one; both change in one synchronous step
-    # - whoever reloads the pool holds `_switching`
+    # - a task that reloads the pool holds `_switching`
 
-    __slots__ = ("_drains", "_generation", "_host", "_override", "_switching", "pool")
+    __slots__ = ("_drains", "_generation", "_host", "_switching", "pool")
 
     def __init__(
         self,
@@ -276,15 +360,13 @@ class Plugin:
         host: PluginHost,
         drains: trio.Nursery,
         generation: Generation,
-        override: str | None,
     ) -> None:
         """Take over a pool whose setup is the generation's; `open_plugin` does."""
         self.pool: Pool = pool
         self._host = host
         self._drains = drains
-        self._override = override
-        self._generation = generation
         self._switching = trio.Lock()
+        self._take_over(generation)
         host.name = self._log_name
 
     # --- what it is ---
@@ -296,10 +378,13 @@ class Plugin:
 
     @property
     def name(self) -> str:
-        """The name it was given, else its own; ``"unknown"`` after close."""
-        if self._override is not None:
-            return self._override
-        return "unknown" if self.closed else self._generation.snapshot.name
+        """The name it was given, else its own, else its file's.
+
+        After close ``"unknown"``, unless it was given one.
+        """
+        if self.closed and self._generation.override is None:
+            return "unknown"
+        return self._generation.name
 
     @property
     def metadata(self) -> Metadata | None:
@@ -387,9 +472,11 @@ class Plugin:
         A cancel leaves the old credentials in service.
         """
         check_process()
+        kept = copy_credentials(credentials)
         async with self._switching:
             self._check_open()
-            generation = Generation(self._generation.module, credentials)
+            now = self._generation
+            generation = Generation(now.module, kept, now.override)
             try:
                 return await self._switch(generation)
             except ReloadFailed as failed:
@@ -418,7 +505,7 @@ class Plugin:
 
         A cancel leaves the old module in service.
         """
-        return await self._reload(source)
+        return await self._reload(keep_source(source))
 
     async def aclose(self, *, grace: float | None = None) -> None:
         """Close the plugin: no new calls, those under way run on for up to ``grace`` seconds.
@@ -438,11 +525,17 @@ class Plugin:
 
     async def _reload(
         self,
-        source: PluginSource,
+        source: PluginSource | Source,
         host: PluginHost | None = None,
         credentials: Mapping[str, str] | None = None,
     ) -> int:
-        """`reload`; ``host`` is another one that compiled it, ``credentials`` None keeps them."""
+        """`reload` of a source that is kept.
+
+        Args:
+            source: as for `reload`, or what was read of a file.
+            host: another one that compiled it.
+            credentials: a copy; None keeps those in service.
+        """
         check_process()
         async with self._switching:
             self._check_open()
@@ -455,11 +548,11 @@ class Plugin:
                 return self.pool.generation
             if host is not None:  # its guests speak by this plugin's client and name
                 host.http, host.name = self._host.http, self._host.name
-            return await self._switch(Generation(module, credentials))
+            return await self._switch(Generation(module, credentials, current.override))
 
-    async def _compile(self, source: PluginSource) -> Module:
+    async def _compile(self, source: PluginSource | Source) -> Module:
         try:
-            return await self._host.compile(source)
+            return await compile_plugin(self._host, source, None)  # named below
         except _BROKEN_SOURCE as broken:
             message = f"plugin {self._log_name()!r} goes on as it was: {broken}"
             raise ReloadFailed(message) from broken
@@ -489,12 +582,17 @@ class Plugin:
         raise failed[0]
 
     def _take_over(self, generation: Generation) -> None:
-        """Answer as the new generation; called within the pool's switch."""
+        """Answer as a new generation; called within the pool's switch."""
         self._generation = generation
+        self.pool._core.name = generation.name  # noqa: SLF001 - its messages name the plugin
 
     def _log_name(self) -> str:
         """Its name, also while the last calls end after close."""
-        return self._generation.snapshot.name if self._override is None else self._override
+        return self._generation.name
+
+    def _runs(self, digest: str | None) -> bool:
+        """Return True if the module in service has this digest."""
+        return self._generation.module.digest == digest
 
     def _check_open(self) -> None:
         if self.closed:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from wasmpool_host import Module, host_function
 
-from ._contract import check_exports
 from ._http import Http
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmpool_host import Caller, HostFunction, Limits, Wasi
+    from wasmpool_host._module import Source
 
     from ._http_policy import HttpPolicy
 
@@ -54,29 +54,27 @@ class PluginHost:
         self._cache = cache
         self.imports: tuple[HostFunction, ...] = _imports(self)
 
-    async def compile(self, source: PluginSource, *, check: bool = True) -> Module:
-        """Compile a plugin, and hold its exports against the contract, if ``check`` is set.
+    async def compile(self, source: PluginSource | Source) -> Module:
+        """Compile a module; its exports are not held against the contract.
 
         Raises:
             CompileError, LinkError, GuestMemoryError, OSError: as for `Module.compile`.
-            AbiError: it does not keep to the contract.
         """
         if isinstance(source, Module):
-            module = source
-        else:
-            module = await Module.compile(
-                as_module_source(source),
-                imports=self.imports,
-                wasi=self._wasi,
-                limits=self._limits,
-                cache=self._cache,
-            )
-        if check:
-            check_exports(module.exports)
-        return module
+            return source
+        given: Any = as_module_source(source)  # Module.compile takes what was read as well
+        return await Module.compile(
+            given,
+            imports=self.imports,
+            wasi=self._wasi,
+            limits=self._limits,
+            cache=self._cache,
+        )
 
 
-def as_module_source(source: str | os.PathLike[str] | bytes) -> os.PathLike[str] | bytes | str:
+def as_module_source(
+    source: str | os.PathLike[str] | bytes | Source,
+) -> os.PathLike[str] | bytes | str | Source:
     """A plugin's source as `Module.compile` takes it, where a str is always text."""
     if isinstance(source, str) and "(module" not in source:
         return Path(source)

@@ -133,14 +133,6 @@ async def test_a_missing_export(wat: Callable[..., str], export: str) -> None:
             pass
 
 
-async def test_malloc_may_be_missing_until_bytes_are_passed(wat: Callable[..., str]) -> None:
-    """The plugin loads; what needs it is refused with both spellings."""
-    async with open_plugin(wat(without="malloc")) as plugin:
-        assert plugin.tools
-        with pytest.raises(LinkError, match="neither 'malloc' nor 'guest_malloc'"):
-            await plugin.execute("version")
-
-
 async def test_compact_specs_may_be_missing(wat: Callable[..., str]) -> None:
     """It is optional."""
     async with open_plugin(wat(without="compact_specs")) as plugin:
@@ -149,7 +141,7 @@ async def test_compact_specs_may_be_missing(wat: Callable[..., str]) -> None:
 
 async def test_another_abi_version(wat: Callable[..., str]) -> None:
     """It is refused with both versions, before it is configured."""
-    with pytest.raises(AbiError, match=r"^ABI version 2 .* 1$"):
+    with pytest.raises(AbiError, match=r"^ABI version 2 .* 1 \(module '"):
         async with open_plugin(wat(abi="2"), credentials={"refuse": "me"}):
             pass
 
