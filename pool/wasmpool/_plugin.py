@@ -36,8 +36,8 @@ from wasmpool_host import (
     check_process,
     check_trio,
 )
-from wasmpool_host._shown import escaped
 from wasmpool_host._module import Source
+from wasmpool_host._shown import escaped
 
 from ._contract import check_exports
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
