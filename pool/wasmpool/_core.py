@@ -171,14 +171,14 @@ class Core:
             if slot.instance.poisoned is not None:
                 self.retire_idle(slot, self._why_spent(slot, now))
 
-    def take(self, task: trio.lowlevel.Task, place: Place) -> Slot | None:
+    def take(self, task: trio.lowlevel.Task, place: Place | None) -> Slot | None:
         """Grant an idle instance, if there is one and nobody is in line."""
         slot = self.peek()
         if slot is not None:
             self.hold(slot, task, place, self.now())
         return slot
 
-    def hold(self, slot: Slot, task: trio.lowlevel.Task, place: Place, now: float) -> None:
+    def hold(self, slot: Slot, task: trio.lowlevel.Task, place: Place | None, now: float) -> None:
         """Grant what `peek` gave; nothing, if the task has it already."""
         if slot.state is _IDLE:
             del self.idle[slot]
@@ -197,7 +197,7 @@ class Core:
     def join(
         self,
         task: trio.lowlevel.Task,
-        place: Place,
+        place: Place | None,
         begin: Callable[[Any], Any] | None = None,
     ) -> Waiter:
         """Stand in line, after `take` found nothing.
@@ -268,7 +268,7 @@ class Core:
         return self.options.check is None or now - slot.idle_since <= _FRESH
 
     def _grant(
-        self, slot: Slot, task: trio.lowlevel.Task, place: Place, now: float, waited: float
+        self, slot: Slot, task: trio.lowlevel.Task, place: Place | None, now: float, waited: float
     ) -> None:
         assert slot.generation is self.current
         slot.state = SlotState.LEASED

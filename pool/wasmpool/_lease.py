@@ -35,7 +35,7 @@ class Lease:
 
     __slots__ = ("_entered", "_generation", "_nowait", "_place", "_pool", "_slot")
 
-    def __init__(self, pool: Pool, place: Place, *, nowait: bool) -> None:
+    def __init__(self, pool: Pool, place: Place | None, *, nowait: bool) -> None:
         """`Pool.lease` and `Pool.lease_nowait` make leases."""
         self._pool = pool
         self._place = place

@@ -53,15 +53,31 @@ def _time(*, positive: bool, optional: bool) -> _Validator:
 
 
 def _function(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(
-            f"{attribute.name} must be a function of an instance or None, not {value!r}"
-        )
+    _check_function(attribute.name, value)
+
+
+def _check_function(knob: str, value: object) -> None:
+    if value is None:
+        return
+    if not callable(value):
+        raise TypeError(f"{knob} must be a function of an instance or None, not {value!r}")
+    if _makes_generators(value):
+        raise TypeError(f"{knob} must not yield, as nothing of {value!r} would run: use return")
+
+
+def _makes_generators(function: Callable[..., object]) -> bool:
+    """Return True for what yields, unless `types.coroutine` has made it awaitable."""
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    return inspect.isasyncgenfunction(function) or (
+        inspect.isgeneratorfunction(function) and not flags & inspect.CO_ITERABLE_COROUTINE
+    )
 
 
 def _name(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{attribute.name} must be a str or None, not {value!r}")
+    if value == "":
+        raise ValueError(f"{attribute.name} must not be empty; None is the module's own name")
 
 
 def _queue_on_close(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -70,6 +86,8 @@ def _queue_on_close(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None
 
 
 def _as_tuple(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
+    if isinstance(instruments, str) or not hasattr(instruments, "__iter__"):
+        raise TypeError(f"instruments must be a sequence of instruments, not {instruments!r}")
     return tuple(instruments)
 
 
@@ -95,8 +113,7 @@ def check_module(module: object) -> None:
 
 def check_setup(setup: object) -> None:
     """Raise where this cannot be a setup."""
-    if setup is not None and not callable(setup):
-        raise TypeError(f"setup must be a function of an instance or None, not {setup!r}")
+    _check_function("setup", setup)
 
 
 def check_grace(grace: object) -> None:

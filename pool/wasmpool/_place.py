@@ -2,12 +2,22 @@
 
 A frame would keep all its variables alive, and a line number costs a walk through a table: the
 code object and the offset in it are enough to say it later, should anybody ask.
+
+A pool is often asked through other parts of this package (`Plugin.execute`, say), or by a stack of
+contexts. So the frames of both packages, of contextlib and of trio are passed over. A task that is
+no more than a method of ours (``nursery.start_soon(pool.call, ...)``) has no line of the user's.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import trio
+
+import wasmpool_host
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -17,10 +27,30 @@ __all__ = ["Place", "describe", "here"]
 Place: TypeAlias = "tuple[CodeType, int]"
 
 
-def here(depth: int) -> Place:
-    """The place ``depth`` frames above the caller."""
+def _directory(file: str) -> str:
+    return os.path.join(os.path.dirname(file), "")  # noqa: PTH118, PTH120 - a prefix, as frames have it
+
+
+_TRIO: Final = _directory(trio.__file__)
+_PASSED_OVER: Final = (
+    _directory(__file__),
+    _directory(wasmpool_host.__file__),
+    _TRIO,
+    contextlib.__file__,
+)
+_RUN_LOOP: Final = f"{_TRIO}_core{os.sep}_run.py"
+
+
+def here(depth: int) -> Place | None:
+    """The nearest place in the user's code, from ``depth`` frames above the caller; or None."""
     frame = sys._getframe(depth + 1)  # noqa: SLF001 - inspect does the same, slowly
-    return frame.f_code, frame.f_lasti
+    code = frame.f_code
+    while code.co_filename.startswith(_PASSED_OVER):
+        if code.co_filename == _RUN_LOOP or frame.f_back is None:
+            return None
+        frame = frame.f_back
+        code = frame.f_code
+    return code, frame.f_lasti
 
 
 def describe(place: Place | None) -> str:

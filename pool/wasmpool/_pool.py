@@ -312,7 +312,7 @@ class Pool:
         if self._turn.is_over():
             await self._turn.let_pass()
 
-    async def _take(self, place: Place) -> Slot:
+    async def _take(self, place: Place | None) -> Slot:
         self._check_run()
         check_headroom()
         await checkpoint()
@@ -323,7 +323,7 @@ class Pool:
         return slot
 
     async def _wait(
-        self, place: Place, begin: Callable[[Any], Any] | None = None
+        self, place: Place | None, begin: Callable[[Any], Any] | None = None
     ) -> tuple[Slot | None, Any]:
         """Stand in line, as there is no idle instance for this task.
 
@@ -339,7 +339,7 @@ class Pool:
             raise LeaseRevoked(slot.revoked)
         return slot, waiter.result
 
-    def _take_nowait(self, place: Place) -> Slot:
+    def _take_nowait(self, place: Place | None) -> Slot:
         self._check_run()
         check_headroom()
         slot = self._core.take(current_task(), place)

@@ -47,7 +47,7 @@ class Waiter:
         self,
         task: trio.lowlevel.Task,
         arrived: float,
-        place: Place,
+        place: Place | None,
         give_up: Callable[[Waiter], bool],
         begin: Callable[[Any], Any] | None,
     ) -> None:

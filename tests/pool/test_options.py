@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import types
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from tests.pool.fakes import FakeModule
 
 from wasmpool import _invariants
 from wasmpool._options import Options
 from wasmpool._pool import open_pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.pool.fakes import FakeInstance
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"size": 0}, ValueError, "size must be at least 1, not 0"),
@@ -18,6 +26,9 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"min_size": -1}, ValueError, "min_size must be at least 0, not -1"),
     ({"size": 2, "min_size": 3}, ValueError, "min_size=3 must not be above size=2"),
     ({"name": 1}, TypeError, "name must be a str or None, not 1"),
+    ({"name": ""}, ValueError, "name must not be empty; None is the module's own name"),
+    ({"instruments": 5}, TypeError, "instruments must be a sequence of instruments, not 5"),
+    ({"instruments": "x"}, TypeError, "instruments must be a sequence of instruments, not 'x'"),
     ({"setup": 1}, TypeError, "setup must be a function of an instance or None, not 1"),
     ({"check": "x"}, TypeError, "check must be a function of an instance or None, not 'x'"),
     ({"max_waiting": -1}, ValueError, "max_waiting must be at least 0, not -1"),
@@ -47,6 +58,39 @@ def test_wrong_option_is_named_with_its_value(
         open_pool(module, **options)
     assert str(info.value) == message
     assert module.starts == 0
+
+
+def yields(_: Any) -> Iterator[None]:
+    yield
+
+
+async def yields_in_async(_: Any) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [yields, yields_in_async, partial(yields)])
+async def test_setup_or_check_of_which_nothing_would_run_is_refused(function: Any) -> None:
+    """Its result is a generator, which nobody runs and which is true."""
+    for knob in ("setup", "check"):
+        options: dict[str, Any] = {knob: function}
+        with pytest.raises(TypeError, match=f"{knob} must not yield"):
+            open_pool(FakeModule(), **options)
+    async with open_pool(module := FakeModule()) as pool:
+        with pytest.raises(TypeError, match="setup must not yield"):
+            await pool.reload(module, setup=function)
+
+
+async def test_setup_that_types_coroutine_made_is_run() -> None:
+    """It yields, but it is awaited."""
+    done: list[int] = []
+
+    @types.coroutine
+    def setup(instance: FakeInstance) -> Any:
+        yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105 - it is, by the caller
+        done.append(instance.number)
+
+    async with open_pool(FakeModule(), setup=setup):
+        assert done == [1]
 
 
 def test_defaults_are_the_documented_ones() -> None:
