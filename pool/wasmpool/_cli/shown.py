@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from wasmpool_host._escape import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,15 +43,6 @@ def name_list(names: Iterable[str]) -> str:
     listed = ", ".join(map(shown, every[:MOST_NAMES]))
     more = len(every) - MOST_NAMES
     return f"{listed} and {more:,} more" if more > 0 else listed
-
-
-def escaped(text: str) -> str:
-    """Text without what a terminal acts upon: controls, line ends, bidirectional marks."""
-    return "".join(sign if sign.isprintable() else _escape(sign) for sign in text)
-
-
-def _escape(sign: str) -> str:
-    return sign.encode("unicode_escape", "surrogatepass").decode()
 
 
 def _cut(text: str, most: int) -> str:
