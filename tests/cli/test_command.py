@@ -525,6 +525,14 @@ def test_a_plugin_on_a_terminal_needs_an_input() -> None:
     assert shown == "Error: there is no input: give --input FILE, or --input - to type the lines\n"
 
 
+def test_what_is_wrong_with_a_plugin_comes_before_its_input(tmp_path: Path) -> None:
+    """A file of lines given as PLUGIN by mistake is told to be no module."""
+    (tmp_path / "lines").write_text("one two\n")
+    status, shown = on_terminal("run", tmp_path / "lines")
+    assert status == 2
+    assert "cannot be used as a plugin" in shown
+
+
 def test_max_uses_replaces_instances() -> None:
     """One use each: the table counts them."""
     ran = wasmpool("run", "--max-uses", "1", "--input", "-", text="a\nb\nc\n")

@@ -127,7 +127,7 @@ def test_a_table_that_nobody_reads_is_status_141() -> None:
     ("args", "redirection", "sentence"),
     [
         (["--input", "-"], "<&-", "standard input cannot be read: it is closed"),
-        ([str(EXAMPLE)], "<&-", "standard input cannot be read: it is closed"),
+        ([str(EXAMPLE), "--tool", "echo"], "<&-", "standard input cannot be read: it is closed"),
         (["--input", "/dev/stdin"], "<&-", "the input /dev/stdin cannot be read: "),
         (["--input", "-"], "0>new", "standard input cannot be read: Bad file descriptor"),
         (["--output", "-"], "1</dev/null", "standard output cannot be written: Bad file descr"),

@@ -93,9 +93,9 @@ async def run_job(job: Job) -> int:
     stop.notice = note_calls  # before the cancel, which ends calls too
     with stop.on_interrupt(), stop.scope:
         async with AsyncExitStack() as stack:
-            source = await open_input(stack, job)
             plugin = await open_job_plugin(stack, job)
             tool = choose_tool(plugin, job)
+            source = await open_input(stack, job)
             sink = await open_output(stack, job, source)
             pool, title = plugin.pool, f"wasmpool run: {tool} of {plugin.name}"
             _say_what_is_read(job, source, sink)
