@@ -33,7 +33,7 @@ from ._watch import watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
     from wasmpool_host import Module
     from wasmpool_host._module import Source
@@ -141,6 +141,7 @@ class Loader:
         self._options = options
         self._loaded: dict[str, _Loaded] = {}
         self._turns: dict[str, trio.Lock] = {}  # loads of one name take turns
+        self._loads: set[trio.CancelScope] = set()
         self._watched: dict[str, object] = {}
         self._closing = trio.Event()
         self.plugins: Final[Mapping[str, Plugin]] = _InService(self._loaded)
@@ -190,7 +191,8 @@ class Loader:
         """
         self._check_open()
         check_name(name)
-        return await self._load(keep_source(source), name, copy_credentials(credentials))
+        given = copy_credentials(credentials)
+        return await self._load(keep_source(source), name, given)
 
     async def unload(self, name: str) -> None:
         """Take a plugin out of service: new calls are refused at once, those under way drain.
@@ -262,6 +264,28 @@ class Loader:
         self, source: PluginSource | Source, name: str | None, credentials: Mapping[str, str] | None
     ) -> Plugin:
         """`load`, of what nothing else can change; the source may be what was read of a file."""
+        with self._until_it_closes():
+            return await self._load_by_name(source, name, credentials)
+        raise AssertionError("it closed and said so")  # pragma: no cover - for type checkers
+
+    @contextlib.contextmanager
+    def _until_it_closes(self) -> Generator[None, None, None]:
+        """A block that ends when the loader closes, and says so.
+
+        The loader's nursery cannot end it: a task that it starts is of its starter until it runs.
+        """
+        with trio.CancelScope() as scope:
+            self._loads.add(scope)
+            try:
+                yield
+            finally:
+                self._loads.discard(scope)
+        if scope.cancelled_caught:
+            self._check_open()
+
+    async def _load_by_name(
+        self, source: PluginSource | Source, name: str | None, credentials: Mapping[str, str] | None
+    ) -> Plugin:
         host: PluginHost | None = None
         key = name
         if key is None:
@@ -324,14 +348,9 @@ class Loader:
                 if loaded is not None:
                     self._leave(key, loaded)
 
-        try:
-            plugin: Plugin | None = await self._nursery.start(live)
-        except RuntimeError:  # of the nursery, if the loader closes meanwhile
-            self._check_open()
-            raise
+        plugin: Plugin | None = await self._nursery.start(live)
         if plugin is None:
             raise failed[0]
-        self._check_open()
         return plugin
 
     def _enter(self, key: str, plugin: Plugin) -> _Loaded:
@@ -359,6 +378,8 @@ class Loader:
 
     def _close(self) -> None:
         self._closing.set()
+        for load in self._loads:
+            load.cancel()
         for loaded in self._loaded.values():
             loaded.unload.set()
 

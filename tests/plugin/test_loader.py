@@ -13,7 +13,9 @@ from wasmpool._errors import PoolUnavailable, ReloadFailed
 from wasmpool._http_policy import HttpPolicy
 from wasmpool._loader import open_loader
 from wasmpool._metadata import ToolResult
+from wasmpool._plugin import open_plugin
 from wasmpool._plugin_errors import AbiError, ConfigureError, PluginClosed
+from wasmpool._pool_state import PoolState
 from wasmpool_host import CompileError, GuestTrap, LinkError
 
 if TYPE_CHECKING:
@@ -216,16 +218,159 @@ async def test_loads_of_one_name_take_turns(wat: Callable[..., str]) -> None:
         assert loader.plugins["mine"].pool.generation == 3
 
 
-async def test_a_plugin_that_was_closed_by_hand(wat: Callable[..., str]) -> None:
-    """Loading its name again makes a new one."""
+@pytest.mark.parametrize("close", ["plugin.aclose", "pool.aclose", "pool.drain"])
+async def test_a_plugin_that_was_closed_by_hand(wat: Callable[..., str], close: str) -> None:
+    """It is not in service any more, by whichever way; loading its name again makes a new one."""
     async with open_loader() as loader:
         plugin = await loader.load(wat())
-        await plugin.aclose()
+        other = await loader.load(wat(), "other")
+        pool = plugin.pool
+        await {
+            "plugin.aclose": plugin.aclose,
+            "pool.aclose": pool.aclose,
+            "pool.drain": pool.drain,
+        }[close]()
+        assert dict(loader.plugins) == {"other": other}
+        assert "wat_plugin" not in loader.plugins
+        assert loader.plugins.get("wat_plugin") is None
+        assert len(loader.plugins) == 1
+        assert loader.find_tool("version") is other
+        assert repr(loader) == "<Loader open: 1 plugins>"
+        with pytest.raises(KeyError, match="no plugin 'wat_plugin' is loaded; there are: 'other'"):
+            await loader.unload("wat_plugin")
         with pytest.raises(PluginClosed):
             await plugin.reload(wat())
+        await trio.testing.wait_all_tasks_blocked()
+        assert list(loader._loaded) == ["other"]  # its task has ended
         again = await loader.load(wat())
         assert again is not plugin
+        assert list(loader.plugins) == ["other", "wat_plugin"]
         assert await again.execute("version") == ToolResult("v1")
+
+
+async def test_a_plugin_that_is_about_to_close(wat: Callable[..., str]) -> None:
+    """It is out of the mapping while its last call runs; its name may be loaded meanwhile."""
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        plugin = await loader.load(wat())
+        async with plugin.pool.lease():
+            nursery.start_soon(plugin.aclose)
+            await trio.testing.wait_all_tasks_blocked()
+            assert loader.plugins == {}
+            again = await loader.load(wat())
+            assert loader.plugins == {"wat_plugin": again}
+        await trio.testing.wait_all_tasks_blocked()
+        assert loader.plugins == {"wat_plugin": again}
+        assert plugin.pool.state is PoolState.CLOSED
+
+
+async def test_the_mapping_may_change_in_a_loop_over_it(wat: Callable[..., str]) -> None:
+    """A loop that waits sees the names that there were when it began."""
+    async with open_loader() as loader:
+        for name in ("a", "b"):
+            await loader.load(wat(), name)
+        seen: list[str] = []
+        for name in loader.plugins:
+            seen.append(name)
+            await loader.load(wat(), f"{name}{name}")
+        assert seen == ["a", "b"]
+        assert list(loader.plugins) == ["a", "b", "aa", "bb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("", ValueError, "name must not be blank, as '' is: leave it out"),
+        (" \t", ValueError, r"name must not be blank, as ' \\t' is"),
+        ("a\nb", ValueError, r"name must have no control characters.*, not 'a\\nb'"),
+        ("\x1b[31m", ValueError, "name must have no control characters"),
+        ("a\u202eb", ValueError, r"name must have no control .*, not 'a\\u202eb'"),
+        ("\udcff", ValueError, r"name must have no control .*, not '\\udcff'"),
+        (7, TypeError, "name must be a str or None, not 7"),
+        (b"a", TypeError, "name must be a str or None, not b'a'"),
+    ],
+)
+async def test_what_is_no_name(example: Path, name: Any, error: type[Exception], says: str) -> None:
+    """It is refused before anything is read, by `load` and by `open_plugin`."""
+    async with open_loader() as loader:
+        with pytest.raises(error, match=f"^{says}"):
+            await loader.load(example, name)
+    with pytest.raises(error, match=f"^{says}"):
+        open_plugin(example, name=name)
+
+
+@pytest.mark.parametrize("name", ["name with spaces", "日本語\u3000名", "v1.0/x", "Ω\u00a0"])
+async def test_what_is_a_name(wat: Callable[..., str], name: str) -> None:
+    """In any script."""
+    async with open_loader() as loader:
+        plugin = await loader.load(wat(), name)
+        assert dict(loader.plugins) == {name: plugin}
+        assert plugin.name == name
+
+
+async def test_a_plugin_without_a_name_of_its_own(tmp_path: Path, wat: Callable[..., str]) -> None:
+    """It goes by its file's, in the loader, in messages and in the pool."""
+    nameless = wat(without="name").rstrip().removesuffix(")")
+    (tmp_path / "mine.wat").write_text(
+        f'{nameless} (func (export "name") (result i64) i64.const 0))'
+    )
+    async with open_loader() as loader:
+        plugin = await loader.load(tmp_path / "mine.wat")
+        assert loader.plugins == {"mine": plugin}
+        assert (plugin.name, plugin.pool.name) == ("mine", "mine")
+
+
+async def test_a_plugin_that_does_not_tell_its_name(wat: Callable[..., str]) -> None:
+    """The load ends after `start_timeout`, as it does with a name."""
+    silent = wat(without="name").rstrip().removesuffix(")")
+    silent += '(func (export "name") (result i64) (loop $for_ever (br $for_ever)) i64.const 0))'
+    async with open_loader(start_timeout=0.05) as loader:
+        with pytest.raises(PoolUnavailable, match="does not tell its name within start_timeout"):
+            await loader.load(silent)
+        with pytest.raises(PoolUnavailable):
+            await loader.load(silent, "mine")
+
+
+async def test_names_that_came_and_went_leave_nothing(wat: Callable[..., str]) -> None:
+    """A loader may live long, and see many names."""
+    async with open_loader() as loader:
+        for number in range(3):
+            await loader.load(wat(), f"name {number}")
+            await loader.unload(f"name {number}")
+            with pytest.raises(CompileError):
+                await loader.load(b"no wasm", f"other {number}")
+        assert loader._loaded == {}
+        assert loader._turns == {}
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("leave", ["closed", "cancelled"])
+async def test_a_load_that_the_loader_closes_under(
+    wat: Callable[..., str], leave: str, there: bool
+) -> None:
+    """It ends at once, in the words of any load of a closed loader, and leaves nothing."""
+    spins = wat(without="configure").rstrip().removesuffix(")")
+    spins += """(func (export "configure") (param i64) (result i64)
+        (loop $for_ever (br $for_ever)) i64.const 0))"""
+
+    async def load() -> None:
+        with pytest.raises(RuntimeError, match="^the loader is closed: its block has been left$"):
+            await loader.load(spins, "mine", {"spin": "for ever"})
+        ended.set()
+
+    ended = trio.Event()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                async with open_loader(start_timeout=1000) as loader:
+                    if there:
+                        await loader.load(wat(), "mine")
+                    nursery.start_soon(load)
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                    if leave == "cancelled":
+                        scope.cancel()
+                        await trio.sleep_forever()
+            await ended.wait()
+    assert loader.plugins == {}
 
 
 async def test_leaving_closes_side_by_side(example: Path, server: Any, until: Until) -> None:

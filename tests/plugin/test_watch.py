@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import os
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from wasmpool import _watch, _watched_file
+from wasmpool._errors import PoolUnavailable
 from wasmpool._loader import Loader, open_loader
 from wasmpool._metadata import ToolResult
+from wasmpool_host import CompileError
 from wasmpool_host._capi import text_to_binary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -93,16 +99,6 @@ async def test_a_file_that_is_replaced_in_one_step(
         nursery.cancel_scope.cancel()
 
 
-async def test_the_loader_closes_while_it_watches(
-    tmp_path: Path, binary: Callable[..., bytes]
-) -> None:
-    """Watching ends by itself."""
-    (tmp_path / "mine.wasm").write_bytes(binary())
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery, open_loader() as loader:
-            await nursery.start(loader.watch, tmp_path)
-
-
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     """The OSError comes out as itself."""
     async with open_loader() as loader:
@@ -131,3 +127,617 @@ async def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     async with open_loader() as loader:
         with pytest.raises(ModuleNotFoundError, match=r'pip install "wasmpool\[plugin\]"'):
             await loader.watch(tmp_path)
+
+
+# --- what is a plugin's file ---
+
+
+async def test_hidden_and_temporary_files_are_left_alone(
+    tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Editors and rsync write them beside the file that is meant."""
+    for name in (".p.wasm", "..p.wasm.Xy1", "~p.wasm", "#p.wasm#", "p.wasm~", ".wasm", "p.WASM"):
+        (tmp_path / name).write_bytes(binary())
+    (tmp_path / ".#p.wasm").symlink_to("someone@host.1234")
+    (tmp_path / "a.b.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        assert list(loader.plugins) == ["a.b"]
+        nursery.cancel_scope.cancel()
+    assert caplog.text == ""
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def make_sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (make_fifo, "OSError: file .*p.wasm' is no regular file, but a FIFO"),
+        (make_socket, "OSError: file .* is no regular file, but a socket"),
+        (lambda path: path.mkdir(), "OSError: file .* is no regular file, but a directory"),
+        (lambda path: path.symlink_to("/dev/zero"), "OSError: file .*, but a device"),
+        (lambda path: path.symlink_to(path), "OSError: .* Too many levels of symbolic links"),
+        (make_sparse, "has 1,099,511,627,776 bytes, and a plugin's may have 268,435,456 at most"),
+    ],
+)
+async def test_what_is_no_plugins_file_holds_up_nobody(
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+    until: Until,
+    *,
+    make: Callable[[Path], None],
+    why: str,
+) -> None:
+    """It is logged, once; a plugin that it replaced goes on, and others come and go as ever."""
+    file = tmp_path / "p.wasm"
+    file.write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        file.unlink()
+        make(file)
+        (tmp_path / "other.wasm").write_bytes(binary())
+        await until(lambda: "goes on as it was" in caplog.text and "other" in loader.plugins)
+        assert version(loader, "p") == "v1"
+        warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert len(warnings) == 1
+        assert re.search(why, warnings[0].getMessage())
+        (tmp_path / "new").write_bytes(binary(version="v2"))
+        if file.is_dir():
+            file.rmdir()
+        (tmp_path / "new").replace(file)
+        await until(lambda: version(loader, "p") == "v2")
+        nursery.cancel_scope.cancel()
+
+
+async def test_names_that_no_log_can_show(
+    tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    """They are loaded like others; what is logged has them escaped, in one line."""
+    caplog.set_level(logging.INFO, logger="wasmpool.loader")
+    no_utf8 = os.fsencode(tmp_path) + b"/\xff.wasm"
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        (tmp_path / "line\nbreak.wasm").write_bytes(binary())
+        with open(no_utf8, "wb") as file:  # noqa: ASYNC230, PTH123 - a Path has no such name
+            file.write(binary())
+        await until(lambda: set(loader.plugins) == {"line\nbreak", "\udcff"})
+        (tmp_path / "line\nbreak.wasm").write_bytes(b"\x1b[31mno wasm")
+        await until(lambda: "goes on as it was" in caplog.text)
+        os.unlink(no_utf8)  # noqa: PTH108 - likewise a name of bytes
+        await until(lambda: "\udcff" not in loader.plugins)
+        nursery.cancel_scope.cancel()
+    for record in caplog.records:
+        assert record.getMessage().isprintable()
+        record.getMessage().encode()
+
+
+# --- changes ---
+
+
+async def test_a_change_that_keeps_size_and_time(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """As rsync, tar and build tools with fixed times make it."""
+    file = tmp_path / "p.wasm"
+    file.write_bytes(binary())
+    os.utime(file, (1, 1))
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        file.write_bytes(binary(version="v2"))
+        os.utime(file, (1, 1))
+        await until(lambda: version(loader, "p") == "v2")
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("notices", [True, False])
+async def test_a_change_that_no_stamp_shows(
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    notices: bool,
+) -> None:
+    """A notice has the content compared; without any it is read a second time all the same."""
+    monkeypatch.setattr(_watched_file, "_stamp", lambda seen: (seen.st_ino,))
+    if not notices:
+        monkeypatch.setattr(_watch, "listen", no_notices)
+    file = tmp_path / "p.wasm"
+    file.write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        if notices:
+            await until(lambda: threads("notify") == 1)
+        file.write_bytes(binary(version="v2"))
+        await until(lambda: version(loader, "p") == "v2")
+        nursery.cancel_scope.cancel()
+
+
+async def no_notices(*_: object) -> None:
+    raise OSError(24, "inotify instance limit reached")
+
+
+def threads(name: str) -> int:
+    """Count the threads of this process with this in their name."""
+    tasks = Path("/proc/self/task").iterdir()
+    return sum(name in (task / "comm").read_text() for task in tasks)
+
+
+async def test_without_notices(
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the system has no more of them, which is logged once, changes are seen all the same."""
+    tries = 0
+
+    def watch(*_: object, **__: object) -> Any:
+        nonlocal tries
+        tries += 1
+        raise OSError(24, "inotify instance limit reached")
+        yield  # as the real one is a generator
+
+    monkeypatch.setattr(_watch, "import_watch", lambda: watch)
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        (tmp_path / "p.wasm").write_bytes(binary())
+        await until(lambda: "p" in loader.plugins and tries > 1)
+        nursery.cancel_scope.cancel()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"no notices of changes in watched directory {str(tmp_path)!r}, which is looked at every"
+        " 1 s: OSError: [Errno 24] inotify instance limit reached"
+    )
+
+
+async def test_a_file_that_is_renamed(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """Its plugin goes by the new name."""
+    (tmp_path / "old.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        old = loader.plugins["old"]
+        (tmp_path / "old.wasm").rename(tmp_path / "new.wasm")
+        await until(lambda: list(loader.plugins) == ["new"])
+        assert old.closed
+        assert loader.plugins["new"].name == "new"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_link_that_is_swapped(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """A link to a file is followed, noticed when it leads elsewhere, and gone with its file."""
+    releases, plugins = tmp_path / "releases", tmp_path / "plugins"
+    releases.mkdir()
+    plugins.mkdir()
+    for number in ("v1", "v2"):
+        (releases / number).write_bytes(binary(version=number))
+    (plugins / "p.wasm").symlink_to(releases / "v1")
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, plugins)
+        plugin = loader.plugins["p"]
+        (plugins / "new").symlink_to(releases / "v2")
+        (plugins / "new").replace(plugins / "p.wasm")
+        await until(lambda: version(loader, "p") == "v2")
+        assert loader.plugins["p"] is plugin
+        (releases / "v2").write_bytes(binary(version="v3"))
+        await until(lambda: version(loader, "p") == "v3")
+        (releases / "v2").unlink()
+        await until(lambda: loader.plugins == {})
+        (releases / "v2").write_bytes(binary(version="v4"))
+        await until(lambda: "p" in loader.plugins)
+        nursery.cancel_scope.cancel()
+
+
+async def test_two_directories_with_the_same_name(
+    tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    """The first serves, the other waits until that is gone; its end is not the end of the first."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for directory, number in ((one, "v1"), (two, "v2")):
+        directory.mkdir()
+        (directory / "p.wasm").write_bytes(binary(version=number))
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, one)
+        await nursery.start(loader.watch, two)
+        assert version(loader, "p") == "v1"
+        assert f"p.wasm' waits, as {str(one / 'p.wasm')!r} has the same name" in caplog.text
+        (one / "p.wasm").unlink()
+        await until(lambda: "p" in loader.plugins and version(loader, "p") == "v2")
+        (one / "p.wasm").write_bytes(binary(version="v3"))
+        await until(lambda: f"p.wasm' waits, as {str(two / 'p.wasm')!r} has" in caplog.text)
+        (one / "p.wasm").unlink()
+        (one / "q.wasm").write_bytes(binary())
+        await until(lambda: "q" in loader.plugins)
+        assert version(loader, "p") == "v2"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_plugin_that_is_closed_by_hand_stays_so(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """Until its file changes."""
+    (tmp_path / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        await loader.plugins["p"].aclose()
+        (tmp_path / "q.wasm").write_bytes(binary())
+        await until(lambda: "q" in loader.plugins)
+        assert "p" not in loader.plugins
+        (tmp_path / "p.wasm").touch()
+        await until(lambda: "p" in loader.plugins)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_plugin_that_was_loaded_by_hand_follows_its_file(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """Its credentials, which only `load` can give, go on."""
+    (tmp_path / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        plugin = await loader.load(tmp_path / "p.wasm", "p", {"k": "v"})
+        await nursery.start(loader.watch, tmp_path)
+        (tmp_path / "p.wasm").write_bytes(binary(version="v2"))
+        await until(lambda: version(loader, "p") == "v2")
+        assert loader.plugins["p"] is plugin
+        assert await plugin.execute("credentials") == ToolResult('{"k":"v"}')
+        (tmp_path / "p.wasm").unlink()
+        await until(lambda: plugin.closed)
+        nursery.cancel_scope.cancel()
+
+
+# --- directories ---
+
+
+async def test_a_directory_by_a_relative_path(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays the one that it was, wherever the process goes."""
+    for directory in ("here/plugins", "there/plugins"):
+        (tmp_path / directory).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, "plugins")
+        monkeypatch.chdir(tmp_path / "there")
+        (tmp_path / "there/plugins/there.wasm").write_bytes(binary())
+        (tmp_path / "here/plugins/here.wasm").write_bytes(binary())
+        await until(lambda: "here" in loader.plugins)
+        assert list(loader.plugins) == ["here"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_directory_that_cannot_be_looked_at_for_a_while(
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its plugins go on, which is logged once; later everything is as on disk again."""
+    failed = 0
+
+    def look(path: str) -> _watched_file.Look:
+        nonlocal failed
+        try:
+            return _watched_file.look(path)
+        except OSError:
+            failed += 1
+            raise
+
+    monkeypatch.setattr(_watch, "look", look)
+    monkeypatch.setattr(_watch, "_LOOK_EVERY", 0.05)
+    caplog.set_level(logging.INFO, logger="wasmpool.loader")
+    directory, away = tmp_path / "plugins", tmp_path / "away"
+    directory.mkdir()
+    (directory / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, directory)
+        directory.rename(away)
+        directory.symlink_to(directory)  # unlike a mode, it stops root as well
+        await until(lambda: "Too many levels of symbolic links" in caplog.text)
+        (away / "q.wasm").write_bytes(binary())
+        await until(lambda: failed > 10)
+        assert list(loader.plugins) == ["p"]
+        directory.unlink()
+        away.rename(directory)
+        await until(lambda: sorted(loader.plugins) == ["p", "q"])
+        nursery.cancel_scope.cancel()
+    assert caplog.text.count("cannot be looked at, and is tried again: OSError") == 1
+    assert caplog.text.count("can be looked at again") == 1
+
+
+async def test_a_directory_that_is_deleted_and_comes_back(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """Its plugins go and come with it, and the new one is listened to."""
+    directory = tmp_path / "plugins"
+    directory.mkdir()
+    (directory / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, directory)
+        (directory / "p.wasm").unlink()
+        directory.rmdir()
+        await until(lambda: loader.plugins == {})
+        await until(lambda: threads("notify") == 0)
+        directory.mkdir()
+        (directory / "p.wasm").write_bytes(binary(version="v2"))
+        await until(lambda: "p" in loader.plugins)
+        assert version(loader, "p") == "v2"
+        await until(lambda: threads("notify") == 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_directory_that_is_replaced(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """At no moment is a plugin missing that both directories have."""
+    for number in ("v1", "v2"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "p.wasm").write_bytes(binary(version=number))
+    current = tmp_path / "current"
+    current.symlink_to("v1")
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, current)
+        plugin = loader.plugins["p"]
+        (tmp_path / "new").symlink_to("v2")
+        (tmp_path / "new").replace(current)
+        await until(lambda: version(loader, "p") == "v2")
+        assert loader.plugins["p"] is plugin
+        (tmp_path / "v2" / "p.wasm").write_bytes(binary(version="v3"))
+        await until(lambda: version(loader, "p") == "v3")
+        nursery.cancel_scope.cancel()
+
+
+# --- what fails ---
+
+
+async def test_a_file_that_cannot_be_read_is_tried_again(
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though nothing about it changes; why it is not loaded is said once."""
+    failures = 2
+
+    def read(directory: str, name: str) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise PermissionError(13, "Permission denied", name)
+        return _watched_file.read(directory, name)
+
+    monkeypatch.setattr(_watch, "read", read)
+    (tmp_path / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        assert loader.plugins == {}
+        await until(lambda: "p" in loader.plugins)
+        nursery.cancel_scope.cancel()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "plugin 'p' is not loaded: PermissionError: [Errno 13] Permission denied: 'p.wasm'"
+    )
+
+
+@pytest.mark.parametrize(
+    "failure", [PoolUnavailable("no room"), MemoryError("maps"), RuntimeError("unforeseen")]
+)
+async def test_a_load_that_fails_is_tried_again(
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    failure: Exception,
+) -> None:
+    """Where the content alone does not decide; what nobody foresaw is logged with its place."""
+    tries = 0
+    load = Loader._load
+
+    async def fail_twice(loader: Loader, *args: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise failure
+        return await load(loader, *args)
+
+    monkeypatch.setattr(Loader, "_load", fail_twice)
+    (tmp_path / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        assert loader.plugins == {}
+        await until(lambda: "p" in loader.plugins)
+        nursery.cancel_scope.cancel()
+    (record,) = caplog.records
+    assert (record.exc_info is not None) is (type(failure) is RuntimeError)
+    assert f"'p' is not loaded: {type(failure).__name__}: {failure}" in record.getMessage()
+
+
+async def test_a_load_that_must_fail_is_not_tried_again(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken file is compiled once for each content that it has."""
+    tries: list[str] = []
+
+    async def fail(_loader: Loader, _source: object, name: str, *_: object) -> Any:
+        tries.append(name)
+        raise CompileError("broken")
+
+    monkeypatch.setattr(Loader, "_load", fail)
+    monkeypatch.setattr(_watch, "_pause", lambda _: 0.0)
+    (tmp_path / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch, tmp_path)
+        for number in range(1, 4):  # each has turns of its own, so there would be one for p
+            (tmp_path / "q.wasm").write_bytes(binary(version=f"v{number}"))
+            await until(lambda: tries.count("q") == number)  # noqa: B023 - awaited here
+        assert tries.count("p") == 1
+        (tmp_path / "p.wasm").write_bytes(binary(version="v2"))
+        await until(lambda: tries.count("p") == 2)
+        nursery.cancel_scope.cancel()
+
+
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half of one and half of the other is not given out."""
+    file = tmp_path / "p.wasm"
+    file.write_bytes(b"old")
+    system_read = os.read
+
+    for after in (b"new", b"longer", b""):
+
+        def read(descriptor: int, size: int, after: bytes = after) -> bytes:
+            content = system_read(descriptor, size)
+            if content:
+                file.write_bytes(after)
+                os.utime(file, (1, 1))
+            return content
+
+        monkeypatch.setattr(os, "read", read)
+        file.write_bytes(b"old")
+        with pytest.raises(_watched_file.Unsettled):
+            _watched_file.read(str(tmp_path), "p.wasm")
+    with pytest.raises(_watched_file.Unsettled, match="No such file"):
+        _watched_file.read(str(tmp_path), "q.wasm")
+
+
+def test_a_file_that_becomes_a_fifo_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was looked at, and before it is opened."""
+    file = tmp_path / "p.wasm"
+    file.write_bytes(b"old")
+    system_open = os.open
+
+    def swap(*args: Any) -> int:
+        file.unlink()
+        os.mkfifo(file)
+        return system_open(*args)
+
+    monkeypatch.setattr(os, "open", swap)
+    with pytest.raises(OSError, match="no regular file, but a FIFO"):
+        _watched_file.read(str(tmp_path), "p.wasm")
+
+
+# --- the end ---
+
+
+async def test_the_loader_closes_while_it_watches(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """Watching ends by itself, and so do its threads."""
+    (tmp_path / "p.wasm").write_bytes(binary())
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, open_loader() as loader:
+            await nursery.start(loader.watch, tmp_path)
+            await until(lambda: threads("notify") == 1)
+    await until(lambda: threads("notify") == 0)
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("ends", ["closed", "cancelled"])
+async def test_the_loader_ends_while_a_load_is_under_way(
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    there: bool,
+    ends: str,
+) -> None:
+    """Watching ends without an error, at its start too, and `nursery.start` returns."""
+    loading = trio.Event()
+    load = Loader._load
+
+    async def late(loader: Loader, *args: Any) -> Any:
+        if there and not loader.plugins:
+            return await load(loader, *args)
+        loading.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            loader._check_open()  # what `load` says at this moment must not be the watch's end
+
+    async def leave_when_it_loads() -> None:
+        with trio.CancelScope() as scope:
+            async with open_loader() as loader:
+                loaders.append(loader)
+                opened.set()
+                await loading.wait()
+                if ends == "cancelled":
+                    scope.cancel()
+                    await trio.sleep_forever()
+
+    opened = trio.Event()
+    loaders: list[Loader] = []
+    monkeypatch.setattr(Loader, "_load", late)
+    (tmp_path / "p.wasm").write_bytes(binary())
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave_when_it_loads)
+            await opened.wait()
+            await nursery.start(loaders[0].watch, tmp_path)
+            if there:
+                (tmp_path / "p.wasm").write_bytes(binary(version="v2"))
+    assert loaders[0].closed
+    await until(lambda: threads("notify") == 0)
+
+
+async def test_the_loader_ends_while_a_plugin_drains(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until
+) -> None:
+    """An unload that is under way is the loader's to wait for."""
+    (tmp_path / "p.wasm").write_bytes(binary())
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, open_loader() as loader:
+            await nursery.start(loader.watch, tmp_path)
+            plugin = loader.plugins["p"]
+            nursery.start_soon(hold, plugin.pool, loader)
+            await until(lambda: plugin.pool.statistics().leased == 1)
+            (tmp_path / "p.wasm").unlink()
+            await until(lambda: plugin.closed)
+    assert plugin.pool.state.value == "closed"
+
+
+async def hold(pool: Any, loader: Loader) -> None:
+    """Hold a lease until the loader closes."""
+    async with pool.lease():
+        await loader._closing.wait()
+
+
+async def test_a_watch_that_is_cancelled_anywhere(
+    tmp_path: Path, binary: Callable[..., bytes], cancelled_at: Any, until: Until
+) -> None:
+    """It leaves no thread and no name taken; what is loaded stays, and another watch goes on."""
+    (tmp_path / "p.wasm").write_bytes(binary())
+    async with open_loader() as loader:
+        for step in range(1, 60, 2):
+            (tmp_path / "p.wasm").write_bytes(binary(version=f"v{step % 9}"))
+            with trio.move_on_after(0.05), cancelled_at(step):
+                await loader.watch(tmp_path)
+            assert loader._watched == {}
+        await until(lambda: threads("notify") == 0)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(loader.watch, tmp_path)
+            assert version(loader, "p") == f"v{59 % 9}"
+            nursery.cancel_scope.cancel()
