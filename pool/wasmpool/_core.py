@@ -574,6 +574,14 @@ class Core:
             generation.gone.set()
             if generation.grace is not None:
                 generation.grace.stop()
+                generation.grace = None  # it has the generation
+
+    def let_go(self) -> None:
+        """The block has ended: let go of what has this core, so that it is no reference cycle."""
+        self.timers.let_go()
+        del self.timers
+        del self.work
+        self.instruments.pool = None
 
     # --- what next ---
 

@@ -132,6 +132,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
     async with trio.open_nursery() as around:
         nursery = await _start_nursery(around)
         pool = Pool(module, options, nursery, around.cancel_scope)
+        del module  # a reload may replace it
         try:
             await pool._start_first()  # noqa: SLF001 - its own half
             yield pool
@@ -143,6 +144,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
         around.cancel_scope.shield = True
         nursery.cancel_scope.cancel()
     ended_with = pool._core.work.crash or ended_with  # noqa: SLF001
+    pool._core.let_go()  # noqa: SLF001
     if ended_with is not None:
         try:
             raise ended_with
