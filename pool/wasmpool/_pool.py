@@ -180,7 +180,7 @@ class Pool:
         self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
     ) -> None:
         """`open_pool` makes pools."""
-        name = options.name or str(getattr(module, "name", None) or "wasm")
+        name = options.name or module.name or "wasm"
         instruments = Instruments(options.instruments)
         instruments.pool = self
         first = Generation(1, module, options.setup)
