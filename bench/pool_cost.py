@@ -35,12 +35,25 @@ CANCELS: Final = 200
 LIMITER: Final = "async with trio.CapacityLimiter"
 
 
+class NoMemory:
+    """The memory of such an instance."""
+
+    size = 0
+
+    def read(self, _: int, __: int) -> bytes:
+        """Read nothing."""
+        return b""
+
+    def write(self, _: int, __: bytes) -> None:
+        """Write nothing."""
+
+
 class Nothing:
     """An instance whose calls return at once."""
 
     poisoned = None
     memory_size = 0
-    memory = None
+    memory = NoMemory()
 
     async def run_call(self, *_: Any) -> None:
         """Answer nothing."""

@@ -32,8 +32,7 @@ each level takes stack; past it the nested call is a trap.
 suspended. It must be suspended: a guest in a thread is asked for first, and yields at a tick
 that comes at once. Inner futures go before outer ones. Nor may the guest go on under a nested
 call that is still alive, so a host function that ends while a task it has left behind is in one
-(`_end_stray`) ends the guest. An interrupt stays with the fiber for good, since its tasks may
-look at any time.
+(`_end_stray`) ends the guest. An interrupt stays with the fiber for as long as a task may look.
 
 What may not happen: an exception in a callback. In the entry callback it aborts the process. So
 both callbacks are protected from KeyboardInterrupt; there is headroom on the Python stack
@@ -141,6 +140,16 @@ async def _await_it(value: Awaitable[Any]) -> Any:
 
 
 @final
+class _NoLevel:
+    """What is driven when nothing is."""
+
+    finished: bool = True
+
+
+_NO_LEVEL: Final = _NoLevel()
+
+
+@final
 class Fiber:
     """The calls of one instance: at most one from outside, and those nested in it."""
 
@@ -162,6 +171,7 @@ class Fiber:
         "_level",
         "_room",
         "_scope",
+        "_strayed",
         "_ticker",
         "busy",
         "call_seconds",
@@ -208,9 +218,11 @@ class Fiber:
         self._deadline: float | None = None
         self._awaited: tuple[trio.lowlevel.Task, ...] = ()
         self._job: Job | None = None
-        self._level: Level = self
+        self._level: Level = _NO_LEVEL
         self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
+        self._strayed = False
+        """Whether a task was left behind in a call by its caller; it looks when it goes on."""
         self._computed = 0.0
         self.in_turn_until: float = 0.0
         """A crossing that follows on one that waited for its turn, and was short, need not wait."""
@@ -495,6 +507,7 @@ class Fiber:
             f"host function {call.function} ended while another task was in a call by its caller:"
             " start such tasks in a nursery of the host function's own"
         )
+        self._strayed = True
         self.poison(error)
         self.interrupt(error)
         await self.wait_dropped()
@@ -566,6 +579,14 @@ class Fiber:
         else:
             self.drop()
 
+    def forget_interrupt(self) -> None:
+        """The store is gone, and no task is in a call: none looks any more.
+
+        The error's traceback has this fiber.
+        """
+        if not self._strayed:
+            self.interrupted = None
+
     async def wait_dropped(self) -> None:
         """Wait until there is no fiber: a tick at most. It must have been interrupted.
 
@@ -613,7 +634,8 @@ class Fiber:
     def close(self) -> None:
         """Free the store. Safe to call again."""
         self.drop()
-        self._crossing = None  # it has this fiber
+        self._crossing = None  # it has this fiber, and so may the level
+        self._level = _NO_LEVEL
         fibers.pop(self.key, None)
         self.store.delete()
 

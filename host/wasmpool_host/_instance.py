@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
@@ -111,6 +111,8 @@ class Instance:
         finally:
             self._fiber.busy = False
             self._fiber.in_turn_until = 0.0
+            if self._freed:
+                self._fiber.forget_interrupt()
             self._guest.end_output()
 
     # --- calls ---
@@ -260,6 +262,8 @@ class Instance:
             self._fiber.busy = False
             self._fiber.in_turn_until = 0.0
             self._pending = None
+            if self._freed:
+                self._fiber.forget_interrupt()
             if ends_output:
                 self._guest.end_output()
 
@@ -344,8 +348,19 @@ class Instance:
         self._closed = True
         self._fiber.poisoned = self._fiber.poisoned or "closed"
         self._fiber.close()
+        if not self._fiber.busy:  # else a host function shields itself, and has it from `finish`
+            self._fiber.forget_interrupt()
+        self._break_cycles()
         uncount(self._ticker)
         self._guest.close()
+
+    def _break_cycles(self) -> None:
+        """Let go of what has this instance, so that the collector need not find it."""
+        self.memory = Memory(partial(_refuse_closed, self._module))
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon()
+        self._start_steps = None
 
     def __del__(self) -> None:
         if self._freed:
@@ -394,8 +409,7 @@ class Instance:
         """Raise why it cannot be used now."""
         check_process()
         if self._closed:
-            message = f"the instance of {self._module} is closed"
-            raise InstanceClosed(message)
+            _refuse_closed(self._module)
         if self._fiber.busy:
             message = (
                 f"the instance of {self._module} is in a call: one task at a time may use it."
@@ -414,3 +428,9 @@ class Instance:
             " the trio run that made it. Compile once, and instantiate in each run"
         )
         raise RuntimeError(message)
+
+
+def _refuse_closed(module: Module) -> NoReturn:
+    check_process()
+    message = f"the instance of {module} is closed"
+    raise InstanceClosed(message)

@@ -359,7 +359,7 @@ class Core:
 
     def _why_spent(self, slot: Slot, now: float) -> str:
         """The reason that counts."""
-        poisoned: str | None = slot.instance.poisoned
+        poisoned = slot.instance.poisoned
         if poisoned is not None:  # in a word of its own, if it has one that is not known here
             return poisoned if poisoned in self.counters.retired else RetireReason.HOST_ERROR
         if slot.discarded:
@@ -559,7 +559,7 @@ class Core:
     def _free(self, slot: Slot) -> None:
         del self.retiring[slot]
         slot.state = SlotState.CLOSED
-        slot.instance = None
+        slot.instance = None  # type: ignore[assignment]  # nobody looks any more
         generation = slot.generation
         generation.live -= 1
         generation.retiring -= 1
@@ -574,6 +574,14 @@ class Core:
             generation.gone.set()
             if generation.grace is not None:
                 generation.grace.stop()
+                generation.grace = None  # it has the generation
+
+    def let_go(self) -> None:
+        """The block has ended: let go of what has this core, so that it is no reference cycle."""
+        self.timers.let_go()
+        del self.timers
+        del self.work
+        self.instruments.pool = None
 
     # --- what next ---
 

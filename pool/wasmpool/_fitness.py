@@ -14,7 +14,7 @@ __all__ = ["condition", "why_unfit"]
 
 def condition(slot: Slot) -> str | None:
     """What is wrong with an instance, in words; None if it can serve."""
-    poisoned: str | None = slot.instance.poisoned
+    poisoned = slot.instance.poisoned
     if poisoned is None:
         return None
     return "closed" if poisoned == "closed" else f"poisoned ({poisoned})"

@@ -31,7 +31,8 @@ class Generation:
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
         self.number = number
         self.module = module
-        self.in_one_step = hasattr(type(module), "start_instance")
+        kind = type(module)
+        self.in_one_step = hasattr(kind, "start_instance") and hasattr(kind, "finish_start")
         """Whether the module is a `SyncModule`."""
         self.setup = setup
         self.live = 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._generation import Generation
     from ._place import Place
     from ._pool import Pool
+    from ._protocols import Memory
 
 __all__ = ["Lease", "LeasedMemory"]
 
@@ -121,10 +122,9 @@ class Lease:
         slot = self._use()
         slot.calls += 1
         try:
-            result: bytes = await slot.instance.run_exchange(name, payload)
+            return await slot.instance.run_exchange(name, payload)
         finally:
             slot.calls -= 1
-        return result
 
     @property
     def memory(self) -> LeasedMemory:
@@ -203,15 +203,15 @@ class LeasedMemory:
     @property
     def size(self) -> int:
         """Bytes of memory now."""
-        return int(self._memory().size)
+        return self._memory().size
 
     def read(self, ptr: int, size: int) -> bytes:
         """Copy ``size`` bytes at ``ptr``."""
-        return bytes(self._memory().read(ptr, size))
+        return self._memory().read(ptr, size)
 
     def write(self, ptr: int, data: bytes) -> None:
         """Copy ``data`` to ``ptr``."""
         self._memory().write(ptr, data)
 
-    def _memory(self) -> Any:
+    def _memory(self) -> Memory:
         return self._lease._use().instance.memory  # noqa: SLF001 - it is the lease's memory

@@ -101,7 +101,7 @@ def check_sizes(size: object, min_size: object) -> None:
 
 def check_module(module: object) -> None:
     """Raise where this cannot be a pool's module."""
-    if hasattr(module, "instantiate") and hasattr(module, "identity"):
+    if all(hasattr(module, name) for name in ("instantiate", "identity", "name")):
         return
     if inspect.iscoroutine(module):
         module.close()

@@ -133,6 +133,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
     async with trio.open_nursery() as around:
         nursery = await _start_nursery(around)
         pool = Pool(module, options, nursery, around.cancel_scope)
+        del module  # a reload may replace it
         try:
             await pool._start_first()  # noqa: SLF001 - its own half
             yield pool
@@ -144,6 +145,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
         around.cancel_scope.shield = True
         nursery.cancel_scope.cancel()
     ended_with = pool._core.work.crash or ended_with  # noqa: SLF001
+    pool._core.let_go()  # noqa: SLF001
     if ended_with is not None:
         try:
             raise ended_with
@@ -179,7 +181,7 @@ class Pool:
         self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
     ) -> None:
         """`open_pool` makes pools."""
-        name = options.name or str(getattr(module, "name", None) or "wasm")
+        name = options.name or module.name or "wasm"
         instruments = Instruments(options.instruments)
         instruments.pool = self
         first = Generation(1, module, options.setup)

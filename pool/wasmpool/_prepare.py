@@ -54,6 +54,7 @@ async def prepare_all(
     if not failures:
         return first_unfit(core, slots)
     slot, failure = failures[0]
+    failures.clear()  # the tracebacks have them, by way of `fail`
     if not isinstance(failure, Exception):
         raise failure
     return slot, failure

@@ -1,6 +1,7 @@
 """What the pool knows of a module and of an instance, and of nothing else.
 
-`wasmpool_host.Module` and its instances are made to this; the tests' fakes are, too.
+`wasmpool_host.Module` and its instances are made to this; the tests' fakes are, too. The pool uses
+nothing that is not here, so whatever a type checker accepts works.
 """
 
 from __future__ import annotations
@@ -80,22 +81,30 @@ class Instance(Protocol):
 
 
 class Module(Protocol):
-    """Compiled code that instances are made of."""
+    """Compiled code that instances are made of.
+
+    One whose class also has ``start_instance`` and ``finish_start`` is a `SyncModule`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages, logs and `repr` call a pool of it that has no name of its own."""
+        ...
 
     @property
     def identity(self) -> Hashable:
         """Equal for modules that are the same: a reload from one to the other does nothing."""
         ...
 
-    async def instantiate(self) -> Any:
-        """Make an `Instance`; where it fails or is cancelled, nothing is left of it."""
+    async def instantiate(self) -> Instance:
+        """Make an instance; where it fails or is cancelled, nothing is left of it."""
         ...
 
 
 class SyncModule(Module, Protocol):
     """One that can start and close instances in one synchronous step.
 
-    No module has to; a pool makes use of it where the module's class has ``start_instance``.
+    No module has to. A pool makes use of it where the module's class has both methods.
     """
 
     def start_instance(self) -> tuple[SyncInstance, bool]:

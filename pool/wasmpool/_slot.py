@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     import trio
 
     from ._generation import Generation
     from ._place import Place
+    from ._protocols import Instance
     from ._statistics import LeaseInfo
 
 __all__ = ["Slot", "SlotState"]
@@ -40,7 +41,7 @@ class Slot:
         ``holder`` is a task if and only if the state is LEASED (an instance has at most one
         lease, a lease exactly one instance).
         ``generation`` never changes: it is the stamp of when the start began.
-        ``instance`` is None only while STARTING.
+        ``instance`` is None only while STARTING, if a start failed, and when CLOSED.
     """
 
     __slots__ = (
@@ -55,7 +56,7 @@ class Slot:
         self.number = number
         self.generation = generation
         self.state = SlotState.STARTING
-        self.instance: Any = None
+        self.instance: Instance = None  # type: ignore[assignment]  # see the invariant
         self.began = began
         self.scope = scope
         """What ends its start."""

@@ -51,6 +51,10 @@ class Timers:
         for alarm in (self.waits, self.leaks, self.idle, self.ages, self.backoff, self.grace):
             alarm.stop()
 
+    def let_go(self) -> None:
+        """Let go of the alarms, which have these timers."""
+        del self.waits, self.leaks, self.idle, self.ages, self.backoff, self.grace
+
     # --- max_wait ---
 
     def watch_waits(self) -> None:

@@ -156,7 +156,7 @@ class Work:
     def _close_now(self, slot: Slot) -> None:
         closed = True
         try:
-            closed = slot.instance.close_now()
+            closed = cast("SyncInstance", slot.instance).close_now()
         except Exception:
             _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
         finally:

@@ -311,7 +311,7 @@ async def test_idle_instance_that_other_code_spoils_is_not_granted(
             partial(take_lease, pool), partial(take_lease_nowait, pool),
         ]  # fmt: skip
         for ask in asks:
-            spoilt = next(reversed(pool._core.idle)).instance  # the next to be granted
+            spoilt: Any = next(reversed(pool._core.idle)).instance  # the next to be granted
             spoilt.poisoned = how
             before = len(spoilt.calls)
             await ask()

@@ -177,7 +177,8 @@ class Watch:
         if lease.generation != pool.generation:
             self.wrong.append(f"{lease} was granted in generation {pool.generation}")
         slot = next(reversed(pool._core.leased))
-        if slot.instance.poisoned or slot.instance.closing:
+        instance: Any = slot.instance
+        if instance.poisoned or instance.closing:
             self.wrong.append(f"{lease} was granted, although of no use")
         task = slot.holder
         assert task is not None
