@@ -11,8 +11,16 @@ from wasmpool_host import FunctionType
 
 from ._contract import check_abi_version
 from ._json import encode
-from ._metadata import Metadata, Tool, read_compact_specs, read_metadata, read_tools
-from ._plugin_errors import AbiError, ConfigureError
+from ._metadata import (
+    Metadata,
+    Tool,
+    read_compact_specs,
+    read_metadata,
+    read_name_reply,
+    read_refusal,
+    read_tools,
+)
+from ._plugin_errors import ConfigureError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,7 +90,7 @@ class Generation:
     async def _configure(self, instance: Instance, name: str) -> None:
         refusal = await instance.exchange("configure", self._payload)
         if refusal:
-            raise ConfigureError(name, refusal.decode(errors="replace"))
+            raise ConfigureError(name, read_refusal(refusal))
 
     async def _take_snapshot(self, instance: Instance, metadata: Metadata) -> Snapshot:
         has_specs = "compact_specs" in self.module.exports
@@ -117,14 +125,9 @@ async def read_name(instance: Instance) -> str:
     """Ask a guest for its own name.
 
     Raises:
-        AbiError: it is no text.
+        AbiError: it is no text, or a long one.
     """
-    reply = await instance.exchange("name")
-    try:
-        return reply.decode()
-    except UnicodeDecodeError as broken:
-        message = f"name answers no UTF-8 text: {broken}"
-        raise AbiError(message) from broken
+    return read_name_reply(await instance.exchange("name"))
 
 
 def _payload(credentials: Mapping[str, str]) -> bytes:

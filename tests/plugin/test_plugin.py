@@ -328,7 +328,7 @@ async def test_host_log(caplog: pytest.LogCaptureFixture) -> None:
         assert await plugin.healthy()
     first, second = [record.getMessage() for record in caplog.records]
     assert first == "loud: one\\ntwo\ufffd"
-    assert second.startswith("loud: \x00")
+    assert second.startswith("loud: \\x00")
 
 
 @pytest.mark.parametrize("name", [None, "mine"])
