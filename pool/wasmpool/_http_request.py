@@ -186,6 +186,8 @@ def _without_breaks(encoded: str) -> str:
 
 
 def _from_base64(encoded: str) -> bytes:
+    if len(encoded) % 4 or encoded.endswith("==="):  # some Pythons take more padding than there is
+        raise ValueError("Incorrect padding")
     return base64.b64decode(encoded, validate=True)
 
 
