@@ -186,7 +186,7 @@ def test_at_the_bounds_a_plugin_is_loaded() -> None:
 def test_a_message_shows_a_plugins_words_escaped() -> None:
     """They may be meant for the terminal, or for the reader of a log."""
     bad = "\x1b[2J\n\u202e"
-    shown = r"\x1b[2J\x0a\u202e"
+    shown = r"\x1b[2J\n\u202e"
     with pytest.raises(AbiError) as refused:
         read_tools(as_json([{"name": bad, "description": 1}]))
     assert str(refused.value) == f"tools[0] ({shown}): description must be a string, not int"

@@ -350,10 +350,10 @@ async def test_a_log_line_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
         said.append(text)
         host_log(Caller(), 0, len(text.encode()))
     first, second, third, fourth = [record.getMessage() for record in caplog.records]
-    assert first == r"a\x0ab: \x1b[2J\u202edone"
-    assert second == r"a\x0ab: one\ntwo"
-    assert third == rf"a\x0ab: {'x' * 65_536} ... (70,000 bytes)"
-    assert fourth == r"a\x0ab: "
+    assert first == r"a\nb: \x1b[2J\u202edone"
+    assert second == r"a\nb: one\ntwo"
+    assert third == rf"a\nb: {'x' * 8_192} ... (70,000 bytes)"
+    assert fourth == r"a\nb: "
 
 
 @pytest.mark.parametrize("name", [None, "mine"])
