@@ -206,7 +206,7 @@ def _whole(members: Members, key: str) -> Any:
             return decode(value)
     elif sum(map(len, value)) <= SMALL:
         return "".join(value)
-    message = f"bad request: {key} is too large: more than {SMALL:,} bytes of JSON"
+    message = f"bad request: {key} is too long: more than {SMALL:,} bytes of JSON"
     raise BadRequest(message)
 
 
