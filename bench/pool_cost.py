@@ -62,6 +62,9 @@ class Nothing:
         """Answer nothing."""
         return b""
 
+    def end_output(self) -> None:
+        """Nothing was printed."""
+
     def start_call(self, *_: Any) -> None:
         """Be done at once."""
 

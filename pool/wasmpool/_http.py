@@ -12,16 +12,15 @@ the host's own, ``Host`` among them.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import importlib
-import re
 from typing import TYPE_CHECKING, Any, Final, final
 
-import attrs
 import trio
 
-from ._json import decode, encode
+from ._http_reply import ReplyTooLarge, failure, success, success_in_pieces
+from ._http_request import BadRequest, Request, read_large_request, read_request
+from ._json_pieces import SMALL, in_turns
 
 if TYPE_CHECKING:
     from ._http_client import Client, Reply
@@ -29,71 +28,48 @@ if TYPE_CHECKING:
 
 __all__ = ["Http"]
 
-_RAW_BODY: Final = "X-Raw-Body"
-_H2C: Final = "X-H2C"
-_TIMEOUT: Final = "X-Host-Timeout-Seconds"
-_CONTROL: Final = frozenset({_RAW_BODY, _H2C, _TIMEOUT})
-
-# Framing and routing are the client's; a guest's Host would get round `allow_hosts`.
-_CONNECTION_HEADERS: Final = frozenset(
-    {
-        "connection",
-        "content-length",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "transfer-encoding",
-        "upgrade",
-    }
+_SHUT: Final = (
+    "forbidden by policy: this plugin may reach no host; the program that opens it can allow that "
+    "with http=HttpPolicy(...)"
 )
-
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_NOT_IN_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # section 5.5
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
-
-
-class _BadRequest(Exception):
-    """The guest's request cannot be made; the text says why."""
-
-
-@attrs.frozen
-class _Request:
-    method: str
-    url: str
-    headers: list[tuple[str, bytes]]
-    body: bytes
-    raw_body: bool
-    h2c: bool
-    timeout: float
 
 
 @final
 class Http:
-    """One plugin's HTTP: its policy, and a client that is opened when the plugin first asks."""
+    """One plugin's HTTP: its policy, and a client that is opened when the plugin first asks.
 
-    def __init__(self, policy: HttpPolicy, payload: int) -> None:
+    Args:
+        policy: None reaches no host.
+        payload: bytes of JSON that a guest may be given.
+    """
+
+    def __init__(self, policy: HttpPolicy | None, payload: int) -> None:
         self._policy = policy
         self._payload = payload
         self._client: Client | None = None
 
     async def import_client(self) -> None:
         """Have no request wait for the client's import: once in a process, 60 ms in a thread."""
-        with contextlib.suppress(ModuleNotFoundError):  # said when a guest asks
-            await trio.to_thread.run_sync(_client_module)
+        if self._policy is not None:
+            with contextlib.suppress(ModuleNotFoundError):  # said when a guest asks
+                await trio.to_thread.run_sync(_client_module)
 
     async def answer(self, request: bytes) -> bytes:
         """Make one request of a guest's; always an answer, unless the task is cancelled."""
-        try:
-            reply = await self._answer(_parse(request, self._policy))
-        except _BadRequest as bad:
+        policy = self._policy
+        if policy is None:
             await trio.lowlevel.checkpoint()
-            return _failure(str(bad))
-        if len(reply) > self._payload:
-            return _failure(
-                f"the reply is too large: {len(reply):,} bytes of JSON, above limits.payload "
-                f"({self._payload:,} bytes)"
-            )
-        return reply
+            return failure(_SHUT)
+        try:
+            if len(request) <= SMALL:
+                read = read_request(request, policy)
+            else:
+                steps = read_large_request(request, policy)
+                read = await in_turns(steps, trio.lowlevel.checkpoint)
+        except BadRequest as bad:
+            await trio.lowlevel.checkpoint()
+            return failure(str(bad))
+        return await self._make(read, policy)
 
     async def aclose(self) -> None:
         """Close the client, if there is one."""
@@ -101,135 +77,51 @@ class Http:
         if client is not None:
             await client.aclose()
 
-    async def _answer(self, request: _Request) -> bytes:
+    async def _make(self, request: Request, policy: HttpPolicy) -> bytes:
+        reply: Reply | None = None
         with trio.move_on_after(request.timeout):
             try:
-                client = await self._open()
+                client = await self._open(policy)
             except ModuleNotFoundError as missing:
-                return _failure(
+                return failure(
                     f"host_http_request needs {missing.name}, which is not installed here: "
                     'pip install "wasmpool[plugin]"'
                 )
-            failure = _client_module().HttpFailure
+            refusal = _client_module().HttpFailure
             try:
                 reply = await client.request(
                     request.method, request.url, request.headers, request.body, h2c=request.h2c
                 )
-            except failure as why:
-                return _failure(str(why))
-            return _success(reply, raw_body=request.raw_body)
-        return _failure(f"timed out: no whole reply within {request.timeout:g} s")
+            except refusal as why:
+                return failure(str(why))
+        if reply is None:
+            return failure(f"timed out: no whole reply within {request.timeout:g} s")
+        written = await self._write(reply, raw_body=request.raw_body)
+        if written is None or len(written) > self._payload:
+            return failure(
+                "the reply is too large: as JSON it is above limits.payload "
+                f"({self._payload:,} bytes)"
+            )
+        return written
 
-    async def _open(self) -> Client:
+    async def _write(self, reply: Reply, *, raw_body: bool) -> bytes | None:
+        """The reply's JSON; None if it is above the limit, and large."""
+        if len(reply.body) <= SMALL:
+            return success(reply, raw_body=raw_body)
+        try:
+            steps = success_in_pieces(reply, self._payload, raw_body=raw_body)
+            return await in_turns(steps, trio.lowlevel.checkpoint)
+        except ReplyTooLarge:
+            return None
+
+    async def _open(self, policy: HttpPolicy) -> Client:
         if self._client is not None:
             return self._client
         module = await trio.to_thread.run_sync(_client_module)
-        client: Client = self._client or module.Client(self._policy)
+        client: Client = self._client or module.Client(policy)
         self._client = client
         return client
 
 
 def _client_module() -> Any:
     return importlib.import_module("._http_client", __package__)
-
-
-# --- what comes in ---
-
-
-def _parse(data: bytes, policy: HttpPolicy) -> _Request:
-    try:
-        given = decode(data)
-    except ValueError as broken:
-        message = f"bad request: no JSON: {broken}"
-        raise _BadRequest(message) from None
-    if not isinstance(given, dict):
-        message = f"bad request: a JSON object is wanted, not {type(given).__name__}"
-        raise _BadRequest(message)
-    headers = _headers(given)
-    return _Request(
-        method=_method(_text(given, "method") or "GET"),
-        url=_text(given, "url"),
-        headers=[
-            (name, _header_value(name, value))
-            for name, value in headers.items()
-            if name not in _CONTROL and name.lower() not in _CONNECTION_HEADERS
-        ],
-        body=_body(given),
-        raw_body=bool(headers.get(_RAW_BODY)),
-        h2c=bool(headers.get(_H2C)),
-        timeout=_seconds(headers.get(_TIMEOUT, ""), policy),
-    )
-
-
-def _text(given: dict[str, Any], key: str) -> str:
-    value = given.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        message = f"bad request: {key} must be a string, not {type(value).__name__}"
-        raise _BadRequest(message)
-    return value
-
-
-def _headers(given: dict[str, Any]) -> dict[str, str]:
-    headers = given.get("headers")
-    if headers is None:
-        return {}
-    if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
-        message = "bad request: headers must be an object of strings"
-        raise _BadRequest(message)
-    return headers
-
-
-def _method(method: str) -> str:
-    if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
-        message = f"bad request: no method for a plugin: {method!r}"
-        raise _BadRequest(message)
-    return method
-
-
-def _header_value(name: str, value: str) -> bytes:
-    value = value.strip(" \t")
-    if not _TOKEN.fullmatch(name) or _NOT_IN_VALUE.search(value):
-        message = f"bad request: the header {name!r} is not allowed in HTTP: {value!r}"
-        raise _BadRequest(message)
-    return value.encode(errors="replace")
-
-
-def _body(given: dict[str, Any]) -> bytes:
-    encoded = _text(given, "body_base64")
-    if not encoded:
-        return _text(given, "body").encode(errors="replace")
-    try:
-        return base64.b64decode(encoded.replace("\r", "").replace("\n", ""), validate=True)
-    except ValueError as bad:
-        message = f"bad request: body_base64 is no base64: {bad}"
-        raise _BadRequest(message) from None
-
-
-def _seconds(asked: str, policy: HttpPolicy) -> float:
-    seconds = int(asked) if _INTEGER.fullmatch(asked) else 0
-    return min(seconds if seconds > 0 else policy.default_timeout, policy.max_timeout)
-
-
-# --- what goes out ---
-
-
-def _failure(why: str) -> bytes:
-    return encode({"status": 0, "body": why.encode(errors="replace").decode()})
-
-
-def _success(reply: Reply, *, raw_body: bool) -> bytes:
-    headers: dict[str, str] = {}
-    for name, value in reply.headers:
-        headers.setdefault(_canonical(name), value.decode(errors="replace"))
-    answer: dict[str, object] = {"status": reply.status, "headers": headers}
-    if raw_body:
-        answer |= {"body": "", "body_base64": base64.b64encode(reply.body).decode()}
-    else:
-        answer |= {"body": reply.body.decode(errors="replace")}
-    return encode(answer)
-
-
-def _canonical(name: bytes) -> str:
-    return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))

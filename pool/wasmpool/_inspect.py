@@ -22,7 +22,6 @@ from wasmpool_host._binary import outline
 from wasmpool_host._module import Source, provide
 
 from ._contract import ABI_VERSION, FREE, MALLOC, OPTIONAL, REQUIRED, violations
-from ._http_policy import HttpPolicy
 from ._plugin_errors import AbiError
 from ._plugin_generation import Generation
 from ._plugin_host import PluginHost, as_module_source
@@ -80,7 +79,7 @@ async def inspect_plugin(
 ) -> Inspection:
     """Look at a module, and if it is a plugin ask it about itself, in an instance of its own.
 
-    It is given no credentials, and reaches what a plugin reaches by default.
+    It is given no credentials, and reaches no host.
 
     Args:
         source: as for `open_plugin`.
@@ -92,7 +91,7 @@ async def inspect_plugin(
 
     A cancel ends the guest.
     """
-    host = PluginHost(HttpPolicy(), Limits(call_seconds=_SECONDS), None, cache)
+    host = PluginHost(None, Limits(call_seconds=_SECONDS), None, cache)
     given = source if isinstance(source, Module) else await _read(source)
     try:
         module = await host.compile(given)

@@ -43,6 +43,7 @@ from ._contract import check_exports
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
 from ._http_policy import HttpPolicy
 from ._json import encode
+from ._json_pieces import SMALL
 from ._metadata import ToolResult
 from ._options import Options
 from ._plain_nursery import open_plain_nursery
@@ -51,7 +52,7 @@ from ._plugin_generation import Generation, copy_credentials
 from ._plugin_host import PluginHost, as_module_source
 from ._pool import open_pool
 from ._pool_state import PoolState
-from ._reply import read_tool_result
+from ._reply import read_large_result, read_tool_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -94,8 +95,8 @@ _BROKEN_SOURCE: Final = (CompileError, LinkError, AbiError, GuestMemoryError, OS
 class PluginOptions(TypedDict, total=False):
     """How a plugin is run; what is not explained here is as for `open_pool`."""
 
-    http: HttpPolicy
-    """What it may reach by HTTP."""
+    http: HttpPolicy | None
+    """What it may reach by HTTP; None, the default, is no host."""
     limits: Limits
     """What each instance may take."""
     wasi: Wasi | None
@@ -145,7 +146,8 @@ def open_plugin(
         name: instead of the plugin's own.
         credentials: what each instance is configured with before it serves. None: the guest's
             ``configure`` is never called.
-        http: an `HttpPolicy`: what it may reach by HTTP. By default the public internet.
+        http: an `HttpPolicy`: what it may reach by HTTP. None, the default, reaches no host;
+            ``HttpPolicy()`` is the public internet.
         limits: `Limits` of each instance; as for `Module.compile`.
         wasi: what it gets of WASI; None, the default, is nothing of the machine.
         cache: a directory for compiled code; None, the default, is no cache.
@@ -245,9 +247,9 @@ def _pool_options(options: PluginOptions) -> dict[str, Any]:
 
 def plugin_host(options: PluginOptions) -> PluginHost:
     """What a plugin with these options runs on."""
-    policy = options.get("http", HttpPolicy())
-    if not isinstance(policy, HttpPolicy):
-        message = f"http must be an HttpPolicy, not {policy!r}"
+    policy = options.get("http")
+    if not isinstance(policy, HttpPolicy | None):
+        message = f"http must be an HttpPolicy, not {policy!r}: leave it out to reach no host"
         raise TypeError(message)
     limits = options.get("limits", Limits())
     if not isinstance(limits, Limits):
@@ -440,7 +442,7 @@ class Plugin:
             if self.closed:
                 return _CLOSED
             raise
-        return read_tool_result(reply)
+        return read_tool_result(reply) if len(reply) <= SMALL else await read_large_result(reply)
 
     async def healthy(self) -> bool:
         """Ask one instance whether it is well; False if the guest fails, and after close."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wasmpool_host._escape import escaped
+
 __all__ = ["AbiError", "ConfigureError", "PluginClosed"]
 
 
@@ -14,10 +16,11 @@ class AbiError(Exception):
 
 
 class ConfigureError(Exception):
-    """The plugin refused its credentials; the message ends with its own words.
+    """The plugin refused its credentials; the message ends with its own words, escaped.
 
     Attributes:
-        text: the plugin's own words.
+        plugin: the plugin's name.
+        text: the plugin's own words, not escaped; the first 4 KiB of them.
     """
 
     def __init__(self, plugin: str, text: str) -> None:
@@ -26,7 +29,7 @@ class ConfigureError(Exception):
         self.text = text
 
     def __str__(self) -> str:
-        return f"plugin {self.plugin!r} refused its credentials: {self.text}"
+        return f"plugin {self.plugin!r} refused its credentials: {escaped(self.text)}"
 
 
 class PluginClosed(Exception):

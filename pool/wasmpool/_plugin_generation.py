@@ -13,7 +13,15 @@ from wasmpool_host import CallTimeout, FunctionType, GuestExit, GuestMemoryError
 
 from ._contract import check_abi_version
 from ._json import encode
-from ._metadata import Metadata, Tool, read_compact_specs, read_metadata, read_tools
+from ._metadata import (
+    Metadata,
+    Tool,
+    read_compact_specs,
+    read_metadata,
+    read_name_reply,
+    read_refusal,
+    read_tools,
+)
 from ._plugin_errors import AbiError, ConfigureError
 
 if TYPE_CHECKING:
@@ -118,7 +126,7 @@ class Generation:
         refusal = await instance.exchange("configure", payload)
         if refusal:
             name = await self._ask_name(instance)
-            raise ConfigureError(name, refusal.decode(errors="replace"))
+            raise ConfigureError(name, read_refusal(refusal))
 
     async def _ask_name(self, instance: Instance) -> str:
         """Return its name, though nothing but its version may have been asked so far."""
@@ -160,14 +168,9 @@ async def read_name(instance: Instance) -> str:
     """Ask a guest for its own name.
 
     Raises:
-        AbiError: it is no text.
+        AbiError: it is no text, or a long one.
     """
-    reply = await instance.exchange("name")
-    try:
-        return reply.decode()
-    except UnicodeDecodeError as broken:
-        message = f"name answers no UTF-8 text: {broken}"
-        raise AbiError(message) from broken
+    return read_name_reply(await instance.exchange("name"))
 
 
 def copy_credentials(credentials: object) -> Mapping[str, str] | None:

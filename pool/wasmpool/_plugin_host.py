@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from wasmpool_host import Module, host_function
+from wasmpool_host._escape import escaped
 
 from ._http import Http
 
@@ -26,7 +27,7 @@ PluginSource: TypeAlias = str | os.PathLike[str] | bytes | Module
 compiled with. A str with ``(module`` in it is a module's text."""
 
 _log: Final = logging.getLogger("wasmpool.plugin")
-_LINE: Final = 64 * 1024  # bytes of one message; a guest must not fill the log with one call
+_LINE: Final = 8 * 1024  # bytes of one message: at most 5 ms to escape
 _U32: Final = 0xFFFF_FFFF
 
 
@@ -42,7 +43,7 @@ class PluginHost:
 
     def __init__(
         self,
-        policy: HttpPolicy,
+        policy: HttpPolicy | None,
         limits: Limits,
         wasi: Wasi | None,
         cache: str | os.PathLike[str] | None,
@@ -90,7 +91,7 @@ def _imports(host: PluginHost) -> tuple[HostFunction, ...]:
         text = caller.memory.read(ptr & _U32, min(size, _LINE)).decode(errors="replace")
         rest = f" ... ({size:,} bytes)" if size > _LINE else ""
         # One call is one line: a guest cannot make lines that look like another's.
-        _log.info("%s: %s%s", host.name(), "\\n".join(text.splitlines()), rest)
+        _log.info("%s: %s%s", escaped(host.name()), escaped(text.rstrip("\r\n")), rest)
 
     @host_function("env", "host_http_request", params=("i64",), results=("i64",))
     async def host_http_request(caller: Caller, packed: int) -> int:

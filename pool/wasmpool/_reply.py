@@ -2,7 +2,8 @@
 
 The contract's shape is ``{"data"?: str, "is_error"?: bool}``, and what has not this shape is data
 as it stands. With the extra ``plugin`` a reply is read and held against the shape in one go, in
-C; one that does not fit is looked at again, with more patience.
+C; one that does not fit is looked at again, with more patience. A large one is read in pieces, and
+the loop has its turn between them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+import trio
+
+from ._json_pieces import in_turns, read_members, read_text
 from ._metadata import ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["read_patiently", "read_tool_result"]
+    from ._json_pieces import Members, Steps
+
+__all__ = ["read_large_result", "read_patiently", "read_tool_result"]
+
+_MOST_TOKENS: Final = 100_000
+"""Of a large reply, 0.1 s in all. A reply with more of them is data as it stands."""
 
 _decode: Final = json.JSONDecoder(parse_int=len).decode
 """No number matters here, but one of many digits would be refused."""
@@ -56,3 +65,43 @@ def _make_reader() -> Callable[[bytes], ToolResult]:
 
 
 read_tool_result: Callable[[bytes], ToolResult] = _make_reader()
+"""Read a reply of at most `SMALL` bytes, at once."""
+
+
+async def read_large_result(reply: bytes) -> ToolResult:
+    """Read a reply in pieces.
+
+    The guest has returned, and what it did must not be lost: a cancel is not delivered here.
+    """
+    return await in_turns(_read_in_pieces(reply), trio.lowlevel.cancel_shielded_checkpoint)
+
+
+def _read_in_pieces(reply: bytes) -> Steps[ToolResult]:
+    try:
+        members = yield from read_members(reply, ("data", "is_error"), _MOST_TOKENS)
+    except ValueError:
+        members = None
+    if members is not None:
+        data = _data(members)
+        is_error = _is_error(members)
+        if data is not None and is_error is not None:
+            return ToolResult(data, is_error)
+    pieces: list[str] = []
+    yield from read_text(reply, pieces.append)
+    return ToolResult("".join(pieces))
+
+
+def _data(members: Members) -> str | None:
+    value = members.get("data", b"null")
+    if isinstance(value, list):
+        return "".join(value)
+    if value.startswith(b'"'):
+        return value[1:-1].decode()  # plain ASCII without an escape
+    return "" if value == b"null" else None
+
+
+def _is_error(members: Members) -> bool | None:
+    value = members.get("is_error", b"null")
+    if value == b"true":
+        return True
+    return False if value in (b"false", b"null") else None

@@ -6,8 +6,9 @@ import base64
 import functools
 import json
 import ssl
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import pytest
 import trio
@@ -479,6 +480,91 @@ async def test_proxies_of_the_environment_are_ignored(
     reply = await ask(policed(HttpPolicy()), "http://169.254.169.254/")
     assert "forbidden by policy" in reply["body"]
     assert server.connections == 0
+
+
+async def test_without_a_policy_no_host_is_reached(server: Any) -> None:
+    """Whatever is asked, the answer says how the program can allow it."""
+    http = Http(None, 16 << 20)
+    for request in (json.dumps({"url": f"{server.url}/echo"}).encode(), b"{", b"x" * (1 << 20)):
+        reply = json.loads(await http.answer(request))
+        assert reply["status"] == 0
+        assert "this plugin may reach no host" in reply["body"]
+        assert "http=HttpPolicy(...)" in reply["body"]
+    assert server.connections == 0
+
+
+# --- what is large ---
+
+
+@final
+class Longest(trio.abc.Instrument):
+    """The most CPU time that the loop's thread spent without looking at the rest of the world."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = time.thread_time()
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.seconds = max(self.seconds, time.thread_time() - self._since)
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._since = time.thread_time()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        json.dumps(
+            {"url": "http://127.0.0.1:1/", "headers": {f"a{i}": "" for i in range(800_000)}}
+        ),
+        '{"url":"http://127.0.0.1:1/","x":[' + "{}," * 5_000_000 + "0]}",
+        '{"url":"http://127.0.0.1:1/","x":"' + r"\"" * 8_000_000 + '"}',
+        '{"url":"http://127.0.0.1:1/","body":"' + "\u00e9" * 8_000_000 + '"}',
+        '{"url":"http://127.0.0.1:1/","body_base64":"' + "YWJj" * 4_000_000 + '"}',
+        "[" * 16_000_000,
+        " " * 16_000_000,
+    ],
+    ids=lambda each: each[-8:],
+)
+async def test_no_request_holds_the_loop(policed: Any, request_: str) -> None:
+    """Of what 16 MiB can hold, nothing is parsed for as long as it would take at once."""
+    http = policed(HttpPolicy())
+    await http.import_client()
+    longest = Longest()
+    trio.lowlevel.add_instrument(longest)
+    reply = json.loads(await http.answer(request_.encode()))
+    await trio.lowlevel.checkpoint()
+    trio.lowlevel.remove_instrument(longest)
+    assert reply["status"] == 0
+    assert longest.seconds < 0.1  # 5 ms are meant; CPU time, with room for a slow machine
+
+
+async def test_a_large_body_goes_and_comes_whole(http: Http, server: Any) -> None:
+    """As text and in base64, each larger than a piece."""
+    text = 'x é \U0001f600 \n"\\' * 100_000
+    reply = await ask(http, f"{server.url}/echo", method="POST", body=text)
+    assert base64.b64decode(seen(reply)["body"]).decode() == text
+    body = base64.b64encode(text.encode()).decode()
+    headers = {"X-Raw-Body": "1"}
+    reply = await ask(http, f"{server.url}/echo", method="POST", body_base64=body, headers=headers)
+    assert json.loads(base64.b64decode(reply["body_base64"]))["body"] == body
+
+
+async def test_a_large_reply_above_the_payload_limit(policed: Any, server: Any) -> None:
+    """Is an error like a small one."""
+    http = policed(LOCAL, payload=1 << 20)
+    reply = await ask(http, f"{server.url}/big?size={2 << 20}")
+    assert reply["status"] == 0
+    assert "above limits.payload (1,048,576 bytes)" in reply["body"]
+
+
+@pytest.mark.parametrize("step", range(1, 40, 3))
+async def test_a_large_request_can_be_cancelled(http: Http, cancelled_at: Any, step: int) -> None:
+    """Between any two of its pieces."""
+    request = b'{"url":"file:///","body":"' + b"x" * (4 << 20) + b'"}'
+    with cancelled_at(step) as scope:
+        await http.answer(request)
+    assert scope.cancelled_caught
 
 
 # --- cancellation ---

@@ -17,7 +17,7 @@ from wasmpool._errors import LeaseRevoked, PoolUnavailable, ReloadFailed
 from wasmpool._http_policy import HttpPolicy
 from wasmpool._loader import open_loader
 from wasmpool._metadata import Tool, ToolResult
-from wasmpool._plugin import Plugin, open_plugin
+from wasmpool._plugin import Plugin, PluginOptions, open_plugin
 from wasmpool._plugin_errors import AbiError, ConfigureError, PluginClosed
 from wasmpool._plugin_host import PluginHost
 from wasmpool_host import (
@@ -320,7 +320,32 @@ async def test_host_log(caplog: pytest.LogCaptureFixture) -> None:
         assert await plugin.healthy()
     first, second = [record.getMessage() for record in caplog.records]
     assert first == "loud: one\\ntwo\ufffd"
-    assert second.startswith("loud: \x00")
+    assert second.startswith("loud: \\x00")
+
+
+async def test_a_log_line_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    """A guest's line, and its name, send nothing to a terminal and begin no line of their own."""
+    said: list[str] = []
+
+    class Memory:
+        def read(self, ptr: int, size: int) -> bytes:
+            return said[-1].encode()[ptr : ptr + size]
+
+    class Caller:
+        memory = Memory()
+
+    host = PluginHost(None, Limits(), None, None)
+    host.name = lambda: "a\nb"
+    host_log = host.imports[0]
+    caplog.set_level(logging.INFO, logger="wasmpool.plugin")
+    for text in ("\x1b[2J\u202edone\r\n", "one\ntwo\n", "x" * 70_000, ""):
+        said.append(text)
+        host_log(Caller(), 0, len(text.encode()))
+    first, second, third, fourth = [record.getMessage() for record in caplog.records]
+    assert first == r"a\nb: \x1b[2J\u202edone"
+    assert second == r"a\nb: one\ntwo"
+    assert third == rf"a\nb: {'x' * 8_192} ... (70,000 bytes)"
+    assert fourth == r"a\nb: "
 
 
 @pytest.mark.parametrize("name", [None, "mine"])
@@ -340,6 +365,33 @@ async def test_host_log_during_the_load(
     async with open_loader() as loader:
         await loader.load(text, name)
         assert {record.getMessage() for record in caplog.records} == {f"{name or module.name}: "}
+
+
+# --- http ---
+
+
+@pytest.mark.parametrize("opening", [PluginOptions(), PluginOptions(http=None)])
+async def test_shut_by_default(example: Path, server: Any, opening: PluginOptions) -> None:
+    """Without a policy a plugin reaches no host, and its author learns how to be let out."""
+    credentials = {"base_url": server.url}
+    async with (
+        open_plugin(example, credentials=credentials, **opening) as opened,
+        open_loader(**opening) as loader,
+    ):
+        loaded = await loader.load(example, credentials=credentials)
+        for plugin in (opened, loaded):
+            reply = data(await plugin.execute("fetch", {"path": "/echo"}))
+            assert reply["status"] == 0
+            assert "this plugin may reach no host" in reply["body"]
+            assert "http=HttpPolicy(...)" in reply["body"]
+    assert server.connections == 0
+
+
+async def test_a_large_answer_is_whole(example: Path) -> None:
+    """To the character, though it is read in pieces."""
+    text = "x é \U0001f600 \n" * 20_000
+    async with open_plugin(example) as plugin:
+        assert data(await plugin.execute("echo", {"message": text})) == {"echo": text}
 
 
 # --- options ---

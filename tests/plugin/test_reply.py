@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from hypothesis import example, given
 from hypothesis import strategies as some
 
+from wasmpool._json_pieces import PIECE, SMALL
 from wasmpool._metadata import ToolResult
-from wasmpool._reply import read_patiently, read_tool_result
+from wasmpool._reply import read_large_result, read_patiently, read_tool_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,14 @@ VALUES = some.recursive(
 KEYS = some.sampled_from(["data", "is_error", "more", "dat\u0061", ""])
 
 
-@pytest.mark.parametrize("read", [read_tool_result, read_patiently])
+def read_in_pieces(reply: bytes) -> ToolResult:
+    return trio.run(read_large_result, reply)
+
+
+READERS = [read_tool_result, read_patiently, read_in_pieces]
+
+
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize(
     ("reply", "result"),
     [
@@ -40,6 +49,17 @@ KEYS = some.sampled_from(["data", "is_error", "more", "dat\u0061", ""])
         (b"\xff", ToolResult("\ufffd")),
         (b"[" * 100_000, ToolResult("[" * 100_000)),
         (b'{"data": "a", "more": ' + b"1" * 5_000 + b"}", ToolResult("a")),
+        (b'{"data": "a", "more": [NaN, -Infinity, 1e999]}', ToolResult("a")),
+        (
+            b'{"data": 1, "data": "a", "is_error": 0, "is_error": true}',
+            ToolResult("a", is_error=True),
+        ),
+        (b'{"data": "a", "data": 1}', ToolResult('{"data": "a", "data": 1}')),
+        (rb'{"data": "\ud83d\ude00 \ud800"}', ToolResult("\U0001f600 \ud800")),
+        (b'{"data": "\xed\xa0\x80"}', ToolResult('{"data": "\ufffd\ufffd\ufffd"}')),
+        (b'{"data": "a\nb"}', ToolResult('{"data": "a\nb"}')),
+        (b'{"data": "a"} x', ToolResult('{"data": "a"} x')),
+        (b'\xef\xbb\xbf{"data": "a"}', ToolResult('\ufeff{"data": "a"}')),
     ],
 )
 def test_tool_result(read: Callable[[bytes], ToolResult], reply: bytes, result: ToolResult) -> None:
@@ -70,9 +90,73 @@ def test_both_readers_give_the_same(
         for _ in range(data.draw(some.integers(0, 2))):
             reply[data.draw(some.integers(0, len(reply) - 1))] = data.draw(some.integers(0, 255))
     assert read_tool_result(bytes(reply)) == read_patiently(bytes(reply))
+    assert read_in_pieces(bytes(reply)) == read_patiently(bytes(reply))
 
 
 @given(some.binary() | some.text().map(str.encode))
 def test_both_readers_give_the_same_for_any_bytes(reply: bytes) -> None:
     """No reply is an error."""
     assert read_tool_result(reply) == read_patiently(reply)
+    assert read_in_pieces(reply) == read_patiently(reply)
+
+
+TEXT = 'x é € \U0001f600 \n"\\' * (4 * PIECE // 20)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        json.dumps({"data": TEXT}).encode(),
+        json.dumps({"data": TEXT, "is_error": True}, ensure_ascii=False).encode(),
+        json.dumps({"more": [{"data": TEXT}] * 3, "data": "small"}).encode(),
+        json.dumps({"data": {"not": TEXT}}).encode(),
+        json.dumps({"data": "", "is_error": TEXT}).encode(),
+        json.dumps([TEXT]).encode(),
+        TEXT.encode(),
+        TEXT.encode() + b"\xff",
+        b"[" * 4 * PIECE,
+    ],
+    ids=lambda reply: repr(reply[:20]),
+)
+def test_a_large_reply_is_read_like_a_small_one(reply: bytes) -> None:
+    """Whatever it is."""
+    assert len(reply) > SMALL
+    assert read_in_pieces(reply) == read_patiently(reply)
+
+
+class Passes(trio.abc.Instrument):
+    """Counts how often the loop looked at the rest of the world."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b'{"data": "' + b"x" * (1 << 20) + b'"}',
+        b'{"more": [' + b"{}," * (1 << 19) + b"0]}",
+        b"x" * (1 << 20),
+    ],
+    ids=lambda reply: repr(reply[:12]),
+)
+async def test_a_large_reply_leaves_the_loop_its_turns(reply: bytes) -> None:
+    """And what a guest has answered is not lost to a cancel that comes too late."""
+    passes = Passes()
+    trio.lowlevel.add_instrument(passes)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        result = await read_large_result(reply)
+    trio.lowlevel.remove_instrument(passes)
+    assert result.data in (read_patiently(reply).data, reply.decode())
+    assert passes.count >= len(reply) // (2 * PIECE)
+    assert not scope.cancelled_caught
+
+
+async def test_a_reply_of_very_many_values_is_data_as_it_stands() -> None:
+    """The bound on the time that a reply may take."""
+    reply = b'{"data": "a", "more": [' + b"0," * 60_000 + b"0]}"
+    assert await read_large_result(reply) == ToolResult(reply.decode())

@@ -64,6 +64,9 @@ class Least:
     async def run_exchange(self, name: str, payload: bytes | None) -> bytes:
         return payload or b""
 
+    def end_output(self) -> None:
+        pass
+
     def start_call(self, name: str, args: tuple[Any, ...]) -> Any:
         return PENDING if name == SPIN else args[0]
 
