@@ -13,7 +13,7 @@ from wasmpool._instruments import Instrument
 from wasmpool._loader import open_loader
 from wasmpool._metadata import ToolResult
 from wasmpool._plugin import open_plugin
-from wasmpool._pool import open_pool
+from wasmpool._pool import Pool, open_pool
 from wasmpool_host import Module, Wasi, host_function
 from wasmpool_host._capi import text_to_binary
 
@@ -194,7 +194,9 @@ async def test_instruments(wat: Callable[..., str]) -> None:
     started: list[str] = []
 
     class Notes(Instrument):
-        def instance_started(self, pool: Any, *_: object) -> None:
+        def instance_started(
+            self, pool: Pool, instance: int, generation: int, seconds: float
+        ) -> None:
             started.append(pool.name)
 
     given: list[Instrument] = [Notes()]
