@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,7 @@ from wasmpool_host import CompileError
 from wasmpool_host._capi import text_to_binary
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Awaitable, Callable
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -248,7 +248,9 @@ async def test_a_change_that_no_stamp_shows(
     binary: Callable[..., bytes],
     until: Until,
     monkeypatch: pytest.MonkeyPatch,
+    *,
     notices: bool,
+    listeners: Callable[[], int],
 ) -> None:
     """A notice has the content compared; without any it is read a second time all the same."""
     monkeypatch.setattr(_watched_file, "_stamp", lambda seen: (seen.st_ino,))
@@ -259,7 +261,7 @@ async def test_a_change_that_no_stamp_shows(
     async with open_loader() as loader, trio.open_nursery() as nursery:
         await nursery.start(loader.watch, tmp_path)
         if notices:
-            await until(lambda: threads("notify") == 1)
+            await until(lambda: listeners() == 1)
         file.write_bytes(binary(version="v2"))
         await until(lambda: version(loader, "p") == "v2")
         nursery.cancel_scope.cancel()
@@ -267,12 +269,6 @@ async def test_a_change_that_no_stamp_shows(
 
 async def no_notices(*_: object) -> None:
     raise OSError(24, "inotify instance limit reached")
-
-
-def threads(name: str) -> int:
-    """Count the threads of this process with this in their name."""
-    tasks = Path("/proc/self/task").iterdir()
-    return sum(name in (task / "comm").read_text() for task in tasks)
 
 
 async def test_without_notices(
@@ -463,7 +459,7 @@ async def test_a_directory_that_cannot_be_looked_at_for_a_while(
 
 
 async def test_a_directory_that_is_deleted_and_comes_back(
-    tmp_path: Path, binary: Callable[..., bytes], until: Until
+    tmp_path: Path, binary: Callable[..., bytes], until: Until, listeners: Callable[[], int]
 ) -> None:
     """Its plugins go and come with it, and the new one is listened to."""
     directory = tmp_path / "plugins"
@@ -474,12 +470,12 @@ async def test_a_directory_that_is_deleted_and_comes_back(
         (directory / "p.wasm").unlink()
         directory.rmdir()
         await until(lambda: loader.plugins == {})
-        await until(lambda: threads("notify") == 0)
+        await until(lambda: listeners() == 0)
         directory.mkdir()
         (directory / "p.wasm").write_bytes(binary(version="v2"))
         await until(lambda: "p" in loader.plugins)
         assert version(loader, "p") == "v2"
-        await until(lambda: threads("notify") == 1)
+        await until(lambda: listeners() == 1)
         nursery.cancel_scope.cancel()
 
 
@@ -643,15 +639,15 @@ def test_a_file_that_becomes_a_fifo_is_not_waited_for(
 
 
 async def test_the_loader_closes_while_it_watches(
-    tmp_path: Path, binary: Callable[..., bytes], until: Until
+    tmp_path: Path, binary: Callable[..., bytes], until: Until, listeners: Callable[[], int]
 ) -> None:
     """Watching ends by itself, and so do its threads."""
     (tmp_path / "p.wasm").write_bytes(binary())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery, open_loader() as loader:
             await nursery.start(loader.watch, tmp_path)
-            await until(lambda: threads("notify") == 1)
-    await until(lambda: threads("notify") == 0)
+            await until(lambda: listeners() == 1)
+    await until(lambda: listeners() == 0)
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -664,6 +660,7 @@ async def test_the_loader_ends_while_a_load_is_under_way(
     *,
     there: bool,
     ends: str,
+    listeners: Callable[[], int],
 ) -> None:
     """Watching ends without an error, at its start too, and `nursery.start` returns."""
     loading = trio.Event()
@@ -700,7 +697,7 @@ async def test_the_loader_ends_while_a_load_is_under_way(
             if there:
                 (tmp_path / "p.wasm").write_bytes(binary(version="v2"))
     assert loaders[0].closed
-    await until(lambda: threads("notify") == 0)
+    await until(lambda: listeners() == 0)
 
 
 async def test_the_loader_ends_while_a_plugin_drains(
@@ -726,7 +723,11 @@ async def hold(pool: Any, loader: Loader) -> None:
 
 
 async def test_a_watch_that_is_cancelled_anywhere(
-    tmp_path: Path, binary: Callable[..., bytes], cancelled_at: Any, until: Until
+    tmp_path: Path,
+    binary: Callable[..., bytes],
+    cancelled_at: Any,
+    until: Until,
+    listeners: Callable[[], int],
 ) -> None:
     """It leaves no thread and no name taken; what is loaded stays, and another watch goes on."""
     (tmp_path / "p.wasm").write_bytes(binary())
@@ -736,7 +737,7 @@ async def test_a_watch_that_is_cancelled_anywhere(
             with trio.move_on_after(0.05), cancelled_at(step):
                 await loader.watch(tmp_path)
             assert loader._watched == {}
-        await until(lambda: threads("notify") == 0)
+        await until(lambda: listeners() == 0)
         async with trio.open_nursery() as nursery:
             await nursery.start(loader.watch, tmp_path)
             assert version(loader, "p") == f"v{59 % 9}"
