@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +20,8 @@ from wasmpool_host import CompileError
 from wasmpool_host._capi import text_to_binary
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -498,6 +499,39 @@ async def test_a_directory_that_is_replaced(
         (tmp_path / "v2" / "p.wasm").write_bytes(binary(version="v3"))
         await until(lambda: version(loader, "p") == "v3")
         nursery.cancel_scope.cancel()
+
+
+async def test_a_directory_that_does_not_answer(
+    tmp_path: Path, binary: Callable[..., bytes], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds up no other and no end; once eight watches of it were given up, the next says so."""
+    silent, answers = tmp_path / "silent", tmp_path / "answers"
+    silent.mkdir()
+    answers.mkdir()
+    (answers / "p.wasm").write_bytes(binary())
+    back, looking = threading.Event(), 0
+
+    def look(path: str) -> _watched_file.Look:
+        nonlocal looking
+        if path == str(silent):
+            looking += 1
+            back.wait(60)
+        return _watched_file.look(path)
+
+    monkeypatch.setattr(_watch, "look", look)
+    try:
+        for number in range(1, _watch._MOST_ABANDONED + 1):
+            with trio.fail_after(60):
+                async with trio.open_nursery() as nursery, open_loader() as loader:
+                    nursery.start_soon(loader.watch, silent)
+                    await until(lambda: looking == number)  # noqa: B023 - awaited here
+                    await nursery.start(loader.watch, answers)
+                    assert list(loader.plugins) == ["p"]
+        async with open_loader() as loader:
+            with pytest.raises(OSError, match=f"8 readings of watched directory {str(silent)!r}"):
+                await loader.watch(silent)
+    finally:
+        back.set()
 
 
 # --- what fails ---
