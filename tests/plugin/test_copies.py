@@ -112,13 +112,16 @@ async def test_arguments_of_an_execute_that_waits(wat: Callable[..., str]) -> No
         results.append(await plugin.execute("echo", args))
 
     args: dict[str, Any] = {"message": ["old"]}
-    async with open_plugin(wat(), size=1) as plugin:
-        async with trio.open_nursery() as nursery, plugin.pool.lease():
-            nursery.start_soon(call, args)
-            await trio.testing.wait_all_tasks_blocked()
-            assert plugin.pool.statistics().waiting == 1
-            args["message"][0] = "new"
-            args["more"] = 1
+    async with (
+        open_plugin(wat(), size=1) as plugin,
+        trio.open_nursery() as nursery,
+        plugin.pool.lease(),
+    ):
+        nursery.start_soon(call, args)
+        await trio.testing.wait_all_tasks_blocked()
+        assert plugin.pool.statistics().waiting == 1
+        args["message"][0] = "new"
+        args["more"] = 1
     assert '"message":["old"]' in results[0].data
     assert "more" not in results[0].data
 
