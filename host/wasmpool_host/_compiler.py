@@ -34,7 +34,7 @@ from trio.lowlevel import RunVar
 
 from . import _capi
 from ._errors import CompileError
-from ._shown import escaped
+from ._escape import escaped
 
 if TYPE_CHECKING:
     import wasmtime

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ._shown import escaped
+from ._escape import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,13 +16,14 @@ from . import _binary, _cache, _capi
 from ._compiler import LARGE, MAGIC, compile_apart, compile_here
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
+from ._escape import escaped
 from ._host_call import ENTRY
 from ._host_function import HostFunction
 from ._in_trio import check_trio
 from ._instance import Instance
 from ._limits import Limits
 from ._pace import Pace
-from ._shown import escaped, shown
+from ._shown import shown
 from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType, MemoryType
 

@@ -28,6 +28,7 @@ from ._plugin import (
     load_plugin,
     plugin_host,
 )
+from ._plugin_errors import AbiError
 from ._plugin_generation import copy_credentials, read_name, start_runtime
 from ._watch import watch
 
@@ -57,8 +58,8 @@ def open_loader(
     Raises:
         TypeError, ValueError: an option is unknown or out of its range; at once.
 
-    Leaving the block closes all of them side by side, each within its grace; leaving it by an
-    exception or a cancel leaves them no grace.
+    Leaving the block ends loads that are under way, and closes all plugins side by side, each
+    within its grace; leaving it by an exception or a cancel leaves them no grace.
     """
     return _open(keep_options("open_loader", options))
 
@@ -175,17 +176,21 @@ class Loader:
 
         Args:
             source: as for `open_plugin`.
-            name: to load it by. None is the plugin's own, which it is asked first, in an instance
-                that does nothing else.
-            credentials: None for a plugin that is loaded already are those that it has.
+            name: to load it by; without control characters. None is the plugin's own, which it
+                is asked first, in an instance that does nothing else, within ``start_timeout``; a
+                plugin without one goes by its file's.
+            credentials: as for `open_plugin`; None for a plugin that is loaded already are those
+                that it has.
 
         Raises:
-            CompileError, LinkError, AbiError, ConfigureError, PoolUnavailable, OSError: a first
-                load failed, as for `open_plugin`.
+            CompileError, LinkError, AbiError, GuestMemoryError, ConfigureError, PoolUnavailable,
+                OSError: a first load failed, as for `open_plugin`.
             ReloadFailed: the plugin that is loaded goes on serving; the cause is attached. (A
                 source that cannot even say its name fails as a first load does.)
-            PluginClosed: it was unloaded meanwhile.
-            RuntimeError: the loader is closed.
+            PluginClosed: the plugin was closed or unloaded while it was to be reloaded.
+            TypeError, ValueError: the name is blank, or credentials are no strings.
+            RuntimeError: the loader is closed, or closes before the plugin is loaded; outside of
+                a trio run, or in a forked child.
 
         A cancel leaves things as they were.
         """
@@ -201,7 +206,7 @@ class Loader:
         loaded anew meanwhile.
 
         Raises:
-            KeyError: no plugin of this name is loaded.
+            KeyError: no plugin of this name is in service.
             RuntimeError: the task holds a lease of the plugin's pool.
 
         A cancel cuts the plugin's grace to nothing.
@@ -398,6 +403,9 @@ async def _ask_name(module: Module) -> str:
             return await read_name(instance)
         finally:
             await instance.aclose()
+    except AbiError as broken:
+        message = f"{broken} ({module})"
+        raise AbiError(message) from broken
     except (GuestTrap, GuestExit, GuestMemoryError, CallTimeout, MemoryError) as failed:
         message = f"{module} cannot be asked for its name: {failed}"
         raise PoolUnavailable(message) from failed

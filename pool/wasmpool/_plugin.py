@@ -36,8 +36,8 @@ from wasmpool_host import (
     check_process,
     check_trio,
 )
+from wasmpool_host._escape import escaped
 from wasmpool_host._module import Source
-from wasmpool_host._shown import escaped
 
 from ._contract import check_exports
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
@@ -143,9 +143,9 @@ def open_plugin(
     Args:
         source: a path, the bytes of a file, or a compiled `Module`, which keeps the imports that
             it was compiled with. A str with ``(module`` in it is a module's text.
-        name: instead of the plugin's own.
-        credentials: what each instance is configured with before it serves. None: the guest's
-            ``configure`` is never called.
+        name: instead of the plugin's own; without control characters.
+        credentials: what each instance is configured with before it serves: strings by name,
+            copied now. None: the guest's ``configure`` is never called.
         http: an `HttpPolicy`: what it may reach by HTTP. None, the default, reaches no host;
             ``HttpPolicy()`` is the public internet.
         limits: `Limits` of each instance; as for `Module.compile`.
@@ -153,26 +153,34 @@ def open_plugin(
         cache: a directory for compiled code; None, the default, is no cache.
         grace: as for `open_pool`, but 310 s by default: longer than any of its HTTP requests
             may wait.
-        max_memory: likewise, but 64 MiB by default: guests leak, and this recycles those that do.
-        max_generations: likewise, but 8 by default: an old generation may wait long for its
-            calls.
+        max_memory: as for `open_pool`, but 64 MiB by default: guests leak, and this recycles
+            those that do.
+        max_generations: as for `open_pool`, but 8 by default: an old generation may wait long for
+            its calls.
         options: the other options of `open_pool`, as they are there: ``size``, ``min_size``,
             ``check``, ``max_waiting``, ``max_wait``, ``max_uses``, ``max_age``, ``max_idle``,
             ``start_timeout``, ``queue_on_close``, ``leak_after``, ``instruments``. Not ``setup``,
             which is the plugin's own.
 
     Raises:
-        TypeError, ValueError: an option is unknown or out of its range; at once. Or credentials
-            are no strings; on entering, like the following.
-        CompileError: the source is no valid module.
-        LinkError: it imports what this host does not provide.
-        AbiError: it does not keep to the contract, or to another version of it.
+        TypeError, ValueError: at once: an option is unknown or out of its range, the name is
+            blank, credentials are no strings.
+        CompileError: on entering, like the following: the source is no valid module.
+        LinkError: it imports what this host does not provide; all of it is listed.
+        AbiError: it does not keep to the contract, or keeps to another version of it. All exports
+            that are missing or of the wrong type are listed.
+        GuestMemoryError: its memory or a table starts above ``limits``.
         ConfigureError: it refused the credentials.
-        PoolUnavailable: it could not be started; the cause is attached.
+        PoolUnavailable: no instance could be started, configured and asked about itself, within
+            ``start_timeout``. The cause is attached: `GuestTrap`, `GuestExit`,
+            `GuestMemoryError`, `CallTimeout`, MemoryError, trio.TooSlowError, or ValueError for
+            credentials above ``limits.payload``.
         OSError: the file cannot be read.
+        RuntimeError: outside of a trio run, or in a forked child.
 
     Leaving the block closes the plugin: calls under way run on for up to ``grace`` seconds, none
-    at all if an exception leaves it. A cancel while it is loaded leaves nothing behind.
+    at all if an exception or a cancel leaves it. A cancel while it is loaded returns at once, and
+    leaves nothing behind.
     """
     check_name(name)
     kept = keep_options("open_plugin", options, "name", "credentials")
@@ -423,10 +431,13 @@ class Plugin:
         Raises:
             GuestTrap, GuestExit, GuestMemoryError, CallTimeout: the guest failed.
             LeaseRevoked: the grace of a reload ended while the call ran.
-            PoolSaturated, PoolTimeout, PoolUnavailable: no instance was to be had.
+            PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock: no instance was to be had.
             ValueError: the arguments are above ``limits.payload``.
+            RuntimeError: outside of the plugin's trio run, or in a forked child.
+            Exception: what a host function raised that a compiled `Module` imports.
 
-        A cancel ends exactly this call.
+        The arguments are taken as they are now, also if the call waits in line. A cancel ends
+        exactly this call; its instance is replaced.
         """
         try:
             given = args if type(args) is dict else _as_object(args)
@@ -445,7 +456,17 @@ class Plugin:
         return read_tool_result(reply) if len(reply) <= SMALL else await read_large_result(reply)
 
     async def healthy(self) -> bool:
-        """Ask one instance whether it is well; False if the guest fails, and after close."""
+        """Ask one instance if it is well.
+
+        Returns:
+            False also if the guest fails, if no instance can be started, and after close.
+
+        Raises:
+            PoolSaturated, PoolTimeout, LeaseDeadlock: all instances are busy.
+            RuntimeError: outside of the plugin's trio run, or in a forked child.
+
+        A cancel ends exactly this call.
+        """
         try:
             well: int = await self.pool.call("healthy")
         except _NOT_WELL:
@@ -467,9 +488,12 @@ class Plugin:
             the new generation's number.
 
         Raises:
+            TypeError, ValueError: they are no strings; no value is shown.
             ConfigureError: the guest refused them.
-            ReloadFailed: the instance to try them on failed otherwise; the cause is attached.
+            ReloadFailed: the instance to try them on failed otherwise, as for `open_plugin`; the
+                cause is attached.
             PluginClosed: the plugin is closed, or was closed meanwhile.
+            RuntimeError: outside of a trio run, or in a forked child.
 
         A cancel leaves the old credentials in service.
         """
@@ -501,9 +525,11 @@ class Plugin:
             the number of the generation in service.
 
         Raises:
-            ReloadFailed: the source does not compile, start, configure or pass its check; the
-                cause is attached, and the old module goes on serving.
+            ReloadFailed: the source cannot be read, does not compile, link, keep to the contract,
+                start, configure or pass its check; the cause is attached, as `open_plugin` raises
+                it, and the old module goes on serving.
             PluginClosed: the plugin is closed, or was closed meanwhile.
+            RuntimeError: outside of a trio run, or in a forked child.
 
         A cancel leaves the old module in service.
         """
@@ -518,7 +544,7 @@ class Plugin:
         Raises:
             RuntimeError: the task holds a lease of the plugin's pool.
 
-        A cancel cuts the grace to nothing; the close still completes.
+        A cancel of the first call cuts the grace to nothing; the close still completes.
         """
         await self.pool.aclose(grace=grace)
         await self._host.http.aclose()

@@ -22,12 +22,14 @@ import os
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
+from weakref import WeakValueDictionary
 
 import attrs
 import trio
 
 from wasmpool_host import CompileError, GuestMemoryError, LinkError
-from wasmpool_host._shown import escaped
+from wasmpool_host._blocking import BlockingCalls
+from wasmpool_host._escape import escaped
 
 from ._errors import PoolUnavailable, ReloadFailed
 from ._notices import import_watch, listen
@@ -50,7 +52,8 @@ _SETTLED: Final = 0.1  # seconds without a change: a copy that is under way is n
 _SURE: Final = 2.5  # seconds: the coarsest clock of a file system, that of FAT, ticks every 2 s
 _FIRST_RETRY: Final = 0.5  # seconds, doubled each time
 _LAST_RETRY: Final = 30.0  # seconds
-_THREADS: Final = 4  # of each watch: a file system that does not answer keeps no others' threads
+_THREADS: Final = 4  # of each directory: one that does not answer keeps no other's
+_MOST_ABANDONED: Final = 8  # of each directory, by watches of it that were cancelled
 _LONGEST: Final = 1_000  # characters of an error in the log: a guest's words may be megabytes
 
 _EXPECTED: Final = (
@@ -67,6 +70,19 @@ _EXPECTED: Final = (
 )
 _LASTING: Final = (AbiError, CompileError, LinkError)
 """What the same content will always end with."""
+
+
+_calls: Final[WeakValueDictionary[str, BlockingCalls]] = WeakValueDictionary()
+"""By directory. A thread that does not come back keeps its entry, so that it is counted."""
+
+
+def _calls_of(directory: str) -> BlockingCalls:
+    calls = _calls.get(directory)
+    if calls is None:
+        name = f"readings of watched directory {directory!r}"
+        calls = BlockingCalls(name, limit=_THREADS, max_abandoned=_MOST_ABANDONED)
+        _calls[directory] = calls
+    return calls
 
 
 async def watch(
@@ -191,7 +207,7 @@ class _Watch:
         self._directory = directory
         self._notify = notify
         self._nursery = nursery
-        self._threads = trio.CapacityLimiter(_THREADS)
+        self._calls = _calls_of(directory)
         self._files: dict[str, _File] = {}
         self._wake = trio.Event()
         self._complaint = ""
@@ -204,7 +220,7 @@ class _Watch:
         Raises:
             OSError: the first look failed.
         """
-        self._compare(await self._in_thread(look, self._directory))
+        self._compare(await self._calls.run(look, self._directory))
         async with trio.open_nursery() as first:
             self._begin_turns(first, inf)
         status.started()
@@ -225,15 +241,10 @@ class _Watch:
 
     # --- looking ---
 
-    async def _in_thread(self, function: Callable[..., Any], *args: str) -> Any:
-        return await trio.to_thread.run_sync(
-            function, *args, abandon_on_cancel=True, limiter=self._threads
-        )
-
     async def _look(self) -> Look | None:
         """Look, or say why not and return None: things stay as they are then."""
         try:
-            seen: Look = await self._in_thread(look, self._directory)
+            seen = await self._calls.run(look, self._directory)
         except (FileNotFoundError, NotADirectoryError) as gone:
             self._complain(gone)
             now = trio.current_time()
@@ -319,7 +330,7 @@ class _Watch:
         looks_as_before = trying == file.done
         file.due = inf
         try:
-            source, stamp = await self._in_thread(read, self._directory, file.file)
+            source, stamp = await self._calls.run(read, self._directory, file.file)
         except Unsettled:
             file.done = trying  # and the next look will see how it is
             file.look_again_in(_SETTLED * 2.0 ** min(file.failures, 10))

@@ -364,6 +364,20 @@ def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
     return wait
 
 
+@pytest.fixture
+def listeners() -> Callable[[], int]:
+    """Count the threads of watchfiles; they end a moment after their watch."""
+
+    def count() -> int:
+        found = 0
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):  # it has ended since
+                found += "notify" in (task / "comm").read_text()
+        return found
+
+    return count
+
+
 @final
 class _CancelAt(trio.abc.Instrument):
     """Cancels a scope when any task is about to take the n-th step from now."""

@@ -13,7 +13,7 @@ from wasmpool._instruments import Instrument
 from wasmpool._loader import open_loader
 from wasmpool._metadata import ToolResult
 from wasmpool._plugin import open_plugin
-from wasmpool._pool import open_pool
+from wasmpool._pool import Pool, open_pool
 from wasmpool_host import Module, Wasi, host_function
 from wasmpool_host._capi import text_to_binary
 
@@ -51,24 +51,20 @@ async def test_credentials_of_load(wat: Callable[..., str]) -> None:
         assert await plugin.execute("credentials") == ToolResult('{"k":"new"}')
 
 
-async def test_credentials_of_a_load_and_a_configure_that_wait(
-    wat: Callable[..., str], nursery: trio.Nursery
-) -> None:
+async def test_credentials_of_a_load_and_a_configure_that_wait(wat: Callable[..., str]) -> None:
     """While another load, or a reload, has its turn."""
     one, two = {"k": "one"}, {"k": "two"}
     async with open_loader(size=1) as loader:
         plugin = await loader.load(wat(), "p")
-        async with loader._turns.setdefault("p", trio.Lock()):
+        async with trio.open_nursery() as nursery, loader._turn("p"):
             nursery.start_soon(loader.load, wat(), "p", one)
             await trio.testing.wait_all_tasks_blocked()
             one["k"] = "changed"
-        await trio.testing.wait_all_tasks_blocked(0.05)
         assert await plugin.execute("credentials") == ToolResult('{"k":"one"}')
-        async with plugin._switching:
+        async with trio.open_nursery() as nursery, plugin._switching:
             nursery.start_soon(plugin.configure, two)
             await trio.testing.wait_all_tasks_blocked()
             two["k"] = "changed"
-        await trio.testing.wait_all_tasks_blocked(0.05)
         assert await plugin.execute("credentials") == ToolResult('{"k":"two"}')
 
 
@@ -108,9 +104,7 @@ async def test_what_are_no_credentials(
 # --- calls ---
 
 
-async def test_arguments_of_an_execute_that_waits(
-    wat: Callable[..., str], nursery: trio.Nursery
-) -> None:
+async def test_arguments_of_an_execute_that_waits(wat: Callable[..., str]) -> None:
     """What is sent is what they were at the call."""
     results: list[ToolResult] = []
 
@@ -118,14 +112,16 @@ async def test_arguments_of_an_execute_that_waits(
         results.append(await plugin.execute("echo", args))
 
     args: dict[str, Any] = {"message": ["old"]}
-    async with open_plugin(wat(), size=1) as plugin:
-        async with plugin.pool.lease():
-            nursery.start_soon(call, args)
-            await trio.testing.wait_all_tasks_blocked()
-            assert plugin.pool.statistics().waiting == 1
-            args["message"][0] = "new"
-            args["more"] = 1
+    async with (
+        open_plugin(wat(), size=1) as plugin,
+        trio.open_nursery() as nursery,
+        plugin.pool.lease(),
+    ):
+        nursery.start_soon(call, args)
         await trio.testing.wait_all_tasks_blocked()
+        assert plugin.pool.statistics().waiting == 1
+        args["message"][0] = "new"
+        args["more"] = 1
     assert '"message":["old"]' in results[0].data
     assert "more" not in results[0].data
 
@@ -194,7 +190,9 @@ async def test_instruments(wat: Callable[..., str]) -> None:
     started: list[str] = []
 
     class Notes(Instrument):
-        def instance_started(self, pool: Any, *_: object) -> None:
+        def instance_started(
+            self, pool: Pool, instance: int, generation: int, seconds: float
+        ) -> None:
             started.append(pool.name)
 
     given: list[Instrument] = [Notes()]

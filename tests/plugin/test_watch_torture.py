@@ -205,12 +205,6 @@ def in_service(loader: Loader) -> dict[str, str]:
     }
 
 
-def listeners() -> int:
-    """Threads of watchfiles."""
-    tasks = Path("/proc/self/task")
-    return sum("notify" in (task / "comm").read_text() for task in tasks.iterdir())
-
-
 def descriptors() -> set[str]:
     """What this process has open of watches and of files that it has watched."""
     found: set[str] = set()
@@ -259,7 +253,11 @@ async def torture(
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_what_serves_is_what_is_on_disk(
-    tmp_path: Path, wat: Callable[..., str], until: Until, seed: int
+    tmp_path: Path,
+    wat: Callable[..., str],
+    until: Until,
+    listeners: Callable[[], int],
+    seed: int,
 ) -> None:
     """Whatever a directory goes through, calls are answered and the watch ends up right."""
     calls = await torture(tmp_path, wat, until, seed, 1)
@@ -269,7 +267,9 @@ async def test_what_serves_is_what_is_on_disk(
 
 
 @pytest.mark.slow
-async def test_a_long_torture(tmp_path: Path, wat: Callable[..., str], until: Until) -> None:
+async def test_a_long_torture(
+    tmp_path: Path, wat: Callable[..., str], until: Until, listeners: Callable[[], int]
+) -> None:
     """The same for as long as asked; no thread and no descriptor is lost."""
     calls = await torture(tmp_path, wat, until, SEED, SECONDS)
     print(f"seed {SEED}: {calls:,} calls in {SECONDS:g} s")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING, final
 
-from wasmpool_host._shown import escaped
+from wasmpool_host._escape import escaped
 
 if TYPE_CHECKING:
     import logging
@@ -101,5 +101,5 @@ class LineLog:
 
     def _emit(self, piece: bytes) -> None:
         if self._logger.isEnabledFor(self._level):
-            text = escaped(piece.decode("utf-8", "backslashreplace"))
+            text = escaped(piece.decode("utf-8", "backslashreplace"), tabs=True)
             self._logger.log(self._level, "%s", text)
