@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from wasmpool._cli.process import _alone, _ending
+from wasmpool._cli.standard import OutputFailed
+from wasmpool._cli.wrong_use import WrongUse
 from wasmpool.example import PATH as EXAMPLE
 
 GUESTS = Path(__file__).parents[1] / "guests"
@@ -230,3 +233,28 @@ def test_an_error_that_nobody_has_thought_of_is_a_sentence_with_its_place() -> N
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "Error: unexpected KeyError: '\\x1b[31m' (at line 2 of <string>)\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (OutputFailed("out", OSError(28, "full")), 2, "Error: out cannot be written: full\n"),
+        (OutputFailed("out", BrokenPipeError()), 141, ""),
+        (WrongUse("no"), 2, "Error: no\n"),
+        (MemoryError(), 2, "Error: unexpected MemoryError"),
+    ],
+)
+def test_an_error_means_the_same_out_of_a_nursery(
+    error: BaseException, status: int, says: str
+) -> None:
+    """Groups of exceptions change neither the status nor the words; Ctrl-C comes first."""
+    others = [ValueError(), BaseExceptionGroup("", [KeyError(), KeyError()])]
+    grouped = BaseExceptionGroup("", [BaseExceptionGroup("", [error, *others])])
+    for given in error, grouped:
+        ended, said = _ending(_alone(given))
+        assert ended == status
+        assert said.startswith(says)
+        assert bool(said) == bool(says)
+    late = BaseExceptionGroup("", [*others, BaseExceptionGroup("", [KeyboardInterrupt()])])
+    assert _ending(_alone(late)) == (130, "")

@@ -47,14 +47,21 @@ def run_process(arguments: Sequence[str]) -> int:
 def _outcome(arguments: Sequence[str]) -> tuple[int, str]:
     try:
         return _invoke(arguments), ""
-    except OutputFailed as failed:
-        return failed.status, _error(failed.message) if failed.message else ""
-    except click.ClickException as wrong:
-        return FAILED, _usage(wrong) + _error(wrong.format_message())
     except BaseException as error:  # noqa: BLE001 - a traceback would end in status 1
-        if _is_interrupt(error):
+        return _ending(_alone(error))
+
+
+def _ending(error: BaseException) -> tuple[int, str]:
+    """The exit status that an exception asks for, and what to say."""
+    match error:
+        case OutputFailed(status=status, message=message):
+            return status, _error(message) if message else ""
+        case click.ClickException():
+            return FAILED, _usage(error) + _error(error.format_message())
+        case KeyboardInterrupt():
             return INTERRUPTED, ""
-        return FAILED, _error(_unexpected(error))
+        case _:
+            return FAILED, _error(_unexpected(error))
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -67,10 +74,12 @@ def _invoke(arguments: Sequence[str]) -> int:
         return done.exit_code
 
 
-def _is_interrupt(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(KeyboardInterrupt) is not None
-    return isinstance(error, KeyboardInterrupt)
+def _alone(error: BaseException) -> BaseException:
+    """An exception without the nurseries that it came through; Ctrl-C before all others."""
+    while isinstance(error, BaseExceptionGroup):
+        interrupts = error.subgroup(KeyboardInterrupt)
+        error = (error if interrupts is None else interrupts).exceptions[0]
+    return error
 
 
 def _usage(wrong: click.ClickException) -> str:
