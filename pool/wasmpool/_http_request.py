@@ -48,6 +48,8 @@ _MOST_HEADERS: Final = 500
 """Servers take 100 or so."""
 _MOST_TOKENS: Final = 10_000
 """Of a large request: more than any request of the contract has."""
+_LONGEST: Final = {"url": 16 << 10}
+"""Bytes of what is not the body, where less than `SMALL`; a client takes no longer URL."""
 _WANTED: Final = ("method", "url", "headers", "body", "body_base64")
 
 
@@ -201,13 +203,12 @@ def _no_base64(why: ValueError) -> BadRequest:
 def _whole(members: Members, key: str) -> Any:
     """A member that has no reason to be large, parsed at once."""
     value = members.get(key, b"null")
-    if isinstance(value, bytes):
-        if len(value) <= SMALL:
-            return decode(value)
-    elif sum(map(len, value)) <= SMALL:
-        return "".join(value)
-    message = f"bad request: {key} is too long: more than {SMALL:,} bytes of JSON"
-    raise BadRequest(message)
+    size = len(value) if isinstance(value, bytes) else sum(map(len, value))
+    most = _LONGEST.get(key, SMALL)
+    if size > most:
+        message = f"bad request: {key} is too long: {size:,} bytes, above {most:,}"
+        raise BadRequest(message)
+    return decode(value) if isinstance(value, bytes) else "".join(value)
 
 
 def _pieces(members: Members, key: str) -> list[str]:

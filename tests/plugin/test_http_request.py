@@ -144,7 +144,7 @@ def test_no_base64_in_pieces(encoded: str) -> None:
         (as_json(headers=["x"] * 1_000, more="x" * SMALL), "must be an object of strings"),
         (as_json(headers={f"a{i}": "" for i in range(501)}, body="x" * SMALL), "501 headers"),
         (as_json(more=[{}] * 100_000), "more than 10,000 tokens"),
-        (as_json(url="http://a/" + "x" * SMALL), "url is too long"),
+        (as_json(url="http://a/" + "x" * SMALL), "url is too long: 65,545 bytes, above 16,384"),
         (as_json(method="x" * SMALL * 2), "method is too long"),
         (as_json(body=["x" * SMALL]), "body must be a string"),
         (as_json(body=1, more="x" * SMALL), "body must be a string, not int"),
