@@ -26,7 +26,7 @@ __all__ = ["advance", "may_begin"]
 
 def advance(core: Core) -> None:
     """Begin what is needed now, and settle whoever waits in vain."""
-    while core.idle and core.current.starting < len(core.line):
+    while core.idle and core.current.checking < len(core.line):  # a start may take longer
         _use_idle(core)
     wanted = _starts_wanted(core)
     while core.current.starting < wanted and _may_start(core):

@@ -20,8 +20,8 @@ Invariants (`_invariants.check` looks at all of them; the tests call it after ea
     state and in no other, and has a holder if and only if it is leased.
 2.  Live instances never exceed ``size``; during a reload never ``size + surge``. After a
     `Pool.resize` below what is in use, the excess only shrinks.
-3.  While a task waits, no instance of the current generation is idle and no more may be started,
-    unless one is being started or checked for each waiter.
+3.  While a task waits, no instance of the current generation is idle, unless one is being checked
+    for each waiter; and no more may be started, unless one is being started or checked for each.
 4.  Leases are granted in order of arrival: only the head of ``line`` is granted one, and whoever
     asks while the line is not empty joins its end.
 5.  Nobody is granted an instance of a generation that was replaced: ``idle`` holds none but those
@@ -473,14 +473,20 @@ class Core:
 
     def _leave_starting(self, slot: Slot) -> None:
         del self.starting[slot]
-        slot.generation.starting -= 1
+        generation = slot.generation
+        generation.starting -= 1
+        if slot.checking:
+            slot.checking = False
+            generation.checking -= 1
 
     def begin_check(self, slot: Slot) -> None:
         """See whether an idle instance may serve again. It is in no table."""
         slot.state = SlotState.STARTING
         slot.scope = trio.CancelScope()
+        slot.checking = True
         self.starting[slot] = None
         slot.generation.starting += 1
+        slot.generation.checking += 1
         self.work.check(slot)
 
     def _draw_limits(self, slot: Slot) -> None:

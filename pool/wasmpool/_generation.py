@@ -19,13 +19,13 @@ class Generation:
 
     Invariants:
         ``live`` counts its instances in all states but CLOSED; ``starting`` and ``retiring``
-        are among them.
+        are among them, and ``checking`` among those starting.
         ``gone`` is set once nothing is live and nothing will be: it has left the pool's list.
     """
 
     __slots__ = (
-        "closing", "gone", "grace", "in_one_step", "live", "module", "number", "replaced",
-        "retiring", "setup", "starting",
+        "checking", "closing", "gone", "grace", "in_one_step", "live", "module", "number",
+        "replaced", "retiring", "setup", "starting",
     )  # fmt: skip
 
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
@@ -37,6 +37,7 @@ class Generation:
         self.setup = setup
         self.live = 0
         self.starting = 0
+        self.checking = 0
         self.retiring = 0
         self.replaced = False
         """Whether another one is in service instead, or it was given up before it was."""

@@ -23,27 +23,27 @@ _OFFSET: Final = _LOWEST * _STEPS + _STEPS  # frexp's mantissa is within 16/32 a
 @final
 @attrs.frozen(eq=False, repr=False)
 class Histogram:
-    """A snapshot of how long something took, in seconds.
-
-    Attributes:
-        count: how many values.
-        sum: of all values.
-    """
+    """A snapshot of how long something took, in seconds."""
 
     count: int
+    """How many values were recorded, zeros included."""
     sum: float
+    """All values added up, in seconds."""
     _zeros: int
     _buckets: tuple[int, ...]
 
     @property
     def mean(self) -> float:
-        """The average, 0.0 without values."""
+        """The average in seconds, 0.0 without values."""
         return self.sum / self.count if self.count else 0.0
 
     def quantile(self, q: float) -> float:
-        """The value that a share ``q`` of all does not exceed, to within 4 %; 0.0 without values.
+        """The value that a share ``q`` of all does not exceed, in seconds and to within 4 %.
+
+        It is 0.0 without values, and for a value of 0.
 
         Raises:
+            TypeError: ``q`` is no number.
             ValueError: ``q`` is not within 0 and 1.
         """
         if not 0 <= q <= 1:

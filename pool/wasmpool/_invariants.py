@@ -72,8 +72,9 @@ def _check_line(core: Core) -> None:
     for task, waiter in core.line.items():
         assert waiter.task is task
         assert not waiter.settled, f"{task} is in line, and settled"
-    if core.line and core.current.starting < len(core.line):
+    if core.current.checking < len(core.line):
         assert not core.idle, "somebody waits beside idle instances"
+    if core.current.starting < len(core.line):
         assert (
             core.backoff.holds
             or core.canary_waits
@@ -87,11 +88,13 @@ def _check_generations(core: Core) -> None:
         assert slot.generation is core.current, f"{slot} idles, but was replaced"
     live = Counter(slot.generation for slot in _slots(core))
     starting = Counter(slot.generation for slot in core.starting)
+    checking = Counter(slot.generation for slot in core.starting if slot.checking)
     retiring = Counter(slot.generation for slot in core.retiring)
     assert set(live) <= {*core.generations}
     for generation in core.generations:
         assert generation.live == live[generation]
         assert generation.starting == starting[generation]
+        assert generation.checking == checking[generation]
         assert generation.retiring == retiring[generation]
         assert not generation.replaced or generation.live, f"{generation} should be gone"
     # One being prepared is alive, too, but is made only where there is place for it.

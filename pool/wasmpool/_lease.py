@@ -86,10 +86,17 @@ class Lease:
             None, the one result, or a tuple of several.
 
         Raises:
-            LeaseExpired: the lease's block has ended.
-            LeaseRevoked: the grace of a close or of a reload ended.
+            LeaseExpired: the lease's block has ended, before the call or during it.
+            LeaseRevoked: the grace of a close or of a reload ended, before the call or during it.
             trio.BusyResourceError: another call on this lease is under way.
-            Exception: as the instance's ``call``.
+            TypeError, ValueError: no such export, or arguments that do not fit its type.
+            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: what the guest came to.
+            Exception: what a host function raised.
+            InstancePoisoned: an earlier call ended in one of these ways, or was cancelled.
+            InstanceClosed: other code, which a setup gave the instance to, closed it.
+            MemoryError: there is no room for the guest's stack.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: the lease was not entered, or this is a forked child.
 
         It is a checkpoint before the guest starts. A cancel after that ends the guest, and the
         instance does not serve again; nothing is raised for a cancel once the guest has returned.
@@ -110,8 +117,18 @@ class Lease:
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """Exchange bytes with an export of the packed ABI.
 
-        Raises as `call`, and as the instance's ``exchange``; a checkpoint and a cancel are as for
-        `call`.
+        Args:
+            name: the export's, of type (i64) -> i64, or () -> i64 where there is no payload.
+            payload: None calls the export without an argument; empty is packed 0.
+
+        Raises:
+            LinkError: a payload for a guest without malloc.
+            GuestMemoryError: the result is outside the memory or above ``limits.payload``, or
+                malloc gave nothing.
+            ValueError: no such export, or a payload above ``limits.payload``.
+            Exception: as `call`.
+
+        A checkpoint and a cancel are as for `call`.
         """
         check_process()
         try:
@@ -128,22 +145,40 @@ class Lease:
 
     @property
     def memory(self) -> LeasedMemory:
-        """The instance's linear memory, for as long as the lease is alive."""
+        """The instance's linear memory, for as long as the lease is alive.
+
+        Raises:
+            LeaseExpired, LeaseRevoked: the lease has ended, or was taken away.
+            RuntimeError: the lease was not entered.
+        """
         self._use()
         return LeasedMemory(self)
 
     @property
     def generation(self) -> int:
-        """The number of the generation of its instance; it can be read after the block, too."""
+        """The number of the generation of its instance; it can be read after the block, too.
+
+        Raises:
+            RuntimeError: the lease was not entered.
+        """
         return self._entered_generation().number
 
     @property
     def closing(self) -> trio.Event:
-        """Set when the lease should end soon: the pool closes, or its generation was replaced."""
+        """Set when the lease should end soon: the pool closes, or its generation was replaced.
+
+        Raises:
+            RuntimeError: the lease was not entered.
+        """
         return self._entered_generation().closing
 
     def discard(self) -> None:
-        """Do not let this instance serve again after the lease."""
+        """Do not let this instance serve again after the lease.
+
+        Raises:
+            LeaseExpired, LeaseRevoked: the lease has ended, or was taken away.
+            RuntimeError: the lease was not entered.
+        """
         self._use().discarded = True
 
     def _use(self) -> Slot:
@@ -193,7 +228,12 @@ class Lease:
 
 @final
 class LeasedMemory:
-    """The linear memory of a leased instance; it dies with the lease."""
+    """The linear memory of a leased instance; it dies with the lease.
+
+    Each use raises `LeaseExpired` or `LeaseRevoked` once the lease is no more,
+    `trio.BusyResourceError` during a call, and `InstanceClosed` if other code has closed the
+    instance.
+    """
 
     __slots__ = ("_lease",)
 
@@ -206,11 +246,21 @@ class LeasedMemory:
         return self._memory().size
 
     def read(self, ptr: int, size: int) -> bytes:
-        """Copy ``size`` bytes at ``ptr``."""
+        """Copy ``size`` bytes at ``ptr``.
+
+        Raises:
+            GuestMemoryError: the region is not all inside the memory.
+            ValueError: these cannot be an address and a size.
+        """
         return self._memory().read(ptr, size)
 
     def write(self, ptr: int, data: bytes) -> None:
-        """Copy ``data`` to ``ptr``."""
+        """Copy ``data`` to ``ptr``.
+
+        Raises:
+            GuestMemoryError: the region is not all inside the memory; nothing was written.
+            ValueError: this cannot be an address.
+        """
         self._memory().write(ptr, data)
 
     def _memory(self) -> Memory:

@@ -106,7 +106,10 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
 
     Raises:
         TypeError, ValueError: a parameter is out of its range; at once.
-        PoolUnavailable: on entering: instances cannot be started, and ``__cause__`` says why.
+        PoolUnavailable: on entering: instances cannot be started, and ``__cause__`` says why:
+            what start or setup raised, `trio.TooSlowError` after ``start_timeout``, or
+            `InstancePoisoned` or `InstanceClosed` where a setup left the instance so.
+        RuntimeError: on entering: outside of a trio run.
     """
     check_module(module)
     options = Options(
@@ -208,7 +211,9 @@ class Pool:
             LeaseRevoked: a grace of zero ended before the task had its turn.
             LeaseDeadlock: each instance is leased by a task that waits for another. A holder that
                 waits through a child task is not seen: use ``max_wait`` there.
-            RuntimeError: the pool belongs to another trio run, or this is a forked child.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: the pool belongs to another trio run, this is a forked child, or the
+                lease was entered before.
         """
         return Lease(self, here(1), nowait=False)
 
@@ -220,6 +225,7 @@ class Pool:
         Raises, on entering:
             trio.WouldBlock: none is idle, or others wait. Nothing is started.
             PoolClosed: the pool is closing or closed.
+            RecursionError, RuntimeError: as entering a `lease`.
         """
         return Lease(self, here(1), nowait=True)
 
@@ -236,7 +242,16 @@ class Pool:
 
         Raises:
             LeaseRevoked: the grace of a close or of a reload ended during the call.
-            Exception: as entering a `lease`, and as the instance's ``call``.
+            PoolClosed, PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock: there was no
+                instance to be had, as for entering a `lease`.
+            TypeError, ValueError: no such export, or arguments that do not fit its type.
+            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: what the guest came to.
+            Exception: what a host function raised.
+            InstanceClosed, InstancePoisoned, trio.BusyResourceError: other code, which a setup
+                gave the instance to, closes, spoils or uses it at the same time.
+            MemoryError: there is no room for the guest's stack.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: the pool belongs to another trio run, or this is a forked child.
 
         It is a checkpoint before an instance is taken, or a few of them where guests take all of
         the loop's time. A cancel after that ends the guest, and the instance is replaced; nothing
@@ -276,8 +291,18 @@ class Pool:
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """Exchange bytes with an export of the packed ABI on whichever instance is free.
 
-        Raises as `call`, and as the instance's ``exchange``; a checkpoint and a cancel are as for
-        `call`.
+        Args:
+            name: the export's, of type (i64) -> i64, or () -> i64 where there is no payload.
+            payload: None calls the export without an argument; empty is packed 0.
+
+        Raises:
+            LinkError: a payload for a guest without malloc.
+            GuestMemoryError: the result is outside the memory or above ``limits.payload``, or
+                malloc gave nothing.
+            ValueError: no such export, or a payload above ``limits.payload``.
+            Exception: as `call`.
+
+        A checkpoint and a cancel are as for `call`.
         """
         if get_ident() != self._thread:
             self._check_run()
@@ -365,6 +390,7 @@ class Pool:
         Raises:
             TypeError, ValueError: these cannot be a pool's bounds.
             PoolClosed: the pool is closing or closed.
+            RuntimeError: the pool belongs to another trio run, or this is a forked child.
 
         It is a checkpoint; cancelled there, it has done nothing.
         """
@@ -403,10 +429,13 @@ class Pool:
 
         Raises:
             ReloadFailed: the new module could not be started, set up or checked; the old one
-                goes on serving. ``__cause__`` says why.
+                goes on serving. ``__cause__`` says why, as for `open_pool`; or it is what the
+                check raised.
+            TypeError, ValueError: this is no module, no setup or no grace.
             PoolClosed: the pool is closing or closed, or begins to before the old generation
                 is gone.
-            RuntimeError: this task holds a lease of this pool.
+            RuntimeError: this task holds a lease of this pool, the pool belongs to another trio
+                run, or this is a forked child.
 
         Cancelled before the new generation serves, it leaves the old one in service; after
         that, the old one's grace is over.
@@ -444,7 +473,9 @@ class Pool:
             grace: seconds; None for the pool's. Of several calls the earliest end counts.
 
         Raises:
-            RuntimeError: this task holds a lease of this pool.
+            RuntimeError: this task holds a lease of this pool, the pool belongs to another trio
+                run, or this is a forked child.
+            TypeError, ValueError: this is no grace.
 
         Safe to call again. If the first call is cancelled, the grace is over; the close is
         completed, which takes a few milliseconds, and the cancellation goes on. Other callers

@@ -45,9 +45,9 @@ class Slot:
     """
 
     __slots__ = (
-        "began", "calls", "discarded", "expires", "generation", "holder", "idle_since", "info",
-        "instance", "last_use", "number", "place", "reported", "revoked", "round", "scope", "since",
-        "state", "took", "uses",
+        "began", "calls", "checking", "discarded", "expires", "generation", "holder", "idle_since",
+        "info", "instance", "last_use", "number", "place", "reported", "revoked", "round", "scope",
+        "since", "state", "took", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,8 @@ class Slot:
         self.began = began
         self.scope = scope
         """What ends its start."""
+        self.checking = False
+        """Whether it is STARTING for a check, having been idle."""
         self.took = 0.0
         """How long its start took, in seconds."""
         self.round = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.pool.fakes import FakeModule, SyncModule
+from tests.pool.fakes import KINDS, FakeModule, Kinds, SyncModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -25,6 +25,13 @@ def make_module(request: pytest.FixtureRequest) -> Generator[Callable[..., FakeM
         assert not module.violations
         assert not module.live
         assert module.starting == 0
+
+
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
+def kinds(request: pytest.FixtureRequest) -> Kinds:
+    """For tests that make a module after the other."""
+    order: Kinds = request.param
+    return order
 
 
 @pytest.fixture

@@ -19,7 +19,17 @@ from wasmpool_host import PENDING
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["Closed", "FakeInstance", "FakeModule", "Poisoned", "SyncModule", "Trap", "new_module"]
+__all__ = [
+    "KINDS",
+    "Closed",
+    "FakeInstance",
+    "FakeModule",
+    "Kinds",
+    "Poisoned",
+    "SyncModule",
+    "Trap",
+    "new_module",
+]
 
 WAITING: Final = frozenset({"step", "sleep", "wait", "spin", "echo_1", "host", "shielded"})
 """The exports that do not end in their first slice."""
@@ -319,11 +329,15 @@ class SyncInstance(FakeInstance):
         return True
 
 
-def new_module(identity: int) -> FakeModule:
-    """One of either kind, in turns that differ from test to test."""
-    global _turn  # noqa: PLW0603 - of the process
-    _turn += identity == 1
-    return (FakeModule, SyncModule)[(identity + _turn) % 2](identity)
+Kinds: TypeAlias = "tuple[type[FakeModule], type[FakeModule]]"
+
+KINDS: Final[dict[str, Kinds]] = {
+    "in tasks first": (FakeModule, SyncModule),
+    "in one step first": (SyncModule, FakeModule),
+}
+"""In which order the modules of a test with reloads are of either kind: a parameter of the test."""
 
 
-_turn = 0
+def new_module(identity: int, kinds: Kinds) -> FakeModule:
+    """The kinds take turns, so that each reload goes from one to the other."""
+    return kinds[(identity - 1) % 2](identity)

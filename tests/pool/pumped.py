@@ -34,8 +34,9 @@ class PumpedRun:
         self._steps, self._receive = trio.open_memory_channel[Any](10)
         self._token: trio.lowlevel.TrioToken | None = None
         self.nursery: trio.Nursery
+        self._before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
         _run._r.seed(0)
-        _run.__dict__["_ALLOW_DETERMINISTIC_SCHEDULING"] = True  # a failure is found again
+        _set_deterministic(allowed=True)  # a failure is found again
         trio.lowlevel.start_guest_run(
             self._main,
             run_sync_soon_threadsafe=self._todo.put,
@@ -79,7 +80,18 @@ class PumpedRun:
             self.step(stride)
 
     def end(self, last: Callable[[], object]) -> None:
-        """Cancel what is left after a last step, and end the run; what it raises comes out."""
+        """Cancel what is left after a last step, and end the run; what it raises comes out.
+
+        Trio schedules as it did before.
+        """
+        try:
+            self._end(last)
+        finally:
+            allowed, state = self._before
+            _set_deterministic(allowed=allowed)
+            _run._r.setstate(state)
+
+    def _end(self, last: Callable[[], object]) -> None:
         assert self._token is not None
         if self._ended is None:
             self._token.run_sync_soon(last)
@@ -97,3 +109,8 @@ class PumpedRun:
                 self._todo.get(timeout=_PATIENCE)()
             except queue.Empty:
                 raise AssertionError("the run hangs") from None
+
+
+def _set_deterministic(*, allowed: bool) -> None:
+    """A private switch of trio's: tasks are scheduled in the order of their starts, or shuffled."""
+    _run.__dict__["_ALLOW_DETERMINISTIC_SCHEDULING"] = allowed

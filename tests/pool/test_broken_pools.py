@@ -44,55 +44,69 @@ async def settle(pool: Pool) -> None:
 # --- handed over and cancelled at once ------------------------------------------------------
 
 
-async def test_waiter_cancelled_at_the_moment_it_is_handed_an_instance(module: FakeModule) -> None:
-    """The instance is neither lost nor given twice: the waiter had it, and gave it back."""
+@pytest.mark.parametrize("first", ["hand-over", "cancel"])
+async def test_waiter_cancelled_at_the_moment_it_is_handed_an_instance(
+    module: FakeModule, first: str
+) -> None:
+    """In one step: what comes first counts, and the instance is neither lost nor given twice.
+
+    Handed over and then cancelled, the waiter has it, and gives it back at its next checkpoint.
+    """
     async with open_pool(module, size=1) as pool, trio.open_nursery() as nursery:
-        release = trio.Event()
-        nursery.start_soon(hold, pool, release)
-        await wait_all_tasks_blocked()
-        scope = trio.CancelScope()
-        served: list[Any] = []
+        scope, go = trio.CancelScope(), trio.Event()
+        served: list[str] = []
 
         async def wait() -> None:
             with scope:
                 await hold(pool, trio.Event(), served, "cancelled")
 
+        lease = await pool.lease().__aenter__()
         nursery.start_soon(wait)
-        await wait_all_tasks_blocked()
-        nursery.start_soon(hold, pool, release, served, "next")
-        await wait_all_tasks_blocked()
-        release.set()
-        await trio.lowlevel.checkpoint()  # the holder has given back in this pass
-        scope.cancel()
         await settle(pool)
-        assert served == ["cancelled", "next"] or served == ["next"]  # noqa: PLR1714
-        assert (await pool.call("echo", 1)) == 1
+        nursery.start_soon(hold, pool, go, served, "next")
+        await settle(pool)
+        if first == "cancel":
+            scope.cancel()
+        await lease.__aexit__(None, None, None)  # it has no checkpoint
+        scope.cancel()
+        assert served == []
+        await settle(pool)
+        assert served == (["cancelled", "next"] if first == "hand-over" else ["next"])
+        assert pool.statistics().cancelled == (first == "cancel")
+        assert pool.statistics().granted == 1 + len(served)
+        go.set()
+        await settle(pool)
+        assert await pool.call("echo", 1) == 1
         assert len(module.instances) == 1
 
 
-async def test_waiter_cancelled_just_before_it_would_be_handed_an_instance(
-    module: FakeModule,
+@pytest.mark.parametrize("first", ["hand-over", "cancel"])
+@pytest.mark.parametrize("name", ["echo", "wait"])
+async def test_waiter_with_a_call_cancelled_at_the_moment_it_is_handed_an_instance(
+    module: FakeModule, first: str, name: str
 ) -> None:
-    """The next in line gets it, in the same pass."""
+    """Handed over first, a short call has returned, and a long one has begun and is cancelled."""
     async with open_pool(module, size=1) as pool, trio.open_nursery() as nursery:
-        served: list[Any] = []
-        async with pool.lease():
-            scope = trio.CancelScope()
+        scope = trio.CancelScope()
+        event, answers = trio.Event(), list[Any]()
 
-            async def wait() -> None:
-                with scope:
-                    await hold(pool, trio.Event(), served, "cancelled")
+        async def call() -> None:
+            with scope:
+                answers.append(await pool.call(name, event))
 
-            nursery.start_soon(wait)
-            await wait_all_tasks_blocked()
-            go = trio.Event()
-            nursery.start_soon(hold, pool, go, served, "next")
-            await wait_all_tasks_blocked()
-            scope.cancel()
+        lease = await pool.lease().__aenter__()
+        nursery.start_soon(call)
         await settle(pool)
-        assert served == ["next"]
-        assert pool.statistics().cancelled == 1
-        go.set()
+        if first == "cancel":
+            scope.cancel()
+        await lease.__aexit__(None, None, None)
+        scope.cancel()
+        await settle(pool)
+        handed = first == "hand-over"
+        assert answers == ([event] if handed and name == "echo" else [])
+        assert pool.statistics().cancelled == (not handed)
+        assert pool.statistics().retired["cancelled"] == (handed and name == "wait")
+        assert await pool.call("echo", 1) == 1
 
 
 # --- a start finishes too late --------------------------------------------------------------

@@ -21,18 +21,20 @@ from wasmpool._pool import Pool, open_pool
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.pool.fakes import Kinds
     from trio.lowlevel import Task
 
 _ENOUGH = 200  # checkpoints: no operation here has as many
 
 
 class World:
-    def __init__(self) -> None:
-        self.modules = [new_module(1)]
+    def __init__(self, kinds: Kinds) -> None:
+        self.kinds = kinds
+        self.modules = [new_module(1, kinds)]
         self.pool: Pool
 
     def module(self) -> FakeModule:
-        self.modules.append(new_module(len(self.modules) + 1))
+        self.modules.append(new_module(len(self.modules) + 1, self.kinds))
         return self.modules[-1]
 
     async def setup(self, instance: FakeInstance) -> None:
@@ -118,10 +120,10 @@ class CancelAt(trio.abc.Instrument):
 
 
 async def story(
-    n: int, operation: str, other: str, head_start: int, options: dict[str, Any]
+    n: int, operation: str, other: str, head_start: int, kinds: Kinds, **options: Any
 ) -> bool:
     """Run it once; whether it had an n-th checkpoint."""
-    world = World()
+    world = World(kinds)
     cancel = CancelAt(n, world)
 
     async def cancelled() -> None:
@@ -179,11 +181,11 @@ OTHERS = [
 
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_cancelled_at_every_checkpoint(operation: str, other: str) -> None:
+def test_cancelled_at_every_checkpoint(operation: str, other: str, kinds: Kinds) -> None:
     """Invariants, capacity and the end of the block are what they are without a cancel."""
     for head_start in (0, 3):
         for n in range(1, _ENOUGH):
-            run = partial(story, n, operation, other, head_start, {})
+            run = partial(story, n, operation, other, head_start, kinds)
             if not trio.run(run, clock=MockClock(autojump_threshold=0)):
                 break
         else:
@@ -191,21 +193,24 @@ def test_cancelled_at_every_checkpoint(operation: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["ask", "close"])
-def test_cancelled_at_every_checkpoint_where_the_queue_is_served(operation: str) -> None:
+def test_cancelled_at_every_checkpoint_where_the_queue_is_served(
+    operation: str, kinds: Kinds
+) -> None:
     """The same with queue_on_close="serve" and with pristine instances."""
     for n in range(1, _ENOUGH):
-        options = {"queue_on_close": "serve", "max_uses": 1}
-        run = partial(story, n, operation, "all_at_once", 1, options)
+        run = partial(
+            story, n, operation, "all_at_once", 1, kinds, queue_on_close="serve", max_uses=1
+        )
         if not trio.run(run, clock=MockClock(autojump_threshold=0)):
             return
     pytest.fail(f"{operation} has more than {_ENOUGH} checkpoints")
 
 
-def test_cancelled_at_every_checkpoint_while_it_opens_and_ends() -> None:
+def test_cancelled_at_every_checkpoint_while_it_opens_and_ends(kinds: Kinds) -> None:
     """A cancelled open leaves nothing; a cancelled block closes what it has."""
 
     async def story(n: int) -> bool:
-        world = World()
+        world = World(kinds)
         cancel = CancelAt(n, world)
         trio.lowlevel.add_instrument(cancel)
         with cancel.scope:

@@ -29,7 +29,7 @@ from wasmpool._pool import Pool, open_pool
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from tests.pool.fakes import FakeInstance
+    from tests.pool.fakes import FakeInstance, Kinds
 
 SEEDS = [
     *range(20),  # 1: a lease is revoked between its hand-over and its holder's turn
@@ -68,9 +68,10 @@ class Look(trio.abc.Instrument):
 class Crowd:
     """Tasks that do to a pool what comes to their mind."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, kinds: Kinds) -> None:
         self.random = Random(seed)
-        self.modules = [new_module(1)]
+        self.kinds = kinds
+        self.modules = [new_module(1, kinds)]
         self.pool: Pool
         self.done = 0
 
@@ -107,14 +108,14 @@ class Crowd:
             case 5:
                 await pool.resize(self.random.randint(2, 4))
             case 6:
-                self.modules.append(new_module(len(self.modules) + 1))
+                self.modules.append(new_module(len(self.modules) + 1, self.kinds))
                 await pool.reload(self.modules[-1], grace=self.random.choice([0, 0.01]))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_fifty_tasks_on_three_instances_under_a_random_schedule(seed: int) -> None:
+def test_fifty_tasks_on_three_instances_under_a_random_schedule(seed: int, kinds: Kinds) -> None:
     """Invariants after each step of each task, and everything adds up in the end."""
-    crowd, look = Crowd(seed), Look()
+    crowd, look = Crowd(seed, kinds), Look()
     options: Any = {"max_wait": 0.5, "max_uses": 5, "check": lambda instance: instance.healthy}
 
     async def story() -> None:

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from tests.pool.fakes import FakeInstance, FakeModule, Poisoned, Trap, new_module
+from tests.pool.fakes import KINDS, FakeInstance, FakeModule, Poisoned, Trap, new_module
 from tests.pool.pumped import PumpedRun
 
 from wasmpool import _invariants, _pool
@@ -40,6 +40,8 @@ from wasmpool._pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from tests.pool.fakes import Kinds
 
     from wasmpool._lease import Lease
     from wasmpool._statistics import LeaseInfo
@@ -210,6 +212,7 @@ class PoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.run = PumpedRun()
         self.pool: Pool
+        self.kinds: Kinds
         self.modules: list[FakeModule] = []
         self.answers: Counter[str] = Counter()
         self.everybody: list[Asker] = []
@@ -219,24 +222,37 @@ class PoolMachine(RuleBasedStateMachine):
         self.left = False
         self.healthy = True
         self.setup_works = True
+        self.spoils = False
         self.gates: list[trio.Event] = []
 
     # --- what the pool is made with ---
 
     def module(self) -> FakeModule:
-        self.modules.append(new_module(len(self.modules) + 1))
+        self.modules.append(new_module(len(self.modules) + 1, self.kinds))
         return self.modules[-1]
 
     async def setup(self, instance: FakeInstance) -> None:
         await trio.lowlevel.checkpoint()
         if not self.setup_works:
             raise ValueError("setup does not work")
+        self.spoil(instance)
 
     def check(self, instance: FakeInstance) -> bool:
+        self.spoil(instance)
         return self.healthy
 
-    @initialize(options=OPTIONS, data=st.data(), checked=st.booleans())
-    def open(self, options: dict[str, Any], data: st.DataObject, checked: bool) -> None:
+    def spoil(self, instance: FakeInstance) -> None:
+        if self.spoils:
+            instance.poisoned = "trap"
+
+    @initialize(
+        options=OPTIONS,
+        data=st.data(),
+        checked=st.booleans(),
+        order=st.sampled_from(sorted(KINDS)),
+    )
+    def open(self, options: dict[str, Any], data: st.DataObject, checked: bool, order: str) -> None:
+        self.kinds = KINDS[order]
         options["min_size"] = data.draw(st.integers(0, options["size"]), label="min_size")
         check = self.check if checked else None
         opened = open_pool(
@@ -314,10 +330,26 @@ class PoolMachine(RuleBasedStateMachine):
 
     # --- what goes wrong with instances ---
 
-    @rule(works=st.booleans(), healthy=st.booleans())
-    def change_guests(self, works: bool, healthy: bool) -> None:
+    @rule(works=st.booleans(), healthy=st.booleans(), spoils=st.booleans())
+    def change_guests(self, works: bool, healthy: bool, spoils: bool) -> None:
+        """``spoils``: setups and checks end well, and leave instances that cannot serve."""
         self.setup_works = works
         self.healthy = healthy
+        self.spoils = spoils
+
+    @precondition(lambda self: self.pool._core.idle)
+    @rule(word=st.sampled_from(["cancelled", "closed"]))
+    def spoil_an_idle_instance_and_ask(self, word: str) -> None:
+        """Other code has kept it; the pool finds out when it would be granted."""
+        self.everybody.append(Asker(len(self.everybody)))
+
+        async def begin() -> None:
+            if self.pool._core.idle:
+                instance: Any = next(reversed(self.pool._core.idle)).instance
+                instance.poisoned = word
+            self.run.nursery.start_soon(partial(self.everybody[-1].run, self, nowait=True))
+
+        self.run.step(begin)
 
     @rule(held_up=st.booleans())
     def script_next_start(self, held_up: bool) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import logging
 import math
 import re
@@ -16,12 +19,14 @@ from hypothesis import given
 from tests.pool.fakes import FakeModule, Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from wasmpool import _histogram, _statistics
 from wasmpool._histogram import Recorder
 from wasmpool._instruments import Instrument
 from wasmpool._pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from wasmpool._statistics import LeaseInfo
 
@@ -211,6 +216,30 @@ async def test_instrument_that_raises_is_logged_and_dropped(
         assert await pool.call("echo", 2) == 2
     assert len([record for record in caplog.records if "is dropped" in record.getMessage()]) == 1
     assert len([note for note in notes.notes if note[0] == "granted"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(_statistics, "PoolStatistics"), (_statistics, "LeaseInfo"), (_histogram, "Histogram")],
+)
+def test_every_field_says_what_it_holds(module: ModuleType, name: str) -> None:
+    """In a docstring below it; one of a time says that it is in seconds."""
+    classes = [each for each in ast.parse(inspect.getsource(module)).body if is_class(each, name)]
+    (definition,) = classes
+    assert isinstance(definition, ast.ClassDef)
+    undocumented = []
+    for field, below in itertools.pairwise([*definition.body, ast.Pass()]):
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        text = ast.unparse(below) if isinstance(below, ast.Expr) else ""
+        timed = field.target.id in {"since", "sum"} or field.target.id.endswith("_seconds")
+        if not (text or field.target.id.startswith("_")) or (timed and "seconds" not in text):
+            undocumented.append(field.target.id)
+    assert undocumented == []
+
+
+def is_class(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.ClassDef) and node.name == name
 
 
 # --- histograms -----------------------------------------------------------------------------
