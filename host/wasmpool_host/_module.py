@@ -120,7 +120,8 @@ class Module:
         Raises:
             CompileError: the source is no valid module, or needs what is out of scope.
             LinkError: it imports what nobody provides, all of it listed.
-            GuestMemoryError: its memory or a table starts above ``limits``.
+            GuestMemoryError: its memory or a table starts above ``limits``, or it has more than
+                16 tables.
             OSError: the file cannot be read.
             RuntimeError: in a forked child, or faulthandler was switched after the first compile.
 
@@ -321,6 +322,12 @@ class Module:
                     f" limits.memory={limits.memory:,}"
                 )
                 raise GuestMemoryError(message)
+        if len(outline.tables) > _capi.TABLES:
+            message = (
+                f"{self} has {len(outline.tables):,} tables: an instance may have {_capi.TABLES} at"
+                " most"
+            )
+            raise GuestMemoryError(message)
         for table in outline.tables:
             if table.minimum > limits.table_elements:
                 message = (

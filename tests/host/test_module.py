@@ -88,6 +88,8 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
         ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
         ("(module (memory 1 2 shared))", "threads"),
         ("(module (memory i64 1))", "memory64"),
+        ('(module (import "env" "memory" (memory i64 1)))', "memory64"),
+        ("(module (table i64 1 funcref))", "memory64"),
         ("(module (memory 1) (memory 1))", "multiple memories"),
         ("(module (type (struct)))", "gc"),
         ("(module (tag))", "exceptions"),
@@ -195,6 +197,15 @@ async def test_a_table_above_the_limit_is_refused_at_once() -> None:
     """By its size and the limit."""
     with pytest.raises(GuestMemoryError, match=r"20 elements, above limits.table_elements=10"):
         await Module.compile("(module (table 20 funcref))", limits=Limits(table_elements=10))
+
+
+async def test_sixteen_tables_are_enough_and_one_more_is_refused_by_its_own_sentence() -> None:
+    """The limit is fixed, and the error names it; with sixteen the module serves."""
+    table = "(table 1 funcref)"
+    instance = await (await Module.compile(f"(module {16 * table})")).instantiate()
+    await instance.aclose()
+    with pytest.raises(GuestMemoryError, match="module 'm' has 17 tables: an instance may have 16"):
+        await Module.compile(f"(module $m {17 * table})")
 
 
 @pytest.mark.parametrize(

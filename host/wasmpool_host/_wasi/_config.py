@@ -178,10 +178,10 @@ class Wasi:
         stdout: ``"log"`` sends it to the logger ``wasmpool.guest.stdout`` at level info, line by
             line, each line at most 8 KiB (a longer one becomes several records), with control
             characters and what is not UTF-8 escaped. A line without an end is logged when the call
-            ends, or the lease if there is one, in the context of its caller. A function gets the bytes as the guest writes
-            them, at most 1 MiB at a time, on the trio thread: let it return at once. An
-            `OSError` that it raises is the guest's error; any other exception ends the call.
-            None drops it.
+            ends, or the lease if there is one, in the context of its caller. A function gets the
+            bytes as the guest writes them, at most 1 MiB at a time, on the trio thread: let it
+            return at once. An `OSError` that it raises is the guest's error; any other exception
+            ends the call. None drops it.
         stderr: the same, with the logger ``wasmpool.guest.stderr`` at level warning, so that a
             guest's last words are seen even where logging is not set up.
         preopens: guest path to `Preopen`, or to a plain path, which means read-only.
