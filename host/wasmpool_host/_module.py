@@ -187,7 +187,8 @@ class Module:
         Raises:
             GuestTrap, GuestExit, CallTimeout, BaseException: as the start function ends.
             MemoryError: there is no room for another instance; the message names the limit.
-            RuntimeError: in a forked child, or faulthandler was switched after the first compile.
+            RuntimeError: outside of trio, in a forked child, or faulthandler was switched after the
+                first compile.
 
         It is a checkpoint. A cancel ends the start function, and nothing is left of the instance.
         """
