@@ -484,7 +484,8 @@ class Fiber:
             self._note_path(error, call)
             raise
         except BaseException as error:
-            self.poison(error, by_host=True)
+            if call.nested is None:  # else it is poisoned for the task that is left in there
+                self.poison(error, by_host=True)
             raise
         finally:
             caller.expire()
