@@ -1,4 +1,9 @@
-"""What type checkers make of the public names; run too, so that it cannot drift from the code."""
+"""What type checkers make of the public names; run too, so that it cannot drift from the code.
+
+What they must refuse has an ignore beside it: mypy and pyright report one that is not needed.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
@@ -34,6 +39,24 @@ async def test_a_pool_is_typed() -> None:
         assert_type(statistics.wait_seconds.quantile(0.5), float)
         assert_type(pool.leases(), tuple[wasmpool.LeaseInfo, ...])
         assert_type(await pool.reload(module), int)
+
+
+def test_a_wrong_type_of_a_host_function_is_a_type_error() -> None:
+    """To type checkers, in either place, and when it runs."""
+    with pytest.raises(TypeError, match="params must be a tuple of 'i32', 'i64', 'f32' or 'f64'"):
+        wasmpool.host_function("env", "f", params=("int",))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="params must be a tuple of 'i32', 'i64', 'f32' or 'f64'"):
+        wasmpool.host_function("env", "f", params="i32")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="results must be a tuple of .* 'v128' is none of them"):
+        wasmpool.host_function("env", "f", results=["i32", "v128"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="results must be a tuple of .* 'I32' is none of them"):
+        wasmpool.host_function("env", "f", (), ("I32",))  # type: ignore[arg-type]
+
+
+def test_the_types_of_a_host_function_are_checked_by_name() -> None:
+    """All four of them, as a tuple or as a list."""
+    decorate = wasmpool.host_function("env", "f", ("i32", "i64"), results=["f32", "f64"])
+    assert_type(decorate(lambda _caller, _one, _two: (1.0, 2.0)), wasmpool.HostFunction)
 
 
 @pytest.mark.parametrize("package", [wasmpool, wasmpool_host])

@@ -90,8 +90,12 @@ class Caller:
         Raises:
             GuestTrap: the nested call trapped; the instance is poisoned, though the outer call
                 may go on. So does one call too many: 64 levels of guest and host.
+            GuestExit, CallTimeout, GuestMemoryError, BaseException: what else the nested guest came
+                to, or a host function that it called raised.
             ValueError, TypeError: no such export, or arguments that do not fit it.
-            RuntimeError: another call by this caller is under way.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: another call by this caller is under way, the host function has returned,
+                or the guest has not started yet.
 
         A cancel ends the nested call, and the whole of the outer one with it.
         """

@@ -207,6 +207,10 @@ on it, and with them whatever the interpreter happens to do there: a finalizer m
 as Python's default limit allows, for which Wasmtime's own 2 MiB are too few. Only what is used
 takes memory."""
 
+TABLES: Final = 16
+"""Tables of one instance, at most: more than any compiler makes, and each may have all of
+``limits.table_elements``."""
+
 _UNKNOWN: Final = (1 << 8 * ctypes.sizeof(_SIZE)) - 1
 """An offset that Wasmtime does not know."""
 
@@ -395,9 +399,9 @@ class Store:
         self._store = _store_new(engine, key, None)
         self.context: int = _store_context(self._store)
         self.context_at: Any = pointer(self.context)
-        # One memory (more are a proposal that is off), and sixteen tables, which is more than any
-        # compiler makes. Instances: the guest, and a module for each export that exchanges bytes.
-        _store_limiter(self._store, memory, table_elements, 1_000, 16, 1)
+        # One memory: more are a proposal that is off. Instances: the guest, and a module for each
+        # export that exchanges bytes.
+        _store_limiter(self._store, memory, table_elements, 1_000, TABLES, 1)
         set_epoch_deadline(self.context, 1)
         _yield_every(self.context, 1)
         self.errors: bytearray = bytearray(NO_ERRORS)

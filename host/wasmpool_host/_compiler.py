@@ -39,7 +39,7 @@ from ._escape import escaped
 if TYPE_CHECKING:
     import wasmtime
 
-__all__ = ["LARGE", "MAGIC", "compile_apart", "compile_here"]
+__all__ = ["LARGE", "MAGIC", "compile_apart", "compile_here", "compile_threads"]
 
 LARGE: Final = 16_384
 """Bytes of a binary from which it is worth a process: about 10 ms of compiling."""
@@ -87,13 +87,14 @@ async def compile_apart(binary: bytes, label: str) -> bytes | None:
         return None
     settings = [f"{name}={value:d}" for name, value in _capi.SETTINGS.items()]
     command = [python, "-I", "-S", str(_SCRIPT), _capi.library(), *settings]
+    threads = compile_threads()
     try:
         async with _one_at_a_time():
             with _file("module") as module, _file("code") as code:
-                await trio.to_thread.run_sync(_put, module, binary)
+                await trio.to_thread.run_sync(_put, module, binary, limiter=threads)
                 status = await _run(command, module, code, _patience(len(binary)))
                 if status == 0:
-                    return await trio.to_thread.run_sync(_take, code)
+                    return await trio.to_thread.run_sync(_take, code, limiter=threads)
     except OSError as error:
         _log.info("no process to compile %s in, so it is compiled here: %s", label, error)
         return None
@@ -148,15 +149,28 @@ def _take(file: BinaryIO) -> bytes:
     return file.read()
 
 
-_of_this_run: RunVar[trio.CapacityLimiter] = RunVar("wasmpool_compilers")
+_THREADS: Final = 16
+"""Compilations, and reads of files, at a time: a file system that hangs holds up no other work."""
+
+_processes: RunVar[trio.CapacityLimiter] = RunVar("wasmpool_compilers")
+_threads: RunVar[trio.CapacityLimiter] = RunVar("wasmpool_compile_threads")
+
+
+def compile_threads() -> trio.CapacityLimiter:
+    """The threads that compile in this trio run, which nothing else waits for."""
+    return _limiter(_threads, _THREADS)
 
 
 def _one_at_a_time() -> trio.CapacityLimiter:
+    return _limiter(_processes, 1)
+
+
+def _limiter(of_this_run: RunVar[trio.CapacityLimiter], most: int) -> trio.CapacityLimiter:
     try:
-        return _of_this_run.get()
+        return of_this_run.get()
     except LookupError:
-        limiter = trio.CapacityLimiter(1)
-        _of_this_run.set(limiter)
+        limiter = trio.CapacityLimiter(most)
+        of_this_run.set(limiter)
         return limiter
 
 

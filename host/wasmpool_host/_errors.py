@@ -84,7 +84,7 @@ class GuestExit(Exception):
 
 
 class GuestMemoryError(Exception):
-    """A pointer or a size outside the guest's memory, or above the limit."""
+    """A pointer or a size outside the guest's memory, or above a limit; or too many tables."""
 
 
 class CallTimeout(Exception):

@@ -495,6 +495,10 @@ class Fiber:
         except Exception as error:
             self._note_path(error, call)
             raise
+        except BaseException as error:
+            if call.nested is None:  # else it is poisoned for the task that is left in there
+                self.poison(error, by_host=True)
+            raise
         finally:
             caller.expire()
             if call.nested is not None:
@@ -596,12 +600,12 @@ class Fiber:
             self._awaited += (trio.lowlevel.current_task(),)
             await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
-    def poison(self, error: BaseException) -> None:
+    def poison(self, error: BaseException, *, by_host: bool = False) -> None:
         """The instance may not serve again; the first reason stays.
 
         But a timeout first cancels the calls that are nested in the one that it ends.
         """
-        reason = poison_reason(error)
+        reason = poison_reason(error, by_host=by_host)
         if self.poisoned is None or (self.poisoned == "cancelled" and reason == "timeout"):
             self.poisoned = reason
 

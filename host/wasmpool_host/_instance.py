@@ -47,7 +47,7 @@ class Instance:
     )  # fmt: skip
 
     memory: Memory
-    """The linear memory. During a call it raises `trio.BusyResourceError`."""
+    """The linear memory: `trio.BusyResourceError` during a call, `InstanceClosed` after the end."""
 
     def __init__(self, module: Module) -> None:
         """Open a store; `Module.instantiate` goes on with it."""
@@ -123,21 +123,28 @@ class Instance:
 
         Args:
             name: the export's.
-            args: numbers, one for each parameter: ints for i32 and i64, signed or unsigned;
-                floats or ints for f32 and f64.
+            args: numbers, one for each parameter: ints for i32 and i64, signed or unsigned (a bool
+                is 0 or 1); floats or ints for f32 and f64. A float is rounded to the nearest f32,
+                and an int must be one that the type holds exactly.
 
         Returns:
-            None, the one result, or a tuple of several. Integers come back signed.
+            None, the one result, or a tuple of several. Integers come back signed. An f32 comes
+            back as the same number, and a NaN with its sign, quiet bit and payload: an f32's 23
+            bits are the upper ones of the float's 52.
 
         Raises:
-            TypeError, ValueError: no such export, or arguments that do not fit its type. The
-                instance is as it was.
+            TypeError: the export is no function, or an argument is no number of its kind.
+            ValueError: no such export, or an argument outside of its type: an integer, a finite
+                float beyond the range of f32, a NaN whose payload has more bits than an f32. Like
+                a TypeError it leaves the instance as it was.
             GuestTrap, GuestExit, CallTimeout, GuestMemoryError: what the guest came to. The
                 instance is poisoned, as it is by the exception of a host function, which comes
                 out as itself.
+            MemoryError: the system has no memory for the call's stack.
             InstancePoisoned, InstanceClosed: it may not serve, or is gone.
             trio.BusyResourceError: another task's call is under way.
-            RuntimeError: in a forked child.
+            RecursionError: there is too little left of the Python stack; the guest was not started.
+            RuntimeError: outside of trio, in a forked child, or in another thread than its own.
 
         It is a checkpoint before the guest starts. A cancel after that ends the guest, within a
         millisecond or so, and poisons the instance; nothing is raised for a cancel once the
@@ -194,8 +201,8 @@ class Instance:
             LinkError: a payload for a guest without malloc.
             TypeError: the export has another type, or the payload is no bytes.
             ValueError: no such export, or a payload above ``limits.payload``.
-            GuestMemoryError: the result is outside the memory or above ``limits.payload``, or
-                malloc gave nothing; the instance is poisoned.
+            GuestMemoryError: the result is outside the memory or above ``limits.payload`` bytes,
+                or malloc gave nothing; the instance is poisoned.
             Exception: as `call`.
 
         A checkpoint and a cancel are as for `call`.
@@ -280,7 +287,9 @@ class Instance:
         """Why it may not serve again, or None.
 
         One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"``,
-        ``"timeout"`` and ``"closed"``: the first that happened.
+        ``"timeout"`` and ``"closed"``: the first that happened. A host function that raises is a
+        ``"host-error"``, also with KeyboardInterrupt or SystemExit; a Ctrl-C that stops a guest is
+        ``"cancelled"``.
         """
         return self._fiber.poisoned
 
@@ -301,6 +310,9 @@ class Instance:
         function shields itself from cancellation: ``error`` then follows when that returns. A
         cancellation of the task itself wins. A second interrupt changes nothing. The instance is
         poisoned (``"cancelled"``), also where the guest happened to be done and the call returns.
+
+        Raises:
+            RuntimeError: in another thread than its own.
         """
         if get_ident() != self._thread:
             self._refuse_thread()
@@ -312,6 +324,9 @@ class Instance:
 
         A call under way ends with `InstanceClosed`. It is a checkpoint, but does not end early
         for a cancel: it takes a millisecond or so where a guest is computing.
+
+        Raises:
+            RuntimeError: outside of trio, in a forked child, or in another thread than its own.
         """
         check_process()
         check_trio("Instance.aclose")

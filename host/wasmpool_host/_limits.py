@@ -45,13 +45,18 @@ class Limits:
     """What each instance of a module may take at most.
 
     A guest that asks for more memory or table is refused as WebAssembly has it: its
-    ``memory.grow`` or ``table.grow`` answers -1.
+    ``memory.grow`` or ``table.grow`` answers -1. A module whose memory or tables start above the
+    limits is refused when it is compiled, and so is one with more than 16 tables, or more than
+    one memory: these bounds are fixed.
+
+    Raises:
+        TypeError, ValueError: a limit is of the wrong type, or out of its range.
     """
 
     memory: int = attrs.field(default=256 * _MIB, validator=_count(_MEMORY_MOST))
     """Bytes of linear memory."""
     table_elements: int = attrs.field(default=10_000, validator=_count((1 << 32) - 1))
-    """Elements of each table."""
+    """Elements of each table, of which there are 16 at most."""
     call_seconds: float | None = attrs.field(default=None, validator=_seconds)
     """Wall time of one call, host functions included; beyond it the call raises `CallTimeout`."""
     payload: int = attrs.field(default=16 * _MIB, validator=_count((1 << 32) - 1))

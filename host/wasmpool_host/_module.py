@@ -13,7 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _binary, _cache, _capi
-from ._compiler import LARGE, MAGIC, compile_apart, compile_here
+from ._compiler import LARGE, MAGIC, compile_apart, compile_here, compile_threads
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._escape import escaped
@@ -23,6 +23,7 @@ from ._in_trio import check_trio
 from ._instance import Instance
 from ._limits import Limits
 from ._pace import Pace
+from ._regular_file import open_regular, read_at_most
 from ._shown import shown
 from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType, MemoryType
@@ -45,6 +46,9 @@ _MALLOC_TYPE: Final = FunctionType(("i32",), ("i32",))
 _FREE_TYPE: Final = FunctionType(("i32",), ())
 _NOTHING: Final = FunctionType((), ())
 _EXCHANGE: Final = {True: FunctionType(("i64",), ("i64",)), False: FunctionType((), ("i64",))}
+
+FILE_MOST: Final = 256 << 20
+"""Bytes of a file that a module is read from: ten times as many as the largest in use have."""
 
 WASI: Final = "wasi_snapshot_preview1"
 
@@ -121,15 +125,21 @@ class Module:
             imports: host functions that it may import; more than it needs do no harm.
             wasi: what it gets of WASI preview 1, if it imports that. None is `Wasi()`: shut.
             limits: what each instance may take.
-            cache: a directory for compiled code, made if need be. It may be shared by
-                processes; whoever can write to it decides what is run.
+            cache: a directory for compiled code, made if need be. It may be shared by processes
+                of one user. It decides what code is run, so others must not be able to write to
+                it; a sticky directory will do.
 
         Raises:
-            CompileError: the source is no valid module, or needs what is out of scope.
+            CompileError: the source is no valid module, needs what is out of scope, or is a file
+                of more than 256 MiB; or the process that compiled it was killed.
             LinkError: it imports what nobody provides, all of it listed.
-            GuestMemoryError: its memory or a table starts above ``limits``.
-            OSError: the file cannot be read.
-            RuntimeError: in a forked child, or faulthandler was switched after the first compile.
+            GuestMemoryError: its memory or a table starts above ``limits``, or it has more than
+                16 tables.
+            OSError: the file cannot be read, or is no regular file.
+            TypeError: an argument is of the wrong type.
+            ValueError: two imports have one name; or others can write to the cache directory.
+            RuntimeError: outside of trio, in a forked child, or faulthandler was switched after the
+                first compile.
 
         A cancel returns at once; the thread finishes the compilation, and its result is dropped.
         A process is killed.
@@ -139,14 +149,17 @@ class Module:
         check_process()
         check_trio("Module.compile")
         _check_imports(imports)
-        imports = tuple(imports)  # a list of the caller's may change while a thread compiles
+        # Copies: what is given may be changed while a thread, or another process, compiles.
+        imports = tuple(imports)
         if isinstance(source, (bytearray, memoryview)):
             source = bytes(source)
         _check_type("limits", limits, Limits)
         _check_type("wasi", wasi, Wasi)
         limits = limits if limits is not None else Limits()
         wasi = wasi if wasi is not None else Wasi()
-        directory = Path(cache) if cache is not None else None
+        directory = None
+        if cache is not None:
+            directory = Path(cache).absolute()  # noqa: ASYNC240 - it looks at no file
 
         def begin() -> Module | Source:
             """Make the module, unless another process is to compile it."""
@@ -165,11 +178,14 @@ class Module:
             _cache.keep(compiled, read.code_digest, directory)
             return cls(read, compiled, imports, wasi, limits)
 
-        made = await trio.to_thread.run_sync(begin, abandon_on_cancel=True)
+        threads = compile_threads()
+        made = await trio.to_thread.run_sync(begin, abandon_on_cancel=True, limiter=threads)
         if isinstance(made, Module):
             return made
         code = await compile_apart(made.code, made.label)
-        return await trio.to_thread.run_sync(complete, made, code, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(
+            complete, made, code, abandon_on_cancel=True, limiter=threads
+        )
 
     @enable_ki_protection
     async def instantiate(self) -> Instance:
@@ -178,7 +194,8 @@ class Module:
         Raises:
             GuestTrap, GuestExit, CallTimeout, BaseException: as the start function ends.
             MemoryError: there is no room for another instance; the message names the limit.
-            RuntimeError: in a forked child, or faulthandler was switched after the first compile.
+            RuntimeError: outside of trio, in a forked child, or faulthandler was switched after the
+                first compile.
 
         It is a checkpoint. A cancel ends the start function, and nothing is left of the instance.
         """
@@ -333,6 +350,12 @@ class Module:
                     f" limits.memory={limits.memory:,}"
                 )
                 raise GuestMemoryError(message)
+        if len(outline.tables) > _capi.TABLES:
+            message = (
+                f"{self} has {len(outline.tables):,} tables: an instance may have {_capi.TABLES} at"
+                " most"
+            )
+            raise GuestMemoryError(message)
         for table in outline.tables:
             if table.minimum > limits.table_elements:
                 message = (
@@ -378,10 +401,15 @@ class Source:
 
     @classmethod
     def _read_file(cls, path: Path) -> Source:
-        content = path.read_bytes()
+        shown_path = escaped(str(path))
+        with open_regular(str(path)) as (fd, status):
+            content = read_at_most(fd, FILE_MOST) if status.st_size <= FILE_MOST else None
+        if content is None:
+            message = f"{shown_path} has more than {FILE_MOST:,} bytes, which no module may have"
+            raise CompileError(message)
         if path.suffix == ".wat":
-            _check_utf_8(content, path)
-            content = _assemble(content, str(path))
+            _check_utf_8(content, shown_path)
+            content = _assemble(content, shown_path)
         return cls(content, path)
 
 
@@ -442,7 +470,7 @@ def _encoded(text: str) -> bytes:
         raise CompileError(message) from error
 
 
-def _check_utf_8(text: bytes, path: Path) -> None:
+def _check_utf_8(text: bytes, path: str) -> None:
     try:
         text.decode()
     except UnicodeDecodeError as error:

@@ -23,9 +23,13 @@ def trapped(stop: _capi.Stop, label: str) -> Exception:
     return GuestTrap("error", f"{label} could not go on: {stop.message}", stop.frames)
 
 
-def poison_reason(error: BaseException) -> str:
-    """What an instance is poisoned with when a call ends so: a word of `Instance.poisoned`."""
-    if _is_cancel(error):
+def poison_reason(error: BaseException, *, by_host: bool = False) -> str:
+    """What an instance is poisoned with when a call ends so: a word of `Instance.poisoned`.
+
+    ``by_host``: a host function raised it. A Ctrl-C there is an exception like any other; elsewhere
+    it stops a guest that computes, as a cancel does.
+    """
+    if _is_only(error, trio.Cancelled if by_host else (trio.Cancelled, KeyboardInterrupt)):
         return "cancelled"
     match error:
         case GuestTrap():
@@ -40,7 +44,10 @@ def poison_reason(error: BaseException) -> str:
             return "host-error"
 
 
-def _is_cancel(error: BaseException) -> bool:
+def _is_only(
+    error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]
+) -> bool:
+    """Return True if it is of these kinds, or a group of nothing else."""
     if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_cancel, error.exceptions))
-    return isinstance(error, (trio.Cancelled, KeyboardInterrupt))
+        return all(_is_only(each, kinds) for each in error.exceptions)
+    return isinstance(error, kinds)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from wasmpool_host import Module, _cache, _capi, host_function
+from wasmpool_host._regular_file import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PLUGIN_IMPORTS = [
     host_function("env", "host_http_request", params=("i64",), results=("i64",))(lambda *_: 0),
@@ -103,6 +111,153 @@ async def test_a_cache_that_cannot_be_written_is_slow_and_not_wrong(
     (tmp_path / "file").write_text("no directory")
     assert await result(SEVEN, tmp_path / "file") == 7
     assert "cannot write cache entry" in caplog.text
+
+
+OTHER = 54_321  # a user who is neither this one nor root
+
+
+def _entry(directory: Path) -> Path:
+    (entry,) = (each for each in directory.iterdir() if each.suffix == ".cwasm")
+    return entry
+
+
+def _put_in_place(how: str, entry: Path, elsewhere: Path) -> None:
+    """What another user could leave where an entry is looked for."""
+    elsewhere.mkdir(mode=0o700)
+    if how in {"symlink", "second name"}:
+        entry.rename(elsewhere / "code")
+        make = entry.symlink_to if how == "symlink" else entry.hardlink_to
+        make(elsewhere / "code")
+    elif how in {"written by the group", "written by all"}:
+        entry.chmod(0o620 if "group" in how else 0o602)
+    elif how == "huge":
+        os.truncate(entry, 1 << 40)
+    else:
+        entry.unlink()
+        makers: dict[str, Callable[[Path], None]] = {
+            "FIFO": os.mkfifo,
+            "directory": os.mkdir,
+            "dangling": partial(os.symlink, "/none"),
+        }
+        makers[how](entry)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("symlink", "it is a symbolic link, not a regular file"),
+        ("dangling", "it is a symbolic link, not a regular file"),
+        ("FIFO", "it is a FIFO, not a regular file"),
+        ("directory", "Is a directory"),
+        ("second name", "it has 2 names"),
+        ("written by the group", "others can write to it: its mode is 0o620"),
+        ("written by all", "others can write to it: its mode is 0o602"),
+        ("huge", "it has more than 2,147,483,648 bytes"),
+    ],
+)
+async def test_an_entry_that_others_may_have_made_is_not_run(
+    tmp_path: Path,
+    compiled_here: list[int],
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+    why: str,
+) -> None:
+    """It is compiled again, the log says why, nothing hangs, and the next entry is ours."""
+    directory = tmp_path / "cache"
+    assert await result(SEVEN, directory) == 7
+    _put_in_place(how, _entry(directory), tmp_path / "elsewhere")
+    with caplog.at_level(logging.WARNING, "wasmpool.cache"):
+        assert await result(SEVEN, directory) == 7
+    assert why in caplog.text
+    assert len(compiled_here) == 2
+    if how != "directory":  # which stays, and is logged as what cannot be replaced
+        assert await result(SEVEN, directory) == 7
+        assert len(compiled_here) == 2
+    assert [each for each in directory.iterdir() if each.suffix != ".cwasm"] == []
+
+
+async def test_an_entry_of_another_user_is_not_run(
+    tmp_path: Path,
+    compiled_here: list[int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a directory that is this one's, whatever the mode of the entry."""
+    assert await result(SEVEN, tmp_path) == 7
+
+    @contextmanager
+    def of_another(path: str, **options: Any) -> Iterator[tuple[int, os.stat_result]]:
+        with open_regular(path, **options) as (fd, status):
+            yield fd, os.stat_result((*status[:4], OTHER, *status[5:]))
+
+    monkeypatch.setattr(_cache, "open_regular", of_another)
+    assert await result(SEVEN, tmp_path) == 7
+    assert f"it belongs to user {OTHER}" in caplog.text
+    assert len(compiled_here) == 2
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o720, 0o702])
+async def test_a_directory_that_others_can_write_to_is_refused(
+    tmp_path: Path, mode: int, compiled_here: list[int]
+) -> None:
+    """By its path and its mode, before anything is compiled."""
+    directory = tmp_path / "open"
+    directory.mkdir()
+    directory.chmod(mode)
+    with pytest.raises(ValueError, match=rf"open' can be written by others.*mode is {mode:#o}:"):
+        await Module.compile(SEVEN, cache=directory)
+    assert compiled_here == []
+    assert list(directory.iterdir()) == []
+
+
+async def test_a_directory_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However private it is: that user decides what is in it."""
+    monkeypatch.setattr(_cache, "trusted", lambda: frozenset({OTHER}))
+    with pytest.raises(ValueError, match=rf"it belongs to user {os.geteuid()}, and this process"):
+        await Module.compile(SEVEN, cache=tmp_path)
+
+
+async def test_a_sticky_directory_will_do(tmp_path: Path, compiled_here: list[int]) -> None:
+    """Others can add files to it, as to /tmp, but cannot replace ours."""
+    tmp_path.chmod(0o1777)
+    assert await result(SEVEN, tmp_path) == 7
+    assert await result(SEVEN, tmp_path) == 7
+    assert len(compiled_here) == 1
+
+
+async def test_what_the_cache_makes_is_private(tmp_path: Path) -> None:
+    """The directory and its entries, whatever the umask."""
+    before = os.umask(0)
+    try:
+        assert await result(SEVEN, tmp_path / "made") == 7
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
+    assert _entry(tmp_path / "made").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_directory_that_is_exchanged_after_it_was_looked_at_is_of_no_effect(
+    tmp_path: Path, compiled_here: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read is in the directory that was looked at, not where its path leads by then."""
+    ours, theirs = tmp_path / "cache", tmp_path / "theirs"
+    assert await result(SEVEN, ours) == 7
+    assert await result(EIGHT, theirs) == 8
+    _entry(theirs).rename(theirs / _entry(ours).name)
+    real = _cache._check_private
+
+    def exchange(status: os.stat_result, directory: Path) -> None:
+        real(status, directory)
+        if theirs.exists():
+            directory.rename(tmp_path / "away")
+            theirs.rename(directory)
+
+    monkeypatch.setattr(_cache, "_check_private", exchange)
+    assert await result(SEVEN, ours) == 7
+    assert not theirs.exists()
+    assert len(compiled_here) == 2
 
 
 async def test_processes_share_a_directory(tmp_path: Path) -> None:

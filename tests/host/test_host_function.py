@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from wasmpool import open_pool
 from wasmpool_host import (
     Caller,
     GuestMemoryError,
@@ -17,6 +18,7 @@ from wasmpool_host import (
     HostFunction,
     Instance,
     LinkError,
+    Module,
     host_function,
 )
 
@@ -161,6 +163,58 @@ async def test_its_exception_comes_out_as_itself_with_a_note(instance_of: Instan
         "raised in guest -> host function env.outer -> guest -> host function env.inner"
     ]
     assert instance.poisoned == "host-error"
+
+
+class Ended(BaseException):
+    """What ends a program, and is no Exception."""
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, Ended])
+@pytest.mark.parametrize("how", ["plain", "async", "in a nursery", "nested"])
+async def test_what_ends_a_program_poisons_as_the_host_s_error(
+    instance_of: InstanceOf, kind: type[BaseException], how: str
+) -> None:
+    """It comes out of the call as itself, or in the nursery's group; it is no cancel."""
+
+    async def end() -> None:
+        raise kind
+
+    def plain(_caller: Caller, _value: int) -> int:
+        raise kind
+
+    async def function(caller: Caller, value: int) -> int:
+        if how == "in a nursery":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(end)
+        elif how == "nested":
+            await caller.call("back", value)
+        await end()
+        return value
+
+    inner = host_function("env", "inner", params=("i32",), results=("i32",))(plain)
+    instance = await instance_of(
+        NESTED, imports=[outer(plain if how == "plain" else function), inner]
+    )
+    with pytest.raises((kind, BaseExceptionGroup)) as caught:
+        await instance.call("go", 1)
+    if isinstance(caught.value, BaseExceptionGroup):
+        assert how == "in a nursery"
+        assert caught.value.split(kind)[1] is None
+    assert instance.poisoned == "host-error"
+
+
+async def test_a_ctrl_c_out_of_a_host_function_retires_for_the_host_s_error() -> None:
+    """The pool counts it under the reason that it is."""
+
+    def function(_caller: Caller, _value: int) -> int:
+        raise KeyboardInterrupt
+
+    module = await Module.compile(NESTED, imports=[outer(function), double])
+    async with open_pool(module, size=1) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            await pool.call("go", 1)
+        assert pool.statistics().retired["host-error"] == 1
+        assert pool.statistics().retired["cancelled"] == 0
 
 
 @pytest.mark.parametrize(

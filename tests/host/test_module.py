@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import socket
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -22,11 +25,11 @@ from wasmpool_host import (
     MemoryType,
     Module,
     TableType,
+    _capi,
+    _module,
     host_function,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from wasmpool_host._regular_file import read_at_most
 
 
 async def test_a_module_says_what_it_exports_and_imports() -> None:
@@ -88,6 +91,8 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
         ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
         ("(module (memory 1 2 shared))", "threads"),
         ("(module (memory i64 1))", "memory64"),
+        ('(module (import "env" "memory" (memory i64 1)))', "memory64"),
+        ("(module (table i64 1 funcref))", "memory64"),
         ("(module (memory 1) (memory 1))", "multiple memories"),
         ("(module (type (struct)))", "gc"),
         ("(module (tag))", "exceptions"),
@@ -144,6 +149,97 @@ async def test_a_missing_file_is_itself(tmp_path: Path) -> None:
         await Module.compile(tmp_path / "none.wasm")
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "device", "socket"])
+async def test_a_source_is_a_regular_file(tmp_path: Path, kind: str) -> None:
+    """What could hold a thread for ever, or has no end, is refused by what it is."""
+    path = tmp_path / "x.wasm"
+    with socket.socket(socket.AF_UNIX) as listener:
+        if kind == "FIFO":
+            os.mkfifo(path)
+        elif kind == "socket":
+            listener.bind(str(path))
+        else:
+            path = Path("/dev/zero")
+        with pytest.raises(OSError, match=f"it is a {kind}, not a regular file: .*{path.name}"):
+            await Module.compile(path)
+
+
+async def test_a_directory_is_no_source(tmp_path: Path) -> None:
+    """As the system says it, with the path."""
+    with pytest.raises(IsADirectoryError, match=tmp_path.name):
+        await Module.compile(tmp_path)
+
+
+async def test_a_source_that_becomes_a_fifo_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The descriptor is looked at, too, for the path may lead elsewhere once it is opened."""
+    path = tmp_path / "x.wasm"
+    path.write_bytes(b"")
+    real = os.open
+
+    def exchange(name: str, *args: Any, **options: Any) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(os, "open", exchange)
+    with pytest.raises(OSError, match="it is a FIFO"):
+        await Module.compile(path)
+
+
+@pytest.mark.parametrize("grows", [False, True])
+async def test_a_source_of_too_many_bytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows: bool
+) -> None:
+    """By the bound, before it is read, and also where it grows meanwhile."""
+    path = tmp_path / "x.wasm"
+    path.write_bytes(b"")
+    os.truncate(path, (256 << 20) + 1)
+    if grows:
+        monkeypatch.setattr(_module, "FILE_MOST", 1 << 30)  # as if it had been smaller
+        monkeypatch.setattr(_module, "read_at_most", lambda fd, _: read_at_most(fd, 1 << 20))
+    with pytest.raises(CompileError, match=r"x\.wasm has more than [\d,]+ bytes, which no module"):
+        await Module.compile(path)
+
+
+async def test_what_is_compiled_is_what_was_given() -> None:
+    """A source and a list that are changed after the call has begun change nothing."""
+
+    @host_function("env", "f")
+    def function(_caller: Caller) -> None:
+        pass
+
+    importer = await Module.compile('(module (import "env" "f" (func)))', imports=[function])
+    binary = bytearray(_capi.text_to_binary('(module (import "env" "f" (func)))'))
+    imports = [function]
+    made: list[Module] = []
+
+    async def compile_() -> None:
+        made.append(await Module.compile(binary, imports=imports))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(compile_)
+        await trio.lowlevel.checkpoint()
+        imports.clear()
+        binary[:] = bytes(len(binary))
+    assert made[0].digest == importer.digest
+    assert made[0].imported == (function,)
+
+
+async def test_compiling_waits_for_no_other_work_in_threads() -> None:
+    """Threads that file systems or others hold up are not those that compile."""
+    limiter = trio.to_thread.current_default_thread_limiter()
+    before, limiter.total_tokens = limiter.total_tokens, 1
+    holder = object()
+    await limiter.acquire_on_behalf_of(holder)
+    try:
+        assert (await Module.compile("(module $m)")).name == "m"
+    finally:
+        limiter.release_on_behalf_of(holder)
+        limiter.total_tokens = before
+
+
 async def test_a_source_of_another_kind_is_refused() -> None:
     """By what it should be."""
     with pytest.raises(TypeError, match="bytes, text as a str, or a path; not 7"):
@@ -195,6 +291,15 @@ async def test_a_table_above_the_limit_is_refused_at_once() -> None:
     """By its size and the limit."""
     with pytest.raises(GuestMemoryError, match=r"20 elements, above limits.table_elements=10"):
         await Module.compile("(module (table 20 funcref))", limits=Limits(table_elements=10))
+
+
+async def test_sixteen_tables_are_enough_and_one_more_is_refused_by_its_own_sentence() -> None:
+    """The limit is fixed, and the error names it; with sixteen the module serves."""
+    table = "(table 1 funcref)"
+    instance = await (await Module.compile(f"(module {16 * table})")).instantiate()
+    await instance.aclose()
+    with pytest.raises(GuestMemoryError, match="module 'm' has 17 tables: an instance may have 16"):
+        await Module.compile(f"(module $m {17 * table})")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ from ._files import Directory
 from ._output import LineLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ._config import Preopen, Sink, Wasi
 
 __all__ = ["Process"]
@@ -35,11 +33,8 @@ class Process:
         self._open_lines: list[LineLog] = []
         self.descriptors = Descriptors()
         self.descriptors.put(0, Input(wasi.stdin))
-        for fd, sink, name, level in (
-            (1, wasi.stdout, "stdout", logging.INFO),
-            (2, wasi.stderr, "stderr", logging.WARNING),
-        ):
-            self.descriptors.put(fd, Output(self._target(sink, name, level)))
+        self.descriptors.put(1, self._output(wasi.stdout, "stdout", logging.INFO))
+        self.descriptors.put(2, self._output(wasi.stderr, "stderr", logging.WARNING))
         try:
             for guest_path, preopen in wasi.preopens.items():
                 self.descriptors.add(_preopened(guest_path, preopen))
@@ -47,12 +42,11 @@ class Process:
             self.close()
             raise
 
-    def _target(
-        self, sink: Sink, name: str, level: int
-    ) -> LineLog | Callable[[bytes], object] | None:
+    def _output(self, sink: Sink, name: str, level: int) -> Output:
         if sink == "log":
-            return LineLog(logging.getLogger(f"wasmpool.guest.{name}"), level, self._open_lines)
-        return sink
+            logger = logging.getLogger(f"wasmpool.guest.{name}")
+            return Output(LineLog(logger, level, self._open_lines))
+        return Output(sink)
 
     def end_output(self) -> None:
         """Show the rest of each line that has no end: what comes now is another caller's."""
