@@ -25,7 +25,7 @@ from ._metadata import (
 from ._plugin_errors import AbiError, ConfigureError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from wasmpool_host import Instance, Module
 
@@ -53,7 +53,6 @@ class Generation:
         module: compiled; its exports keep to the contract.
         credentials: a copy that nothing else has; None if the guest is not configured.
         override: the name that the plugin was given; None for its own.
-        setup: for the pool; always the same object, as the pool compares setups by identity.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class Generation:
         self.override = override
         self._snapshot: Snapshot | None = None
         self._payload = None if credentials is None else encode(credentials)
-        self.setup: Callable[[Instance], Awaitable[None] | None] = self._set_up
 
     @property
     def is_known(self) -> bool:
@@ -93,8 +91,8 @@ class Generation:
         """The plugin in an error of its load, when the guest may not be able to say its name."""
         return str(self.module) if self.override is None else f"plugin {self.override!r}"
 
-    def _set_up(self, instance: Instance) -> Awaitable[None] | None:
-        """Make a new instance ready to serve; None where there is nothing to be done."""
+    def setup(self, instance: Instance) -> Awaitable[None] | None:
+        """Make a new instance ready to serve, for the pool; None if nothing is to be done."""
         if self._snapshot is None or self._payload is not None or needs_start(self.module):
             return self._get_ready_by_name(instance)
         return None

@@ -1,0 +1,51 @@
+"""What a plugin has replaced is gone, without the garbage collector's help."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from trio.testing import wait_all_tasks_blocked
+
+from wasmpool import Instance, Module, open_plugin
+from wasmpool._generation import Generation as PoolGeneration
+from wasmpool._plugin_generation import Generation
+from wasmpool.example import PATH
+
+WATCHED = (Instance, Module, Generation, PoolGeneration)
+
+
+def alive() -> Counter[type]:
+    """How many there are of each watched class."""
+    return Counter(type(each) for each in gc.get_objects() if type(each) in WATCHED)
+
+
+def version(number: int) -> bytes:
+    """The example, with a custom section that makes it another module."""
+    section = bytes([1]) + b"v" + bytes([number])
+    return Path(PATH).read_bytes() + bytes([0, len(section)]) + section
+
+
+@pytest.mark.parametrize("change", ["configure", "reload"])
+async def test_twenty_changes_keep_nothing(change: str) -> None:
+    """What is in service is left, and the first generation, which the open block's frame holds."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        async with open_plugin(
+            PATH, size=1, credentials={"base_url": "http://a.example", "api_key": "first"}
+        ) as plugin:
+            for number in range(20):
+                if change == "configure":
+                    await plugin.configure({"base_url": "http://a.example", "api_key": str(number)})
+                else:
+                    await plugin.reload(version(number))
+            await wait_all_tasks_blocked()
+            kept = alive() - before
+            modules = 1 if change == "configure" else 2
+            assert kept == {Instance: 1, Module: modules, Generation: 2, PoolGeneration: 1}
+    finally:
+        gc.enable()
