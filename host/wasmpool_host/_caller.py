@@ -29,31 +29,32 @@ PROCESS: Final = object()
 class Guest:
     """An instance as its host functions know it: its module, and what they keep of it."""
 
-    __slots__ = ("_module", "_state")
+    __slots__ = ("_module", "state")
 
     def __init__(self, module: Module) -> None:
         self._module = module
-        self._state: dict[object, Any] = {}
+        self.state: dict[object, Any] = {}
+        """What host functions keep of it; empty for most guests, whose calls look no further."""
 
     def make_caller(self, call: HostCall) -> Caller:
         """For one host call."""
-        return Caller(call, self._module, self._state)
+        return Caller(call, self._module, self.state)
 
     def end_output(self) -> None:
         """Give out what it has printed of a line without its end."""
-        process = self._state.get(PROCESS)
+        process = self.state.get(PROCESS)
         if process is not None:
             process.end_output()
 
     def close(self) -> None:
         """Close what was kept, all of it, also if something fails to."""
-        if not self._state:
+        if not self.state:
             return
         with contextlib.ExitStack() as stack:
-            for value in self._state.values():
+            for value in self.state.values():
                 if callable(close := getattr(value, "close", None)):
                     stack.callback(close)
-        self._state = {}
+        self.state = {}
 
 
 @final

@@ -8,7 +8,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 import trio
-from trio.lowlevel import checkpoint, enable_ki_protection
+from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
 
 from ._bound import Bound
 from ._caller import Guest
@@ -151,7 +151,8 @@ class Instance:
         guest has returned.
         """
         check_process()
-        check_trio("Instance.call")
+        if not in_trio_task():
+            check_trio("Instance.call")
         await checkpoint()
         result = self.start_call(name, args)
         return await self.finish() if result is PENDING else result
@@ -208,7 +209,8 @@ class Instance:
         A checkpoint and a cancel are as for `call`.
         """
         check_process()
-        check_trio("Instance.exchange")
+        if not in_trio_task():
+            check_trio("Instance.exchange")
         await checkpoint()
         result = self.start_exchange(name, payload)
         return await self.finish() if result is PENDING else result
@@ -271,7 +273,7 @@ class Instance:
             self._pending = None
             if self._freed:
                 self._fiber.forget_interrupt()
-            if ends_output:
+            if ends_output and self._guest.state:
                 self._guest.end_output()
 
     def end_output(self) -> None:
@@ -280,7 +282,8 @@ class Instance:
         It is logged in the context of the call that printed it. `call`, `exchange` and `aclose` do
         this themselves; it is for the end of a lease, whose calls share a line.
         """
-        self._guest.end_output()
+        if self._guest.state:
+            self._guest.end_output()
 
     @property
     def poisoned(self) -> str | None:

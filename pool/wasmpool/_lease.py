@@ -71,7 +71,10 @@ class Lease:
             return
         try:
             if slot.state is SlotState.LEASED:  # else it was ended already
-                self._end_calls(slot)
+                if slot.calls:
+                    self._end_call(slot)
+                else:
+                    slot.instance.end_output()
         finally:
             self._pool._core.give_back(slot)  # noqa: SLF001
 
@@ -204,14 +207,8 @@ class Lease:
             " `async with pool.lease() as lease:`"
         )
 
-    def _end_calls(self, slot: Slot) -> None:
-        """The next lease has nothing to do with what the calls of this one have printed.
-
-        A child task that is in a call although the block ends leaves an instance of no more use.
-        """
-        if not slot.calls:
-            slot.instance.end_output()
-            return
+    def _end_call(self, slot: Slot) -> None:
+        """A child task is in a call although the block ends: the instance is of no more use."""
         slot.discarded = True
         slot.instance.interrupt(
             LeaseExpired(

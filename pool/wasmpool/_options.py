@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from math import isnan
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import attrs
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Options", "QueueOnClose", "check_grace", "check_module", "check_setup", "check_sizes"]
 
 QueueOnClose: TypeAlias = Literal["fail", "serve"]
+
+_MOST_SECONDS: Final = int(sys.float_info.max)
 
 _Validator: TypeAlias = "Callable[[Any, attrs.Attribute[Any], Any], None]"
 
@@ -31,6 +34,8 @@ def _whole(knob: str, value: object, least: int) -> None:
 def _seconds(knob: str, value: object, *, positive: bool) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{knob} must be a number of seconds, not {value!r}")
+    if not isinstance(value, float) and value > _MOST_SECONDS:
+        raise ValueError(f"{knob} must be a number of seconds that a float holds, not a larger int")
     if isnan(value) or value < 0 or (positive and value == 0):
         bound = "above 0" if positive else "0 or more"
         raise ValueError(f"{knob} must be {bound} seconds, not {value!r}")

@@ -502,8 +502,12 @@ class Pool:
 
     def _check_run(self) -> None:
         check_process()
-        check_trio(f"pool {self.name!r}")
-        if trio.lowlevel.current_trio_token() is not self._token:
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            check_trio(f"pool {self.name!r}")
+            raise
+        if token is not self._token:
             raise RuntimeError(
                 f"pool {self.name!r} belongs to another trio run: open one in each run"
             )

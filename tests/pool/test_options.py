@@ -42,6 +42,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"start_timeout": None}, TypeError, "start_timeout must be a number of seconds, not None"),
     ({"grace": -1}, ValueError, "grace must be 0 or more seconds, not -1"),
     ({"grace": float("nan")}, ValueError, "grace must be 0 or more seconds, not nan"),
+    ({"grace": 10**400}, ValueError, "grace must be a number of seconds that a float holds, not a larger int"),  # noqa: E501
+    ({"max_wait": 10**400}, ValueError, "max_wait must be a number of seconds that a float holds, not a larger int"),  # noqa: E501
     ({"max_generations": 1}, ValueError, "max_generations must be at least 2, not 1"),
     ({"queue_on_close": "drop"}, ValueError, "queue_on_close must be 'fail' or 'serve', not 'drop'"),  # noqa: E501
     ({"leak_after": 0}, ValueError, "leak_after must be above 0 seconds, not 0"),
