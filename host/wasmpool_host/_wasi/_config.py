@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from ._fixed import Fixed, fix
+
 __all__ = ["Preopen", "Sink", "Wasi", "as_bytes"]
 
 Sink: TypeAlias = Literal["log"] | Callable[[bytes], object] | None
@@ -30,10 +32,13 @@ def _directory(path: StrPath) -> str:
     return str(Path(path).absolute())
 
 
-def _check_directory(_instance: object, _attribute: object, value: str) -> None:
-    if not Path(value).is_dir():
-        message = f"Preopen(path): {value!r} is no directory"
-        raise ValueError(message)
+def _fix(preopen: Preopen) -> Fixed:
+    try:
+        return fix(preopen.path)
+    except (OSError, ValueError) as error:  # the latter for a NUL
+        why = getattr(error, "strerror", None) or error
+        message = f"Preopen(path): {preopen.path!r} is no directory that can be opened: {why}"
+        raise ValueError(message) from error
 
 
 def _check_max_file_size(_instance: object, _attribute: object, value: int) -> None:
@@ -50,7 +55,12 @@ class Preopen:
     not by renaming things while they are looked up. It can open regular files and directories
     only, never a device, a pipe or a socket.
 
-    Each instance holds a descriptor of this process for it, from its first WASI call to its end.
+    Which directory that is is decided now, links in its path followed. Each instance opens it anew,
+    at its first WASI call, and holds that descriptor to its end. If another directory, or a link,
+    is at its path by then, that call raises an `OSError` (``ESTALE``), whatever put it there.
+
+    It is all one directory: one that is read-only is of no use beneath another that is writable, as
+    the guest can get at it by way of that one.
 
     A writable directory lets the guest fill the disk that holds it, as it would any program: give
     it a file system with a quota if that matters. What a guest leaves there is as trustworthy as
@@ -64,11 +74,13 @@ class Preopen:
             One call could otherwise make a file of any length, sparse as it may be.
     """
 
-    path: str = attrs.field(converter=_directory, validator=_check_directory)
+    path: str = attrs.field(converter=_directory)
     writable: bool = attrs.field(
         default=False, kw_only=True, validator=attrs.validators.instance_of(bool)
     )
     max_file_size: int = attrs.field(default=_GIB, kw_only=True, validator=_check_max_file_size)
+    fixed: Fixed = attrs.field(init=False, repr=False, default=attrs.Factory(_fix, takes_self=True))
+    """Which directory it is. Counts for equality: one that was replaced is another one."""
 
 
 def _freeze_args(args: Iterable[str]) -> tuple[str, ...]:

@@ -242,6 +242,10 @@ def open_place(
         raise WasiError(Errno.NOTSUP)
     if oflags & OFlag.CREAT and oflags & OFlag.DIRECTORY:
         raise WasiError(Errno.INVAL)
+    if oflags & OFlag.CREAT and place.slash:
+        # Not left to the system: kernels before 6.4 make a file, and then say that it is no
+        # directory.
+        raise WasiError(Errno.ISDIR)
     if access & Right.FD_WRITE or oflags & (OFlag.CREAT | OFlag.TRUNC):
         check_writable(preopen)
     _check_kind_before(place)

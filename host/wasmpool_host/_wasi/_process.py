@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, final
 
 from ._config import as_bytes
 from ._descriptors import Descriptors, Input, Output
 from ._files import Directory
+from ._fixed import open_fixed
 from ._output import LineLog
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Process:
     """Begun by the first WASI call of an instance, closed with the instance.
 
     Raises:
-        OSError: a preopened directory that is no longer there.
+        OSError: a preopened directory is gone, or was replaced.
     """
 
     __slots__ = ("args", "descriptors", "env")
@@ -53,6 +53,5 @@ def _output(sink: Sink, logger: str, level: int) -> Output:
 
 
 def _preopened(guest_path: str, preopen: Preopen) -> Directory:
-    # O_RDONLY, not O_PATH: it must be possible to list it. Followed: the path is the embedder's.
-    fd = os.open(preopen.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_fixed(preopen.path, preopen.fixed)
     return Directory(fd, preopen, guest_path=as_bytes(guest_path))
