@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ._fixed import Fixed, fix
+from ._mounts import may_wait
 
 __all__ = ["Preopen", "Sink", "Wasi", "as_bytes"]
 
@@ -59,6 +60,12 @@ class Preopen:
     at its first WASI call, and holds that descriptor to its end. If another directory, or a link,
     is at its path by then, that call raises an `OSError` (``ESTALE``), whatever put it there.
 
+    Files of local file systems are used at once, on the trio thread. If the directory lies on
+    another (of a network, of FUSE), or one is mounted beneath it when the `Preopen` is made, each
+    operation takes a thread: a server that is silent holds up its own guests only. A cancel does
+    not wait for it. If 32 operations on a device were cancelled and still wait, further ones end as
+    ``EAGAIN`` at once, and a line in the logger ``wasmpool.blocking`` says so.
+
     It is all one directory: one that is read-only is of no use beneath another that is writable, as
     the guest can get at it by way of that one.
 
@@ -81,6 +88,13 @@ class Preopen:
     max_file_size: int = attrs.field(default=_GIB, kw_only=True, validator=_check_max_file_size)
     fixed: Fixed = attrs.field(init=False, repr=False, default=attrs.Factory(_fix, takes_self=True))
     """Which directory it is. Counts for equality: one that was replaced is another one."""
+    may_wait: bool = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda self: may_wait(self.fixed.real), takes_self=True),
+    )
+    """Whether it lies on, or has beneath it, what is no local file system."""
 
 
 def _freeze_args(args: Iterable[str]) -> tuple[str, ...]:
