@@ -11,6 +11,9 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from ._fixed import Fixed, fix
+from ._mounts import may_wait
+
 __all__ = ["Preopen", "Sink", "Wasi", "as_bytes"]
 
 Sink: TypeAlias = Literal["log"] | Callable[[bytes], object] | None
@@ -30,10 +33,13 @@ def _directory(path: StrPath) -> str:
     return str(Path(path).absolute())
 
 
-def _check_directory(_instance: object, _attribute: object, value: str) -> None:
-    if not Path(value).is_dir():
-        message = f"Preopen(path): {value!r} is no directory"
-        raise ValueError(message)
+def _fix(preopen: Preopen) -> Fixed:
+    try:
+        return fix(preopen.path)
+    except (OSError, ValueError) as error:  # the latter for a NUL
+        why = getattr(error, "strerror", None) or error
+        message = f"Preopen(path): {preopen.path!r} is no directory that can be opened: {why}"
+        raise ValueError(message) from error
 
 
 def _check_max_file_size(_instance: object, _attribute: object, value: int) -> None:
@@ -50,7 +56,18 @@ class Preopen:
     not by renaming things while they are looked up. It can open regular files and directories
     only, never a device, a pipe or a socket.
 
-    Each instance holds a descriptor of this process for it, from its first WASI call to its end.
+    Which directory that is is decided now, links in its path followed. Each instance opens it anew,
+    at its first WASI call, and holds that descriptor to its end. If another directory, or a link,
+    is at its path by then, that call raises an `OSError` (``ESTALE``), whatever put it there.
+
+    Files of local file systems are used at once, on the trio thread. If the directory lies on
+    another (of a network, of FUSE), or one is mounted beneath it when the `Preopen` is made, each
+    operation takes a thread: a server that is silent holds up its own guests only. A cancel does
+    not wait for it. If 32 operations on a device were cancelled and still wait, further ones end as
+    ``EAGAIN`` at once, and a line in the logger ``wasmpool.blocking`` says so.
+
+    It is all one directory: one that is read-only is of no use beneath another that is writable, as
+    the guest can get at it by way of that one.
 
     A writable directory lets the guest fill the disk that holds it, as it would any program: give
     it a file system with a quota if that matters. What a guest leaves there is as trustworthy as
@@ -64,11 +81,20 @@ class Preopen:
             One call could otherwise make a file of any length, sparse as it may be.
     """
 
-    path: str = attrs.field(converter=_directory, validator=_check_directory)
+    path: str = attrs.field(converter=_directory)
     writable: bool = attrs.field(
         default=False, kw_only=True, validator=attrs.validators.instance_of(bool)
     )
     max_file_size: int = attrs.field(default=_GIB, kw_only=True, validator=_check_max_file_size)
+    fixed: Fixed = attrs.field(init=False, repr=False, default=attrs.Factory(_fix, takes_self=True))
+    """Which directory it is. Counts for equality: one that was replaced is another one."""
+    may_wait: bool = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda self: may_wait(self.fixed.real), takes_self=True),
+    )
+    """Whether it lies on, or has beneath it, what is no local file system."""
 
 
 def _freeze_args(args: Iterable[str]) -> tuple[str, ...]:

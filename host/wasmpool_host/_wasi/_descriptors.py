@@ -35,6 +35,11 @@ class Descriptor:
     inheriting = _rights.Right(0)
     settable = FdFlag.NONBLOCK  # nothing here ever blocks: it is only remembered
 
+    may_wait = False
+    """Whether what it does may wait for a server."""
+    device: int | None = None
+    """Where its file is, if it has one."""
+
     def __init__(self, flags: FdFlag = FdFlag.NONE) -> None:
         self.flags = flags
 
@@ -88,8 +93,8 @@ class Descriptor:
         """Set disk space aside."""
         raise WasiError(Errno.SPIPE)
 
-    def sync_fd(self) -> int | None:
-        """A new system descriptor to synchronize and then close; None if there is nothing to do."""
+    def sync(self, synchronize: Callable[[int], None]) -> None:
+        """Wait for the disk; `synchronize` is the system's function for that."""
         raise WasiError(Errno.INVAL)
 
     def close(self) -> None:
@@ -160,6 +165,10 @@ class Descriptors:
     def __init__(self) -> None:
         self._open: dict[int, Descriptor] = {}
 
+    def find(self, fd: int) -> Descriptor | None:
+        """The descriptor, if it is open."""
+        return self._open.get(fd)
+
     def get(self, fd: int) -> Descriptor:
         """The descriptor, or ``BADF``."""
         try:
@@ -199,9 +208,19 @@ class Descriptors:
         self._open[to] = descriptor
         replaced.close()
 
+    def close_streams(self) -> None:
+        """Close those without a file."""
+        files = {fd: each for fd, each in self._open.items() if each.device is not None}
+        streams = [each for each in self._open.values() if each.device is None]
+        self._open = files
+        self._close(streams)
+
     def close_all(self) -> None:
         """Close every one of them."""
-        descriptors, self._open = self._open.values(), {}
+        descriptors, self._open = list(self._open.values()), {}
+        self._close(descriptors)
+
+    def _close(self, descriptors: list[Descriptor]) -> None:
         with ExitStack() as stack:
             # The stack turns the order round: stdout comes before stderr, as it has all along.
             for descriptor in reversed(descriptors):

@@ -7,16 +7,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import trio
-
 from ._errno import Errno, WasiError
 from ._files import Directory
 from ._layout import FDSTAT, PRESTAT, U32, U64, FdFlag
 from ._memory import check, gather, room, scatter, vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ._memory import Memory
     from ._process import Process
 
@@ -71,9 +67,9 @@ def fd_close(process: Process, _memory: Memory, fd: int) -> None:
     process.descriptors.close(fd)
 
 
-async def fd_datasync(process: Process, _memory: Memory, fd: int) -> None:
-    """Wait until what was written is on the disk."""
-    await _synchronize(process, fd, os.fdatasync)
+def fd_datasync(process: Process, _memory: Memory, fd: int) -> None:
+    """Wait until what was written is on the disk; always in a thread."""
+    process.descriptors.get(fd).sync(os.fdatasync)
 
 
 def fd_fdstat_get(process: Process, memory: Memory, fd: int, out: int) -> None:
@@ -190,9 +186,9 @@ def fd_seek(process: Process, memory: Memory, fd: int, offset: int, whence: int,
     memory.write(out, U64.pack(descriptor.seek(delta, whence)))
 
 
-async def fd_sync(process: Process, _memory: Memory, fd: int) -> None:
-    """Wait until what was written, and what is known about it, is on the disk."""
-    await _synchronize(process, fd, os.fsync)
+def fd_sync(process: Process, _memory: Memory, fd: int) -> None:
+    """Wait until what was written, and what is known about it, is on the disk; in a thread."""
+    process.descriptors.get(fd).sync(os.fsync)
 
 
 def fd_tell(process: Process, memory: Memory, fd: int, out: int) -> None:
@@ -248,17 +244,3 @@ def _preopened_as(process: Process, fd: int) -> bytes:
     if not isinstance(directory, Directory) or directory.guest_path is None:
         raise WasiError(Errno.BADF)
     return directory.guest_path
-
-
-async def _synchronize(process: Process, fd: int, synchronize: Callable[[int], None]) -> None:
-    """The one thing that may wait for a disk, so it has a thread; a cancel waits for that.
-
-    The thread has a descriptor of its own: the guest may be dropped meanwhile, and its own closed.
-    """
-    duplicate = process.descriptors.get(fd).sync_fd()
-    if duplicate is None:
-        return
-    try:
-        await trio.to_thread.run_sync(synchronize, duplicate)
-    finally:
-        os.close(duplicate)

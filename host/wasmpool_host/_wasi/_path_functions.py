@@ -126,6 +126,7 @@ def path_open(
         lookup = 0  # what is there, be it a link, is in the way
     how = (OFlag(oflags & 0xF), Right(rights & (Right.FD_READ | Right.FD_WRITE)), FdFlag(flags))
     with _look_up(directory, name, lookup) as place:
+        process.check()
         opened = open_place(place, directory.preopen, *how)
     memory.write(out, U32.pack(process.descriptors.add(opened)))
 
@@ -216,6 +217,7 @@ def _entry_to_change(
     directory = _directory(process, fd)
     check_writable(directory.preopen)
     with resolve(directory.fd, read_path(memory, path, size), follow=False) as place:
+        process.check()
         yield place
 
 

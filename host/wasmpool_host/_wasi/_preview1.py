@@ -12,13 +12,15 @@ from operator import and_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from wasmpool_host._blocking import TooManyAbandoned
 from wasmpool_host._caller import PROCESS
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._host_function import HostFunction, host_function
 
 from . import _clock, _fd_functions, _path_functions, _process_functions
+from ._apart import run_apart
 from ._errno import Errno, WasiError, errno_of
-from ._process import Process
+from ._process import begin, begin_apart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from ._config import Wasi
     from ._memory import Memory
+    from ._process import Process
 
 __all__ = ["FUNCTIONS", "MODULE", "Signature", "bind", "wasi_imports"]
 
@@ -41,6 +44,10 @@ class Signature(NamedTuple):
     params: tuple[NumericType, ...]
     results: tuple[NumericType, ...] = ("i32",)
     """The error number."""
+    files: tuple[int, ...] = ()
+    """Which parameters are descriptors of files that it uses."""
+    waits: bool = False
+    """It waits for the disk, wherever the file is."""
 
 
 _I32: Final = "i32"
@@ -60,39 +67,41 @@ FUNCTIONS: Mapping[str, Signature] = MappingProxyType(
         "environ_sizes_get": Signature(_proc.environ_sizes_get, (_I32,) * 2),
         "fd_advise": Signature(_fd.fd_advise, (_I32, _I64, _I64, _I32)),
         "fd_allocate": Signature(_fd.fd_allocate, (_I32, _I64, _I64)),
-        "fd_close": Signature(_fd.fd_close, (_I32,)),
-        "fd_datasync": Signature(_fd.fd_datasync, (_I32,)),
+        "fd_close": Signature(_fd.fd_close, (_I32,), files=(0,)),
+        "fd_datasync": Signature(_fd.fd_datasync, (_I32,), files=(0,), waits=True),
         "fd_fdstat_get": Signature(_fd.fd_fdstat_get, (_I32,) * 2),
-        "fd_fdstat_set_flags": Signature(_fd.fd_fdstat_set_flags, (_I32,) * 2),
+        "fd_fdstat_set_flags": Signature(_fd.fd_fdstat_set_flags, (_I32,) * 2, files=(0,)),
         "fd_fdstat_set_rights": Signature(_fd.fd_fdstat_set_rights, (_I32, _I64, _I64)),
-        "fd_filestat_get": Signature(_fd.fd_filestat_get, (_I32,) * 2),
-        "fd_filestat_set_size": Signature(_fd.fd_filestat_set_size, (_I32, _I64)),
-        "fd_filestat_set_times": Signature(_fd.fd_filestat_set_times, (_I32, _I64, _I64, _I32)),
-        "fd_pread": Signature(_fd.fd_pread, (_I32, _I32, _I32, _I64, _I32)),
+        "fd_filestat_get": Signature(_fd.fd_filestat_get, (_I32,) * 2, files=(0,)),
+        "fd_filestat_set_size": Signature(_fd.fd_filestat_set_size, (_I32, _I64), files=(0,)),
+        "fd_filestat_set_times": Signature(
+            _fd.fd_filestat_set_times, (_I32, _I64, _I64, _I32), files=(0,)
+        ),
+        "fd_pread": Signature(_fd.fd_pread, (_I32, _I32, _I32, _I64, _I32), files=(0,)),
         "fd_prestat_dir_name": Signature(_fd.fd_prestat_dir_name, (_I32,) * 3),
         "fd_prestat_get": Signature(_fd.fd_prestat_get, (_I32,) * 2),
-        "fd_pwrite": Signature(_fd.fd_pwrite, (_I32, _I32, _I32, _I64, _I32)),
-        "fd_read": Signature(_fd.fd_read, (_I32,) * 4),
-        "fd_readdir": Signature(_fd.fd_readdir, (_I32, _I32, _I32, _I64, _I32)),
-        "fd_renumber": Signature(_fd.fd_renumber, (_I32,) * 2),
-        "fd_seek": Signature(_fd.fd_seek, (_I32, _I64, _I32, _I32)),
-        "fd_sync": Signature(_fd.fd_sync, (_I32,)),
-        "fd_tell": Signature(_fd.fd_tell, (_I32,) * 2),
-        "fd_write": Signature(_fd.fd_write, (_I32,) * 4),
-        "path_create_directory": Signature(_path.path_create_directory, (_I32,) * 3),
-        "path_filestat_get": Signature(_path.path_filestat_get, (_I32,) * 5),
+        "fd_pwrite": Signature(_fd.fd_pwrite, (_I32, _I32, _I32, _I64, _I32), files=(0,)),
+        "fd_read": Signature(_fd.fd_read, (_I32,) * 4, files=(0,)),
+        "fd_readdir": Signature(_fd.fd_readdir, (_I32, _I32, _I32, _I64, _I32), files=(0,)),
+        "fd_renumber": Signature(_fd.fd_renumber, (_I32,) * 2, files=(0, 1)),
+        "fd_seek": Signature(_fd.fd_seek, (_I32, _I64, _I32, _I32), files=(0,)),
+        "fd_sync": Signature(_fd.fd_sync, (_I32,), files=(0,), waits=True),
+        "fd_tell": Signature(_fd.fd_tell, (_I32,) * 2, files=(0,)),
+        "fd_write": Signature(_fd.fd_write, (_I32,) * 4, files=(0,)),
+        "path_create_directory": Signature(_path.path_create_directory, (_I32,) * 3, files=(0,)),
+        "path_filestat_get": Signature(_path.path_filestat_get, (_I32,) * 5, files=(0,)),
         "path_filestat_set_times": Signature(
-            _path.path_filestat_set_times, (_I32, _I32, _I32, _I32, _I64, _I64, _I32)
+            _path.path_filestat_set_times, (_I32, _I32, _I32, _I32, _I64, _I64, _I32), files=(0,)
         ),
-        "path_link": Signature(_path.path_link, (_I32,) * 7),
+        "path_link": Signature(_path.path_link, (_I32,) * 7, files=(0, 4)),
         "path_open": Signature(
-            _path.path_open, (_I32, _I32, _I32, _I32, _I32, _I64, _I64, _I32, _I32)
+            _path.path_open, (_I32, _I32, _I32, _I32, _I32, _I64, _I64, _I32, _I32), files=(0,)
         ),
-        "path_readlink": Signature(_path.path_readlink, (_I32,) * 6),
-        "path_remove_directory": Signature(_path.path_remove_directory, (_I32,) * 3),
-        "path_rename": Signature(_path.path_rename, (_I32,) * 6),
-        "path_symlink": Signature(_path.path_symlink, (_I32,) * 5),
-        "path_unlink_file": Signature(_path.path_unlink_file, (_I32,) * 3),
+        "path_readlink": Signature(_path.path_readlink, (_I32,) * 6, files=(0,)),
+        "path_remove_directory": Signature(_path.path_remove_directory, (_I32,) * 3, files=(0,)),
+        "path_rename": Signature(_path.path_rename, (_I32,) * 6, files=(0, 3)),
+        "path_symlink": Signature(_path.path_symlink, (_I32,) * 5, files=(2,)),
+        "path_unlink_file": Signature(_path.path_unlink_file, (_I32,) * 3, files=(0,)),
         "poll_oneoff": Signature(_clock.poll_oneoff, (_I32,) * 4),
         "proc_exit": Signature(_proc.proc_exit, (_I32,), ()),
         "proc_raise": Signature(_proc.proc_raise, (_I32,)),
@@ -130,7 +139,7 @@ def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]
     def process_of(caller: Caller) -> Process:
         process: Process | None = caller.state.get(PROCESS)
         if process is None:
-            process = caller.state[PROCESS] = Process(wasi)
+            process = caller.state[PROCESS] = begin(wasi)
         return process
 
     def call(caller: Caller, *args: int) -> int:
@@ -149,7 +158,48 @@ def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]
             return _errno(error)
         return 0
 
+    if signature.waits or any(preopen.may_wait for preopen in wasi.preopens.values()):
+        return _bind_waiting(signature, wasi)
     return call_async if inspect.iscoroutinefunction(function) else call
+
+
+def _bind_waiting(signature: Signature, wasi: Wasi) -> Callable[..., Awaitable[int]]:
+    """As `bind`, where the call or the guest's first one may wait for a file system."""
+    masks = [_MASKS[kind] for kind in signature.params]
+    function = signature.function
+
+    async def call_waiting(caller: Caller, *args: int) -> int:
+        process: Process | None = caller.state.get(PROCESS)
+        if process is None:
+            try:
+                process = caller.state[PROCESS] = await begin_apart(wasi)
+            except TooManyAbandoned as error:
+                if not signature.results:  # proc_exit has no error number
+                    raise
+                return errno_of(error)
+        numbers = tuple(map(and_, args, masks))
+        device = _device(process, signature, numbers)
+        try:
+            if device is not None:
+                await run_apart(process, device, function, caller.memory, numbers)
+            else:
+                done = function(process, caller.memory, *numbers)
+                if done is not None:
+                    await done
+        except (WasiError, GuestMemoryError, OSError) as error:
+            return _errno(error)
+        return 0
+
+    return call_waiting
+
+
+def _device(process: Process, signature: Signature, args: Sequence[int]) -> int | None:
+    """Where the call may wait; None if it does not."""
+    for position in signature.files:
+        descriptor = process.descriptors.find(args[position])
+        if descriptor is not None and (descriptor.may_wait or signature.waits):
+            return descriptor.device
+    return None
 
 
 def _errno(error: WasiError | GuestMemoryError | OSError) -> int:

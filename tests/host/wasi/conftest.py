@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -83,6 +84,10 @@ class FakeGuest:
         self.state.clear()
 
     # --- calls ---
+
+    def waits(self, name: str) -> bool:
+        """Whether it is to be called by `acall`."""
+        return inspect.iscoroutinefunction(self._functions[name])
 
     def call(self, name: str, *args: int) -> Errno:
         """A function that does not wait."""

@@ -294,7 +294,8 @@ async def test_go_sleeps_as_trio_does(
 def hostile(memory: str = '(memory (export "memory") 1)') -> str:
     """A guest that passes whatever it is given on to every function of WASI."""
     imports, exports = [], []
-    for name, (_, params, results) in FUNCTIONS.items():
+    for name, signature in FUNCTIONS.items():
+        params, results = signature.params, signature.results
         types = "".join(f" (param {kind})" for kind in params)
         answer = "".join(f" (result {kind})" for kind in results)
         gets = " ".join(f"(local.get {index})" for index in range(len(params)))
@@ -310,7 +311,8 @@ async def test_every_function_takes_wild_values_from_wasm(
     guest = await instance_of(
         hostile(), wasi=Wasi(preopens={"/": Preopen(root, writable=True)}, stdout=None, stderr=None)
     )
-    for name, (_, params, _) in FUNCTIONS.items():
+    for name, signature in FUNCTIONS.items():
+        params = signature.params
         if name == "proc_exit":
             continue
         for value in (-1, -(2**31), 2**31 - 1, 65_533, 65_536, 0, 3):

@@ -1,0 +1,219 @@
+"""Ways out of a preopened directory that others have found in other hosts, each tried here."""
+
+# ruff: noqa: PTH104, PTH116, PTH208, PTH211  # what the system does is said in its own words
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from wasmpool_host import Preopen
+from wasmpool_host._wasi import _resolve
+from wasmpool_host._wasi._errno import Errno
+from wasmpool_host._wasi._layout import OFlag
+from wasmpool_host._wasi._rights import Right
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.host.wasi.conftest import FakeGuest
+
+BOTH: Final = Right.FD_READ | Right.FD_WRITE
+
+
+def every(guest: FakeGuest, path: str | bytes) -> Iterator[Errno]:
+    """What each function that takes a path says of this one."""
+    yield guest.open(path)[0]
+    yield guest.open(path, BOTH, OFlag.CREAT)[0]
+    yield guest.stat(path)[0]
+    yield guest.stat(path, follow=True)[0]
+    yield guest.call("path_filestat_set_times", 3, 1, *guest.text(path), 0, 0, 5)
+    yield guest.call("path_readlink", 3, *guest.text(path), 0x200, 64, 0x100)
+    for name in ("path_create_directory", "path_unlink_file", "path_remove_directory"):
+        yield guest.path(name, path)
+    text = guest.text(path)
+    yield guest.call("path_rename", 3, *text, 3, *guest.text("new"))
+    yield guest.call("path_rename", 3, *guest.text("file"), 3, *text)
+    yield guest.call("path_link", 3, 0, *text, 3, *guest.text("new"))
+    yield guest.call("path_link", 3, 0, *guest.text("file"), 3, *text)
+    yield guest.call("path_symlink", *guest.text("file"), 3, *text)
+
+
+@pytest.fixture
+def swapping(root: Path) -> Iterator[None]:
+    """All the while, in another thread, a directory and a link out of the tree trade places."""
+    (root.parent / "outside").mkdir()
+    (root.parent / "outside" / "name").write_text("secret")
+    (root / "swap").mkdir()
+    (root / "swap" / "name").write_text("inside")
+    os.symlink("../outside", root / "link")
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            for old, new in (
+                ("swap", "aside"),
+                ("link", "swap"),
+                ("swap", "link"),
+                ("aside", "swap"),
+            ):
+                os.rename(root / old, root / new)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+def test_a_swap_at_any_moment_leads_nowhere(guest: FakeGuest, root: Path, swapping: None) -> None:
+    """Opened, read, made, linked, moved or removed is what lies within, or nothing at all."""
+    outside = root.parent / "outside"
+    before = os.stat(outside / "name")
+    listed = os.listdir(outside)
+    for number in range(300):
+        guest._top = 0x1000
+        errno, fd = guest.open("swap/name")
+        if errno == Errno.SUCCESS:
+            assert guest.read(fd)[1] == b"inside"
+            guest.call("fd_close", fd)
+        guest.open("swap/new", BOTH, OFlag.CREAT)
+        guest.call("fd_close", 4)
+        guest.path("path_create_directory", f"swap/d{number}")
+        guest.path("path_remove_directory", f"swap/d{number}")
+        guest.path("path_unlink_file", "swap/new")
+        guest.link("swap/name", f"got{number}")
+        guest.rename("swap/name", "swap/moved")
+        guest.rename("swap/moved", "swap/name")
+        guest.symlink("name", "swap/s")
+        guest.path("path_unlink_file", "swap/s")
+        guest.call("path_filestat_set_times", 3, 1, *guest.text("swap/name"), 0, 0, 5)
+        errno, status = guest.stat("swap/name", follow=True)
+        assert errno != Errno.SUCCESS or status.ino != before.st_ino
+    assert os.listdir(outside) == listed
+    assert os.stat(outside / "name") == before
+    assert all(entry.read_text() == "inside" for entry in root.glob("got*"))
+
+
+def test_going_up_from_a_directory_that_was_moved_out_stays_within(
+    guest: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the system's ``..`` each of these would be beside the secret, or above it."""
+    (root / "a" / "b").mkdir(parents=True)
+    down = _resolve._Walk._down
+
+    def moving(walk: _resolve._Walk, name: bytes) -> bytes | None:
+        result = down(walk, name)
+        if name == b"b":
+            os.rename(root / "a" / "b", root.parent / "b")
+        return result
+
+    monkeypatch.setattr(_resolve._Walk, "_down", moving)
+    for path in ("a/b/../secret", "a/b/../../secret", "a/b/../../../secret"):
+        if not (root / "a" / "b").exists():
+            os.rename(root.parent / "b", root / "a" / "b")
+        assert guest.open(path)[0] in (Errno.NOENT, Errno.NOTCAPABLE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "self/root/etc/passwd", "self/cwd", "self/fd/{fd}", "self/fd/{fd}/secret",
+        "thread-self/root", "self/exe", "self/task/../root", "{pid}/root", "self/ns/mnt",
+    ],
+)  # fmt: skip
+def test_links_of_proc_are_read_not_followed(
+    open_guest: Callable[..., FakeGuest], root: Path, path: str
+) -> None:
+    """What the kernel would jump to by them is outside, whatever their text says."""
+    guest = open_guest(preopens={"/proc": "/proc"})
+    descriptor = os.open(root.parent, os.O_RDONLY)
+    try:
+        name = path.format(fd=descriptor, pid=os.getpid())
+        assert guest.open(name)[0] in (Errno.NOTCAPABLE, Errno.NOENT)
+        assert guest.stat(name, follow=True)[0] in (Errno.NOTCAPABLE, Errno.NOENT)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_preopened_root_has_no_way_up_and_no_absolute_paths(
+    open_guest: Callable[..., FakeGuest], root: Path
+) -> None:
+    """With all of the system preopened: paths are relative still, and links of /dev are no way."""
+    guest = open_guest(preopens={"/": "/"})
+    assert guest.read(guest.opened(str(root / "file")[1:]))[1] == b"0123456789"
+    assert guest.open(str(root / "file"))[0] == Errno.NOTCAPABLE
+    for path in (
+        "..",
+        "../etc",
+        "etc/../../etc",
+        "dev/fd",
+        "dev/fd/0",
+        "dev/stdin",
+        "proc/self/fd/0",
+    ):
+        assert guest.open(path)[0] in (Errno.NOTCAPABLE, Errno.NOTSUP, Errno.NOENT)
+    for device in ("dev/null", "dev/zero", "dev/tty", "dev/ptmx"):
+        assert guest.open(device)[0] in (Errno.NOTSUP, Errno.NOENT)
+
+
+def test_a_hard_link_is_one_more_name_and_no_more(
+    open_guest: Callable[..., FakeGuest], root: Path
+) -> None:
+    """From where it can only be read, a file cannot be linked to where it could be written."""
+    (root / "read").mkdir()
+    (root / "read" / "file").write_text("")
+    (root / "write").mkdir()
+    guest = open_guest(preopens={"/r": root / "read", "/w": Preopen(root / "write", writable=True)})
+    assert guest.link("file", "got", 3, 4) == Errno.ROFS
+    assert guest.rename("file", "got", 3, 4) == Errno.ROFS
+    assert os.listdir(root / "write") == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"n" * 256, b"n" * 300, b"dir/" + b"n" * 300 + b"/x", b"a/" * 5_000, b"x" * 10_000,
+        b"\0", b"file\0/../../secret", b"dir\0", b"", b"/", b"//", b"/.", b"\0/etc/passwd",
+    ],
+)  # fmt: skip
+def test_paths_that_no_file_has_are_errors_everywhere(
+    guest: FakeGuest, root: Path, path: bytes
+) -> None:
+    """Too long, with a NUL, empty or absolute: an error number in each function, and no effect."""
+    before = sorted(os.listdir(root))
+    assert Errno.SUCCESS not in set(every(guest, path))
+    assert sorted(os.listdir(root)) == before
+    assert (root / "file").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize("path", ["loop", "loop/x", "dangling/x", "there/loop", "there/loop/"])
+def test_loops_and_links_to_nowhere_end(guest: FakeGuest, root: Path, path: str) -> None:
+    """In every function, at the end and on the way: an error, or it is about the link itself."""
+    os.symlink("loop", root / "loop")
+    os.symlink("nowhere", root / "dangling")
+    os.symlink(".", root / "there")
+    answers = set(every(guest, path))
+    assert answers <= {
+        Errno.LOOP, Errno.NOENT, Errno.NOTDIR, Errno.EXIST, Errno.SUCCESS, Errno.INVAL, Errno.BUSY
+    }  # fmt: skip
+    assert sorted(os.listdir(root.parent)) == ["root", "secret"]
+
+
+def test_slashes_and_dots_are_nothing(guest: FakeGuest) -> None:
+    """Empty components and dots do not count, however many."""
+    assert guest.read(guest.opened("./" * 1000 + "dir//" + "/" * 1000 + "nested"))[1] == b"nested"
+    assert guest.open("dir/nested//")[0] == Errno.NOTDIR
+
+
+def test_nothing_is_made_by_a_name_with_a_slash(guest: FakeGuest, root: Path) -> None:
+    """Some kernels make the file and then say that it is no directory."""
+    for path in ("new/", "dir/", "file/"):
+        for oflags in (OFlag.CREAT, OFlag.CREAT | OFlag.EXCL, OFlag.CREAT | OFlag.TRUNC):
+            assert guest.open(path, BOTH, oflags)[0] == Errno.ISDIR
+    assert not (root / "new").exists()
+    assert (root / "file").read_bytes() == b"0123456789"
