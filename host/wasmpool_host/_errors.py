@@ -1,4 +1,7 @@
-"""What can go wrong with one instance; each message names the thing and the values."""
+"""What can go wrong with one instance; each message names the thing and the values.
+
+Every error belongs to a family, so that one ``except`` says what an application means.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,40 @@ __all__ = [
     "CallTimeout",
     "CompileError",
     "Frame",
+    "GuestError",
     "GuestExit",
     "GuestMemoryError",
     "GuestTrap",
     "InstanceClosed",
+    "InstanceError",
     "InstancePoisoned",
     "LinkError",
+    "ModuleError",
+    "WasmpoolError",
 ]
 
 
-class CompileError(Exception):
+class WasmpoolError(Exception):
+    """Any error of this library's own. Misuse is RuntimeError, TypeError or ValueError instead."""
+
+
+class ModuleError(WasmpoolError):
+    """The module cannot be used: it is not valid, or does not fit its host or the plugin ABI."""
+
+
+class GuestError(WasmpoolError):
+    """The guest ended its call: it trapped, exited, took too long, or gave a bad pointer."""
+
+
+class InstanceError(WasmpoolError):
+    """The instance does not serve: it is poisoned or closed."""
+
+
+class CompileError(ModuleError):
     """The source is no valid module, or it needs a feature that is out of scope."""
 
 
-class LinkError(Exception):
+class LinkError(ModuleError):
     """The module and its host do not fit: imports nobody provides, or an export that is missing."""
 
 
@@ -47,7 +70,7 @@ class Frame:
         return f"{function} at 0x{self.offset:x}" if self.offset else function
 
 
-class GuestTrap(Exception):
+class GuestTrap(GuestError):
     """The guest trapped.
 
     Attributes:
@@ -72,7 +95,7 @@ class GuestTrap(Exception):
         return "\n".join(lines)
 
 
-class GuestExit(Exception):
+class GuestExit(GuestError):
     """The guest called WASI's ``proc_exit``; ``status`` is what it gave, as an unsigned number."""
 
     def __init__(self, status: int) -> None:
@@ -83,17 +106,17 @@ class GuestExit(Exception):
         return f"the guest exited with status {self.status}"
 
 
-class GuestMemoryError(Exception):
+class GuestMemoryError(GuestError):
     """A pointer or a size outside the guest's memory, or above a limit; or too many tables."""
 
 
-class CallTimeout(Exception):
+class CallTimeout(GuestError):
     """The call took longer than ``limits.call_seconds`` allows."""
 
 
-class InstancePoisoned(Exception):
+class InstancePoisoned(InstanceError):
     """A call on an instance that may not serve again; the message says what happened to it."""
 
 
-class InstanceClosed(Exception):
+class InstanceClosed(InstanceError):
     """A call on an instance that is closed, or was closed while the call was under way."""

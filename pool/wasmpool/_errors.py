@@ -1,12 +1,16 @@
-"""What can go wrong with a pool: flat and semantic; the messages name the pool and the values."""
+"""What can go wrong with a pool; each message names the pool and the values."""
 
 from __future__ import annotations
+
+from wasmpool_host import WasmpoolError
 
 __all__ = [
     "LeaseDeadlock",
     "LeaseExpired",
     "LeaseRevoked",
+    "PluginError",
     "PoolClosed",
+    "PoolError",
     "PoolSaturated",
     "PoolTimeout",
     "PoolUnavailable",
@@ -21,33 +25,41 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-class PoolClosed(Exception):
+class PoolError(WasmpoolError):
+    """The pool did not grant an instance, took it away, or could not be reloaded."""
+
+
+class PluginError(WasmpoolError):
+    """The plugin is closed, refused its credentials, or could not be reloaded."""
+
+
+class PoolClosed(PoolError):
     """A lease was asked for, or waited for, or a reload was under way, when the pool closed."""
 
 
-class PoolSaturated(Exception):
+class PoolSaturated(PoolError):
     """``max_waiting`` tasks wait already; the message says who holds what."""
 
 
-class PoolTimeout(Exception):
+class PoolTimeout(PoolError):
     """No instance became free within ``max_wait``; the message says who holds what."""
 
 
-class PoolUnavailable(Exception):
+class PoolUnavailable(PoolError):
     """Instances cannot be started, and there is none to wait for; ``__cause__`` says why."""
 
 
-class LeaseExpired(Exception):
+class LeaseExpired(PoolError):
     """A lease was used after its block, or its block ended while a call on it was under way."""
 
 
-class LeaseRevoked(Exception):
+class LeaseRevoked(PoolError):
     """The grace of a close or of a reload ended while the lease was held."""
 
 
-class LeaseDeadlock(Exception):
+class LeaseDeadlock(PoolError):
     """Waiting would never end: each instance is leased by a task that itself waits in line."""
 
 
-class ReloadFailed(Exception):
+class ReloadFailed(PoolError, PluginError):
     """The new module could not be started, set up or checked; the old one goes on serving."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, NoReturn, Self, final
 
 import trio
 
@@ -44,6 +44,17 @@ class Lease:
         self._entered = False
         self._slot: Slot | None = None
         self._generation: Generation | None = None
+
+    if not TYPE_CHECKING:  # type checkers say it themselves
+
+        def __await__(self) -> NoReturn:
+            raise TypeError("a lease is not awaited: use `async with pool.lease() as lease:`")
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError("a lease needs `async with`: use `async with pool.lease() as lease:`")
+
+        def __exit__(self, *_: object) -> None:
+            """Python looks for it before it enters."""
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:

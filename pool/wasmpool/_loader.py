@@ -15,6 +15,7 @@ import trio
 
 from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap, check_trio
 
+from ._block import Block
 from ._errors import PoolUnavailable
 from ._options import Options
 from ._plain_nursery import open_plain_nursery
@@ -61,7 +62,7 @@ def open_loader(
     Leaving the block ends loads that are under way, and closes all plugins side by side, each
     within its grace; leaving it by an exception or a cancel leaves them no grace.
     """
-    return _open(keep_options("open_loader", options))
+    return Block("open_loader", "loader", _open(keep_options("open_loader", options)))
 
 
 @contextlib.asynccontextmanager

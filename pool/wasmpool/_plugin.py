@@ -39,6 +39,7 @@ from wasmpool_host import (
 from wasmpool_host._escape import escaped
 from wasmpool_host._module import Source
 
+from ._block import Block
 from ._contract import check_exports
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
 from ._http_policy import HttpPolicy
@@ -184,9 +185,10 @@ def open_plugin(
     """
     check_name(name)
     kept = keep_options("open_plugin", options, "name", "credentials")
-    return load_plugin(
+    loading = load_plugin(
         keep_source(source), plugin_host(kept), name, copy_credentials(credentials), kept
     )
+    return Block("open_plugin", "plugin", loading)
 
 
 def keep_options(call: str, options: PluginOptions, *others: str) -> PluginOptions:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from wasmpool_host import ModuleError
 from wasmpool_host._escape import escaped
+
+from ._errors import PluginError
 
 __all__ = ["AbiError", "ConfigureError", "PluginClosed"]
 
 
-class AbiError(Exception):
+class AbiError(ModuleError):
     """The module is no plugin of the contract.
 
     The first words name the export that is missing, of the wrong type, or that answered what the
@@ -15,7 +18,7 @@ class AbiError(Exception):
     """
 
 
-class ConfigureError(Exception):
+class ConfigureError(PluginError):
     """The plugin refused its credentials; the message ends with its own words, escaped.
 
     Attributes:
@@ -32,5 +35,5 @@ class ConfigureError(Exception):
         return f"plugin {self.plugin!r} refused its credentials: {escaped(self.text)}"
 
 
-class PluginClosed(Exception):
+class PluginClosed(PluginError):
     """The plugin is closed, or was closed meanwhile; it cannot be configured or reloaded."""

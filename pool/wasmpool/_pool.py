@@ -19,6 +19,7 @@ from wasmpool_host._headroom import check_headroom
 from wasmpool_host._turn import HALF, turn_of_this_run
 
 from . import _closing
+from ._block import Block
 from ._core import Core
 from ._counts import lease_info, statistics
 from ._errors import LeaseRevoked, PoolClosed, PoolUnavailable, in_a_line
@@ -119,7 +120,7 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
         max_generations=max_generations, queue_on_close=queue_on_close, leak_after=leak_after,
         instruments=instruments,
     )  # fmt: skip
-    return _open(module, options)
+    return Block("open_pool", "pool", _open(module, options))
 
 
 @asynccontextmanager
