@@ -13,7 +13,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _binary, _cache, _capi
-from ._compiler import LARGE, MAGIC, compile_apart, compile_here, compile_threads
+from ._blocking import BlockingCalls
+from ._compiler import LARGE, MAGIC, compile_apart, compile_here
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._escape import escaped
@@ -49,6 +50,8 @@ _EXCHANGE: Final = {True: FunctionType(("i64",), ("i64",)), False: FunctionType(
 
 FILE_MOST: Final = 256 << 20
 """Bytes of a file that a module is read from: ten times as many as the largest in use have."""
+
+_COMPILING: Final = BlockingCalls("compilations", limit=16)
 
 WASI: Final = "wasi_snapshot_preview1"
 
@@ -135,7 +138,8 @@ class Module:
             LinkError: it imports what nobody provides, all of it listed.
             GuestMemoryError: its memory or a table starts above ``limits``, or it has more than
                 16 tables.
-            OSError: the file cannot be read, or is no regular file.
+            OSError: the file cannot be read, or is no regular file; or (``EAGAIN``) 32 compilations
+                were cancelled and their threads, perhaps on a disk that is silent, still run.
             TypeError: an argument is of the wrong type.
             ValueError: two imports have one name; or others can write to the cache directory.
             RuntimeError: outside of trio, in a forked child, or faulthandler was switched after the
@@ -178,14 +182,11 @@ class Module:
             _cache.keep(compiled, read.code_digest, directory)
             return cls(read, compiled, imports, wasi, limits)
 
-        threads = compile_threads()
-        made = await trio.to_thread.run_sync(begin, abandon_on_cancel=True, limiter=threads)
+        made = await _COMPILING.run(begin)
         if isinstance(made, Module):
             return made
         code = await compile_apart(made.code, made.label)
-        return await trio.to_thread.run_sync(
-            complete, made, code, abandon_on_cancel=True, limiter=threads
-        )
+        return await _COMPILING.run(complete, made, code)
 
     @enable_ki_protection
     async def instantiate(self) -> Instance:

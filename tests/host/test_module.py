@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from wasmpool_host import (
     _module,
     host_function,
 )
+from wasmpool_host._blocking import BlockingCalls
+from wasmpool_host._module import Source
 from wasmpool_host._regular_file import read_at_most
 
 
@@ -238,6 +241,38 @@ async def test_compiling_waits_for_no_other_work_in_threads() -> None:
     finally:
         limiter.release_on_behalf_of(holder)
         limiter.total_tokens = before
+
+
+async def test_compilations_on_a_silent_disk_are_abandoned_up_to_a_cap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cancel frees each task at once. The next call fails at once, and later ones are well."""
+    compiling = BlockingCalls("compilations", limit=2, max_abandoned=3)
+    monkeypatch.setattr("wasmpool_host._module._COMPILING", compiling)
+    read, answers = Source.read, threading.Event()
+    asked: list[object] = []
+
+    def silent(source: Any) -> Source:
+        asked.append(source)
+        assert answers.wait(60)
+        return read(source)
+
+    monkeypatch.setattr(Source, "read", silent)
+    try:
+        for number in range(1, 4):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(Module.compile, "(module)")
+                while len(asked) < number:
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            assert compiling.abandoned == number
+        with pytest.raises(OSError, match="3 compilations were cancelled and still block"):
+            await Module.compile("(module)")
+    finally:
+        answers.set()
+    while compiling.abandoned:
+        await trio.lowlevel.checkpoint()
+    assert (await Module.compile("(module $m)")).name == "m"
 
 
 async def test_a_source_of_another_kind_is_refused() -> None:
