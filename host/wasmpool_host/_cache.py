@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from . import _capi
+from ._read import read_regular
 
 if TYPE_CHECKING:
     import wasmtime
@@ -60,8 +61,11 @@ def _key() -> str:
 
 def _load(engine: wasmtime.Engine, entry: Path) -> wasmtime.Module | None:
     try:
-        content = entry.read_bytes()
-    except OSError:
+        content = read_regular(entry)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.warning("cache entry %s cannot be read: compiling again (%s)", entry, error)
         return None
     code, found = content[:-_TAIL], content[-_TAIL:]
     if seal(code) != found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
@@ -13,6 +14,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from . import _binary, _cache, _capi
+from ._blocking import BlockingCalls
 from ._compiler import LARGE, compile_apart, compile_here
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
@@ -21,11 +23,12 @@ from ._host_function import HostFunction
 from ._instance import Instance
 from ._limits import Limits
 from ._pace import Pace
+from ._read import read
 from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     import wasmtime
 
@@ -41,6 +44,8 @@ _NOTHING: Final = FunctionType((), ())
 _EXCHANGE: Final = {True: FunctionType(("i64",), ("i64",)), False: FunctionType((), ("i64",))}
 
 WASI: Final = "wasi_snapshot_preview1"
+
+_COMPILING: Final = BlockingCalls("compilations")
 
 _MOST: Final = 12
 """Names of a guest in a message, and how many missing imports get a suggestion."""
@@ -119,7 +124,8 @@ class Module:
             CompileError: the source is no valid module, or needs what is out of scope.
             LinkError: it imports what nobody provides, all of it listed.
             GuestMemoryError: its memory or a table starts above ``limits``.
-            OSError: the file cannot be read.
+            OSError: the file cannot be read; or (``EAGAIN``) so many reads or compilations were
+                cancelled and still run that no more are begun.
             RuntimeError: in a forked child, or faulthandler was switched after the first compile.
 
         A cancel returns at once; the thread finishes the compilation, and its result is dropped.
@@ -133,11 +139,13 @@ class Module:
         _check_type("wasi", wasi, Wasi)
         limits = limits if limits is not None else Limits()
         wasi = wasi if wasi is not None else Wasi()
-        directory = Path(cache) if cache is not None else None
+        # Absolute from here on: the process may change its directory before a thread opens it.
+        directory = _absolute(cache)
+        given = await Source.given(source)
 
         def begin() -> Module | Source:
             """Make the module, unless another process is to compile it."""
-            read = Source.read(source)
+            read = given()
             engine = shared_engine()
             engine.check_faulthandler()
             compiled = _cache.find(engine.wasmtime, read.digest, directory)
@@ -152,11 +160,11 @@ class Module:
             _cache.keep(compiled, read.digest, directory)
             return cls(read, compiled, tuple(imports), wasi, limits)
 
-        made = await trio.to_thread.run_sync(begin, abandon_on_cancel=True)
+        made = await _COMPILING.run(begin)
         if isinstance(made, Module):
             return made
         code = await compile_apart(made.binary, made.label)
-        return await trio.to_thread.run_sync(complete, made, code, abandon_on_cancel=True)
+        return await _COMPILING.run(complete, made, code)
 
     @enable_ki_protection
     async def instantiate(self) -> Instance:
@@ -337,22 +345,32 @@ class Source:
         self.label: str = f"module {name!r}" if name else f"the module of {len(binary):,} bytes"
 
     @classmethod
-    def read(cls, source: Any) -> Source:
+    async def read(cls, source: Any) -> Source:
+        """All of it, off the loop; it raises as `Module.compile` does."""
+        return await _COMPILING.run(await cls.given(source))
+
+    @classmethod
+    async def given(cls, source: Any) -> Callable[[], Source]:
+        """Read the file, if it is one; what is left takes time, but waits for nothing."""
         if isinstance(source, str):
-            return cls(_assemble(source, "the text"), None)
+            return lambda: cls(_assemble(source, "the text"), None)
         if isinstance(source, (bytes, bytearray, memoryview)):
-            return cls(bytes(source), None)
+            return partial(cls, bytes(source), None)  # a copy, if the caller could change it
         if isinstance(source, os.PathLike):
-            return cls._read_file(Path(source))
+            path = Path(source)
+            return partial(cls._of_file, path, await read(path))
         message = f"a module's source is bytes, text as a str, or a path; not {source!r}"
         raise TypeError(message)
 
     @classmethod
-    def _read_file(cls, path: Path) -> Source:
-        content = path.read_bytes()
+    def _of_file(cls, path: Path, content: bytes) -> Source:
         if path.suffix == ".wat":
             content = _assemble(content.decode("utf-8", "replace"), str(path))
         return cls(content, path.stem)
+
+
+def _absolute(cache: str | os.PathLike[str] | None) -> Path | None:
+    return Path(cache).absolute() if cache is not None else None
 
 
 def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Module:

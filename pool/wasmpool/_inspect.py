@@ -128,7 +128,7 @@ async def _inspect_from_outside(
 ) -> Inspection:
     """What its bytes say of a module that is valid, and cannot be linked or run here."""
     assert not isinstance(source, Module)  # that could be: it was
-    read = await trio.to_thread.run_sync(Source.read, as_module_source(source))
+    read = await Source.read(as_module_source(source))
     seen = outline(read.binary)
     here = provide(host.imports, seen, Wasi())
     imports = tuple(
