@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.in_process import run_here
 
 from wasmpool._cli.process import _alone, _ending
 from wasmpool._cli.standard import OutputFailed
@@ -50,18 +51,33 @@ def in_shell(args: list[str], redirections: str, **env: str) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
-@pytest.mark.parametrize(
+FAILING_OUTPUT = pytest.mark.parametrize(
     ("redirection", "why"),
     [(">/dev/full", "No space left on device"), (">&-", "it is closed")],
 )
+
+
+@pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
+@FAILING_OUTPUT
 def test_standard_output_that_fails_is_a_sentence_and_status_2(
     args: list[str], redirection: str, why: str
 ) -> None:
     """Never a traceback, never 0, never the 1 of a file that is no plugin."""
-    ran = in_shell(args, redirection)
+    ran = run_here(*args, redirections=[redirection])
     assert ran.returncode == 2
     assert f"Error: standard output cannot be written: {why}\n" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("args", [INSPECT, RUN], ids=" ".join)
+@FAILING_OUTPUT
+def test_the_end_of_the_interpreter_adds_nothing_to_an_output_that_fails(
+    args: list[str], redirection: str, why: str
+) -> None:
+    """No second failure comes of what waits in its buffers, and the status stays."""
+    ran = in_shell(args, redirection)
+    assert ran.returncode == 2
+    assert ran.stderr.endswith(f"Error: standard output cannot be written: {why}\n")
     assert "Traceback" not in ran.stderr
     assert "Exception" not in ran.stderr
 
@@ -69,6 +85,19 @@ def test_standard_output_that_fails_is_a_sentence_and_status_2(
 @pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
 def test_a_pipe_that_nobody_reads_is_status_141(args: list[str]) -> None:
     """As if SIGPIPE had ended the process, and without an error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = run_here(*args, redirections=[f">&{writing}"])
+    os.close(writing)
+    assert ran.returncode == 128 + signal.SIGPIPE
+    assert "Error" not in ran.stderr
+
+
+@pytest.mark.parametrize("args", [INSPECT, RUN], ids=" ".join)
+def test_the_end_of_the_interpreter_adds_nothing_to_a_pipe_that_nobody_reads(
+    args: list[str],
+) -> None:
+    """Neither a message about a broken pipe nor another status."""
     reading, writing = os.pipe()
     os.close(reading)
     ran = subprocess.run(
@@ -105,6 +134,18 @@ def test_messages_that_cannot_be_written_do_not_turn_the_status_into_a_lie(
     args: list[str], redirection: str, status: int
 ) -> None:
     """A message that is lost is a failure, a closed standard error is a wish; no traceback."""
+    ran = run_here(*args, redirections=redirection.split())
+    assert (ran.returncode, ran.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "redirection", "status"),
+    [(RUN, "2>/dev/full", 2), (RUN, "2>&-", 0), (INSPECT, "<&- >&- 2>&-", 2)],
+)
+def test_the_end_of_the_interpreter_changes_no_status(
+    args: list[str], redirection: str, status: int
+) -> None:
+    """Python itself ends in 120 where a standard stream cannot be flushed."""
     ran = in_shell(args, redirection)
     assert (ran.returncode, ran.stderr) == (status, "")
 
@@ -142,7 +183,7 @@ def test_an_input_or_output_that_fails_is_a_sentence_and_status_2(
     args: list[str], redirection: str, sentence: str
 ) -> None:
     """Closed, opened the other way, or full: it is named."""
-    ran = in_shell(["run", *args], redirection)
+    ran = run_here("run", *args, redirections=redirection.split())
     assert (ran.returncode, ran.stdout) == (2, "")
     assert f"Error: {sentence}" in ran.stderr
     assert "Traceback" not in ran.stderr
