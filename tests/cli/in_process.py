@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import os
 import pty
@@ -37,7 +38,6 @@ FLAGS = {
     ">": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
     ">>": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
 }
-STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def run_here(
@@ -155,20 +155,22 @@ def _standard_descriptors(*descriptors: int) -> Iterator[None]:
 def _standard_streams() -> Iterator[None]:
     """Python's streams as an interpreter makes them: None where the descriptor is closed."""
     with contextlib.ExitStack() as stack:
-        for number, (name, mode) in enumerate(STREAMS):
-            stream = _stream(number, mode)
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            stream = _stream(number)
             if stream is not None:
                 stack.enter_context(stream)
             stack.enter_context(mock.patch.object(sys, name, stream))
         yield
 
 
-def _stream(number: int, mode: str) -> TextIO | None:
+def _stream(number: int) -> TextIO | None:
     try:
         os.fstat(number)
     except OSError:
         return None
-    return open(number, mode, encoding="utf-8", closefd=False)
+    binary = io.FileIO(number, "wb" if number else "rb", closefd=False)
+    buffered = io.BufferedWriter(binary) if number else io.BufferedReader(binary)
+    return io.TextIOWrapper(buffered, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import pty
 import re
-import subprocess
 import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cli.in_process import run_here
+from tests.cli.in_process import run_here, run_on_terminal
 
 from wasmpool._cli.log import LogLines
 from wasmpool._cli.shown import name_list, shown, shown_lines, shown_whole
@@ -55,22 +52,9 @@ def _wat(text: str | bytes) -> str:
 
 
 def on_terminal(*args: str | Path) -> str:
-    """What standard error shows on a terminal, without the bar's own sequences."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, *map(str, args)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "200"},
-    ):
-        os.close(theirs)
-        seen = b""
-        with contextlib.suppress(OSError):  # EIO is how a terminal ends
-            while more := os.read(ours, 65536):
-                seen += more
-    os.close(ours)
-    return re.sub(r"\x1b\[(\?25[lh]|\d*[AK])|\r", "", seen.decode())
+    """What a terminal shows, without the bar's own sequences."""
+    _, seen = run_on_terminal(*args, "--input", os.devnull, NO_COLOR="1", COLUMNS="200")
+    return re.sub(r"\x1b\[(\?25[lh]|\d*[AK])|\r", "", seen)
 
 
 def assert_harmless(text: str) -> None:

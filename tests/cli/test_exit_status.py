@@ -197,6 +197,15 @@ def test_no_file_takes_the_number_of_a_closed_stream(text: Path) -> None:
     assert text.with_name("out").read_text().startswith('{"data": ')
 
 
+SEVERAL = """
+import sys
+from wasmpool._cli.process import run_process
+for line in sys.argv[1:]:
+    print("status", run_process(line.split()), flush=True)
+"""
+"""Several command lines in one process; the exit status of each follows its output."""
+
+
 @pytest.mark.parametrize(
     "env",
     [
@@ -213,15 +222,24 @@ def test_an_encoding_that_lacks_a_character_gets_its_number(
     """Report, table and errors are written, whatever the locale."""
     guest = (GUESTS / "wat_plugin.wat").read_text()
     text.with_name("guest.wat").write_text(guest.replace("by hand", "Я hand"))  # as many bytes
-    shown = in_shell(["inspect", "guest.wat"], "", **env)
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert re.search(r"description +\\u042f hand\n", shown.stdout)
-    ran = in_shell(RUN, "", **env)
+    lines = ["inspect guest.wat", " ".join(RUN), "run Я.wasm"]
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SEVERAL, *lines],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        timeout=SECONDS,
+        env={**os.environ, **env},
+        check=False,
+    )
+    report, between, rows = ran.stdout.partition("status 0\n")
+    assert between
+    assert re.search(r"description +\\u042f hand\n", report)
+    assert rows.count('{"data": ') == 2
+    assert rows.endswith("}\nstatus 0\nstatus 2\n")
+    assert "cannot be read: No such file or directory" in ran.stderr
     assert ran.returncode == 0
-    assert ran.stdout.count('{"data": ') == 2
-    wrong = in_shell(["run", "Я.wasm"], "", **env)
-    assert wrong.returncode == 2
-    assert "cannot be read: No such file or directory" in wrong.stderr
 
 
 @pytest.mark.parametrize("kind", ["stdin", "stdout"])
