@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import pty
 import re
-import subprocess
 import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.cli.in_process import run_here, run_on_terminal
 
 from wasmpool._cli.log import LogLines
 from wasmpool._cli.shown import name_list, shown, shown_lines, shown_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SECONDS = 60
 
 COMMAND = [sys.executable, "-W", "error", "-m", "wasmpool"]
 
@@ -55,53 +51,29 @@ def _wat(text: str | bytes) -> str:
     return "".join(f"\\{byte:02x}" for byte in data)
 
 
-def wasmpool(*args: str | Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*COMMAND, *map(str, args)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=SECONDS,
-        check=False,
-    )
-
-
 def on_terminal(*args: str | Path) -> str:
-    """What standard error shows on a terminal, without the bar's own sequences."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, *map(str, args)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "200"},
-    ):
-        os.close(theirs)
-        seen = b""
-        with contextlib.suppress(OSError):  # EIO is how a terminal ends
-            while more := os.read(ours, 65536):
-                seen += more
-    os.close(ours)
-    return re.sub(r"\x1b\[(\?25[lh]|\d*[AK])|\r", "", seen.decode())
+    """What a terminal shows, without the bar's own sequences."""
+    _, seen = run_on_terminal(*args, "--input", os.devnull, NO_COLOR="1", COLUMNS="200")
+    return re.sub(r"\x1b\[(\?25[lh]|\d*[AK])|\r", "", seen)
 
 
-def assert_harmless(text: str | bytes) -> None:
+def assert_harmless(text: str) -> None:
     """No control character, line end or mark but the line feeds of the command itself."""
-    decoded = text if isinstance(text, str) else text.decode()
     acted_upon = {
         sign
-        for sign in decoded
+        for sign in text
         if sign != "\n" and unicodedata.category(sign) in {"Cc", "Cf", "Zl", "Zp"}
     }
     assert acted_upon == set()
-    assert "\nError: forged" not in decoded
-    assert "pwned" in decoded  # it is shown, all the same
+    assert "\nError: forged" not in text
+    assert "pwned" in text  # it is shown, all the same
 
 
 def test_a_title_is_harmless(tmp_path: Path) -> None:
     """A plugin's and a tool's name stand above the table."""
     (tmp_path / "p.wat").write_text(plugin(name=EVIL, tool=EVIL))
     assert_harmless(on_terminal("run", tmp_path / "p.wat"))
-    assert_harmless(wasmpool("run", tmp_path / "p.wat").stderr)
+    assert_harmless(run_here("run", tmp_path / "p.wat").stderr)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +83,9 @@ def test_markup_is_shown_as_it_is(name: str, tmp_path: Path) -> None:
     """What draws the table takes no orders from a plugin."""
     (tmp_path / "p.wat").write_text(plugin(name=name))
     assert f"wasmpool run: t of {name}\n" in on_terminal("run", tmp_path / "p.wat")
-    ran = wasmpool("run", tmp_path / "p.wat", "--tool", name)
+    ran = run_here("run", tmp_path / "p.wat", "--tool", name)
     assert ran.returncode == 2
-    assert ran.stderr.decode() == f"Error: plugin '{name}' has no tool '{name}'; it has: t\n"
+    assert ran.stderr == f"Error: plugin '{name}' has no tool '{name}'; it has: t\n"
 
 
 def test_errors_about_a_plugin_are_harmless(tmp_path: Path) -> None:
@@ -141,10 +113,10 @@ def test_errors_about_a_plugin_are_harmless(tmp_path: Path) -> None:
         ["inspect", tmp_path / EVIL],
         ["inspect", f"--{EVIL}"],
     ):
-        ran = wasmpool(*args)
-        assert (ran.returncode, ran.stdout) == (2, b""), args
+        ran = run_here(*args)
+        assert (ran.returncode, ran.stdout) == (2, ""), args
         assert_harmless(ran.stderr)
-        assert "Traceback" not in ran.stderr.decode()
+        assert "Traceback" not in ran.stderr
 
 
 def test_a_report_is_harmless(tmp_path: Path) -> None:
@@ -154,11 +126,11 @@ def test_a_report_is_harmless(tmp_path: Path) -> None:
     bad.write_text(
         f'(module (import "{_wat(EVIL)}" "{_wat(EVIL)}" (func)) (func (export "{_wat(EVIL)}")))'
     )
-    ran = wasmpool("inspect", good)
-    assert (ran.returncode, ran.stderr) == (0, b"")
+    ran = run_here("inspect", good)
+    assert (ran.returncode, ran.stderr) == (0, "")
     assert_harmless(ran.stdout)
-    ran = wasmpool("inspect", bad)
-    assert (ran.returncode, ran.stderr) == (1, b"")
+    ran = run_here("inspect", bad)
+    assert (ran.returncode, ran.stderr) == (1, "")
     assert_harmless(ran.stdout)
 
 
@@ -166,7 +138,7 @@ def test_results_are_harmless_and_the_same_text(tmp_path: Path) -> None:
     """Rows escape what JSON lets stand, which every reader undoes."""
     (tmp_path / "p.wat").write_text(plugin(tool=EVIL))
     (tmp_path / "in").write_text("line\n")
-    ran = wasmpool("run", tmp_path / "p.wat", "--input", tmp_path / "in")
+    ran = run_here("run", tmp_path / "p.wat", "--input", tmp_path / "in")
     assert ran.returncode == 0
     assert_harmless(ran.stdout)
     (row,) = map(json.loads, ran.stdout.splitlines())
@@ -204,10 +176,10 @@ def test_what_a_guest_writes_to_standard_error_is_a_harmless_line(tmp_path: Path
     guest = plugin().replace("(module", f"(module {imports} {data}", 1)
     (tmp_path / "p.wat").write_text(guest.replace(execute, execute + write))
     (tmp_path / "in").write_text("line\n")
-    ran = wasmpool("run", tmp_path / "p.wat", "--input", tmp_path / "in")
+    ran = run_here("run", tmp_path / "p.wat", "--input", tmp_path / "in")
     assert ran.returncode == 0
     assert_harmless(ran.stderr)
-    assert ran.stderr.startswith(b"warning: wasmpool.guest.stderr: ")
+    assert ran.stderr.startswith("warning: wasmpool.guest.stderr: ")
 
 
 def test_names_are_cut_and_lists_end() -> None:

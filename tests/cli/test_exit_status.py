@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.in_process import run_here
 
 from wasmpool._cli.process import _alone, _ending
 from wasmpool._cli.standard import OutputFailed
@@ -50,18 +51,33 @@ def in_shell(args: list[str], redirections: str, **env: str) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
-@pytest.mark.parametrize(
+FAILING_OUTPUT = pytest.mark.parametrize(
     ("redirection", "why"),
     [(">/dev/full", "No space left on device"), (">&-", "it is closed")],
 )
+
+
+@pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
+@FAILING_OUTPUT
 def test_standard_output_that_fails_is_a_sentence_and_status_2(
     args: list[str], redirection: str, why: str
 ) -> None:
     """Never a traceback, never 0, never the 1 of a file that is no plugin."""
-    ran = in_shell(args, redirection)
+    ran = run_here(*args, redirections=[redirection])
     assert ran.returncode == 2
     assert f"Error: standard output cannot be written: {why}\n" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("args", [INSPECT, RUN], ids=" ".join)
+@FAILING_OUTPUT
+def test_the_end_of_the_interpreter_adds_nothing_to_an_output_that_fails(
+    args: list[str], redirection: str, why: str
+) -> None:
+    """No second failure comes of what waits in its buffers, and the status stays."""
+    ran = in_shell(args, redirection)
+    assert ran.returncode == 2
+    assert ran.stderr.endswith(f"Error: standard output cannot be written: {why}\n")
     assert "Traceback" not in ran.stderr
     assert "Exception" not in ran.stderr
 
@@ -69,6 +85,19 @@ def test_standard_output_that_fails_is_a_sentence_and_status_2(
 @pytest.mark.parametrize("args", [*PRINTING, RUN], ids=" ".join)
 def test_a_pipe_that_nobody_reads_is_status_141(args: list[str]) -> None:
     """As if SIGPIPE had ended the process, and without an error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = run_here(*args, redirections=[f">&{writing}"])
+    os.close(writing)
+    assert ran.returncode == 128 + signal.SIGPIPE
+    assert "Error" not in ran.stderr
+
+
+@pytest.mark.parametrize("args", [INSPECT, RUN], ids=" ".join)
+def test_the_end_of_the_interpreter_adds_nothing_to_a_pipe_that_nobody_reads(
+    args: list[str],
+) -> None:
+    """Neither a message about a broken pipe nor another status."""
     reading, writing = os.pipe()
     os.close(reading)
     ran = subprocess.run(
@@ -105,6 +134,18 @@ def test_messages_that_cannot_be_written_do_not_turn_the_status_into_a_lie(
     args: list[str], redirection: str, status: int
 ) -> None:
     """A message that is lost is a failure, a closed standard error is a wish; no traceback."""
+    ran = run_here(*args, redirections=redirection.split())
+    assert (ran.returncode, ran.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "redirection", "status"),
+    [(RUN, "2>/dev/full", 2), (RUN, "2>&-", 0), (INSPECT, "<&- >&- 2>&-", 2)],
+)
+def test_the_end_of_the_interpreter_changes_no_status(
+    args: list[str], redirection: str, status: int
+) -> None:
+    """Python itself ends in 120 where a standard stream cannot be flushed."""
     ran = in_shell(args, redirection)
     assert (ran.returncode, ran.stderr) == (status, "")
 
@@ -142,7 +183,7 @@ def test_an_input_or_output_that_fails_is_a_sentence_and_status_2(
     args: list[str], redirection: str, sentence: str
 ) -> None:
     """Closed, opened the other way, or full: it is named."""
-    ran = in_shell(["run", *args], redirection)
+    ran = run_here("run", *args, redirections=redirection.split())
     assert (ran.returncode, ran.stdout) == (2, "")
     assert f"Error: {sentence}" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -154,6 +195,15 @@ def test_no_file_takes_the_number_of_a_closed_stream(text: Path) -> None:
     assert ran.returncode == 0
     assert text.with_name("out").read_text().count("\n") == 2
     assert text.with_name("out").read_text().startswith('{"data": ')
+
+
+SEVERAL = """
+import sys
+from wasmpool._cli.process import run_process
+for line in sys.argv[1:]:
+    print("status", run_process(line.split()), flush=True)
+"""
+"""Several command lines in one process; the exit status of each follows its output."""
 
 
 @pytest.mark.parametrize(
@@ -172,15 +222,24 @@ def test_an_encoding_that_lacks_a_character_gets_its_number(
     """Report, table and errors are written, whatever the locale."""
     guest = (GUESTS / "wat_plugin.wat").read_text()
     text.with_name("guest.wat").write_text(guest.replace("by hand", "Я hand"))  # as many bytes
-    shown = in_shell(["inspect", "guest.wat"], "", **env)
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert re.search(r"description +\\u042f hand\n", shown.stdout)
-    ran = in_shell(RUN, "", **env)
+    lines = ["inspect guest.wat", " ".join(RUN), "run Я.wasm"]
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SEVERAL, *lines],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        timeout=SECONDS,
+        env={**os.environ, **env},
+        check=False,
+    )
+    report, between, rows = ran.stdout.partition("status 0\n")
+    assert between
+    assert re.search(r"description +\\u042f hand\n", report)
+    assert rows.count('{"data": ') == 2
+    assert rows.endswith("}\nstatus 0\nstatus 2\n")
+    assert "cannot be read: No such file or directory" in ran.stderr
     assert ran.returncode == 0
-    assert ran.stdout.count('{"data": ') == 2
-    wrong = in_shell(["run", "Я.wasm"], "", **env)
-    assert wrong.returncode == 2
-    assert "cannot be read: No such file or directory" in wrong.stderr
 
 
 @pytest.mark.parametrize("kind", ["stdin", "stdout"])

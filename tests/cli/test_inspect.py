@@ -1,30 +1,20 @@
-"""``wasmpool inspect``: a process of its own, as a user meets it."""
+"""``wasmpool inspect`` as a user meets it: what it prints, and its exit status."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.in_process import run_here
 
 from wasmpool.example import PATH as EXAMPLE
 
 GUESTS = Path(__file__).parent.parent / "guests"
 
 
-def inspect(path: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "wasmpool", "inspect", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_a_plugin_is_shown_whole() -> None:
     """Imports, exports, memory, what it says of itself, and the verdict."""
-    done = inspect(EXAMPLE)
+    done = run_here("inspect", EXAMPLE)
     assert (done.returncode, done.stderr) == (0, "")
     for part in (
         "env.host_http_request               (i64) -> (i64)  provided",
@@ -39,7 +29,7 @@ def test_a_plugin_is_shown_whole() -> None:
 
 def test_a_module_that_is_no_plugin_is_shown_from_outside() -> None:
     """With what it lacks."""
-    done = inspect(GUESTS / "c_reactor.wasm")
+    done = run_here("inspect", GUESTS / "c_reactor.wasm")
     assert (done.returncode, done.stderr) == (1, "")
     assert "Imports" in done.stdout
     assert (
@@ -61,7 +51,7 @@ def test_what_is_no_module_is_wrong_use(
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)
-    done = inspect(path)
+    done = run_here("inspect", path)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -36,13 +36,13 @@ def drop_the_line(caller: Caller, ptr: int, size: int) -> None:
 IMPORTS: list[HostFunction] = [answer_with_the_request, drop_the_line]
 
 
-async def start(source: Path | str) -> Instance:
-    return await (await Module.compile(source, imports=IMPORTS)).instantiate()
+async def start(source: Path | str, cache: Path | None = None) -> Instance:
+    return await (await Module.compile(source, imports=IMPORTS, cache=cache)).instantiate()
 
 
 @pytest.fixture(params=["go_plugin.wasm", "leaky.wasm", "wat_plugin.wat"])
-async def plugin(request: pytest.FixtureRequest) -> AsyncGenerator[Instance, None]:
-    instance = await start(HERE / request.param)
+async def plugin(request: pytest.FixtureRequest, cache: Path) -> AsyncGenerator[Instance, None]:
+    instance = await start(HERE / request.param, cache)
     yield instance
     await instance.aclose()
 
@@ -81,9 +81,9 @@ async def test_each_echoes(plugin: Instance) -> None:
 
 
 @pytest.mark.parametrize("guest", ["go_plugin.wasm", "leaky.wasm"])
-async def test_fetch_asks_the_host(guest: str) -> None:
+async def test_fetch_asks_the_host(guest: str, cache: Path) -> None:
     """base_url, path and api_key of the one configured reach the host."""
-    plugin = await start(HERE / guest)
+    plugin = await start(HERE / guest, cache)
     assert (await execute(plugin, "fetch", path="/p"))["is_error"] is True
     assert await plugin.exchange("configure", b"{}") != b""
     assert await plugin.exchange("configure", b'{"base_url":"http://h","api_key":"k"}') == b""
@@ -96,9 +96,9 @@ async def test_fetch_asks_the_host(guest: str) -> None:
     await plugin.aclose()
 
 
-async def test_go_counts_and_sleeps() -> None:
+async def test_go_counts_and_sleeps(cache: Path) -> None:
     """Go's own goroutines and timers run inside a call."""
-    plugin = await start(HERE / "go_plugin.wasm")
+    plugin = await start(HERE / "go_plugin.wasm", cache)
     counted = json.loads((await execute(plugin, "word_count", text="a b\ncaf\u00e9"))["data"])
     assert counted == {"lines": 2, "words": 3, "characters": 8}
     assert json.loads((await execute(plugin, "nap", ms=1))["data"]) == {"slept": 1}

@@ -357,7 +357,7 @@ async def test_the_ticker_is_gone_with_the_last_instance() -> None:
 
 
 async def test_errors_reach_their_own_callers() -> None:
-    """20,000 calls: host functions raise next to guests that trap, inline and in threads."""
+    """10,000 calls: host functions raise next to guests that trap, inline and in threads."""
 
     class Mine(Exception):
         pass
@@ -374,7 +374,7 @@ async def test_errors_reach_their_own_callers() -> None:
       (func (export "fail") (param i32 i32) (call $spin (local.get 1)) (call $fail (local.get 0)))
       (func (export "trap") (param i32) (call $spin (local.get 0)) unreachable))"""
     module = await Module.compile(text, imports=[fail])
-    tasks, rounds = 20, 1_000
+    tasks, rounds = 20, 500
     own = 0
 
     async def use(task: int) -> None:

@@ -329,12 +329,6 @@ def wat() -> Callable[..., str]:
     return variant
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for compiled code, for guests that take seconds to compile."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(params=["example", "go", "wat", "leaky"])
 def each_plugin(request: pytest.FixtureRequest) -> Path:
     """Each plugin of the project, one in Zig, one in Go, one by hand, and one that leaks."""

@@ -250,12 +250,6 @@ async def test_closing_an_instance_closes_its_files(instance_of: InstanceOf, roo
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of compiled code: the Go guest takes seconds to compile."""
-    return tmp_path_factory.mktemp("compiled")
-
-
 @host_function("env", "host_http_request", params=("i64",), results=("i64",))
 def no_http(_caller: object, _request: int) -> int:
     raise NotImplementedError
@@ -266,9 +260,9 @@ def no_log(_caller: object, _ptr: int, _size: int) -> None:
     pass
 
 
-async def test_go_runs(instance_of: InstanceOf, compiled: Path) -> None:
+async def test_go_runs(instance_of: InstanceOf, cache: Path) -> None:
     """Its runtime starts, and computes in the goroutine of the call."""
-    guest = await instance_of(GO_GUEST, imports=[no_http, no_log], cache=compiled)
+    guest = await instance_of(GO_GUEST, imports=[no_http, no_log], cache=cache)
     reply = await guest.exchange(
         "execute", b'{"tool_name": "word_count", "args": {"text": "one two\\nthree"}}'
     )
@@ -277,10 +271,10 @@ async def test_go_runs(instance_of: InstanceOf, compiled: Path) -> None:
 
 
 async def test_go_sleeps_as_trio_does(
-    instance_of: InstanceOf, compiled: Path, autojump_clock: trio.testing.MockClock
+    instance_of: InstanceOf, cache: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Three guests whose runtimes wait for a timer, together as long as one."""
-    module = await Module.compile(GO_GUEST, imports=[no_http, no_log], cache=compiled)
+    module = await Module.compile(GO_GUEST, imports=[no_http, no_log], cache=cache)
     guests = [await instance_of(module) for _ in range(3)]
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
