@@ -9,6 +9,9 @@ import textwrap
 
 import pytest
 
+WAITING_BYTES = 25_000 if sys.version_info < (3, 14) else 26_000
+"""Of a call that waits. From 3.14 on a frame and a coroutine take more: 25.4 kB were seen."""
+
 PRELUDE = """
 import gc, json, os, sys, threading
 import trio
@@ -91,7 +94,7 @@ def test_ten_thousand_calls_wait_at_once_in_one_thread() -> None:
     measured = measure(code)
     assert measured["complete"] == 10_000
     assert measured["threads"] <= 1  # the ticker
-    assert measured["each"] <= 25_000
+    assert measured["each"] <= WAITING_BYTES
     assert measured["maps"] <= 5
 
 
