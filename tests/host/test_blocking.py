@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,10 +67,14 @@ async def abandon(
     dropped: Callable[[object], object] | None = None,
 ) -> None:
     """Begin so many calls, and cancel them while they block."""
+
+    async def ask(number: int) -> None:
+        await calls.run(silent.ask, number, dropped=dropped)
+
     before = silent.asked
     async with trio.open_nursery() as nursery:
         for number in range(count):
-            nursery.start_soon(partial(calls.run, silent.ask, number, dropped=dropped))
+            nursery.start_soon(ask, number)
         await silent.was_asked(before + count)
         nursery.cancel_scope.cancel()
 
@@ -106,13 +109,15 @@ async def test_over_the_cap_a_call_fails_at_once(
 ) -> None:
     """It names the kind and the number, is EAGAIN, and is logged once, not for each refusal."""
     calls = BlockingCalls("looks into the void", max_abandoned=2)
+    refusals: list[TooManyAbandoned] = []
     with caplog.at_level(logging.WARNING, logger="wasmpool.blocking"):
         await abandon(calls, silent.begin(), 2)
         for _ in range(5):
             with pytest.raises(TooManyAbandoned, match="2 looks into the void") as caught:
                 await calls.run(pytest.fail, "begun over the cap")
-            assert caught.value.errno == errno.EAGAIN
-    assert [record.getMessage() for record in caplog.records] == [caught.value.strerror]
+            refusals.append(caught.value)
+    assert [refusal.errno for refusal in refusals] == [errno.EAGAIN] * 5
+    assert [record.getMessage() for record in caplog.records] == [refusals[0].strerror]
     silent.answer.set()
     await ended(calls)
     assert await calls.run(int, "7") == 7
@@ -145,7 +150,7 @@ async def test_a_call_cancelled_in_line_is_never_begun(silent: Silent) -> None:
     calls = BlockingCalls("tests", limit=1)
     silent.begin()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(calls.run, silent.ask))
+        nursery.start_soon(calls.run, silent.ask, 0)
         await silent.was_asked(1)
         with trio.CancelScope() as scope:
             scope.cancel()
