@@ -171,6 +171,7 @@ class Fiber:
         "_deadline",
         "_job",
         "_level",
+        "_on_loop_since",
         "_room",
         "_scope",
         "_strayed",
@@ -228,6 +229,12 @@ class Fiber:
         self._strayed = False
         """Whether a task was left behind in a call by its caller; it looks when it goes on."""
         self._computed = 0.0
+        self._on_loop_since = 0.0
+        """From when on the loop waits for this call, by `perf_counter`: what was before is counted.
+
+        Plain host functions are part of that. So a guest that makes many calls, of a millisecond
+        each, takes its turns by them.
+        """
         self.in_turn_until: float = 0.0
         """A crossing that follows on one that waited for its turn, and was short, need not wait."""
         self._ticker = ticker
@@ -281,6 +288,7 @@ class Fiber:
 
     def _finish_slice(self, took: float) -> bool:
         """One more, where a tick came right after the start; whether the guest is done."""
+        self._on_loop_since = perf_counter()
         if took < SHORT_SLICE and self.pending is None:
             self._slice()
         finished, self.finished = self.finished, False
@@ -313,6 +321,7 @@ class Fiber:
                 await self._begin_in_turn(crossing)
             if not self.finished:
                 here = self._computed
+                self._on_loop_since = perf_counter()
                 if self._deadline is None:
                     await self._drive(self)
                 else:
@@ -344,6 +353,7 @@ class Fiber:
             await self.turn.wait()
             self._check()
             self.in_turn_until = perf_counter() + SHORT_SLICE
+        self._on_loop_since = perf_counter()
         self.store.has_run = True
         self.future = crossing.begin()
         pace = crossing.pace
@@ -415,6 +425,7 @@ class Fiber:
                 await self._slice_in_turn(level)
             else:
                 await self._compute(level)
+                self._on_loop_since = perf_counter()
             if not level.finished:
                 self._check()
 
@@ -423,6 +434,7 @@ class Fiber:
         if self.turn.spent > HALF and self.turn.is_over():
             await self.turn.wait()
             self._check()
+            self._on_loop_since = perf_counter()
         self._first_slice(level)
 
     def _first_slice(self, level: Level) -> None:
@@ -438,9 +450,10 @@ class Fiber:
             self.finished = _poll(self.future)
         finally:
             self._ticker.leave()
-        took = perf_counter() - began
-        self.turn.spent += took
-        return took
+        ended = perf_counter()
+        self.turn.spent += ended - self._on_loop_since
+        self._on_loop_since = ended
+        return ended - began
 
     async def _compute(self, level: Level) -> None:
         """Let a worker thread run the guest, until it is done or waits in a host function.
@@ -501,6 +514,7 @@ class Fiber:
             value = _call_plain(call.function.function, caller, call.args())
             if inspect.isawaitable(value):
                 value = await self._await_host(value)
+                self._on_loop_since = perf_counter()
             if not call.dropped and call.nested is None:
                 call.answer(value)
         except Exception as error:
@@ -565,6 +579,7 @@ class Fiber:
             raise GuestTrap("stack-overflow", message)
         headroom(FRAMES + depth * FRAMES_A_LEVEL)
         call.nested = nested
+        self._on_loop_since = perf_counter()
         try:
             nested.begin(call.caller)
             await self._slice_in_turn(nested)

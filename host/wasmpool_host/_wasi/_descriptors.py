@@ -97,6 +97,10 @@ class Descriptor:
         """Wait for the disk; `synchronize` is the system's function for that."""
         raise WasiError(Errno.INVAL)
 
+    def ends_large_file(self) -> bool:
+        """Whether closing it removes a large file, whose name is gone already."""
+        return False
+
     def close(self) -> None:
         """Give back what it holds."""
 
@@ -207,6 +211,10 @@ class Descriptors:
         del self._open[fd]
         self._open[to] = descriptor
         replaced.close()
+
+    def end_large_files(self) -> bool:
+        """Whether closing them removes a large file."""
+        return any(each.ends_large_file() for each in self._open.values())
 
     def close_streams(self) -> None:
         """Close those without a file."""

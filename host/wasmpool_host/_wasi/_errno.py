@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno as system
 from enum import IntEnum, unique
 
-__all__ = ["Errno", "WasiError", "errno_of"]
+__all__ = ["Errno", "TakesLong", "WasiError", "errno_of"]
 
 
 @unique
@@ -97,6 +97,17 @@ class WasiError(Exception):
     def __init__(self, errno: Errno) -> None:
         super().__init__(errno)
         self.errno = errno
+
+
+class TakesLong(Exception):
+    """A WASI function would hold up the loop, and has done nothing yet: it is to run in a thread.
+
+    Not an answer for the guest: it is called again, where it may take its time.
+    """
+
+    def __init__(self, device: int) -> None:
+        super().__init__(device)
+        self.device = device
 
 
 _OF_SYSTEM = {

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from ._config import Preopen
     from ._resolve import Place
 
-__all__ = ["Directory", "File", "check_writable", "open_place", "times"]
+__all__ = ["Directory", "File", "check_writable", "is_large", "open_place", "times"]
 
 _MAX_OFFSET = 2**63 - 1  # off_t
+
+# In blocks of 512 bytes: 8 MiB. To free 512 MiB takes 25 ms on a disk, 90 ms on a tmpfs.
+_LARGE = 8 * 2**20 // 512
 
 # O_NONBLOCK: should the entry have become a pipe or a device since we looked, the open returns.
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -95,6 +98,11 @@ class _OnDisk(Descriptor):
         os.close(self.fd)
 
 
+def is_large(status: os.stat_result) -> bool:
+    """Whether to free what a file has on disk, or in the system's memory, takes the loop's time."""
+    return status.st_blocks > _LARGE and stat.S_ISREG(status.st_mode)
+
+
 @final
 class File(_OnDisk):
     """A regular file."""
@@ -155,6 +163,17 @@ class File(_OnDisk):
         if size > self.preopen.max_file_size:
             raise WasiError(Errno.FBIG)
         os.ftruncate(self.fd, size)
+
+    def shrinks_much(self, size: int) -> bool:
+        """Whether `set_size` to this frees much."""
+        status = os.fstat(self.fd)
+        return size < status.st_size and is_large(status)
+
+    def ends_large_file(self) -> bool:
+        if self.may_wait or not self.preopen.writable:  # then it was not this guest's
+            return False
+        status = os.fstat(self.fd)
+        return status.st_nlink == 0 and is_large(status)
 
     def advise(self) -> None:
         pass

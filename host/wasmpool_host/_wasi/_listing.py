@@ -16,11 +16,11 @@ from typing import final
 from ._errno import Errno, WasiError
 from ._layout import DIRENT, FileType
 
-__all__ = ["Listing"]
+__all__ = ["MAX_BUFFER", "Listing"]
 
-# Some 10,000 entries, 20 ms. Guests use 1 to 8 KiB. More is refused, not cut: less than a full
-# buffer would tell the guest that the directory ends there.
-_MAX_BUFFER = 256 * 1024
+# Some 10,000 entries, 20 ms (in a thread). Guests use 1 to 8 KiB. More is refused, not cut: less
+# than a full buffer would tell the guest that the directory ends there.
+MAX_BUFFER = 256 * 1024
 
 _KEPT = 4096  # entries; half a megabyte at worst with names of usual length
 
@@ -49,7 +49,7 @@ class Listing:
         long ago that it is forgotten, is ``INVAL``.
         """
         first = self._given - len(self._kept)
-        if size > _MAX_BUFFER or not first <= cookie <= self._given:
+        if size > MAX_BUFFER or not first <= cookie <= self._given:
             raise WasiError(Errno.INVAL)
         packed = bytearray()
         for record in islice(self._kept, cookie - first, None):

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ._errno import Errno, WasiError
-from ._files import Directory, check_writable, open_place, times
+from ._files import Directory, check_writable, is_large, open_place, times
 from ._layout import U32, FdFlag, LookupFlag, OFlag, filestat
 from ._memory import check, read_path
 from ._resolve import Place, resolve
@@ -127,6 +127,8 @@ def path_open(
     how = (OFlag(oflags & 0xF), Right(rights & (Right.FD_READ | Right.FD_WRITE)), FdFlag(flags))
     with _look_up(directory, name, lookup) as place:
         process.check()
+        if oflags & OFlag.TRUNC:
+            _check_end(process, directory, place)
         opened = open_place(place, directory.preopen, *how)
     memory.write(out, U32.pack(process.descriptors.add(opened)))
 
@@ -164,6 +166,7 @@ def path_rename(
         _entry_to_change(process, memory, fd, old_path, old_size) as old,
         _entry_to_change(process, memory, new_fd, new_path, new_size) as new,
     ):
+        _check_end(process, _directory(process, new_fd), new)
         os.rename(old.entry, new.entry, src_dir_fd=old.directory, dst_dir_fd=new.directory)
 
 
@@ -191,6 +194,7 @@ def path_symlink(
 def path_unlink_file(process: Process, memory: Memory, fd: int, path: int, size: int) -> None:
     """Remove a file or a link."""
     with _entry_to_change(process, memory, fd, path, size) as place:
+        _check_end(process, _directory(process, fd), place)
         os.unlink(place.entry, dir_fd=place.directory)
 
 
@@ -219,6 +223,13 @@ def _entry_to_change(
     with resolve(directory.fd, read_path(memory, path, size), follow=False) as place:
         process.check()
         yield place
+
+
+def _check_end(process: Process, directory: Directory, place: Place) -> None:
+    """Leave the loop if there is a large file, which is to be removed or emptied."""
+    with suppress(OSError):  # the deed itself will say it
+        if is_large(os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)):
+            process.leave_loop(directory)
 
 
 def _status(place: Place) -> os.stat_result:

@@ -19,7 +19,7 @@ from wasmpool_host._host_function import HostFunction, host_function
 
 from . import _clock, _fd_functions, _path_functions, _process_functions
 from ._apart import run_apart
-from ._errno import Errno, WasiError, errno_of
+from ._errno import Errno, TakesLong, WasiError, errno_of
 from ._process import begin, begin_apart
 
 if TYPE_CHECKING:
@@ -133,34 +133,57 @@ class Caller(Protocol):
 
 def bind(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]]:
     """The function for guests that are given `wasi`: ``fn(caller, *args)``, plain or async."""
+    if signature.waits or any(preopen.may_wait for preopen in wasi.preopens.values()):
+        return _bind_waiting(signature, wasi)
+    if inspect.iscoroutinefunction(signature.function):
+        return _bind_async(signature, wasi)
+    return _bind_plain(signature, wasi)
+
+
+def _process_of(caller: Caller, wasi: Wasi) -> Process:
+    process: Process | None = caller.state.get(PROCESS)
+    if process is None:
+        process = caller.state[PROCESS] = begin(wasi)
+    return process
+
+
+def _bind_plain(signature: Signature, wasi: Wasi) -> Callable[..., int | Awaitable[int]]:
     masks = [_MASKS[kind] for kind in signature.params]
     function = signature.function
 
-    def process_of(caller: Caller) -> Process:
-        process: Process | None = caller.state.get(PROCESS)
-        if process is None:
-            process = caller.state[PROCESS] = begin(wasi)
-        return process
-
-    def call(caller: Caller, *args: int) -> int:
-        process = process_of(caller)
+    def call(caller: Caller, *args: int) -> int | Awaitable[int]:
+        process = _process_of(caller, wasi)
         try:
             function(process, caller.memory, *map(and_, args, masks))
         except (WasiError, GuestMemoryError, OSError) as error:
             return _errno(error)
+        except TakesLong as long:
+            return apart(process, long.device, caller.memory, *args)
         return 0
 
-    async def call_async(caller: Caller, *args: int) -> int:
-        process = process_of(caller)
+    async def apart(process: Process, device: int, memory: Memory, *args: int) -> int:
+        try:
+            await run_apart(process, device, function, memory, tuple(map(and_, args, masks)))
+        except (WasiError, GuestMemoryError, OSError) as error:
+            return _errno(error)
+        return 0
+
+    return call
+
+
+def _bind_async(signature: Signature, wasi: Wasi) -> Callable[..., Awaitable[int]]:
+    masks = [_MASKS[kind] for kind in signature.params]
+    function = signature.function
+
+    async def call(caller: Caller, *args: int) -> int:
+        process = _process_of(caller, wasi)
         try:
             await function(process, caller.memory, *map(and_, args, masks))
         except (WasiError, GuestMemoryError, OSError) as error:
             return _errno(error)
         return 0
 
-    if signature.waits or any(preopen.may_wait for preopen in wasi.preopens.values()):
-        return _bind_waiting(signature, wasi)
-    return call_async if inspect.iscoroutinefunction(function) else call
+    return call
 
 
 def _bind_waiting(signature: Signature, wasi: Wasi) -> Callable[..., Awaitable[int]]:
@@ -180,12 +203,15 @@ def _bind_waiting(signature: Signature, wasi: Wasi) -> Callable[..., Awaitable[i
         numbers = tuple(map(and_, args, masks))
         device = _device(process, signature, numbers)
         try:
+            try:
+                if device is None:
+                    done = function(process, caller.memory, *numbers)
+                    if done is not None:
+                        await done
+            except TakesLong as long:
+                device = long.device
             if device is not None:
                 await run_apart(process, device, function, caller.memory, numbers)
-            else:
-                done = function(process, caller.memory, *numbers)
-                if done is not None:
-                    await done
         except (WasiError, GuestMemoryError, OSError) as error:
             return _errno(error)
         return 0

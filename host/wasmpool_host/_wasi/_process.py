@@ -12,7 +12,7 @@ import trio
 from ._apart import calls_of, run_later
 from ._config import as_bytes
 from ._descriptors import Descriptors, Input, Output
-from ._errno import Errno, WasiError
+from ._errno import Errno, TakesLong, WasiError
 from ._files import Directory
 from ._fixed import open_fixed
 from ._output import LineLog
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._config import Preopen, Sink, Wasi
+    from ._descriptors import Descriptor
 
 __all__ = ["Process", "begin", "begin_apart"]
 
@@ -98,6 +99,15 @@ class Process:
         if self._closed:
             raise WasiError(Errno.CANCELED)
 
+    def leave_loop(self, descriptor: Descriptor) -> None:
+        """Before a function does what may take long to a file: have it called again in a thread.
+
+        Raises:
+            TakesLong: it is not in one.
+        """
+        if not self._apart and descriptor.device is not None:
+            raise TakesLong(descriptor.device)
+
     def begin_apart(self) -> bool:
         """In a thread: use the files, unless they are closed."""
         with self._lock:
@@ -126,12 +136,13 @@ class Process:
     def close(self) -> None:
         """Close what is open; the last lines of output are shown.
 
-        Files that may wait are closed in a thread, which nobody waits for.
+        Files that may wait, or are large and removed, are closed in a thread, which nobody waits
+        for.
         """
         with self._lock:
             self._closed = True
             apart = self._apart
-        if not apart and not self._may_wait:
+        if not apart and not (self._may_wait or self.descriptors.end_large_files()):
             self.descriptors.close_all()
             return
         try:

@@ -85,17 +85,14 @@ class FakeGuest:
 
     # --- calls ---
 
-    def waits(self, name: str) -> bool:
-        """Whether it is to be called by `acall`."""
-        return inspect.iscoroutinefunction(self._functions[name])
-
     def call(self, name: str, *args: int) -> Errno:
         """A function that does not wait."""
         return Errno(self._functions[name](self, *_signed(name, args)))
 
     async def acall(self, name: str, *args: int) -> Errno:
-        """A function that may wait."""
-        return Errno(await self._functions[name](self, *_signed(name, args)))
+        """A function that waits, or may do so."""
+        answer = self._functions[name](self, *_signed(name, args))
+        return Errno(await answer if inspect.isawaitable(answer) else answer)
 
     # --- memory ---
 

@@ -43,10 +43,7 @@ async def call(guest: FakeGuest, name: str, *args: int) -> None:
     """An error number or an exit; anything else is a failure. A sleep may be long: it is cut."""
     with trio.move_on_after(60 if name == "poll_oneoff" else math.inf):
         try:
-            if guest.waits(name):
-                await guest.acall(name, *args)
-            else:
-                guest.call(name, *args)
+            await guest.acall(name, *args)
         except GuestExit:
             assert name == "proc_exit"
 

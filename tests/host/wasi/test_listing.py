@@ -130,10 +130,12 @@ def test_an_unfinished_listing_leaves_nothing_open(reader: FakeGuest) -> None:
     assert reader.call("fd_close", fd) == Errno.SUCCESS
 
 
-def test_a_huge_buffer_is_refused(reader: FakeGuest) -> None:
+async def test_a_huge_buffer_is_refused(reader: FakeGuest) -> None:
     """It would be filled while everybody waits."""
-    assert reader.list(3, _listing._MAX_BUFFER)[0] == Errno.SUCCESS
-    assert reader.list(3, _listing._MAX_BUFFER + 1)[0] == Errno.INVAL
+    room = reader.put(bytes(_listing.MAX_BUFFER))
+    full = (3, room, _listing.MAX_BUFFER, 0, 0x100)
+    assert await reader.acall("fd_readdir", *full) == Errno.SUCCESS
+    assert reader.list(3, _listing.MAX_BUFFER + 1)[0] == Errno.INVAL
 
 
 def test_a_wild_buffer_is_refused(reader: FakeGuest) -> None:
