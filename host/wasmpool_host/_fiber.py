@@ -18,7 +18,7 @@ loop, and leave the other CPUs idle (`Pace`).
 callbacks that Wasmtime calls (`_host_call`) run on the fiber's stack, and take notes and no more:
 
 * the entry callback notes which function the guest calls, and where its arguments and results
-  are (a `HostCall`); the poll then comes back, because
+  are (in a `HostCall` that was made ahead); the poll then comes back, because
 * the continuation callback, asked at each poll whether the host call is done, says no until the
   task has written the results.
 
@@ -36,11 +36,11 @@ call that is still alive, so a host function that ends while a task it has left 
 look at any time.
 
 What may not happen: an exception in a callback. In the entry callback it aborts the process. So
-both callbacks are protected from KeyboardInterrupt; there is headroom on the Python stack
-before a guest that imports anything runs (`headroom`), so that RecursionError is raised in the
-task; and what goes wrong in the continuation nonetheless is kept for the task. A signal
-handler of the program's own that raises cannot be kept out: such handlers and guests with
-imports do not go together.
+the callbacks make no calls, and with that no signal handler runs in the middle of them
+(`_unchecked`); there is headroom on the Python stack before a guest that imports anything runs
+(`headroom`), so that RecursionError is raised in the task; and what goes wrong in the
+continuation nonetheless is kept for the task. A signal handler of the program's own that raises
+may still lose a future in the middle of the driver: such handlers and guests do not go together.
 
 The driver itself is protected from KeyboardInterrupt too, since it must not lose a future half
 way; host functions, being the user's code, are not. Trio delivers the interrupt at the next
@@ -73,7 +73,7 @@ from ._headroom import (
     FRAMES_WITHOUT_CALLBACKS,
     headroom,
 )
-from ._host_call import fibers, new_key
+from ._host_call import HostCall, fibers, new_key
 from ._outcome import poison_reason, trapped
 from ._pace import LONG
 from ._ready_queue import Job, ready_queue
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from functools import partial
 
-    from ._host_call import HostCall, Nested
+    from ._host_call import Nested
     from ._host_function import HostFunction
     from ._pace import Pace
     from ._signature import Results
@@ -148,6 +148,8 @@ class Fiber:
     # - `future` is not 0 exactly while there is a fiber. It is polled by one thread at a time:
     #   by the worker that has `_job`, else by the trio thread.
     # - `open` holds the host calls whose continuation is alive, outermost first.
+    # - `next_call` is there whenever a guest that imports functions is polled: the entry callback
+    #   takes it, and `_slice_in_turn` makes another before the guest goes on.
     # - `busy` is set by the instance while a call is pending: it holds whenever `future` is not
     #   0 and another task runs.
     # - The store is deleted only while `future` is 0.
@@ -173,6 +175,7 @@ class Fiber:
         "in_turn_until",
         "interrupted",
         "key",
+        "next_call",
         "open",
         "pardonable",
         "pending",
@@ -201,6 +204,7 @@ class Fiber:
         self.finished: bool = False
         self.open: list[HostCall] = []
         self.pending: HostCall | None = None
+        self.next_call: HostCall | None = HostCall() if functions else None
         self.failure: BaseException | None = None
         self.interrupted: BaseException | None = None
         self.call_seconds: float | None = call_seconds
@@ -381,6 +385,7 @@ class Fiber:
             self.future = 0
         else:
             self.drop()
+            self._host_entry()
         self.finished = False
         self.failure = None
 
@@ -402,6 +407,7 @@ class Fiber:
                 self._check()
 
     async def _slice_in_turn(self, level: Level) -> None:
+        self._host_entry()
         if self.turn.spent > HALF and self.turn.is_over():
             await self.turn.wait()
             self._check()
@@ -471,6 +477,11 @@ class Fiber:
 
     # --- host calls ---
 
+    def _host_entry(self) -> None:
+        """Have a host call ready for the entry callback, which makes none."""
+        if self.next_call is None:
+            self.next_call = HostCall()
+
     async def _serve(self, call: HostCall) -> None:
         """Run the host function that the guest waits in, and give the guest its results."""
         caller = self.guest.make_caller(call)
@@ -538,6 +549,7 @@ class Fiber:
         headroom(FRAMES + depth * FRAMES_A_LEVEL)
         call.nested = nested
         try:
+            nested.begin(call.caller)
             await self._slice_in_turn(nested)
             await self._drive(nested)
         except BaseException as error:

@@ -27,7 +27,7 @@ FRAMES_WITHOUT_CALLBACKS: Final = 8
 """And those of the driver alone, which must be able to delete a future."""
 
 FRAMES_TO_START: Final = 10
-"""For a first slice alone, on each short call: the entry callback takes five."""
+"""For a first slice alone, on each short call: to delete its future takes five."""
 
 FRAMES_TO_START_WITHOUT_CALLBACKS: Final = 4
 """And where there is none: enough to delete the future."""
@@ -36,7 +36,7 @@ FRAMES_TO_GO_ON: Final = 32
 """And for whoever has a call that is pending and goes on with it: a pool notes a lease first."""
 
 FRAMES_A_LEVEL: Final = 4
-"""And those of each nested level: the callback, its poll and the call into C."""
+"""And those of each nested level: the callback and its poll, with room to spare."""
 
 
 def headroom(frames: int) -> None:

@@ -1,7 +1,8 @@
 """The guest calls its host, and the host calls back: what the two C callbacks note and do.
 
-They run on the fiber's stack, and may not raise: `_fiber` says why, and how the task goes on
-from here.
+They run on the fiber's stack. They may not raise, and nothing else of the program may run in the
+middle of them: so they only take notes, without a call (`_unchecked`). `_fiber` says how the task
+goes on from here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from trio.lowlevel import enable_ki_protection
 
 from . import _capi
+from ._unchecked import by_subscript, unchecked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
     from ._host_function import HostFunction
     from ._signature import Results, Signature
 
-__all__ = ["ENTRY", "HostCall", "Nested", "fibers", "host_calls", "new_key"]
+__all__ = [
+    "ENTRY",
+    "HostCall",
+    "Nested",
+    "fibers",
+    "host_calls",
+    "new_key",
+]
 
 _keys = itertools.count(1)
 fibers: dict[int, Fiber] = {}
@@ -39,7 +48,7 @@ def new_key() -> int:
 class Nested:
     """A call that a host function makes back into its guest."""
 
-    __slots__ = ("_args", "_errors", "_extern", "_future", "_results", "_signature", "finished")
+    __slots__ = ("_args", "_errors", "_extern", "_results", "_signature", "finished", "future")
 
     def __init__(
         self, extern: Any, signature: Signature, args: Sequence[object], label: str
@@ -50,31 +59,24 @@ class Nested:
         signature.params.put(self._args, args, label)
         self._results = signature.results.buffer()
         self._errors = _capi.new_errors()
-        self._future: int = 0
+        self.future: int = 0
         self.finished: bool = False
 
-    def poll(self, caller: int) -> None:
-        """On the fiber's stack, by the continuation callback."""
-        if not self._future:
-            self._begin(_capi.caller_context(caller))
-        if _capi.poll(self._future):
-            self.drop()
-            self.finished = True
-
-    def _begin(self, context: int) -> None:
+    def begin(self, caller: int) -> None:
+        """Make the future; the continuation callback of the host call that waits polls it."""
         at = _capi.address(self._errors)
         pointer, number = _capi.pointer, _capi.number
-        self._future = _capi.call_async(
-            pointer(context), pointer(_capi.func_at(self._extern)),
+        self.future = _capi.call_async(
+            pointer(_capi.caller_context(caller)), pointer(_capi.func_at(self._extern)),
             pointer(_capi.address(self._args)), number(self._signature.params.count),
             pointer(_capi.address(self._results)), number(self._signature.results.count),
             pointer(at), pointer(at + ctypes.sizeof(ctypes.c_void_p)),
         )  # fmt: skip
 
     def drop(self) -> None:
-        if self._future:
-            _capi.delete_future(self._future)
-            self._future = 0
+        if self.future:
+            _capi.delete_future(self.future)
+            self.future = 0
 
     def take_stop(self) -> _capi.Stop | None:
         return _capi.take_stop(self._errors)
@@ -85,33 +87,39 @@ class Nested:
 
 @final
 class HostCall:
-    """The guest waits in a host function: what the entry callback noted, and the answer."""
+    """The guest waits in a host function: what the entry callback noted, and the answer.
+
+    It is made before the guest calls, for the entry callback to fill in.
+    """
 
     __slots__ = (
-        "_args", "_results", "caller", "done", "dropped", "fiber", "function", "key", "nested"
+        "args_at", "caller", "continuation", "done", "dropped", "fiber", "function", "key",
+        "nested", "results_at",
     )  # fmt: skip
 
-    def __init__(self, fiber: Fiber, function: int, caller: int, args: int, results: int) -> None:
+    fiber: Fiber
+    function: HostFunction
+    caller: int
+    args_at: int
+    results_at: int
+
+    def __init__(self) -> None:
         self.key: int = new_key()
-        self.fiber: Fiber = fiber
-        self.function: HostFunction = fiber.functions[function]
-        self.caller: int = caller
-        self._args = args
-        self._results = results
+        self.continuation: bytes = _capi.write_continuation(_CONTINUE_AT, self.key, 0)
         self.nested: Nested | None = None
         self.done: bool = False
         self.dropped: bool = False
 
     def args(self) -> tuple[int | float, ...]:
         params = self.function.signature.params
-        return params.take(ctypes.string_at(self._args, params.size)) if params.count else ()
+        return params.take(ctypes.string_at(self.args_at, params.size)) if params.count else ()
 
     def answer(self, value: object) -> None:
         """Write the results where the guest will find them."""
         signature = self.function.signature
         buffer = signature.results.buffer()
         signature.put_results(buffer, value, f"host function {self.function}")
-        ctypes.memmove(self._results, bytes(buffer), len(buffer))
+        ctypes.memmove(self.results_at, bytes(buffer), len(buffer))
         self.done = True
 
     def forget(self) -> None:
@@ -122,37 +130,54 @@ class HostCall:
         host_calls.pop(self.key, None)
 
 
-@_capi.ENTRY
+_ADDRESS_SPACE: Final = _capi.ADDRESS_SPACE
+_CONTINUATION_SIZE: Final = _capi.CONTINUATION_SIZE
+_caller_context: Final = by_subscript(_capi.caller_context)
+_context_data: Final = by_subscript(_capi.context_data)
+_poll: Final = by_subscript(_capi.poll)
+
+
 @enable_ki_protection
-def _host_entry(
+@unchecked
+def note_entry(
     env: int | None, caller: int, args: int, _nargs: int, results: int, _nresults: int,
     _trap: int, continuation: int,
 ) -> None:  # fmt: skip
-    fiber = fibers[_capi.context_data(_capi.caller_context(caller))]
-    call = HostCall(fiber, env or 0, caller, args, results)
+    """Note which function the guest calls, and have the guest wait."""
+    fiber = fibers[_context_data[_caller_context[caller]]]
+    call = fiber.next_call
+    assert call is not None
+    fiber.next_call = None
+    call.fiber = fiber
+    call.function = fiber.functions[env or 0]
+    call.caller = caller
+    call.args_at = args
+    call.results_at = results
     host_calls[call.key] = call
-    fiber.open.append(call)
+    fiber.open += (call,)
     fiber.pending = call
-    note = _capi.write_continuation(_CONTINUE_AT, call.key, 0)
-    ctypes.memmove(continuation, note, _capi.CONTINUATION_SIZE)
+    _ADDRESS_SPACE[continuation : continuation + _CONTINUATION_SIZE] = call.continuation
 
 
-@_capi.CONTINUATION
 @enable_ki_protection
-def _host_continue(key: int) -> bool:
+@unchecked
+def go_on(key: int) -> bool:
+    """Return True if the host call is done; else poll the call that is nested in it, if any."""
     call = host_calls[key]
     try:
         if call.done:
             del host_calls[key]
-            call.fiber.open.pop()  # the innermost, for only it is ever answered
+            del call.fiber.open[-1]  # the innermost, for only it is ever answered
             return True
-        if call.nested is not None and not call.nested.finished:
-            call.nested.poll(call.caller)
+        nested = call.nested
+        if nested is not None and not nested.finished:
+            nested.finished = _poll[nested.future]
     except BaseException as error:  # noqa: BLE001 - the task raises it
         call.fiber.failure = error
     return False
 
 
-_CONTINUE_AT: Final = ctypes.cast(_host_continue, ctypes.c_void_p).value
-ENTRY: Final = _host_entry
+_CONTINUATION: Final = _capi.CONTINUATION(go_on)
+_CONTINUE_AT: Final = ctypes.cast(_CONTINUATION, ctypes.c_void_p).value
+ENTRY: Final = _capi.ENTRY(note_entry)
 """What a linker is given for each host function, with the function's index as its env."""

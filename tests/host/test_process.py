@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dis
+import re
 import subprocess
 import sys
 import textwrap
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PRELUDE = """
 import faulthandler, gc, os, random, signal, sys, threading, time
@@ -22,14 +28,16 @@ ASK = '''(module $m (import "env" "ask" (func $ask (param i32) (result i32)))
 """
 
 
-def run(code: str, *options: str, timeout: float = 120, quiet: bool = True) -> str:
+def run(
+    code: str, *options: str, args: Sequence[str] = (), timeout: float = 120, quiet: bool = True
+) -> str:
     """Run a script of its own; what it printed, or a failure with what it said.
 
     Nothing may be on stderr; with ``quiet`` off, nothing of a callback.
     """
     script = PRELUDE + textwrap.dedent(code)
     done = subprocess.run(
-        [sys.executable, *options, "-c", script],
+        [sys.executable, *options, "-c", script, *args],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -674,40 +682,170 @@ def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
     assert run(code, "-W", "error") == "['ResourceWarning'] 0"
 
 
-def test_a_finalizer_may_recurse_on_a_fibers_stack() -> None:
-    """As deep as Python's default limit allows, also through C."""
-    code = """
-    from wasmpool_host import _host_call
+def test_nothing_in_the_callbacks_has_the_interpreter_run_other_code() -> None:
+    """They make no calls and have no loops, and the look at their start is taken away."""
+    from wasmpool_host._host_call import go_on, note_entry  # noqa: PLC0415 - only here
 
+    for callback in (note_entry, go_on):
+        steps = list(dis.get_instructions(callback))
+        assert [step.arg for step in steps if step.opname == "RESUME"] == [2]
+        looks = re.compile("CALL|JUMP_BACKWARD|FOR_ITER|SEND|YIELD|WITH|IMPORT")
+        assert not [step.opname for step in steps if looks.search(step.opname)]
+
+
+RECURSION = """
+import itertools, json
+from wasmpool_host import _host_call
+
+def nested(depth):
+    x = []
+    for _ in range(depth):
+        x = [x]
+    return x
+
+def sort(x):
+    sorted([1], key=sort)
+
+def endless():
+    endless()
+
+def drop_chain():
+    gc.disable()  # it would look at each link
+    nested(100_000)
+    gc.enable()
+
+DEEP, TWIN = nested(300_000), nested(300_000)
+RECURSE = {
+    "compare": lambda: DEEP == TWIN,
+    "json": lambda: json.dumps(DEEP),
+    "sort": lambda: sort(1),
+    "python": endless,
+    "chain": drop_chain,
+}
+
+def in_callback():
+    frame, codes = sys._getframe(), set()
+    while frame is not None:
+        codes.add(frame.f_code)
+        frame = frame.f_back
+    return bool(codes & {_host_call.note_entry.__code__, _host_call.go_on.__code__})
+"""
+
+
+@pytest.mark.parametrize("kind", ["compare", "json", "sort", "python", "chain"])
+def test_recursion_in_handlers_and_finalizers_is_kept_off_the_fibers_stack(kind: str) -> None:
+    """Through C, too: it ends with RecursionError, wherever trio and the fibers' stacks are."""
+    code = """
+    HANDLED = 20
+    recurse = RECURSE[sys.argv[1]]
+    seen = {"handler": 0, "finalizer": 0, "error": 0, "in a callback": 0}
+
+    def go_deep(where):
+        seen[where] += 1
+        # Python 3.11 collects garbage where objects are made, too, and knows the fiber's stack.
+        if in_callback() and (where == "handler" or sys.version_info >= (3, 12)):
+            seen["in a callback"] += 1
+        try:
+            recurse()
+        except RecursionError:
+            seen["error"] += 1
+
+    class Final:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            go_deep("finalizer")
+
+    WAT = '''(module (import "env" "ask" (func $ask (param i32) (result i32)))
+      (func $compute (param i32) (loop $l
+        (local.set 0 (i32.sub (local.get 0) (i32.const 1))) (br_if $l (local.get 0))))
+      (func (export "add") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+      (func (export "go") (param i32) (result i32)
+        (call $compute (i32.const 100000))
+        (call $ask (local.get 0))))'''
+
+    @host_function("env", "ask", params=("i32",), results=("i32",))
+    async def ask(caller, value):
+        return await caller.call("add", value)
+
+    async def main(enough):
+        module = await Module.compile(WAT, imports=[ask])
+        instance = await module.instantiate()
+        calls = 0
+        while not enough() or calls < 100:
+            if calls % 10 == 0:
+                Final()
+            assert await instance.call("go", calls) == calls + 1
+            calls += 1
+        await instance.aclose()
+
+    def in_thread(hole=None):
+        def use():
+            if hole is not None:
+                hole.close()
+            trio.run(main, lambda: True)
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+
+    gc.freeze()
+    gc.set_threshold(1)
+    def handle(*_):
+        go_deep("handler")
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+
+    signal.signal(signal.SIGALRM, handle)
+    handle()
+    trio.run(main, lambda: seen["handler"] >= HANDLED)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    in_thread()
+    import mmap
+    in_thread(mmap.mmap(-1, 64 << 20))  # the fibers' stacks are above the thread's
+    assert not seen["in a callback"], seen
+    assert seen["handler"] >= HANDLED and seen["finalizer"] >= 10, seen
+    assert seen["error"] or sys.argv[1] == "chain", seen
+    print("whole")
+    """
+    assert run(RECURSION + textwrap.dedent(code), args=(kind,)) == "whole"
+
+
+def test_a_finalizer_may_recurse_on_a_fibers_stack() -> None:
+    """As deep as Python's default limit allows, also through C: where Python may run one there."""
+    code = """
     class Deep:
         def __init__(self):
             self.itself = self
 
         def __del__(self):
-            def recurse(depth):
-                if depth:
-                    sorted([1], key=lambda _: recurse(depth - 1))
-
+            assert in_callback() == (sys.version_info < (3, 14))
             try:
-                recurse(1000)
+                sort(1)
             except RecursionError:
                 print("deep enough")
 
+    def collecting(base):
+        class Collecting(base):
+            def __getitem__(self, key):
+                gc.collect()
+                return super().__getitem__(key)
+        return Collecting
+
     @host_function("env", "ask", params=("i32",), results=("i32",))
     def ask(caller, value):
-        return value
-
-    def collect_and_note(self, *args):
         gc.collect()
-        note(self, *args)
+        return value
 
     async def main():
         instance = await (await Module.compile(ASK, imports=[ask])).instantiate()
+        if sys.version_info < (3, 14):  # from there on it must not be made to run one there
+            _host_call.fibers = collecting(dict)(_host_call.fibers)
         Deep()
         await instance.call("go", 1)
         await instance.aclose()
 
-    note, _host_call.HostCall.__init__ = _host_call.HostCall.__init__, collect_and_note
+    gc.disable()
     trio.run(main)
     """
-    assert run(code) == "deep enough"
+    assert run(RECURSION + textwrap.dedent(code)) == "deep enough"
