@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["may_wait"]
 
 _TABLE: Final = "/proc/self/mountinfo"
+_UNKNOWN: Final = "unknown"
 
 # What is not here gets threads: a file system nobody has heard of is slow, not a danger.
 _LOCAL: Final = frozenset(
@@ -35,14 +36,17 @@ def may_wait(real: str) -> bool:
     """
     try:
         with open(_TABLE, "rb") as table:  # noqa: PTH123
-            return any(kind not in _LOCAL for kind in _kinds(os.fsencode(real), table))
+            kinds = _kinds(os.fsencode(real), table)
+        if _UNKNOWN in kinds and os.major(os.stat(real).st_dev):  # noqa: PTH116
+            kinds.remove(_UNKNOWN)  # in a chroot the root is not in the table; this is on a disk
+        return any(kind not in _LOCAL for kind in kinds)
     except OSError:  # no /proc here
         return True
 
 
 def _kinds(real: bytes, table: Iterable[bytes]) -> set[str]:
     """The kinds of the file systems at a directory and beneath it."""
-    above: tuple[int, str] = (0, "unknown")
+    above: tuple[int, str] = (0, _UNKNOWN)
     beneath: set[str] = set()
     inside = real.rstrip(b"/") + b"/"
     for line in table:

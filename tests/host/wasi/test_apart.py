@@ -341,3 +341,17 @@ def test_without_a_table_everything_may_wait(monkeypatch: pytest.MonkeyPatch) ->
     """Slow is better than held up."""
     monkeypatch.setattr(_mounts, "_TABLE", "/nowhere")
     assert _mounts.may_wait("/")
+
+
+@pytest.mark.parametrize(("real", "waits"), [("/", False), ("/proc", True)])
+def test_a_table_without_the_root_is_that_of_a_chroot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: str, waits: bool
+) -> None:
+    """A directory on a device with blocks is local then; of another nobody knows."""
+    table = tmp_path / "mountinfo"
+    table.write_text("")
+    monkeypatch.setattr(_mounts, "_TABLE", str(table))
+    major = 0 if waits else 254
+    status = os.stat_result((0o40755, 1, os.makedev(major, 1), 2, 0, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(_mounts.os, "stat", {real: status}.__getitem__)
+    assert _mounts.may_wait(real) == waits
