@@ -148,14 +148,12 @@ class _Pooled:
     pool: Any
 
     async def run(self, call: Call) -> None:
-        with trio.move_on_after(PATIENCE if call.kind is Kind.SPIN else float("inf")):
-            async with self.pool.lease() as lease:
-                cell = next(cell for cell in self.side.cells if cell.kind is None)
-                cell.kind, cell.generation = call.kind, lease.generation
-                try:
-                    await lease.call(call.kind, call.argument)
-                finally:
-                    cell.kind = None
+        async with self.pool.lease() as lease:
+            cell = next(cell for cell in self.side.cells if cell.kind is None)
+            cell.kind, cell.generation = call.kind, lease.generation
+            with trio.move_on_after(PATIENCE if call.kind is Kind.SPIN else float("inf")):
+                await lease.call(call.kind, call.argument)
+            cell.kind = None
 
     async def reload(self) -> None:
         async with trio.open_nursery() as nursery:

@@ -353,5 +353,5 @@ def test_a_table_without_the_root_is_that_of_a_chroot(
     monkeypatch.setattr(_mounts, "_TABLE", str(table))
     major = 0 if waits else 254
     status = os.stat_result((0o40755, 1, os.makedev(major, 1), 2, 0, 0, 0, 0, 0, 0))
-    monkeypatch.setattr(_mounts.os, "stat", {real: status}.__getitem__)
+    monkeypatch.setattr(os, "stat", {real: status}.__getitem__)
     assert _mounts.may_wait(real) == waits
