@@ -206,9 +206,9 @@ _EXTERN_MEMORY: Final[int] = ffi.WASMTIME_EXTERN_MEMORY.value
 
 STACK: Final = 9 << 20
 """Bytes of address space for a fiber's stack. A guest may use 512 KiB, and of Python there is
-little on it (`_unchecked`). But Python 3.11 may run a finalizer there. It counts how deep that
-recurses, and its limits suit the 8 MiB that a thread has: 1,000 levels of ``sorted(key=...)`` take
-4.4 MiB. Only what is used takes memory."""
+little on it (`_unchecked`). But Python 3.11 may run a finalizer there, and any a tracer. How deep
+these recurse is counted up to 3.13, with limits that suit the 8 MiB of a thread: 1,000 levels of
+``sorted(key=...)`` take 3 MiB in 3.11, and 4.9 in 3.13. Only what is used takes memory."""
 
 TABLES: Final = 16
 """Tables of one instance, at most: more than any compiler makes, and each may have all of
