@@ -132,6 +132,8 @@ def _sort(process: Process, records: bytes, timers: list[_Timer], events: list[b
 def _delay(record: bytes) -> int:
     clock, timeout, _precision, flags = SUBSCRIPTION_CLOCK.unpack(record)
     now = _now(clock)
+    if flags & ~_ABSOLUTE:
+        raise WasiError(Errno.INVAL)
     return int(timeout - now if flags & _ABSOLUTE else timeout)
 
 

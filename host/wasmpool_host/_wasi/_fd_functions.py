@@ -89,7 +89,7 @@ def fd_fdstat_get(process: Process, memory: Memory, fd: int, out: int) -> None:
 
 def fd_fdstat_set_flags(process: Process, _memory: Memory, fd: int, flags: int) -> None:
     """Set append and non-blocking; synchronous writes are not to be had."""
-    process.descriptors.get(fd).set_flags(FdFlag(flags & 0xFFFF))
+    process.descriptors.get(fd).set_flags(FdFlag(flags))
 
 
 def fd_fdstat_set_rights(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Directory", "File", "check_writable", "is_large", "open_place", "times"]
 
 _MAX_OFFSET = 2**63 - 1  # off_t
+_MAX_TIME = 2**63 - 1  # nanoseconds, the year 2262: file systems cut later times without a word
 
 # In blocks of 512 bytes: 8 MiB. To free 512 MiB takes 25 ms on a disk, 90 ms on a tmpfs.
 _LARGE = 8 * 2**20 // 512
@@ -50,6 +51,8 @@ def check_writable(preopen: Preopen) -> None:
 def times(status: os.stat_result, atim: int, mtim: int, flags: int) -> tuple[int, int]:
     """The two times, in nanoseconds, that ``$fstflags`` ask for; what they leave out stays."""
     if flags & ~0xF or flags & 3 == 3 or flags & 12 == 12:
+        raise WasiError(Errno.INVAL)
+    if (flags & FstFlag.ATIM and atim > _MAX_TIME) or (flags & FstFlag.MTIM and mtim > _MAX_TIME):
         raise WasiError(Errno.INVAL)
     now = time.time_ns()
     if flags & FstFlag.ATIM_NOW:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import os
 
 __all__ = [
+    "ALL_LOOKUPFLAGS",
+    "ALL_OFLAGS",
     "DIRENT",
     "EVENT",
     "FDSTAT",
@@ -70,6 +72,11 @@ class FdFlag(IntFlag):
     SYNC = 16
 
 
+# Plain numbers, for the complement of a flag has no bits but those that are known.
+ALL_LOOKUPFLAGS = 0x1
+ALL_OFLAGS = 0xF
+
+
 class LookupFlag(IntFlag):
     """How a path is looked up."""
 
@@ -110,7 +117,9 @@ def filetype_of(mode: int) -> FileType:
 
 
 def _timestamp(nanoseconds: int) -> int:
-    return max(nanoseconds, 0)  # before 1970 cannot be said
+    # What cannot be said, before 1970 or after 2554, is the nearest that can: a file of an odd time
+    # is a file all the same.
+    return min(max(nanoseconds, 0), 2**64 - 1)
 
 
 def filestat(status: os.stat_result) -> bytes:

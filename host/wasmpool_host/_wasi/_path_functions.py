@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from ._errno import Errno, WasiError
 from ._files import Directory, check_writable, is_large, open_place, times
-from ._layout import U32, FdFlag, LookupFlag, OFlag, filestat
+from ._layout import (
+    ALL_LOOKUPFLAGS,
+    ALL_OFLAGS,
+    U32,
+    FdFlag,
+    LookupFlag,
+    OFlag,
+    filestat,
+)
 from ._memory import check, read_path
 from ._resolve import Place, resolve
 from ._rights import Right
@@ -86,7 +94,7 @@ def path_link(
     Both directories must be writable: by way of the new name a file is as writable as the directory
     it is in. Links are not followed (``INVAL``).
     """
-    if lookup & LookupFlag.SYMLINK_FOLLOW:
+    if lookup:
         raise WasiError(Errno.INVAL)
     with (
         _entry_to_change(process, memory, old_fd, old_path, old_size) as old,
@@ -122,9 +130,11 @@ def path_open(
     process.descriptors.check_room()
     check(memory, out, U32.size)
     name = read_path(memory, path, size)
+    if oflags & ~ALL_OFLAGS or lookup & ~ALL_LOOKUPFLAGS:
+        raise WasiError(Errno.INVAL)
     if oflags & OFlag.EXCL:
         lookup = 0  # what is there, be it a link, is in the way
-    how = (OFlag(oflags & 0xF), Right(rights & (Right.FD_READ | Right.FD_WRITE)), FdFlag(flags))
+    how = (OFlag(oflags), Right(rights & (Right.FD_READ | Right.FD_WRITE)), FdFlag(flags))
     with _look_up(directory, name, lookup) as place:
         process.check()
         if oflags & OFlag.TRUNC:
@@ -208,6 +218,8 @@ def _directory(process: Process, fd: int) -> Directory:
 @contextmanager
 def _look_up(directory: Directory, path: bytes, lookup: int) -> Iterator[Place]:
     """What the path leads to; a slash at its end follows a link, as it does everywhere."""
+    if lookup & ~ALL_LOOKUPFLAGS:
+        raise WasiError(Errno.INVAL)
     follow = bool(lookup & LookupFlag.SYMLINK_FOLLOW) or path.endswith(b"/")
     with resolve(directory.fd, path, follow=follow) as place:
         yield place

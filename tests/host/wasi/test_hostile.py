@@ -3,15 +3,19 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import os
 import random
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
+from tests.host.wasi.conftest import READ_WRITE
 
 from wasmpool_host._errors import GuestExit
 from wasmpool_host._wasi._errno import Errno
+from wasmpool_host._wasi._layout import filestat
 from wasmpool_host._wasi._preview1 import FUNCTIONS, MODULE
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ WILD = [
     1000,
     2**20 - 4,  # the memory's last bytes
     2**20,
+    2**16,
+    2**16 + 1,  # what a u16 or a u8 would make 0 or 1
+    2**32 + 3,
     -(2**63),
     2**63 - 1,
 ]
@@ -147,3 +154,85 @@ def test_every_function_of_the_contract_is_there() -> None:
     for signature in FUNCTIONS.values():
         parameters = inspect.signature(signature.function).parameters
         assert len(parameters) == len(signature.params) + 2  # process and memory
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("path_open", (3, 0x10001, 0x1000, 4, 0, 2, 0, 0, 0x100)),
+        ("path_open", (3, 1, 0x1000, 4, 0x10001, 2, 0, 0, 0x100)),
+        ("path_open", (3, 1, 0x1000, 4, 0x10, 2, 0, 0, 0x100)),
+        ("path_filestat_get", (3, 2, 0x1000, 4, 0x100)),
+        ("path_filestat_set_times", (3, 0, 0x1000, 4, 0, 0, 0x10001)),
+        ("path_filestat_set_times", (3, 0, 0x1000, 4, 2**63, 0, 1)),
+        ("path_filestat_set_times", (3, 0, 0x1000, 4, 0, 2**64 - 1, 4)),
+        ("path_link", (3, 2, 0x1000, 4, 3, 0x1000, 3)),
+        ("fd_filestat_set_times", (4, 2**64 - 1, 0, 1)),
+        ("fd_filestat_set_times", (4, 0, 2**63, 4)),
+        ("fd_seek", (4, 0, 0x100, 0x100)),
+        ("fd_seek", (4, -1, 0, 0x100)),
+        ("fd_advise", (4, 0, 0, 0x100)),
+        ("fd_pread", (4, 0, 0, 2**63, 0x100)),
+        ("fd_pwrite", (4, 0, 0, 2**64 - 1, 0x100)),
+        ("clock_time_get", (2**32 - 1, 0, 0x100)),
+    ],
+)
+def test_no_value_is_cut_to_one_that_fits(
+    guest: FakeGuest, root: Path, name: str, args: tuple[int, ...]
+) -> None:
+    """Flags with unknown bits, offsets and times beyond the system's: INVAL, and no effect."""
+    assert guest.opened("file", READ_WRITE) == 4
+    guest.memory.write(0x1000, b"file")
+    before = (root / "file").stat()
+    assert guest.call(name, *args) == Errno.INVAL
+    assert (root / "file").stat() == before
+
+
+@pytest.mark.parametrize("flags", [0x20, 0x10001, 2**31, 2**32 - 1])
+def test_flags_of_descriptors_that_nobody_knows_are_refused(guest: FakeGuest, flags: int) -> None:
+    """As those that are not to be had; they are not cut to 16 bits."""
+    fd = guest.opened("file", READ_WRITE)
+    assert guest.call("fd_fdstat_set_flags", fd, flags) == Errno.NOTSUP
+    answer = guest.call("path_open", 3, 1, *guest.text("file"), 0, 2, 0, flags, 0x100)
+    assert answer == Errno.NOTSUP
+
+
+@pytest.mark.parametrize("fd", [2**31, 2**31 + 3, 2**32 - 1, 2**16 + 4, 257])
+def test_a_number_that_is_no_descriptor_is_none(guest: FakeGuest, fd: int) -> None:
+    """Large ones are not cut to those that are open."""
+    assert guest.opened("file", READ_WRITE) == 4
+    for name in ("fd_close", "fd_filestat_get", "fd_tell"):
+        args = (0x100,) * (len(FUNCTIONS[name].params) - 1)
+        assert guest.call(name, fd, *args) == Errno.BADF
+    assert guest.call("fd_renumber", 4, fd) == Errno.BADF
+    assert guest.call("fd_renumber", fd, 4) == Errno.BADF
+
+
+def test_sizes_and_offsets_beyond_all_bounds_are_refused(guest: FakeGuest, root: Path) -> None:
+    """What would make a file too long is FBIG, also where the sum would wrap."""
+    fd = guest.opened("file", READ_WRITE)
+    text = guest.vectors((guest.put(b"x"), 1))
+    assert guest.call("fd_filestat_set_size", fd, 2**64 - 1) == Errno.FBIG
+    assert guest.call("fd_pwrite", fd, *text, 2**63 - 1, 0x100) == Errno.FBIG
+    assert guest.seek(fd, 2**63 - 1)[0] in (Errno.SUCCESS, Errno.INVAL)
+    assert guest.seek(fd, 2**63 - 1, os.SEEK_END)[0] in (Errno.INVAL, Errno.OVERFLOW)
+    assert guest.seek(fd, 2**40)[0] == Errno.SUCCESS
+    assert guest.write(fd, b"x")[0] == Errno.FBIG
+    assert (root / "file").stat().st_size == 10
+
+
+@pytest.mark.parametrize("seconds", [-1, 2**34, 2**36])
+def test_a_file_of_an_odd_time_is_a_file(guest: FakeGuest, root: Path, seconds: int) -> None:
+    """Its time is the nearest that can be said; what its file system keeps of it is up to that."""
+    os.utime(root / "file", (seconds, seconds))
+    kept = (root / "file").stat().st_mtime_ns
+    errno, status = guest.stat("file")
+    assert errno == Errno.SUCCESS
+    assert status.mtim == min(max(kept, 0), 2**64 - 1)
+
+
+def test_a_time_that_no_record_holds_is_the_last_one() -> None:
+    """Where a file system keeps 64 bits of seconds."""
+    times = dict.fromkeys(("st_atime_ns", "st_mtime_ns", "st_ctime_ns"), 10**23)
+    status = os.stat_result((0o100644, 1, 1, 1, 0, 0, 0, 0, 0, 0), times)
+    assert struct.unpack("<QQB7xQQQQQ", filestat(status))[6] == 2**64 - 1
