@@ -214,11 +214,14 @@ async def test_start_that_raises_while_waiters_queue_keeps_nobody_waiting_in_vai
 async def test_setup_that_fails_for_the_kth_of_n_leaks_none(module: FakeModule, k: int) -> None:
     """Opening fails with the cause, and what was started before is closed."""
     count = 0
+    all_are_there = trio.Event()
 
     async def setup(instance: FakeInstance) -> None:
         nonlocal count
         count += 1
-        await trio.lowlevel.checkpoint()
+        if count == 3:
+            all_are_there.set()
+        await all_are_there.wait()
         if instance.number == k:
             raise ValueError("setup")
 

@@ -51,18 +51,9 @@ async def compiled(number: int) -> Module:
     return await Module.compile(WAT.format(number=number), imports=[host])
 
 
-_before = Counter[str]()
-"""What other tests have left: a module in a fixture of the session, for instance."""
-
-
-def all_alive() -> Counter[str]:
+def alive() -> Counter[str]:
     """How many of each watched class there are, in a cycle or not."""
     return Counter(type(each).__name__ for each in gc.get_objects() if type(each) in WATCHED)
-
-
-def alive() -> Counter[str]:
-    """Those that this test has made."""
-    return all_alive() - _before
 
 
 async def expect_alive(**expected: int) -> None:
@@ -76,9 +67,9 @@ async def expect_alive(**expected: int) -> None:
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Generator[None]:
+    """The collector sees what the test makes, and nothing of what earlier tests have left."""
     gc.collect()
-    _before.clear()
-    _before.update(all_alive())
+    gc.freeze()
     gc.disable()
     yield
     gc.enable()
