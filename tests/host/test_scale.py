@@ -31,7 +31,7 @@ def held():
 """
 
 WAITING: Final = 25_000 if sys.version_info < (3, 14) else 26_000
-"""Bytes for each waiting call: from 3.14 on frames, ordered dicts and ctypes' objects are larger."""
+"""Bytes for each waiting call: from 3.14 on frames and the objects of ctypes are larger."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="counts by Linux's /proc")
 

@@ -233,6 +233,7 @@ def test_a_file_of_an_odd_time_is_a_file(guest: FakeGuest, root: Path, seconds: 
 
 def test_a_time_that_no_record_holds_is_the_last_one() -> None:
     """Where a file system keeps 64 bits of seconds."""
-    times = dict.fromkeys(("st_atime_ns", "st_mtime_ns", "st_ctime_ns"), 10**23)
+    names = ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
+    times: dict[str, Any] = dict.fromkeys(names, 10**23)
     status = os.stat_result((0o100644, 1, 1, 1, 0, 0, 0, 0, 0, 0), times)
     assert struct.unpack("<QQB7xQQQQQ", filestat(status))[6] == 2**64 - 1
