@@ -269,12 +269,11 @@ async def test_a_line_on_wasm_goes_away_once_there_is_nothing_to_wait_for() -> N
             await wait_all_tasks_blocked()
             assert pool.statistics().waiting == 10
         before = calls
-        waiting = []
-        for _ in range(50):
-            await trio.lowlevel.checkpoint()
-            waiting.append(pool.statistics().waiting)
-        assert 0 in waiting
-        assert calls - before > 10
+        with trio.fail_after(60):  # how many passes it takes depends on what else the CPUs do
+            while pool.statistics().waiting:
+                await trio.lowlevel.checkpoint()
+            while calls - before <= 10:
+                await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
 
 
