@@ -219,7 +219,7 @@ async def test_names_that_no_log_can_show(
         await until(lambda: set(loader.plugins) == {"line\nbreak", "\udcff"})
         (tmp_path / "line\nbreak.wasm").write_bytes(b"\x1b[31mno wasm")
         await until(lambda: "goes on as it was" in caplog.text)
-        os.unlink(no_utf8)  # noqa: PTH108 - likewise a name of bytes
+        os.unlink(no_utf8)  # noqa: PTH108 - a name of bytes
         await until(lambda: "\udcff" not in loader.plugins)
         nursery.cancel_scope.cancel()
     for record in caplog.records:
