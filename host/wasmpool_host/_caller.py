@@ -29,20 +29,26 @@ PROCESS: Final = object()
 class Guest:
     """An instance as its host functions know it: its module, and what they keep of it."""
 
-    __slots__ = ("_module", "state")
+    __slots__ = ("module", "state")
 
     def __init__(self, module: Module) -> None:
-        self._module = module
-        self.state: dict[object, Any] = {}
-        """What host functions keep of it; empty for most guests, whose calls look no further."""
+        self.module = module
+        self.state: dict[object, Any] | None = None
+        """What host functions keep of it; None for most guests, whose calls look no further."""
 
     def make_caller(self, call: HostCall) -> Caller:
         """For one host call."""
-        return Caller(call, self._module, self.state)
+        return Caller(call, self)
+
+    def keep_state(self) -> dict[object, Any]:
+        """Return what host functions keep of it, to be read and written."""
+        if self.state is None:
+            self.state = {}
+        return self.state
 
     def end_output(self) -> None:
         """Give out what it has printed of a line without its end."""
-        process = self.state.get(PROCESS)
+        process = self.state.get(PROCESS) if self.state else None
         if process is not None:
             process.end_output()
 
@@ -54,7 +60,7 @@ class Guest:
             for value in self.state.values():
                 if callable(close := getattr(value, "close", None)):
                     stack.callback(close)
-        self.state = {}
+        self.state = None
 
 
 @final
@@ -62,19 +68,22 @@ class Caller:
     """The guest that called a host function, for as long as that function runs.
 
     Used after the function has returned, or for two calls at once, it raises RuntimeError.
-
-    Attributes:
-        state: a dict that lives as long as the instance, for what a host keeps of a guest.
-            Values with a ``close`` method have it called when the instance closes.
     """
 
-    __slots__ = ("_call", "_expired", "_module", "state")
+    __slots__ = ("_call", "_expired", "_guest")
 
-    def __init__(self, call: HostCall, module: Module, state: dict[object, Any]) -> None:
+    def __init__(self, call: HostCall, guest: Guest) -> None:
         self._call = call
-        self._module = module
+        self._guest = guest
         self._expired = False
-        self.state: dict[object, Any] = state
+
+    @property
+    def state(self) -> dict[object, Any]:
+        """A dict that lives as long as the instance, for what a host keeps of a guest.
+
+        Values with a ``close`` method have it called when the instance closes.
+        """
+        return self._guest.keep_state()
 
     @property
     def memory(self) -> Memory:
@@ -101,7 +110,7 @@ class Caller:
         A cancel ends the nested call, and the whole of the outer one with it.
         """
         self._check()
-        module, call = self._module, self._call
+        module, call = self._guest.module, self._call
         signature = module.signature(name)
         store = call.fiber.store
         extern = store.export(name) if store.started else _capi.caller_function(call.caller, name)
@@ -128,7 +137,7 @@ class Caller:
         ptr, size = unpack(packed)
         if not size:
             return b""
-        self._module.check_payload(size, f"host function {self._call.function} was given")
+        self._guest.module.check_payload(size, f"host function {self._call.function} was given")
         return self.memory.read(ptr, size)
 
     async def reply(self, data: bytes | bytearray | memoryview) -> int:
@@ -153,10 +162,10 @@ class Caller:
             data = bytes(memoryview(data))  # its bytes, however large its items are
         if not data:
             return 0
-        malloc = self._module.malloc()
+        malloc = self._guest.module.malloc()
         ptr = await self.call(malloc, len(data))
         if not ptr:
-            message = f"{self._module.label(malloc)} of {len(data):,} bytes returned 0"
+            message = f"{self._guest.module.label(malloc)} of {len(data):,} bytes returned 0"
             raise GuestMemoryError(message)
         self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, by malloc's checked type
         return pack(int(ptr), len(data))  # type: ignore[arg-type]  # likewise

@@ -513,6 +513,7 @@ class Fiber:
         try:
             value = _call_plain(call.function.function, caller, call.args())
             if inspect.isawaitable(value):
+                self._on_loop_since = 0.0  # set again below; many calls may wait, and for long
                 value = await self._await_host(value)
                 self._on_loop_since = perf_counter()
             if not call.dropped and call.nested is None:

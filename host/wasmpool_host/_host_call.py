@@ -111,8 +111,10 @@ class HostCall:
         self.dropped: bool = False
 
     def args(self) -> tuple[int | float, ...]:
-        params = self.function.signature.params
-        return params.take(ctypes.string_at(self.args_at, params.size)) if params.count else ()
+        """Take the arguments, once."""
+        params, at = self.function.signature.params, self.args_at
+        self.args_at = 0  # many calls may wait, and for long
+        return params.take(ctypes.string_at(at, params.size)) if params.count else ()
 
     def answer(self, value: object) -> None:
         """Write the results where the guest will find them."""
@@ -157,6 +159,7 @@ def note_entry(
     fiber.open += (call,)
     fiber.pending = call
     _ADDRESS_SPACE[continuation : continuation + _CONTINUATION_SIZE] = call.continuation
+    call.continuation = b""  # as with `args_at`: nothing is kept that is not needed
 
 
 @enable_ki_protection
