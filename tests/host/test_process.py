@@ -622,7 +622,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
     async def forget(module):
         instance = await module.instantiate()
         await instance.call("f")
-        instance._guest.state["kept"] = Kept()
+        instance._guest.keep_state()["kept"] = Kept()
         instance._bound["cycle"] = instance
 
     async def main():
