@@ -407,7 +407,7 @@ class Fiber:
             self.future = 0
         else:
             self.drop()
-            self._host_entry()
+            self._prepare_host_call()
         self.finished = False
         self.failure = None
 
@@ -430,7 +430,7 @@ class Fiber:
                 self._check()
 
     async def _slice_in_turn(self, level: Level) -> None:
-        self._host_entry()
+        self._prepare_host_call()
         if self.turn.spent > HALF and self.turn.is_over():
             await self.turn.wait()
             self._check()
@@ -502,7 +502,7 @@ class Fiber:
 
     # --- host calls ---
 
-    def _host_entry(self) -> None:
+    def _prepare_host_call(self) -> None:
         """Have a host call ready for the entry callback, which makes none."""
         if self.next_call is None:
             self.next_call = HostCall()
