@@ -19,8 +19,10 @@ from wasmpool._pool_state import PoolState
 from wasmpool_host import CompileError, GuestTrap, LinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
+
+    from wasmpool import Plugin
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -358,10 +360,12 @@ async def test_a_load_that_the_loader_closes_under(
         ended.set()
 
     ended = trio.Event()
+    plugins: list[Mapping[str, Plugin]] = []
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 async with open_loader(start_timeout=1000) as loader:
+                    plugins.append(loader.plugins)
                     if there:
                         await loader.load(wat(), "mine")
                     nursery.start_soon(load)
@@ -370,7 +374,7 @@ async def test_a_load_that_the_loader_closes_under(
                         scope.cancel()
                         await trio.sleep_forever()
             await ended.wait()
-            assert loader.plugins == {}
+            assert plugins == [{}]
 
 
 async def test_leaving_closes_side_by_side(example: Path, server: Any, until: Until) -> None:
