@@ -32,7 +32,7 @@ class Guest:
     __slots__ = ("module", "state")
 
     def __init__(self, module: Module) -> None:
-        self.module = module
+        self.module: Module = module
         self.state: dict[object, Any] | None = None
         """What host functions keep of it; None for most guests, whose calls look no further."""
 
