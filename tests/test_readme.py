@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from wasmpool import Metadata, Tool, ToolResult
-from wasmpool._contract import MALLOC, OPTIONAL, REQUIRED
+from wasmpool._plugin.contract import MALLOC, OPTIONAL, REQUIRED
 from wasmpool.example import PATH as EXAMPLE
 
 if TYPE_CHECKING:

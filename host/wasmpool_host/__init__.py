@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ._caller import Caller
 from ._engine import check_process
 from ._errors import (
     CallTimeout,
@@ -26,13 +25,14 @@ from ._errors import (
     ModuleError,
     WasmpoolError,
 )
-from ._host_function import HostFunction, host_function
 from ._in_trio import check_trio
-from ._instance import Instance
+from ._instance.caller import Caller
+from ._instance.host_function import HostFunction, host_function
+from ._instance.instance import Instance
+from ._instance.memory import Memory
+from ._instance.pending import PENDING
 from ._limits import Limits
-from ._memory import Memory
 from ._module import Module
-from ._pending import PENDING
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:

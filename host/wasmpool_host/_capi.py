@@ -28,7 +28,7 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from ._errors import Frame
-from ._float import nans_kept, put_f32, put_f64
+from ._instance.float_bits import nans_kept, put_f32, put_f64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,7 +206,7 @@ _EXTERN_MEMORY: Final[int] = ffi.WASMTIME_EXTERN_MEMORY.value
 
 STACK: Final = 9 << 20
 """Bytes of address space for a fiber's stack. A guest may use 512 KiB, and of Python there is
-little on it (`_unchecked`). But Python 3.11 may run a finalizer there, and any a tracer. How deep
+little on it (`unchecked`). But Python 3.11 may run a finalizer there, and any a tracer. How deep
 these recurse is counted up to 3.13, with limits that suit the 8 MiB of a thread: 1,000 levels of
 ``sorted(key=...)`` take 3 MiB in 3.11, and 4.9 in 3.13. Only what is used takes memory."""
 

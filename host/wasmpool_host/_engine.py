@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from . import _capi
-from ._ticker import ticker_of_this_run
+from ._scheduling.epoch_ticker import ticker_of_this_run
 
 if TYPE_CHECKING:
     import wasmtime
 
-    from ._ticker import Ticker
+    from ._scheduling.epoch_ticker import Ticker
 
 __all__ = ["Engine", "check_process", "shared_engine"]
 

@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any, Final, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from . import _binary, _cache, _capi
-from ._blocking import BlockingCalls
-from ._compiler import LARGE, MAGIC, compile_apart, compile_here
+from wasmpool_host._compile import binary as binary_module
+from wasmpool_host._compile import cache as cache_module
+
+from . import _capi
+from ._compile.compiler import LARGE, MAGIC, compile_apart, compile_here
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._escape import escaped
-from ._host_call import ENTRY
-from ._host_function import HostFunction
 from ._in_trio import check_trio
-from ._instance import Instance
+from ._instance.call_history import Pace
+from ._instance.host_call import ENTRY
+from ._instance.host_function import HostFunction
+from ._instance.instance import Instance
+from ._instance.signature import Signature
 from ._limits import Limits
-from ._pace import Pace
 from ._regular_file import open_regular, read_at_most
+from ._scheduling.blocking_calls import BlockingCalls
 from ._shown import shown
-from ._signature import Signature
 from ._types import PAGE, ExternType, FunctionType, MemoryType
 
 if TYPE_CHECKING:
@@ -85,7 +88,7 @@ class Module:
         limits: Limits,
     ) -> None:
         """Link; `Module.compile` is what makes modules."""
-        outline = source.outline or _binary.outline(source.binary)
+        outline = source.outline or binary_module.outline(source.binary)
         self.digest: str = source.digest
         self.name: str = source.name or (outline.name or self.digest[:12])[:_LONGEST]
         self.engine: Engine = shared_engine()
@@ -170,7 +173,7 @@ class Module:
             read = Source.read(source)
             engine = shared_engine()
             engine.check_faulthandler()
-            compiled = _cache.find(engine.wasmtime, read.code_digest, directory)
+            compiled = cache_module.find(engine.wasmtime, read.code_digest, directory)
             if compiled is None:
                 if engine.serves and len(read.binary) >= LARGE:
                     return read
@@ -179,7 +182,7 @@ class Module:
 
         def complete(read: Source, code: bytes | None = None) -> Module:
             compiled = _compiled(shared_engine(), read, code)
-            _cache.keep(compiled, read.code_digest, directory)
+            cache_module.keep(compiled, read.code_digest, directory)
             return cls(read, compiled, imports, wasi, limits)
 
         made = await _COMPILING.run(begin)
@@ -341,7 +344,7 @@ class Module:
             message = f"{what} {size:,} bytes, above limits.payload={self.limits.payload:,}"
             raise GuestMemoryError(message)
 
-    def _check_memory(self, outline: _binary.Outline) -> None:
+    def _check_memory(self, outline: binary_module.Outline) -> None:
         """Refuse at once what could not be instantiated within the limits."""
         limits = self.limits
         for memory in outline.memories:
@@ -378,7 +381,7 @@ class Source:
         self.path = path
         self.name: str | None = None if path is None else path.stem
         self.digest: str = hashlib.sha256(binary).hexdigest()
-        self.outline: _binary.Outline | None = _outline_of(binary)
+        self.outline: binary_module.Outline | None = _outline_of(binary)
         self.code: bytes = _countable(binary, self.outline)
         """What is compiled: the binary, or one with its memory exported."""
         same = self.code is binary
@@ -421,17 +424,17 @@ def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Modu
     return compile_here(engine.wasmtime, read.code, read.label)
 
 
-def _outline_of(binary: bytes) -> _binary.Outline | None:
+def _outline_of(binary: bytes) -> binary_module.Outline | None:
     """None for what is no valid module; the compiler says why."""
     if not binary.startswith(MAGIC):
         return None
     try:
-        return _binary.outline(binary)
+        return binary_module.outline(binary)
     except Exception:  # noqa: BLE001 - whatever its bytes mislead the reader to
         return None
 
 
-def _countable(binary: bytes, outline: _binary.Outline | None) -> bytes:
+def _countable(binary: bytes, outline: binary_module.Outline | None) -> bytes:
     """The binary with its memory exported, for a pool's ``max_memory`` to see its size.
 
     The C API knows no other way to a memory.
@@ -439,10 +442,10 @@ def _countable(binary: bytes, outline: _binary.Outline | None) -> bytes:
     if outline is None or _exported_memory(outline) is not None:
         return binary
     name = _memory_export(outline)
-    return binary if name is None else _binary.with_memory_exported(binary, name)
+    return binary if name is None else binary_module.with_memory_exported(binary, name)
 
 
-def _memory_export(outline: _binary.Outline) -> str | None:
+def _memory_export(outline: binary_module.Outline) -> str | None:
     """What a module's compiled code exports its memory by; None without one."""
     exported = _exported_memory(outline)
     if exported is not None or not outline.memories:
@@ -453,7 +456,7 @@ def _memory_export(outline: _binary.Outline) -> str | None:
     return name
 
 
-def _exported_memory(outline: _binary.Outline) -> str | None:
+def _exported_memory(outline: binary_module.Outline) -> str | None:
     """One name of the memory; more than one memory is a proposal that is off."""
     names = [name for name, type_ in outline.exports.items() if isinstance(type_, MemoryType)]
     return "memory" if "memory" in names else next(iter(names), None)
@@ -518,7 +521,7 @@ def _check_imports(imports: Sequence[HostFunction]) -> None:
 
 
 def provide(
-    host_functions: Sequence[HostFunction], outline: _binary.Outline, wasi: Wasi
+    host_functions: Sequence[HostFunction], outline: binary_module.Outline, wasi: Wasi
 ) -> dict[tuple[str, str], HostFunction]:
     """By module and name; the caller's own before WASI's, so that one of these can be replaced.
 
@@ -526,7 +529,7 @@ def provide(
     """
     provided: dict[tuple[str, str], HostFunction] = {}
     if _imports_wasi(outline):
-        from ._wasi._preview1 import FUNCTIONS, wasi_imports  # noqa: PLC0415 - for who needs it
+        from ._wasi.preview1 import FUNCTIONS, wasi_imports  # noqa: PLC0415 - for who needs it
 
         names = {name for module, name, _ in outline.imports if module == WASI} & FUNCTIONS.keys()
         provided.update({(each.module, each.name): each for each in wasi_imports(wasi, names)})
@@ -534,22 +537,24 @@ def provide(
     return provided
 
 
-def _imports_wasi(outline: _binary.Outline) -> bool:
+def _imports_wasi(outline: binary_module.Outline) -> bool:
     return any(module == WASI for module, _, _ in outline.imports)
 
 
-def _names(outline: _binary.Outline, provided: Mapping[tuple[str, str], HostFunction]) -> list[str]:
+def _names(
+    outline: binary_module.Outline, provided: Mapping[tuple[str, str], HostFunction]
+) -> list[str]:
     """All that a module could import that imports this."""
     names = [str(function) for function in provided.values()]
     if _imports_wasi(outline):
-        from ._wasi._preview1 import FUNCTIONS  # noqa: PLC0415 - likewise
+        from ._wasi.preview1 import FUNCTIONS  # noqa: PLC0415 - likewise
 
         names += [f"{WASI}.{name}" for name in FUNCTIONS]
     return names
 
 
 def _resolve(
-    owner: str, outline: _binary.Outline, provided: Mapping[tuple[str, str], HostFunction]
+    owner: str, outline: binary_module.Outline, provided: Mapping[tuple[str, str], HostFunction]
 ) -> tuple[HostFunction, ...]:
     """The host functions that are imported; their place here is what the entry callback is told."""
     found: dict[tuple[str, str], HostFunction] = {}

@@ -47,22 +47,22 @@ from ._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from ._histogram import Histogram
-from ._instruments import Instrument
-from ._lease import Lease
-from ._pool import KEEP, Pool, open_pool
-from ._pool_state import PoolState
-from ._retire import RetireReason
+from ._pool.histogram import Histogram
+from ._pool.instruments import Instrument
+from ._pool.lease import Lease
+from ._pool.pool import KEEP, Pool, open_pool
+from ._pool.pool_state import PoolState
+from ._pool.retire_reason import RetireReason
 
 if TYPE_CHECKING:
     from wasmpool_host import Preopen, Wasi
 
-    from ._http_policy import HttpPolicy
-    from ._loader import Loader, open_loader
-    from ._metadata import Metadata, Tool, ToolResult
-    from ._plugin import Plugin, open_plugin
-    from ._plugin_errors import AbiError, ConfigureError, PluginClosed
-    from ._statistics import LeaseInfo, PoolStatistics
+    from ._http.policy import HttpPolicy
+    from ._plugin.errors import AbiError, ConfigureError, PluginClosed
+    from ._plugin.loader import Loader, open_loader
+    from ._plugin.metadata import Metadata, Tool, ToolResult
+    from ._plugin.plugin import Plugin, open_plugin
+    from ._pool.statistics import LeaseInfo, PoolStatistics
 
 __all__ = [
     "KEEP",
@@ -123,21 +123,21 @@ __all__ = [
 
 
 _LATER: Final = {
-    "AbiError": "wasmpool._plugin_errors",
-    "ConfigureError": "wasmpool._plugin_errors",
-    "HttpPolicy": "wasmpool._http_policy",
-    "LeaseInfo": "wasmpool._statistics",
-    "Loader": "wasmpool._loader",
-    "Metadata": "wasmpool._metadata",
-    "Plugin": "wasmpool._plugin",
-    "PluginClosed": "wasmpool._plugin_errors",
-    "PoolStatistics": "wasmpool._statistics",
+    "AbiError": "wasmpool._plugin.errors",
+    "ConfigureError": "wasmpool._plugin.errors",
+    "HttpPolicy": "wasmpool._http.policy",
+    "LeaseInfo": "wasmpool._pool.statistics",
+    "Loader": "wasmpool._plugin.loader",
+    "Metadata": "wasmpool._plugin.metadata",
+    "Plugin": "wasmpool._plugin.plugin",
+    "PluginClosed": "wasmpool._plugin.errors",
+    "PoolStatistics": "wasmpool._pool.statistics",
     "Preopen": "wasmpool_host",
-    "Tool": "wasmpool._metadata",
-    "ToolResult": "wasmpool._metadata",
+    "Tool": "wasmpool._plugin.metadata",
+    "ToolResult": "wasmpool._plugin.metadata",
     "Wasi": "wasmpool_host",
-    "open_loader": "wasmpool._loader",
-    "open_plugin": "wasmpool._plugin",
+    "open_loader": "wasmpool._plugin.loader",
+    "open_plugin": "wasmpool._plugin.plugin",
 }
 """What is imported when it is first asked for: a bare pool starts faster without it."""
 

@@ -278,9 +278,9 @@ def test_a_pipe_that_another_process_made_non_blocking_is_waited_for(kind: str) 
 def test_an_error_that_nobody_has_thought_of_is_a_sentence_with_its_place() -> None:
     """Status 2, which says neither that a line failed nor that a module is no plugin."""
     program = (
-        "import sys, wasmpool._inspect\n"
+        "import sys, wasmpool._plugin.inspect\n"
         "async def broken(path): raise KeyError('\\x1b[31m')\n"
-        "wasmpool._inspect.inspect_plugin = broken\n"
+        "wasmpool._plugin.inspect.inspect_plugin = broken\n"
         "from wasmpool.__main__ import main; main()"
     )
     ran = subprocess.run(

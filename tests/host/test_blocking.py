@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from wasmpool_host._blocking import BlockingCalls, TooManyAbandoned
+from wasmpool_host._scheduling.blocking_calls import BlockingCalls, TooManyAbandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from wasmpool_host import Module, _cache, _capi, host_function
+from wasmpool_host import Module, _capi, host_function
+from wasmpool_host._compile import cache as cache_module
 from wasmpool_host._regular_file import open_regular
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ async def test_a_damaged_entry_is_compiled_again_and_replaced(
             "empty": b"",
             "flipped": whole[:100] + bytes([whole[100] ^ 1]) + whole[101:],
             "foreign": rubbish,
-            "sealed rubbish": rubbish + _cache.seal(rubbish),
+            "sealed rubbish": rubbish + cache_module.seal(rubbish),
         }[damage]
     )
     with caplog.at_level(logging.WARNING, "wasmpool.cache"):
@@ -190,7 +191,7 @@ async def test_an_entry_of_another_user_is_not_run(
         with open_regular(path, **options) as (fd, status):
             yield fd, os.stat_result((*status[:4], OTHER, *status[5:]))
 
-    monkeypatch.setattr(_cache, "open_regular", of_another)
+    monkeypatch.setattr(cache_module, "open_regular", of_another)
     assert await result(SEVEN, tmp_path) == 7
     assert f"it belongs to user {OTHER}" in caplog.text
     assert len(compiled_here) == 2
@@ -214,7 +215,7 @@ async def test_a_directory_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However private it is: that user decides what is in it."""
-    monkeypatch.setattr(_cache, "trusted", lambda: frozenset({OTHER}))
+    monkeypatch.setattr(cache_module, "trusted", lambda: frozenset({OTHER}))
     with pytest.raises(ValueError, match=rf"it belongs to user {os.geteuid()}, and this process"):
         await Module.compile(SEVEN, cache=tmp_path)
 
@@ -246,7 +247,7 @@ async def test_a_directory_that_is_exchanged_after_it_was_looked_at_is_of_no_eff
     assert await result(SEVEN, ours) == 7
     assert await result(EIGHT, theirs) == 8
     _entry(theirs).rename(theirs / _entry(ours).name)
-    real = _cache._check_private
+    real = cache_module._check_private
 
     def exchange(status: os.stat_result, directory: Path) -> None:
         real(status, directory)
@@ -254,7 +255,7 @@ async def test_a_directory_that_is_exchanged_after_it_was_looked_at_is_of_no_eff
             directory.rename(tmp_path / "away")
             theirs.rename(directory)
 
-    monkeypatch.setattr(_cache, "_check_private", exchange)
+    monkeypatch.setattr(cache_module, "_check_private", exchange)
     assert await result(SEVEN, ours) == 7
     assert not theirs.exists()
     assert len(compiled_here) == 2

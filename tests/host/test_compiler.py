@@ -15,17 +15,18 @@ import pytest
 import trio
 
 from wasmpool.example import PATH as EXAMPLE
-from wasmpool_host import CompileError, Module, _capi, _compiler
-from wasmpool_host._compile_apart import PRIORITY
+from wasmpool_host import CompileError, Module, _capi
+from wasmpool_host._compile import compiler
+from wasmpool_host._compile.compile_subprocess import PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-SIZE = "(memory 1) (data (i32.const 0) " + '"' + "x" * _compiler.LARGE + '")'
+SIZE = "(memory 1) (data (i32.const 0) " + '"' + "x" * compiler.LARGE + '")'
 SEVEN = f'(module {SIZE} (func (export "f") (result i32) (i32.const 7)))'
 TINY = '(module (func (export "f") (result i32) (i32.const 7)))'
 
-INVALID = b"\0asm\1\0\0\0" + b"\x0b" * _compiler.LARGE
+INVALID = b"\0asm\1\0\0\0" + b"\x0b" * compiler.LARGE
 
 
 @asynccontextmanager
@@ -68,8 +69,8 @@ async def test_the_code_is_the_same() -> None:
     """The example plugin, with each switch of the engine: byte for byte what is compiled here."""
     binary = EXAMPLE.read_bytes()
     engine = _capi.new_engine()
-    compiled = _compiler.compile_here(engine, binary, "the example")
-    code = await _compiler.compile_apart(binary, "the example")
+    compiled = compiler.compile_here(engine, binary, "the example")
+    code = await compiler.compile_apart(binary, "the example")
     assert code == _capi.serialize(compiled)
 
 
@@ -125,7 +126,7 @@ async def test_a_process_that_does_not_serve_costs_only_time(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
     """It fails, it writes rubbish, it is asked to end: then the module is compiled here."""
-    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
     assert len(compiled_here) == 2
@@ -141,7 +142,7 @@ async def test_a_process_that_is_killed_is_an_error(
 ) -> None:
     """As for lack of memory: this process must not try the same."""
     text = f"os.kill(os.getpid(), {number})"
-    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
     async with serving():
         with pytest.raises(CompileError, match=rf"the module of .* signal {number} \({name}"):
             await Module.compile(SEVEN)
@@ -152,8 +153,8 @@ async def test_a_process_that_takes_too_long_is_ended(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Guests on all CPUs may leave it next to nothing; then the module is compiled here."""
-    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, "time.sleep(1000)"))
-    monkeypatch.setattr(_compiler, "_patience", lambda _: 0.05)
+    monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, "time.sleep(1000)"))
+    monkeypatch.setattr(compiler, "_patience", lambda _: 0.05)
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
     assert len(compiled_here) == 2
@@ -163,16 +164,16 @@ async def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     """Each takes all the cores that are left; and the others get their turn."""
     running = tmp_path / "running"
     text = f"os.mkdir({str(running)!r}); time.sleep(0.02); os.rmdir({str(running)!r})"
-    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
+    monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
     statuses: list[int | None] = []
-    real = _compiler._run
+    real = compiler._run
 
     async def run(*args: Any) -> int | None:
         status = await real(*args)
         statuses.append(status)
         return status
 
-    monkeypatch.setattr(_compiler, "_run", run)
+    monkeypatch.setattr(compiler, "_run", run)
     async with serving(), trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(Module.compile, SEVEN)
@@ -188,8 +189,8 @@ async def test_a_cancel_ends_the_process(
     text = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if deaf else ""
     text += f"open({str(started)!r} + '.new', 'w').write(str(os.getpid()))\n"
     text += f"os.rename({str(started)!r} + '.new', {str(started)!r})\ntime.sleep(1000)"
-    monkeypatch.setattr(_compiler, "_SCRIPT", script(tmp_path, text))
-    monkeypatch.setattr(_compiler, "_patience", lambda _: 1_000)
+    monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
+    monkeypatch.setattr(compiler, "_patience", lambda _: 1_000)
     async with serving():
         gc.collect()  # modules of earlier tests, which hold their memory's image open
         files = len(list(Path("/proc/self/fd").iterdir()))
@@ -207,7 +208,7 @@ async def test_a_cancel_ends_the_process(
 
 async def test_it_has_a_low_priority() -> None:
     """So that it takes next to no CPU from those who serve."""
-    command = [sys.executable, "-I", "-S", str(_compiler._SCRIPT), _capi.library()]
+    command = [sys.executable, "-I", "-S", str(compiler._SCRIPT), _capi.library()]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(
             partial(trio.run_process, command, stdin=PIPE, stdout=DEVNULL, check=False)

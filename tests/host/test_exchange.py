@@ -124,7 +124,7 @@ async def test_an_exchange_that_cannot_go_on_leaves_nothing(
         raise RecursionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("wasmpool_host._instance.headroom", refuse)
+        patch.setattr("wasmpool_host._instance.instance.headroom", refuse)
         with pytest.raises(RecursionError):
             await instance.exchange("copy", b"y")
     assert instance._exchange is not None

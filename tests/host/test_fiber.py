@@ -19,7 +19,7 @@ from wasmpool_host import (
     Module,
     host_function,
 )
-from wasmpool_host._fiber import Fiber
+from wasmpool_host._instance.fiber import Fiber
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wasmpool_host import Caller, GuestMemoryError, Memory, _memory, host_function
+from wasmpool_host import Caller, GuestMemoryError, Memory, host_function
+from wasmpool_host._instance import memory as memory_module
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,7 +96,7 @@ def test_a_read_beyond_what_ctypes_counts_is_whole(monkeypatch: pytest.MonkeyPat
     """Its C int would wrap, and -1 would mean up to the next NUL."""
     buffer = ctypes.create_string_buffer(b"a\0b\0c", 5)
     memory = Memory(lambda: (ctypes.addressof(buffer), 5))
-    monkeypatch.setattr(_memory, "_STRING_MOST", 2)
+    monkeypatch.setattr(memory_module, "_STRING_MOST", 2)
     assert memory.read(0, 5) == b"a\0b\0c"
     assert memory.read(1, 2) == b"\0b"
 

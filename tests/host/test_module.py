@@ -30,9 +30,9 @@ from wasmpool_host import (
     _module,
     host_function,
 )
-from wasmpool_host._blocking import BlockingCalls
 from wasmpool_host._module import Source
 from wasmpool_host._regular_file import read_at_most
+from wasmpool_host._scheduling.blocking_calls import BlockingCalls
 
 
 async def test_a_module_says_what_it_exports_and_imports() -> None:

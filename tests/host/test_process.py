@@ -51,7 +51,7 @@ def run(
 def test_five_hundred_keyboard_interrupts_leave_the_process_whole() -> None:
     """In calls with host functions, inline and in threads, each is raised, and no fiber is left."""
     code = """
-    import wasmpool_host._host_call as notes
+    import wasmpool_host._instance.host_call as notes
 
     @host_function("env", "ask", params=("i32",), results=("i32",))
     async def ask(caller, value):
@@ -334,9 +334,10 @@ def test_the_ticker_loses_no_wake_up() -> None:
 def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where: str) -> None:
     """A thread may lose the CPU just before it goes on with the guest; the cancel still hits."""
     code = f"""
-    from wasmpool_host import _capi, _fiber
+    from wasmpool_host import _capi
+    from wasmpool_host._instance import fiber as fiber_module
     IN_MAIN = {where!r} == "trio thread"
-    poll = _fiber._poll
+    poll = fiber_module._poll
     polls = 0
 
     def poll_late(future):
@@ -351,7 +352,7 @@ def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where
         module = await Module.compile('(module (func (export "spin") (loop $l (br $l))))')
         instance = await module.instantiate()
         _capi.increment_epoch(_capi.raw(module.engine.wasmtime))  # its first slice ends at once
-        _fiber._poll = poll_late
+        fiber_module._poll = poll_late
         with trio.move_on_after(0.02):
             await instance.call("spin")
         await instance.aclose()
@@ -608,7 +609,9 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
     code = f"""
     WHERE = {where!r}
     import warnings
-    from wasmpool_host import _capi, _host_call, _ticker
+    from wasmpool_host import _capi
+    from wasmpool_host._instance import host_call
+    from wasmpool_host._scheduling import epoch_ticker
 
     class Kept:
         def close(self):
@@ -629,9 +632,9 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
         module = await Module.compile('(module (func (export "f")))')
         await forget(module)
         if WHERE == "under the lock":
-            _ticker.threading = type(threading)("threading")
-            vars(_ticker.threading).update(vars(threading), Thread=Collecting)
-            ticker = _ticker.ticker_of_this_run(None)  # as if none had run yet
+            epoch_ticker.threading = type(threading)("threading")
+            vars(epoch_ticker.threading).update(vars(threading), Thread=Collecting)
+            ticker = epoch_ticker.ticker_of_this_run(None)  # as if none had run yet
             ticker._generation += 1
             ticker._timer.arm(0)
             ticker._thread.join()
@@ -650,10 +653,10 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
                     ticks.append(gc.collect())
 
             _capi.increment_epoch = collect
-            _ticker.ticker_of_this_run(None).renew(0.0)
+            epoch_ticker.ticker_of_this_run(None).renew(0.0)
             while not ticks:
                 await trio.sleep(0.001)
-        print(len(_host_call.fibers))
+        print(len(host_call.fibers))
         await (await module.instantiate()).aclose()
         print(module.engine._open, [t.name for t in threading.enumerate() if "ticker" in t.name])
 
@@ -667,13 +670,13 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
 def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
     """The warning is reported as an exception that nobody can catch, and that is all."""
     code = """
-    from wasmpool_host import _host_call
+    from wasmpool_host._instance import host_call
 
     async def main():
         module = await Module.compile('(module (func (export "f")))')
         await (await module.instantiate()).call("f")
         gc.collect()
-        print(reported, len(_host_call.fibers))
+        print(reported, len(host_call.fibers))
 
     reported = []
     sys.unraisablehook = lambda what: reported.append(what.exc_type.__name__)
@@ -684,7 +687,7 @@ def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
 
 def test_nothing_in_the_callbacks_has_the_interpreter_run_other_code() -> None:
     """They make no calls and have no loops, and the look at their start is taken away."""
-    from wasmpool_host._host_call import go_on, note_entry  # noqa: PLC0415 - only here
+    from wasmpool_host._instance.host_call import go_on, note_entry  # noqa: PLC0415 - only here
 
     for callback in (note_entry, go_on):
         steps = list(dis.get_instructions(callback))
@@ -695,7 +698,7 @@ def test_nothing_in_the_callbacks_has_the_interpreter_run_other_code() -> None:
 
 RECURSION = """
 import itertools, json
-from wasmpool_host import _host_call
+from wasmpool_host._instance import host_call
 
 def nested(depth):
     x = []
@@ -728,7 +731,7 @@ def in_callback():
     while frame is not None:
         codes.add(frame.f_code)
         frame = frame.f_back
-    return bool(codes & {_host_call.note_entry.__code__, _host_call.go_on.__code__})
+    return bool(codes & {host_call.note_entry.__code__, host_call.go_on.__code__})
 """
 
 
@@ -840,7 +843,7 @@ def test_a_finalizer_may_recurse_on_a_fibers_stack() -> None:
     async def main():
         instance = await (await Module.compile(ASK, imports=[ask])).instantiate()
         if sys.version_info < (3, 14):  # from there on it must not be made to run one there
-            _host_call.fibers = collecting(dict)(_host_call.fibers)
+            host_call.fibers = collecting(dict)(host_call.fibers)
         Deep()
         await instance.call("go", 1)
         await instance.aclose()

@@ -6,7 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from wasmpool_host import Module, _promptness
+from wasmpool_host import Module
+from wasmpool_host._scheduling import sched_slice
 
 if TYPE_CHECKING:
     import pytest
@@ -29,7 +30,7 @@ def test_the_kernel_takes_it() -> None:
 
     def ask() -> tuple[bool, int, int]:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 3)
-        prompt = _promptness.be_prompt()
+        prompt = sched_slice.be_prompt()
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         return prompt, nice, os.sched_getscheduler(0)
 
@@ -41,7 +42,7 @@ def test_a_thread_of_another_policy_is_left_alone() -> None:
 
     def ask() -> tuple[bool, int]:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        return _promptness.be_prompt(), os.sched_getscheduler(0)
+        return sched_slice.be_prompt(), os.sched_getscheduler(0)
 
     assert in_a_thread(ask) == (False, os.SCHED_IDLE)
 
@@ -49,14 +50,14 @@ def test_a_thread_of_another_policy_is_left_alone() -> None:
 def test_an_unknown_machine_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of the system call is not known there."""
     monkeypatch.setattr("platform.machine", lambda: "abacus")
-    assert not in_a_thread(_promptness.be_prompt)
+    assert not in_a_thread(sched_slice.be_prompt)
 
 
 async def test_the_ticker_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """In its own thread, once."""
     asked: list[str] = []
     monkeypatch.setattr(
-        "wasmpool_host._ticker.be_prompt",
+        "wasmpool_host._scheduling.epoch_ticker.be_prompt",
         lambda: asked.append(threading.current_thread().name),
     )
     module = await Module.compile('(module (func (export "f")))')

@@ -9,7 +9,7 @@ import attrs
 import trio
 import trio.testing
 
-from wasmpool_host._ready_queue import Job, ReadyQueue
+from wasmpool_host._scheduling.ready_queue import Job, ReadyQueue
 
 if TYPE_CHECKING:
     import pytest

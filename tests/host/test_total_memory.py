@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import wasmtime
 
-from wasmpool_host import CompileError, GuestTrap, Module, _binary, _capi, host_function
-from wasmpool_host._compiler import LARGE
+from wasmpool_host import CompileError, GuestTrap, Module, _capi, host_function
+from wasmpool_host._compile import binary as binary_module
+from wasmpool_host._compile.compiler import LARGE
 from wasmpool_host._types import PAGE, MemoryType
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def test_memory_is_counted_by_whatever_name(memory: str) -> None:
     assert instance.memory.size == (3 * PAGE if '"memory") 1)' in memory else 0)
     await instance.aclose()
     binary = bytes(wasmtime.wat2wasm(source))
-    assert dict(module.exports) == _binary.outline(binary).exports
+    assert dict(module.exports) == binary_module.outline(binary).exports
     assert module.digest == (await Module.compile(binary)).digest
 
 
@@ -132,9 +133,9 @@ def test_memory_is_exported_beside_what_is_exported(memory: str) -> None:
     """The module stays valid, with sections in their order, custom ones among them."""
     binary = bytes(wasmtime.wat2wasm(f"(module $named {memory} {GROW})"))
     binary = binary[:8] + b"\x00\x02\x01c" + binary[8:] + b"\x00\x02\x01d"
-    longer = _binary.with_memory_exported(binary, "m" * 200)
+    longer = binary_module.with_memory_exported(binary, "m" * 200)
     wasmtime.Module.validate(wasmtime.Engine(), longer)
-    before, after = _binary.outline(binary), _binary.outline(longer)
+    before, after = binary_module.outline(binary), binary_module.outline(longer)
     assert after.exports == {**before.exports, "m" * 200: MemoryType(1, None)}
     assert after.name == before.name == "named"
 

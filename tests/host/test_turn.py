@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from wasmpool_host import _turn
-from wasmpool_host._turn import BUDGET, HALF, Turn
+from wasmpool_host._scheduling import loop_budget
+from wasmpool_host._scheduling.loop_budget import BUDGET, HALF, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,9 +83,9 @@ async def test_who_holds_nothing_lets_some_passes_go_by() -> None:
         await turn.let_pass()
         assert 2 <= passes - before <= 4
 
-        for _ in range(_turn._MOST):
+        for _ in range(loop_budget._MOST):
             nursery.start_soon(turn.let_pass)
-        while turn._passing < _turn._MOST:
+        while turn._passing < loop_budget._MOST:
             await trio.lowlevel.checkpoint()
         before = passes
         await turn.let_pass()
@@ -125,7 +125,7 @@ class Cpu:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        monkeypatch.setattr(_turn, "thread_time", lambda: self.seconds)
+        monkeypatch.setattr(loop_budget, "thread_time", lambda: self.seconds)
 
 
 async def passes_of(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wasmpool._contract import REQUIRED, check_abi_version, check_exports, violations
-from wasmpool._plugin_errors import AbiError
+from wasmpool._plugin.contract import REQUIRED, check_abi_version, check_exports, violations
+from wasmpool._plugin.errors import AbiError
 from wasmpool_host import FunctionType, MemoryType
 
 MALLOC = FunctionType(("i32",), ("i32",))

@@ -8,12 +8,12 @@ import pytest
 import trio
 import trio.testing
 
-from wasmpool._http_policy import HttpPolicy
-from wasmpool._instruments import Instrument
-from wasmpool._loader import open_loader
-from wasmpool._metadata import ToolResult
-from wasmpool._plugin import open_plugin
-from wasmpool._pool import Pool, open_pool
+from wasmpool._http.policy import HttpPolicy
+from wasmpool._plugin.loader import open_loader
+from wasmpool._plugin.metadata import ToolResult
+from wasmpool._plugin.plugin import open_plugin
+from wasmpool._pool.instruments import Instrument
+from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host import Module, Wasi, host_function
 from wasmpool_host._capi import text_to_binary
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from wasmpool._host_name import host_name, is_address
+from wasmpool._http.host_name import host_name, is_address
 
 LABEL = "a" * 63
 

@@ -16,8 +16,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasmpool._http import Http
-from wasmpool._http_policy import HttpPolicy
+from wasmpool._http.host_function import Http
+from wasmpool._http.policy import HttpPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -454,7 +454,7 @@ async def test_redirect_to_a_forbidden_address(
     def is_global(address: str) -> bool:  # the server stands for one of the internet
         return address == "127.0.0.1"
 
-    monkeypatch.setattr("wasmpool._http_client.is_global", is_global)
+    monkeypatch.setattr("wasmpool._http.client.is_global", is_global)
     http = policed(HttpPolicy())
     to = f"http://127.0.0.2:{server.port}/echo"
     reply = await ask(http, f"{server.url}/redirect?code=302&to={to}")
@@ -635,7 +635,7 @@ async def test_tls_keeps_the_name(
 ) -> None:
     """The certificate is held against the name of the URL, which is also sent as SNI."""
     trusting = ssl.create_default_context(cafile=certificate)
-    monkeypatch.setattr("wasmpool._http_client._read_tls_context", lambda: trusting)
+    monkeypatch.setattr("wasmpool._http.client._read_tls_context", lambda: trusting)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     names: list[str] = []
@@ -664,7 +664,7 @@ async def test_http2_over_tls(
 ) -> None:
     """It is spoken where the server offers it, without being asked for."""
     trusting = ssl.create_default_context(cafile=certificate)
-    monkeypatch.setattr("wasmpool._http_client._read_tls_context", lambda: trusting)
+    monkeypatch.setattr("wasmpool._http.client._read_tls_context", lambda: trusting)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.set_alpn_protocols(["h2", "http/1.1"])

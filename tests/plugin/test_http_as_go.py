@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wasmpool._http import Http
-from wasmpool._http_policy import HttpPolicy
+from wasmpool._http.host_function import Http
+from wasmpool._http.policy import HttpPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
-from wasmpool._http import Http
-from wasmpool._http_lookup import Lookups
-from wasmpool._http_message import HttpFailure
-from wasmpool._http_policy import HttpPolicy
+from wasmpool._http.host_function import Http
+from wasmpool._http.lookup import Lookups
+from wasmpool._http.message import HttpFailure
+from wasmpool._http.policy import HttpPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

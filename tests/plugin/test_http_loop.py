@@ -10,9 +10,9 @@ import trio
 from tests.plugin.held_loop import HELD, watching
 from tests.plugin.misbehaving_server import HTTP1, HTTP2, Server, serving
 
-from wasmpool._http import Http
-from wasmpool._http_policy import HttpPolicy
-from wasmpool_host._turn import BUDGET, turn_of_this_run
+from wasmpool._http.host_function import Http
+from wasmpool._http.policy import HttpPolicy
+from wasmpool_host._scheduling.loop_budget import BUDGET, turn_of_this_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

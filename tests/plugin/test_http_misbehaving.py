@@ -19,8 +19,8 @@ import trio
 from tests.plugin.held_loop import HELD, watching
 from tests.plugin.misbehaving_server import Server, answers_another, serving
 
-from wasmpool._http import Http
-from wasmpool._http_policy import HttpPolicy
+from wasmpool._http.host_function import Http
+from wasmpool._http.policy import HttpPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wasmpool._http_policy import HttpPolicy, host_is_listed, is_global
+from wasmpool._http.policy import HttpPolicy, host_is_listed, is_global
 
 GLOBAL = """
     8.8.8.8 1.1.1.1 2606:4700::1111 2a00:1450:4001:82a::200e

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from wasmpool import _json_pieces
-from wasmpool._http_policy import HttpPolicy
-from wasmpool._http_request import BadRequest, Request, read_large_request, read_request
+from wasmpool._http.policy import HttpPolicy
+from wasmpool._http.request import BadRequest, Request, read_large_request, read_request
 from wasmpool._json_pieces import PIECE, SMALL
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 import trio
 from tests.plugin.misbehaving_server import HTTP1, HTTP2, RIGHT, Server, answers_another, serving
 
-from wasmpool._http import Http
-from wasmpool._http_policy import HttpPolicy
+from wasmpool._http.host_function import Http
+from wasmpool._http.policy import HttpPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -253,7 +253,7 @@ async def speaking_tls(
 ) -> tuple[str, list[int]]:
     """A server that answers each request with the same records, all in one segment."""
     trusting = ssl.create_default_context(cafile=certificate)
-    monkeypatch.setattr("wasmpool._http_client._read_tls_context", lambda: trusting)
+    monkeypatch.setattr("wasmpool._http.client._read_tls_context", lambda: trusting)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")

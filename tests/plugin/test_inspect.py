@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wasmpool._inspect import inspect_plugin
+from wasmpool._plugin.inspect import inspect_plugin
 from wasmpool_host import CompileError
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import trio
 import trio.testing
 
 from wasmpool._errors import PoolUnavailable, ReloadFailed
-from wasmpool._http_policy import HttpPolicy
-from wasmpool._loader import open_loader
-from wasmpool._metadata import ToolResult
-from wasmpool._plugin import open_plugin
-from wasmpool._plugin_errors import AbiError, ConfigureError, PluginClosed
-from wasmpool._pool_state import PoolState
+from wasmpool._http.policy import HttpPolicy
+from wasmpool._plugin.errors import AbiError, ConfigureError, PluginClosed
+from wasmpool._plugin.loader import open_loader
+from wasmpool._plugin.metadata import ToolResult
+from wasmpool._plugin.plugin import open_plugin
+from wasmpool._pool.pool_state import PoolState
 from wasmpool_host import CompileError, GuestTrap, LinkError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from wasmpool._metadata import (
+from wasmpool._plugin.errors import AbiError, ConfigureError
+from wasmpool._plugin.metadata import (
     Metadata,
     Tool,
     read_compact_specs,
@@ -17,7 +18,6 @@ from wasmpool._metadata import (
     read_refusal,
     read_tools,
 )
-from wasmpool._plugin_errors import AbiError, ConfigureError
 
 
 def as_json(value: object) -> bytes:

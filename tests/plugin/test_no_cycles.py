@@ -10,8 +10,8 @@ import pytest
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import Instance, Module, open_plugin
-from wasmpool._generation import Generation as PoolGeneration
-from wasmpool._plugin_generation import Generation
+from wasmpool._plugin.revision import Generation
+from wasmpool._pool.generation import Generation as PoolGeneration
 from wasmpool.example import PATH
 
 WATCHED = (Instance, Module, Generation, PoolGeneration)

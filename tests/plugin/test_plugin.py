@@ -14,12 +14,12 @@ import trio
 import trio.testing
 
 from wasmpool._errors import LeaseRevoked, PoolUnavailable, ReloadFailed
-from wasmpool._http_policy import HttpPolicy
-from wasmpool._loader import open_loader
-from wasmpool._metadata import Tool, ToolResult
-from wasmpool._plugin import Plugin, PluginOptions, open_plugin
-from wasmpool._plugin_errors import AbiError, ConfigureError, PluginClosed
-from wasmpool._plugin_host import PluginHost
+from wasmpool._http.policy import HttpPolicy
+from wasmpool._plugin.errors import AbiError, ConfigureError, PluginClosed
+from wasmpool._plugin.host import PluginHost
+from wasmpool._plugin.loader import open_loader
+from wasmpool._plugin.metadata import Tool, ToolResult
+from wasmpool._plugin.plugin import Plugin, PluginOptions, open_plugin
 from wasmpool_host import (
     CompileError,
     GuestExit,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from wasmpool._plugin_host import PluginSource
+    from wasmpool._plugin.host import PluginSource
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -653,7 +653,7 @@ async def test_without_the_extra(
     def missing() -> Any:
         raise ModuleNotFoundError("No module named 'httpx2'", name="httpx2")
 
-    monkeypatch.setattr("wasmpool._http._client_module", missing)
+    monkeypatch.setattr("wasmpool._http.host_function._client_module", missing)
     async with open_plugin(example, http=LOCAL, credentials={"base_url": server.url}) as plugin:
         reply = data(await plugin.execute("fetch", {"path": "/echo"}))
     assert reply["status"] == 0

@@ -10,10 +10,10 @@ import trio
 import trio.testing
 
 from wasmpool._errors import LeaseRevoked, PoolTimeout, PoolUnavailable, ReloadFailed
-from wasmpool._inspect import inspect_plugin
-from wasmpool._loader import open_loader
-from wasmpool._plugin import open_plugin
-from wasmpool._plugin_errors import AbiError, ConfigureError
+from wasmpool._plugin.errors import AbiError, ConfigureError
+from wasmpool._plugin.inspect import inspect_plugin
+from wasmpool._plugin.loader import open_loader
+from wasmpool._plugin.plugin import open_plugin
 from wasmpool_host import CompileError, GuestMemoryError, LinkError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from wasmpool._json_pieces import PIECE, SMALL
-from wasmpool._metadata import ToolResult
-from wasmpool._reply import read_large_result, read_patiently, read_tool_result
+from wasmpool._plugin.metadata import ToolResult
+from wasmpool._plugin.reply import read_large_result, read_patiently, read_tool_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

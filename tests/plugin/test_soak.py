@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from wasmpool._http_policy import HttpPolicy
-from wasmpool._metadata import ToolResult
-from wasmpool._plugin import open_plugin
+from wasmpool._http.policy import HttpPolicy
+from wasmpool._plugin.metadata import ToolResult
+from wasmpool._plugin.plugin import open_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from wasmpool._http_policy import is_global
-from wasmpool._special_addresses import CLOUD, OTHER, REGISTERED, Row, is_public
+from wasmpool._http.policy import is_global
+from wasmpool._http.special_addresses import CLOUD, OTHER, REGISTERED, Row, is_public
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

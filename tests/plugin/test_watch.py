@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from wasmpool import _watch, _watched_file
 from wasmpool._errors import PoolUnavailable
-from wasmpool._loader import Loader, open_loader
-from wasmpool._metadata import ToolResult
+from wasmpool._plugin import watch as watch_module
+from wasmpool._plugin import watched_file
+from wasmpool._plugin.loader import Loader, open_loader
+from wasmpool._plugin.metadata import ToolResult
 from wasmpool_host import CompileError
 from wasmpool_host._capi import text_to_binary
 
@@ -267,11 +268,11 @@ async def test_a_change_that_no_stamp_shows(
     notices: bool,
 ) -> None:
     """A notice has the content compared; without any it is read a second time all the same."""
-    monkeypatch.setattr(_watched_file, "_stamp", lambda seen: (seen.st_ino,))
+    monkeypatch.setattr(watched_file, "_stamp", lambda seen: (seen.st_ino,))
     if notices:
-        monkeypatch.setattr(_watch, "_SURE", inf)
+        monkeypatch.setattr(watch_module, "_SURE", inf)
     else:
-        monkeypatch.setattr(_watch, "listen", no_notices)
+        monkeypatch.setattr(watch_module, "listen", no_notices)
     file = tmp_path / "p.wasm"
     file.write_bytes(binary())
     async with open_loader() as loader, trio.open_nursery() as nursery:
@@ -303,7 +304,7 @@ async def test_without_notices(
         raise OSError(24, "inotify instance limit reached")
         yield  # as the real one is a generator
 
-    monkeypatch.setattr(_watch, "import_watch", lambda: watch)
+    monkeypatch.setattr(watch_module, "import_watch", lambda: watch)
     async with open_loader() as loader, trio.open_nursery() as nursery:
         await nursery.start(loader.watch, tmp_path)
         (tmp_path / "p.wasm").write_bytes(binary())
@@ -444,16 +445,16 @@ async def test_a_directory_that_cannot_be_looked_at_for_a_while(
     """Its plugins go on, which is logged once; later everything is as on disk again."""
     failed = 0
 
-    def look(path: str) -> _watched_file.Look:
+    def look(path: str) -> watched_file.Look:
         nonlocal failed
         try:
-            return _watched_file.look(path)
+            return watched_file.look(path)
         except OSError:
             failed += 1
             raise
 
-    monkeypatch.setattr(_watch, "look", look)
-    monkeypatch.setattr(_watch, "_LOOK_EVERY", 0.05)
+    monkeypatch.setattr(watch_module, "look", look)
+    monkeypatch.setattr(watch_module, "_LOOK_EVERY", 0.05)
     caplog.set_level(logging.INFO, logger="wasmpool.loader")
     directory, away = tmp_path / "plugins", tmp_path / "away"
     directory.mkdir()
@@ -528,16 +529,16 @@ async def test_a_directory_that_does_not_answer(
     (answers / "p.wasm").write_bytes(binary())
     back, looking = threading.Event(), 0
 
-    def look(path: str) -> _watched_file.Look:
+    def look(path: str) -> watched_file.Look:
         nonlocal looking
         if path == str(silent):
             looking += 1
             back.wait(60)
-        return _watched_file.look(path)
+        return watched_file.look(path)
 
-    monkeypatch.setattr(_watch, "look", look)
+    monkeypatch.setattr(watch_module, "look", look)
     try:
-        for number in range(1, _watch._MOST_ABANDONED + 1):
+        for number in range(1, watch_module._MOST_ABANDONED + 1):
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery, open_loader() as loader:
                     nursery.start_soon(loader.watch, silent)
@@ -569,9 +570,9 @@ async def test_a_file_that_cannot_be_read_is_tried_again(
         if failures:
             failures -= 1
             raise PermissionError(13, "Permission denied", name)
-        return _watched_file.read(directory, name)
+        return watched_file.read(directory, name)
 
-    monkeypatch.setattr(_watch, "read", read)
+    monkeypatch.setattr(watch_module, "read", read)
     (tmp_path / "p.wasm").write_bytes(binary())
     async with open_loader() as loader, trio.open_nursery() as nursery:
         await nursery.start(loader.watch, tmp_path)
@@ -630,7 +631,7 @@ async def test_a_load_that_must_fail_is_not_tried_again(
         raise CompileError("broken")
 
     monkeypatch.setattr(Loader, "_load", fail)
-    monkeypatch.setattr(_watch, "_pause", lambda _: 0.0)
+    monkeypatch.setattr(watch_module, "_pause", lambda _: 0.0)
     (tmp_path / "p.wasm").write_bytes(binary())
     async with open_loader() as loader, trio.open_nursery() as nursery:
         await nursery.start(loader.watch, tmp_path)
@@ -662,10 +663,10 @@ def test_a_file_that_changes_while_it_is_read(
 
         monkeypatch.setattr(os, "read", read)
         file.write_bytes(b"old")
-        with pytest.raises(_watched_file.Unsettled):
-            _watched_file.read(str(tmp_path), "p.wasm")
-    with pytest.raises(_watched_file.Unsettled, match="No such file"):
-        _watched_file.read(str(tmp_path), "q.wasm")
+        with pytest.raises(watched_file.Unsettled):
+            watched_file.read(str(tmp_path), "p.wasm")
+    with pytest.raises(watched_file.Unsettled, match="No such file"):
+        watched_file.read(str(tmp_path), "q.wasm")
 
 
 def test_a_file_that_becomes_a_fifo_is_not_waited_for(
@@ -683,7 +684,7 @@ def test_a_file_that_becomes_a_fifo_is_not_waited_for(
 
     monkeypatch.setattr(os, "open", swap)
     with pytest.raises(OSError, match="no regular file, but a FIFO"):
-        _watched_file.read(str(tmp_path), "p.wasm")
+        watched_file.read(str(tmp_path), "p.wasm")
 
 
 # --- the end ---

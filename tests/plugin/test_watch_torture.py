@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, final
 import pytest
 import trio
 
-from wasmpool._loader import Loader, open_loader
-from wasmpool._metadata import ToolResult
+from wasmpool._plugin.loader import Loader, open_loader
+from wasmpool._plugin.metadata import ToolResult
 from wasmpool_host._capi import text_to_binary
 
 if TYPE_CHECKING:

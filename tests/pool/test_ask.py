@@ -9,7 +9,6 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
-from wasmpool import _invariants
 from wasmpool._errors import (
     LeaseDeadlock,
     LeaseExpired,
@@ -17,7 +16,8 @@ from wasmpool._errors import (
     PoolSaturated,
     PoolTimeout,
 )
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 async def settle(pool: Pool) -> None:
     await wait_all_tasks_blocked()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 async def test_most_recently_used_instance_is_granted_first(module: FakeModule) -> None:

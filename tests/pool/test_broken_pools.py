@@ -12,7 +12,6 @@ import trio
 from tests.pool.fakes import FakeInstance, FakeModule, Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _invariants
 from wasmpool._errors import (
     LeaseExpired,
     LeaseRevoked,
@@ -21,7 +20,8 @@ from wasmpool._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ async def hold(
 
 async def settle(pool: Pool) -> None:
     await wait_all_tasks_blocked()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 # --- handed over and cancelled at once ------------------------------------------------------
@@ -373,7 +373,7 @@ async def test_double_release_gives_back_once(module: FakeModule) -> None:
                 await lease.call("echo", 1)
         with pytest.raises(RuntimeError, match="entered once"):
             await lease.__aenter__()
-        _invariants.check(pool._core)
+        invariants.check(pool._core)
 
 
 async def test_release_by_another_task_is_a_release(module: FakeModule) -> None:
@@ -383,7 +383,7 @@ async def test_release_by_another_task_is_a_release(module: FakeModule) -> None:
         lease = await stack.enter_async_context(pool.lease())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stack.aclose)
-        _invariants.check(pool._core)
+        invariants.check(pool._core)
         assert pool.statistics().idle == 1
         with pytest.raises(LeaseExpired):
             await lease.call("echo", 1)
@@ -407,7 +407,7 @@ async def test_release_after_the_close_is_silent(module: FakeModule) -> None:
         assert pool.state == "closed"
         assert not module.live
         closed.set()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 # --- closes and reloads that meet -----------------------------------------------------------
@@ -565,7 +565,7 @@ async def test_max_wait_of_zero_has_an_idle_instance_but_waits_for_none(
                     await pool.call("echo", 1)
 
             nursery.start_soon(ask)
-        _invariants.check(pool._core)
+        invariants.check(pool._core)
 
 
 # --- fairness -------------------------------------------------------------------------------

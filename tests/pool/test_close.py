@@ -10,9 +10,9 @@ import trio
 from tests.pool.fakes import Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _invariants
 from wasmpool._errors import LeaseRevoked, PoolClosed, PoolTimeout
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 async def settle(pool: Pool) -> None:
     await wait_all_tasks_blocked()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 async def test_close_revokes_computing_calls_after_the_grace(
@@ -148,7 +148,7 @@ async def test_lease_that_the_block_itself_still_holds_ends_with_it(module: Fake
     with pytest.raises(LeaseRevoked):
         await lease.call("echo", 1)
     await lease.__aexit__(None, None, None)
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 async def test_cancelled_block_closes_with_a_grace_of_zero(

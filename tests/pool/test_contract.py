@@ -15,9 +15,9 @@ import trio
 from tests.pool.fakes import Closed, FakeModule, Trap
 
 import wasmpool_host
-from wasmpool import _invariants
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host import PENDING
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ async def test_a_call_in_one_step_counts_as_a_lease(kind: Kind) -> None:
         stats = pool.statistics()
         assert stats.retired["trap"] == 1
         assert (stats.asked, stats.granted) == (4, 4)
-        _invariants.check(pool._core)
+        invariants.check(pool._core)
 
 
 async def test_instance_says_what_poisoned_it(kind: Kind) -> None:
@@ -291,7 +291,7 @@ async def test_broken_instances_are_replaced(kind: Kind) -> None:
         with pytest.raises(Provoked):
             await pool.call(*kind.calling_host())
         assert await pool.call("echo", 3) == 3
-        _invariants.check(pool._core)
+        invariants.check(pool._core)
         retired = pool.statistics().retired
     assert {reason for reason, count in retired.items() if count} == {
         "trap", "cancelled", "memory", "host-error",

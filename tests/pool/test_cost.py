@@ -14,7 +14,7 @@ import trio
 from tests.pool.fakes import FakeModule
 from trio.testing import wait_all_tasks_blocked
 
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

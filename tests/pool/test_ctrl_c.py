@@ -14,8 +14,8 @@ from tests.pool.fakes import FakeModule
 from trio.testing import wait_all_tasks_blocked
 
 import wasmpool
-from wasmpool import _invariants
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def test_ctrl_c_at_every_instruction_loses_nothing(operation: Any) -> None:
                     await trio.lowlevel.checkpoint()
                 interrupted += bool(caught)
                 await wait_all_tasks_blocked()
-                _invariants.check(pool._core)
+                invariants.check(pool._core)
                 await pool.resize(1)
                 assert await pool.call("echo", 1) == 1
         interrupted += bool(out_of_the_block)

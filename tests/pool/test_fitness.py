@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _invariants
 from wasmpool._errors import PoolUnavailable, ReloadFailed
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host import (
     Caller,
     CallTimeout,
@@ -34,7 +34,7 @@ CAUSES = {"cancelled": InstancePoisoned, "closed": InstanceClosed}
 
 async def settle(pool: Pool) -> None:
     await wait_all_tasks_blocked()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 def retired(pool: Pool) -> dict[str, int]:

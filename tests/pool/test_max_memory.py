@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host import Limits, Module
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from wasmpool._core import Core
 from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
-from wasmpool._generation import Generation
-from wasmpool._pool import Pool, open_pool
-from wasmpool._slot import Slot
-from wasmpool._work import Work
+from wasmpool._pool.core import Core
+from wasmpool._pool.generation import Generation
+from wasmpool._pool.maintenance import Work
+from wasmpool._pool.pool import Pool, open_pool
+from wasmpool._pool.slot import Slot
 from wasmpool_host import Caller, GuestTrap, Instance, InstanceClosed, Module, host_function
 from wasmpool_host._capi import Store
-from wasmpool_host._exchange import Exchange
-from wasmpool_host._fiber import Fiber
+from wasmpool_host._instance.exchange import Exchange
+from wasmpool_host._instance.fiber import Fiber
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

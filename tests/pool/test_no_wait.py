@@ -9,9 +9,9 @@ import trio
 from tests.pool.fakes import Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _invariants
 from wasmpool._errors import LeaseDeadlock, PoolTimeout, PoolUnavailable
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Askers:
 
     async def settle(self) -> None:
         await wait_all_tasks_blocked()
-        _invariants.check(self.pool._core)
+        invariants.check(self.pool._core)
 
 
 async def test_asker_has_the_instance_that_is_started_for_it(

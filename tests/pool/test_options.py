@@ -11,9 +11,9 @@ import pytest
 import trio
 from tests.pool.fakes import FakeModule
 
-from wasmpool import _invariants
-from wasmpool._options import Options
-from wasmpool._pool import open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.options import Options
+from wasmpool._pool.pool import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -138,4 +138,4 @@ async def test_min_size_is_clamped_and_does_not_grow_back(module: FakeModule) ->
             statistics = pool.statistics()
             assert statistics.idle + statistics.starting == min_size
             assert statistics.starting > 0
-        _invariants.check(pool._core)
+        invariants.check(pool._core)

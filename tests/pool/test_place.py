@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import wasmpool
 from wasmpool import Instrument, LeaseInfo, Plugin, Pool, open_plugin
-from wasmpool._pool import open_pool
+from wasmpool._pool.pool import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

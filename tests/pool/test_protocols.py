@@ -13,11 +13,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool._errors import LeaseRevoked
-from wasmpool._pool import open_pool
+from wasmpool._pool.pool import open_pool
 from wasmpool_host import PENDING
 
 if TYPE_CHECKING:
-    from wasmpool._protocols import Instance, Memory, Module, SyncInstance, SyncModule
+    from wasmpool._pool.protocols import Instance, Memory, Module, SyncInstance, SyncModule
 
 SPIN: Final = "spin"
 

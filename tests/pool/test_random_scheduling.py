@@ -15,7 +15,6 @@ from tests.pool.fakes import Poisoned, Trap, new_module
 from trio._core import _run
 from trio.testing import MockClock
 
-from wasmpool import _invariants
 from wasmpool._errors import (
     LeaseDeadlock,
     LeaseRevoked,
@@ -24,7 +23,8 @@ from wasmpool._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -60,7 +60,7 @@ class Look(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         if self.pool is not None and not self.broken:
             try:
-                _invariants.check(self.pool._core)
+                invariants.check(self.pool._core)
             except AssertionError as error:
                 self.broken.append(error)
 

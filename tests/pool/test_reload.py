@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _invariants
 from wasmpool._errors import LeaseRevoked, ReloadFailed
-from wasmpool._pool import KEEP, Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import KEEP, Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 async def settle(pool: Pool) -> None:
     await wait_all_tasks_blocked()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 async def test_reload_under_load_fails_no_call(

@@ -10,14 +10,14 @@ import trio
 from tests.pool.fakes import FakeInstance, FakeModule, Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _invariants
-from wasmpool._pool import Pool, open_pool
-from wasmpool._retire import RetireReason
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
+from wasmpool._pool.retire_reason import RetireReason
 
 
 async def settle(pool: Pool) -> None:
     await wait_all_tasks_blocked()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 def retired(pool: Pool) -> dict[str, int]:

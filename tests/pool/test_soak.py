@@ -15,9 +15,9 @@ import pytest
 import trio
 
 import wasmpool_host
-from wasmpool import _invariants
 from wasmpool._errors import LeaseRevoked
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 SECONDS = float(os.environ.get("WASMPOOL_SOAK_SECONDS", "600"))
 WARM_UP = 0.2  # of the time: allocators and histories have reached their size by then
@@ -101,7 +101,7 @@ class Soak:
     async def look(self) -> None:
         while True:
             await trio.sleep(max(0.2, SECONDS / 200))
-            _invariants.check(self.pool._core)
+            invariants.check(self.pool._core)
             gc.collect()
             self.memory.append(resident())
 
@@ -124,7 +124,7 @@ async def test_soak() -> None:
                     nursery.start_soon(soak.use)
                 nursery.start_soon(soak.reload, modules)
                 nursery.start_soon(soak.look)
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
     statistics = pool.statistics()
     assert statistics.started == statistics.closed == sum(statistics.retired.values())
     assert statistics.reloads > SECONDS

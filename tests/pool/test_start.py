@@ -13,9 +13,9 @@ import trio
 from tests.pool.fakes import SyncModule
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _invariants
 from wasmpool._errors import PoolUnavailable
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 async def settle(pool: Pool) -> None:
     await wait_all_tasks_blocked()
-    _invariants.check(pool._core)
+    invariants.check(pool._core)
 
 
 async def test_block_is_entered_once_min_size_instances_are_ready(module: FakeModule) -> None:
@@ -252,7 +252,7 @@ async def test_many_starts_leave_the_loop_its_turns(when: str) -> None:
                 passes = 0
                 await pool.reload(modules[1])
             assert passes >= 30
-            _invariants.check(pool._core)
+            invariants.check(pool._core)
         nursery.cancel_scope.cancel()
     assert not modules[0].live
     assert not modules[1].live

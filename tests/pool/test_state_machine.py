@@ -26,7 +26,6 @@ from hypothesis.stateful import (
 from tests.pool.fakes import KINDS, FakeInstance, FakeModule, Poisoned, Trap, new_module
 from tests.pool.pumped import PumpedRun
 
-from wasmpool import _invariants, _pool
 from wasmpool._errors import (
     LeaseDeadlock,
     LeaseRevoked,
@@ -36,15 +35,17 @@ from wasmpool._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import invariants as invariants_module
+from wasmpool._pool import pool as pool_module
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from tests.pool.fakes import Kinds
 
-    from wasmpool._lease import Lease
-    from wasmpool._statistics import LeaseInfo
+    from wasmpool._pool.lease import Lease
+    from wasmpool._pool.statistics import LeaseInfo
 
 ANSWERS: dict[type[BaseException], str] = {
     PoolClosed: "refused_closed",
@@ -260,7 +261,9 @@ class PoolMachine(RuleBasedStateMachine):
         )
 
         async def block() -> None:
-            with patch.object(_pool, "Random", partial(Random, 0)):  # a failure is found again
+            with patch.object(
+                pool_module, "Random", partial(Random, 0)
+            ):  # a failure is found again
                 async with opened as self.pool:
                     await self.leave.wait()
             self.left = True
@@ -416,7 +419,7 @@ class PoolMachine(RuleBasedStateMachine):
     def invariants_hold(self) -> None:
         if not hasattr(self, "pool"):
             return
-        _invariants.check(self.pool._core)
+        invariants_module.check(self.pool._core)
         assert not self.watch.wrong
         for module in self.modules:
             assert not module.violations

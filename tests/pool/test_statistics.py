@@ -19,16 +19,17 @@ from hypothesis import given
 from tests.pool.fakes import FakeModule, Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from wasmpool import _histogram, _statistics
-from wasmpool._histogram import Recorder
-from wasmpool._instruments import Instrument
-from wasmpool._pool import Pool, open_pool
+from wasmpool._pool import histogram as histogram_module
+from wasmpool._pool import statistics
+from wasmpool._pool.histogram import Recorder
+from wasmpool._pool.instruments import Instrument
+from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from wasmpool._statistics import LeaseInfo
+    from wasmpool._pool.statistics import LeaseInfo
 
 
 async def test_repr_shows_counts(module: FakeModule) -> None:
@@ -220,7 +221,7 @@ async def test_instrument_that_raises_is_logged_and_dropped(
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(_statistics, "PoolStatistics"), (_statistics, "LeaseInfo"), (_histogram, "Histogram")],
+    [(statistics, "PoolStatistics"), (statistics, "LeaseInfo"), (histogram_module, "Histogram")],
 )
 def test_every_field_says_what_it_holds(module: ModuleType, name: str) -> None:
     """In a docstring below it; one of a time says that it is in seconds."""

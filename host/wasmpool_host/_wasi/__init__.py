@@ -4,12 +4,12 @@ The contract is ``wasi_snapshot_preview1.witx`` with ``typenames.witx`` (its pro
 ``phases/snapshot/docs.md``). Where it leaves room, the answers are those of wasmtime's own
 implementation on Linux, for that is what guests are tried with.
 
-`_config` is what an application sees. The functions are in `_preview1`, which is imported with
+`config` is what an application sees. The functions are in `preview1`, which is imported with
 the first module that needs them.
 """
 
 from __future__ import annotations
 
-from ._config import Preopen, Wasi
+from .config import Preopen, Wasi
 
 __all__ = ["Preopen", "Wasi"]

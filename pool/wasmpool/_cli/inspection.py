@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wasmpool import CompileError
-from wasmpool._inspect import inspect_plugin
+from wasmpool._plugin.inspect import inspect_plugin
 
 from .log import show_log
 from .shown import shown, shown_whole

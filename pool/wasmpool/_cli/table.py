@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wasmpool import PoolStatistics
-    from wasmpool._histogram import Histogram
+    from wasmpool._pool.histogram import Histogram
 
     from .tally import Tally
 

@@ -14,10 +14,10 @@ import pytest
 
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._wasi import Preopen, Wasi
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._layout import FdFlag, LookupFlag, OFlag
-from wasmpool_host._wasi._preview1 import FUNCTIONS, wasi_imports
-from wasmpool_host._wasi._rights import Right
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.layout import FdFlag, LookupFlag, OFlag
+from wasmpool_host._wasi.preview1 import FUNCTIONS, wasi_imports
+from wasmpool_host._wasi.rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,11 +16,12 @@ import trio.testing
 from tests.host.wasi.conftest import SCRATCH
 
 from wasmpool_host import Module, Preopen, Wasi
-from wasmpool_host._wasi import _apart, _mounts, _process
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._files import Directory, File
-from wasmpool_host._wasi._layout import OFlag
-from wasmpool_host._wasi._rights import Right
+from wasmpool_host._wasi import apart, mounts
+from wasmpool_host._wasi import process as process_module
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.files import Directory, File
+from wasmpool_host._wasi.layout import OFlag
+from wasmpool_host._wasi.rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Devices are as new, so that no other test's calls count."""
-    monkeypatch.setattr(_apart, "_calls", {})
+    monkeypatch.setattr(apart, "_calls", {})
     server = Server()
     yield server
     server.answers.set()
@@ -87,7 +88,7 @@ async def opened(guest: FakeGuest, path: str, rights: Right = BOTH, oflags: int 
 async def settled(server: Server) -> None:
     """Let the server answer, and wait until no abandoned call is left."""
     server.answers.set()
-    while any(calls.abandoned for calls in _apart._calls.values()):
+    while any(calls.abandoned for calls in apart._calls.values()):
         await trio.lowlevel.checkpoint()
 
 
@@ -183,7 +184,7 @@ async def test_a_silent_server_holds_up_nobody_else(  # noqa: PLR0917 - fixtures
         nursery.start_soon(far.acall, function, *args)
         await server.was_asked(1)
         nursery.cancel_scope.cancel()
-    (calls,) = _apart._calls.values()
+    (calls,) = apart._calls.values()
     assert calls.abandoned == 1
     far.close()
     assert descriptors_of(root)  # the thread's: their numbers are not used again
@@ -199,7 +200,7 @@ async def test_a_late_answer_touches_neither_memory_nor_files(
     room = far.put(bytes(8))
     pairs = far.vectors((room, 8))
     server.silence(monkeypatch, File, "read")
-    server.silence(monkeypatch, _process.Process, "check")
+    server.silence(monkeypatch, process_module.Process, "check")
     texts = far.text("dir/nested"), far.text("new")
     calls = [
         ("fd_read", (fd, *pairs, SCRATCH)),
@@ -256,7 +257,7 @@ async def test_a_guest_that_opens_its_directories_can_be_cancelled(
     far: FakeGuest, root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A descriptor that comes too late is closed."""
-    server.silence(monkeypatch, _process, "_open")
+    server.silence(monkeypatch, process_module, "_open")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(far.acall, "fd_prestat_get", 3, SCRATCH)
         await server.was_asked(1)
@@ -333,14 +334,14 @@ def test_the_table_of_mounts_says_what_may_wait(
         "32 31 0:25 / /mnt/twice rw - xfs /dev/vdb rw\n"
         "33 27 0:26 / /mnt/odd rw - never_heard_of none rw\n"
     )
-    monkeypatch.setattr(_mounts, "_TABLE", str(table))
-    assert _mounts.may_wait(real) == waits
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
+    assert mounts.may_wait(real) == waits
 
 
 def test_without_a_table_everything_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow is better than held up."""
-    monkeypatch.setattr(_mounts, "_TABLE", "/nowhere")
-    assert _mounts.may_wait("/")
+    monkeypatch.setattr(mounts, "_TABLE", "/nowhere")
+    assert mounts.may_wait("/")
 
 
 @pytest.mark.parametrize(("real", "waits"), [("/", False), ("/proc", True)])
@@ -350,8 +351,8 @@ def test_a_table_without_the_root_is_that_of_a_chroot(
     """A directory on a device with blocks is local then; of another nobody knows."""
     table = tmp_path / "mountinfo"
     table.write_text("")
-    monkeypatch.setattr(_mounts, "_TABLE", str(table))
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
     major = 0 if waits else 254
     status = os.stat_result((0o40755, 1, os.makedev(major, 1), 2, 0, 0, 0, 0, 0, 0))
     monkeypatch.setattr(os, "stat", {real: status}.__getitem__)
-    assert _mounts.may_wait(real) == waits
+    assert mounts.may_wait(real) == waits

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from wasmpool_host import Preopen
-from wasmpool_host._wasi import _resolve
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._layout import OFlag
-from wasmpool_host._wasi._rights import Right
+from wasmpool_host._wasi import resolve
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.layout import OFlag
+from wasmpool_host._wasi.rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,15 +104,15 @@ def test_going_up_from_a_directory_that_was_moved_out_stays_within(
 ) -> None:
     """By the system's ``..`` each of these would be beside the secret, or above it."""
     (root / "a" / "b").mkdir(parents=True)
-    down = _resolve._Walk._down
+    down = resolve._Walk._down
 
-    def moving(walk: _resolve._Walk, name: bytes) -> bytes | None:
+    def moving(walk: resolve._Walk, name: bytes) -> bytes | None:
         result = down(walk, name)
         if name == b"b":
             os.rename(root / "a" / "b", root.parent / "b")
         return result
 
-    monkeypatch.setattr(_resolve._Walk, "_down", moving)
+    monkeypatch.setattr(resolve._Walk, "_down", moving)
     for path in ("a/b/../secret", "a/b/../../secret", "a/b/../../../secret"):
         if not (root / "a" / "b").exists():
             os.rename(root.parent / "b", root / "a" / "b")

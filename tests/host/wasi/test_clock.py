@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from wasmpool_host._wasi._errno import Errno
+from wasmpool_host._wasi.errno import Errno
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wasmpool_host._wasi import Preopen, _descriptors
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._layout import OFlag
-from wasmpool_host._wasi._rights import Right
+from wasmpool_host._wasi import Preopen
+from wasmpool_host._wasi import descriptors as descriptors_module
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.layout import OFlag
+from wasmpool_host._wasi.rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ def test_the_number_of_open_descriptors_is_bounded(guest: FakeGuest, root: Path)
         errno, fd = guest.open("file")
         fds.append(fd)
     assert errno == Errno.MFILE
-    assert len(fds) + 3 == _descriptors.MAX_OPEN
+    assert len(fds) + 3 == descriptors_module.MAX_OPEN
     assert guest.open("new", Right.FD_WRITE, OFlag.CREAT)[0] == Errno.MFILE
     assert not (root / "new").exists()
     assert guest.call("fd_close", fds[7]) == Errno.SUCCESS

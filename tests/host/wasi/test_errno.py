@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from wasmpool_host._wasi._errno import Errno, errno_of
+from wasmpool_host._wasi.errno import Errno, errno_of
 
 
 def test_all_numbers_of_the_contract_are_there() -> None:

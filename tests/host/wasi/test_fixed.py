@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from wasmpool_host import Module, Preopen, Wasi
-from wasmpool_host._wasi import _fixed
-from wasmpool_host._wasi._errno import Errno
+from wasmpool_host._wasi import fixed
+from wasmpool_host._wasi.errno import Errno
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def test_an_inode_that_is_used_again_does_not_help_a_link(
     """A directory outside that has got the number of the removed one is not reached by a link."""
     preopen = Preopen(tree / "work" / "cache")
     status = os.stat(tree / "secret")
-    again = _fixed.Fixed(preopen.fixed.real, status.st_dev, status.st_ino)
+    again = fixed.Fixed(preopen.fixed.real, status.st_dev, status.st_ino)
     object.__setattr__(preopen, "fixed", again)  # as if the number had been used again
     shutil.rmtree(tree / "work" / "cache")
     os.symlink("../secret", tree / "work" / "cache")
@@ -123,7 +123,7 @@ def test_a_swap_between_the_walk_and_the_use_changes_nothing(
     cache = tree / "work" / "cache"
     (cache / "file").write_text("ours")
     guest = open_guest(preopens={"/cache": Preopen(cache)})
-    walk = _fixed._walk
+    walk = fixed._walk
 
     def walk_and_swap(real: str) -> int:
         descriptor = walk(real)
@@ -131,7 +131,7 @@ def test_a_swap_between_the_walk_and_the_use_changes_nothing(
         os.symlink("../secret", cache)
         return descriptor
 
-    monkeypatch.setattr(_fixed, "_walk", walk_and_swap)
+    monkeypatch.setattr(fixed, "_walk", walk_and_swap)
     assert guest.read(guest.opened("file")) == (Errno.SUCCESS, b"ours")
     assert guest.open("key")[0] == Errno.NOENT
 

@@ -13,9 +13,10 @@ import trio.testing
 from tests.host.wasi.conftest import OK, READ_WRITE, SCRATCH
 
 from wasmpool_host import Module, Wasi
-from wasmpool_host._wasi import _files, _listing
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._layout import OFlag
+from wasmpool_host._wasi import files as files_module
+from wasmpool_host._wasi import listing as listing_module
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.layout import OFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ class Passes(trio.abc.Instrument):
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each removal, cut or close of a file: was it off the loop? All files are large."""
-    monkeypatch.setattr(_files, "_LARGE", -1)
+    monkeypatch.setattr(files_module, "_LARGE", -1)
     seen: list[bool] = []
     main = threading.current_thread()
     for name in ("unlink", "rename", "ftruncate", "close", "open"):
@@ -131,13 +132,13 @@ async def test_a_long_listing_is_made_off_the_loop(
         (root / f"n{number}").touch()
     seen: list[bool] = []
     main = threading.current_thread()
-    pack = _listing.Listing.pack
+    pack = listing_module.Listing.pack
 
-    def noted(listing: _listing.Listing, cookie: int, size: int) -> bytes:
+    def noted(listing: listing_module.Listing, cookie: int, size: int) -> bytes:
         seen.append(threading.current_thread() is not main)
         return pack(listing, cookie, size)
 
-    monkeypatch.setattr(_listing.Listing, "pack", noted)
+    monkeypatch.setattr(listing_module.Listing, "pack", noted)
     buffer = guest.put(bytes(256 * 1024))
     assert guest.call("fd_readdir", 3, buffer, 64 * 1024, 0, SCRATCH) == OK
     assert guest.u32() == 64 * 1024

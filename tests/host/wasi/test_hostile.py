@@ -14,9 +14,9 @@ import trio.testing
 from tests.host.wasi.conftest import READ_WRITE
 
 from wasmpool_host._errors import GuestExit
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._layout import filestat
-from wasmpool_host._wasi._preview1 import FUNCTIONS, MODULE
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.layout import filestat
+from wasmpool_host._wasi.preview1 import FUNCTIONS, MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from wasmpool_host._wasi import _listing
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._layout import FileType, OFlag
+from wasmpool_host._wasi import listing
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.layout import FileType, OFlag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +103,7 @@ def test_a_forgotten_cookie_is_refused(
     reader: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded, however long the directory; from the start it can be read again."""
-    monkeypatch.setattr(_listing, "_KEPT", 8)
+    monkeypatch.setattr(listing, "_KEPT", 8)
     for number in range(40):
         (root / f"f{number}").touch()
     fd = reader.opened(".")
@@ -132,10 +132,10 @@ def test_an_unfinished_listing_leaves_nothing_open(reader: FakeGuest) -> None:
 
 async def test_a_huge_buffer_is_refused(reader: FakeGuest) -> None:
     """It would be filled while everybody waits."""
-    room = reader.put(bytes(_listing.MAX_BUFFER))
-    full = (3, room, _listing.MAX_BUFFER, 0, 0x100)
+    room = reader.put(bytes(listing.MAX_BUFFER))
+    full = (3, room, listing.MAX_BUFFER, 0, 0x100)
     assert await reader.acall("fd_readdir", *full) == Errno.SUCCESS
-    assert reader.list(3, _listing.MAX_BUFFER + 1)[0] == Errno.INVAL
+    assert reader.list(3, listing.MAX_BUFFER + 1)[0] == Errno.INVAL
 
 
 def test_a_wild_buffer_is_refused(reader: FakeGuest) -> None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wasmpool_host._wasi import Preopen, _resolve
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._files import open_place
-from wasmpool_host._wasi._layout import FdFlag, OFlag
-from wasmpool_host._wasi._path_functions import _status
-from wasmpool_host._wasi._resolve import resolve
-from wasmpool_host._wasi._rights import Right
+from wasmpool_host._wasi import Preopen
+from wasmpool_host._wasi import resolve as resolve_module
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.files import open_place
+from wasmpool_host._wasi.layout import FdFlag, OFlag
+from wasmpool_host._wasi.path_functions import _status
+from wasmpool_host._wasi.resolve import resolve
+from wasmpool_host._wasi.rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,14 +174,14 @@ def test_a_directory_moved_away_while_walking_leads_back_to_the_tree(
 ) -> None:
     """In the middle of a walk: ``..`` goes to where we came from, not to where it is now."""
     descriptor = os.open(root, os.O_RDONLY)
-    step_down = _resolve._Walk._down
+    step_down = resolve_module._Walk._down
 
-    def moving(walk: _resolve._Walk, name: bytes) -> bytes | None:
+    def moving(walk: resolve_module._Walk, name: bytes) -> bytes | None:
         result = step_down(walk, name)
         os.rename(root / "dir", root.parent / "away")
         return result
 
-    monkeypatch.setattr(_resolve._Walk, "_down", moving)
+    monkeypatch.setattr(resolve_module._Walk, "_down", moving)
     try:
         with resolve(descriptor, b"dir/../file", follow=True) as place:
             found = os.stat(place.name, dir_fd=place.directory)
@@ -260,7 +261,7 @@ def test_a_name_need_not_be_utf_8(guest: FakeGuest, root: Path) -> None:
 def test_depth_is_bounded_and_nothing_stays_open(guest: FakeGuest) -> None:
     """Each directory on the way is a descriptor meanwhile (the fixture counts what is left)."""
     path = ""
-    for _ in range(_resolve._MAX_DEPTH):
+    for _ in range(resolve_module._MAX_DEPTH):
         path += "d/"
         guest._top = 0x1000
         assert guest.path("path_create_directory", path) == Errno.SUCCESS

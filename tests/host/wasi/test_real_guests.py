@@ -26,8 +26,8 @@ from wasmpool_host import (
     Wasi,
     host_function,
 )
-from wasmpool_host._wasi._errno import Errno
-from wasmpool_host._wasi._preview1 import FUNCTIONS, MODULE
+from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.preview1 import FUNCTIONS, MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,0 +1,1 @@
+"""One instance: its calls on fibers, its host functions, its memory."""

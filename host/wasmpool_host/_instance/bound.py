@@ -1,0 +1,65 @@
+"""An export of one instance, made ready to be called with no work done twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+from wasmpool_host import _capi
+
+from .pending import PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from functools import partial
+
+    from .call_history import Pace
+    from .fiber import Fiber
+    from .pending import Pending
+    from .signature import Results, Signature
+
+__all__ = ["Bound"]
+
+
+@final
+class Bound:
+    """A function in a store: its address, the buffers for its values, and the call itself.
+
+    The buffers belong to it alone, so every argument of the C function is a constant: a call
+    writes the values and makes the future.
+    """
+
+    __slots__ = (
+        "_args", "_extern", "_fiber", "_results", "begin", "label", "pace", "signature",
+    )  # fmt: skip
+
+    def __init__(
+        self, fiber: Fiber, extern: Any, signature: Signature, pace: Pace, label: str
+    ) -> None:
+        store = fiber.store
+        self._fiber = fiber
+        self._extern = extern  # the address of the function is inside it
+        self._args = signature.params.buffer()
+        self._results = signature.results.buffer()
+        self.signature: Signature = signature
+        self.pace: Pace = pace
+        self.label: str = label
+        self.begin: partial[int] = store.call_of(
+            _capi.func_at(extern),
+            _capi.address(self._args), signature.params.count,
+            _capi.address(self._results), signature.results.count,
+        )  # fmt: skip
+
+    def start(self, args: Sequence[object]) -> Results | Pending:
+        """Write the arguments, and run the call's first slice.
+
+        Raises:
+            TypeError, ValueError: naming the argument that is wrong.
+            GuestTrap, RecursionError: as `Fiber.start`.
+        """
+        signature = self.signature
+        signature.params.put(self._args, args, self.label)
+        return signature.take_results(self._results) if self._fiber.start(self) else PENDING
+
+    def take(self) -> Results:
+        """The results, after `Fiber.finish`."""
+        return self.signature.take_results(self._results)

@@ -1,0 +1,201 @@
+"""What a host function is given to see its guest by."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, final
+
+import trio
+
+from wasmpool_host import _capi
+from wasmpool_host._errors import GuestMemoryError
+
+from .host_call import Nested
+from .memory import Memory
+from .packed import check_packed, pack, unpack
+
+if TYPE_CHECKING:
+    from wasmpool_host._module import Module
+
+    from .host_call import HostCall
+    from .signature import Results
+
+__all__ = ["PROCESS", "Caller", "Guest"]
+
+
+PROCESS: Final = object()
+"""The key, in ``state``, of what WASI shows a guest as its process."""
+
+
+@final
+class Guest:
+    """An instance as its host functions know it: its module, and what they keep of it."""
+
+    __slots__ = ("module", "state")
+
+    def __init__(self, module: Module) -> None:
+        self.module: Module = module
+        self.state: dict[object, Any] | None = None
+        """What host functions keep of it; None for most guests, whose calls look no further."""
+
+    def make_caller(self, call: HostCall) -> Caller:
+        """For one host call."""
+        return Caller(call, self)
+
+    def keep_state(self) -> dict[object, Any]:
+        """Return what host functions keep of it, to be read and written."""
+        if self.state is None:
+            self.state = {}
+        return self.state
+
+    def end_output(self) -> None:
+        """Give out what it has printed of a line without its end."""
+        process = self.state.get(PROCESS) if self.state else None
+        if process is not None:
+            process.end_output()
+
+    def close(self) -> None:
+        """Close what was kept, all of it, also if something fails to."""
+        if not self.state:
+            return
+        with contextlib.ExitStack() as stack:
+            for value in self.state.values():
+                if callable(close := getattr(value, "close", None)):
+                    stack.callback(close)
+        self.state = None
+
+
+@final
+class Caller:
+    """The guest that called a host function, for as long as that function runs.
+
+    Used after the function has returned, or for two calls at once, it raises RuntimeError.
+    """
+
+    __slots__ = ("_call", "_expired", "_guest")
+
+    def __init__(self, call: HostCall, guest: Guest) -> None:
+        self._call = call
+        self._guest = guest
+        self._expired = False
+
+    @property
+    def state(self) -> dict[object, Any]:
+        """A dict that lives as long as the instance, for what a host keeps of a guest.
+
+        Values with a ``close`` method have it called when the instance closes.
+        """
+        return self._guest.keep_state()
+
+    @property
+    def memory(self) -> Memory:
+        """The guest's linear memory."""
+        return Memory(self._region)
+
+    async def call(self, name: str, *args: float) -> Results:
+        """Call an export of the guest that waits.
+
+        Args:
+            name: the export's.
+            args: as for `Instance.call`.
+
+        Raises:
+            GuestTrap: the nested call trapped; the instance is poisoned, though the outer call
+                may go on. So does one call too many: 64 levels of guest and host.
+            GuestExit, CallTimeout, GuestMemoryError, BaseException: what else the nested guest came
+                to, or a host function that it called raised.
+            ValueError, TypeError: no such export, or arguments that do not fit it.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: another call by this caller is under way, the host function has returned,
+                or the guest has not started yet.
+
+        A cancel ends the nested call, and the whole of the outer one with it.
+        """
+        self._check()
+        module, call = self._guest.module, self._call
+        signature = module.signature(name)
+        store = call.fiber.store
+        extern = store.export(name) if store.started else _capi.caller_function(call.caller, name)
+        if extern is None:
+            message = f"export {name!r} of {module} cannot be called before the guest has started"
+            raise RuntimeError(message)
+        nested = Nested(extern, signature, args, module.label(name))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check()
+        return await call.fiber.call_back(call, nested, module.label(name))
+
+    def read(self, packed: int) -> bytes:
+        """Copy a packed region out (the plugin ABI: pointer high, size low, 32 bits each).
+
+        Args:
+            packed: an i64, signed as host functions get it, or unsigned.
+
+        Raises:
+            GuestMemoryError: it is outside the memory, or larger than ``limits.payload`` bytes.
+            TypeError, ValueError: it is no int, or needs more than 64 bits.
+            RuntimeError: the host function has returned, or a call by this caller is under way.
+        """
+        check_packed(packed)
+        ptr, size = unpack(packed)
+        if not size:
+            return b""
+        self._guest.module.check_payload(size, f"host function {self._call.function} was given")
+        return self.memory.read(ptr, size)
+
+    async def reply(self, data: bytes | bytearray | memoryview) -> int:
+        """Copy ``data`` into memory from the guest's own malloc, for the guest to free.
+
+        Args:
+            data: bytes, or any other buffer, of which the bytes are taken.
+
+        Returns:
+            The packed region, as an unsigned number; 0 for no bytes, without malloc.
+
+        Raises:
+            LinkError: the guest exports neither ``malloc`` nor ``guest_malloc``.
+            GuestMemoryError: malloc returned 0, or a region outside the memory.
+            TypeError: the data are no bytes.
+            ValueError: there are 2**32 bytes of them, or more.
+            GuestTrap, RuntimeError: as `call`.
+
+        A cancel is as for `call`.
+        """
+        if not isinstance(data, bytes):
+            data = bytes(memoryview(data))  # its bytes, however large its items are
+        if not data:
+            return 0
+        malloc = self._guest.module.malloc()
+        ptr = await self.call(malloc, len(data))
+        if not ptr:
+            message = f"{self._guest.module.label(malloc)} of {len(data):,} bytes returned 0"
+            raise GuestMemoryError(message)
+        self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, by malloc's checked type
+        return pack(int(ptr), len(data))  # type: ignore[arg-type]  # likewise
+
+    def expire(self) -> None:
+        """The host function has ended, and with it the right to touch the guest."""
+        self._expired = True
+
+    def _region(self) -> tuple[int, int]:
+        self._check()
+        store = self._call.fiber.store
+        # Not the caller's: that may be the exchange's helper, or nobody.
+        if store.started:
+            return store.memory_region()
+        return _capi.caller_memory_region(self._call.caller)
+
+    def _check(self) -> None:
+        call = self._call
+        if self._expired:
+            message = (
+                f"host function {call.function} has returned: its caller is of no use any more"
+            )
+            raise RuntimeError(message)
+        if call.dropped:
+            raise call.fiber.interrupted or RuntimeError("the guest that called is gone")
+        if call.nested is not None:
+            message = (
+                f"host function {call.function} uses its caller twice at once: await the first"
+                " call before the next use"
+            )
+            raise RuntimeError(message)

@@ -1,0 +1,695 @@
+"""A call is a fiber, driven by the trio task that makes it.
+
+Wasmtime can run a guest on a stack of its own and come back from the middle of it: at an epoch,
+or when the guest calls a host function. `wasmtime_func_call_async` makes such a fiber, and each
+`wasmtime_call_future_poll` runs it up to the next of these moments. That is all of the
+machinery. What this file adds is who polls, when and where.
+
+**The task polls, on the trio thread.** A short call is done at the first poll: no thread, no
+queue, microseconds. `loop_budget` keeps many of them from adding up in one pass of the scheduler.
+
+**A guest that has not come to its end in a slice moves to a worker thread** (`ready_queue`),
+and its task is parked until the fiber needs it again. A slice ends with a tick of `epoch_ticker`;
+where a tick comes right after the start, one more is granted, else chance would send short calls
+to threads. An export whose last calls were long starts in a thread: it would only hold up the
+loop, and leave the other CPUs idle (`Pace`).
+
+**A host function runs in the task**, between two polls, while the fiber is suspended. The two
+callbacks that Wasmtime calls (`host_call`) run on the fiber's stack, and take notes and no more:
+
+* the entry callback notes which function the guest calls, and where its arguments and results
+  are (in a `HostCall` that was made ahead); the poll then comes back, because
+* the continuation callback, asked at each poll whether the host call is done, says no until the
+  task has written the results.
+
+So cancel scopes, context variables and nurseries go through the guest as if it were Python. A
+host function may call the guest back: the nested call is made and polled by the continuation
+callback, for it has to run on top of the suspended one. Each poll of the outermost future thus
+goes down through all levels to the innermost guest. Its depth is bounded (`NESTING`), because
+each level takes stack; past it the nested call is a trap.
+
+**To stop a guest is to delete its future.** That unwinds this fiber, no other, wherever it is
+suspended. It must be suspended: a guest in a thread is asked for first, and yields at a tick
+that comes at once. Inner futures go before outer ones. Nor may the guest go on under a nested
+call that is still alive, so a host function that ends while a task it has left behind is in one
+(`_end_stray`) ends the guest. An interrupt stays with the fiber for as long as a task may look.
+
+What may not happen: an exception in a callback. In the entry callback it aborts the process. So
+the callbacks make no calls, and with that no signal handler runs in the middle of them
+(`unchecked`); there is headroom on the Python stack before a guest that imports anything runs
+(`headroom`), so that RecursionError is raised in the task; and what goes wrong in the
+continuation nonetheless is kept for the task. A signal handler of the program's own that raises
+may still lose a future in the middle of the driver: such handlers and guests do not go together.
+
+The driver itself is protected from KeyboardInterrupt too, since it must not lose a future half
+way; host functions, being the user's code, are not. Trio delivers the interrupt at the next
+checkpoint, and a guest in a thread is stopped for it as for a cancel.
+
+Rejected: a thread for each call (120 to 300 us to hand over, and no way to await in host
+functions); an epoch that traps (kills all the guests of an engine instead of one, and none can
+go on); Wasmtime's blocking call with a callback at the epoch (ctypes would run Python on the
+guest's stack at each tick, and could not suspend there).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+from time import perf_counter, thread_time
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
+
+import trio
+from trio.lowlevel import disable_ki_protection, enable_ki_protection
+
+from wasmpool_host import _capi
+from wasmpool_host._errors import CallTimeout, GuestTrap
+from wasmpool_host._scheduling.loop_budget import HALF, turn_of_this_run
+from wasmpool_host._scheduling.ready_queue import Job, ready_queue
+
+from .call_history import LONG
+from .headroom import (
+    FRAMES,
+    FRAMES_A_LEVEL,
+    FRAMES_TO_START,
+    FRAMES_TO_START_WITHOUT_CALLBACKS,
+    FRAMES_WITHOUT_CALLBACKS,
+    headroom,
+)
+from .host_call import HostCall, fibers, new_key
+from .poison import poison_reason, trapped
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from functools import partial
+
+    from wasmpool_host._scheduling.epoch_ticker import Ticker
+    from wasmpool_host._scheduling.loop_budget import Turn
+
+    from .call_history import Pace
+    from .host_call import Nested
+    from .host_function import HostFunction
+    from .signature import Results
+
+__all__ = ["Fiber"]
+
+NESTING: Final = 64
+"""Guest in host in guest, at most: without a bound the process ends at about 450."""
+
+SHORT_SLICE: Final = 0.0005
+"""Seconds: a slice shorter than half of one was cut by a tick that happened to come."""
+
+_RAISED_IN: Final = "raised in guest"
+
+_poll: Final = _capi.poll
+_delete_finished_future: Final = _capi.delete_finished_future
+_NO_ERRORS: Final = _capi.NO_ERRORS
+
+
+class Crossing(Protocol):
+    """What a call begins with."""
+
+    @property
+    def begin(self) -> partial[int]:
+        """Makes the future."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """The export's."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Names the export in messages."""
+        ...
+
+
+class Level(Protocol):
+    """A call into the guest, outermost or nested, as far as driving it goes."""
+
+    finished: bool
+
+
+@disable_ki_protection
+def _call_plain(function: Callable[..., Any], caller: object, args: Sequence[object]) -> Any:
+    return function(caller, *args)
+
+
+@disable_ki_protection
+async def _await_it(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+@final
+class _NoLevel:
+    """What is driven when nothing is."""
+
+    finished: bool = True
+
+
+_NO_LEVEL: Final = _NoLevel()
+
+
+@final
+class Fiber:
+    """The calls of one instance: at most one from outside, and those nested in it."""
+
+    # Invariants:
+    # - `future` is not 0 exactly while there is a fiber. It is polled by one thread at a time:
+    #   by the worker that has `_job`, else by the trio thread.
+    # - `open` holds the host calls whose continuation is alive, outermost first.
+    # - `next_call` is there whenever a guest that imports functions is polled: the entry callback
+    #   takes it, and `_slice_in_turn` makes another before the guest goes on.
+    # - `busy` is set by the instance while a call is pending: it holds whenever `future` is not
+    #   0 and another task runs.
+    # - The store is deleted only while `future` is 0.
+    # - Who is in `_awaited` is woken by `drop`, so `interrupted` is set, or `future` is 0.
+
+    __slots__ = (
+        "_awaited",
+        "_computed",
+        "_crossing",
+        "_deadline",
+        "_job",
+        "_level",
+        "_on_loop_since",
+        "_room",
+        "_scope",
+        "_strayed",
+        "_ticker",
+        "busy",
+        "call_seconds",
+        "failure",
+        "finished",
+        "functions",
+        "future",
+        "guest",
+        "in_turn_until",
+        "interrupted",
+        "key",
+        "next_call",
+        "open",
+        "pardonable",
+        "pending",
+        "poisoned",
+        "store",
+        "turn",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        make_store: Callable[[int], _capi.Store],
+        functions: Sequence[HostFunction],
+        guest: Guest,
+        ticker: Ticker,
+        call_seconds: float | None,
+    ) -> None:
+        self.key: int = new_key()
+        self.store: _capi.Store = make_store(self.key)
+        self.functions: Sequence[HostFunction] = functions
+        self.guest: Guest = guest
+        self.poisoned: str | None = None
+        self.pardonable: bool = False
+        """Whether the last trap of an outermost call is all that it is poisoned for."""
+        self.busy: bool = False
+        self.future: int = 0
+        self.finished: bool = False
+        self.open: list[HostCall] = []
+        self.pending: HostCall | None = None
+        self.next_call: HostCall | None = HostCall() if functions else None
+        self.failure: BaseException | None = None
+        self.interrupted: BaseException | None = None
+        self.call_seconds: float | None = call_seconds
+        self._crossing: Crossing | None = None
+        self._deadline: float | None = None
+        self._awaited: tuple[trio.lowlevel.Task, ...] = ()
+        self._job: Job | None = None
+        self._level: Level = _NO_LEVEL
+        self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
+        self._scope: trio.CancelScope | None = None
+        self._strayed = False
+        """Whether a task was left behind in a call by its caller; it looks when it goes on."""
+        self._computed = 0.0
+        self._on_loop_since = 0.0
+        """From when on the loop waits for this call, by `perf_counter`: what was before is counted.
+
+        Plain host functions are part of that. So a guest that makes many calls, of a millisecond
+        each, takes its turns by them.
+        """
+        self.in_turn_until: float = 0.0
+        """A crossing that follows on one that waited for its turn, and was short, need not wait."""
+        self._ticker = ticker
+        self.turn: Turn = turn_of_this_run()
+        fibers[self.key] = self
+
+    # --- a call from outside ---
+
+    @enable_ki_protection
+    def start(self, crossing: Crossing) -> bool:
+        """Begin a call and run its first slice here; whether the call is done.
+
+        False: `finish` drives it to its end, and must be called. Then the guest has not come to
+        its end yet, or has not even begun, as the loop's turn has come or its calls are long.
+        Most calls are done here, so this is written out in one piece.
+
+        Raises:
+            GuestTrap: the guest trapped.
+            RecursionError: there is too little left of the Python stack; nothing has begun.
+        """
+        headroom(self._room)
+        self._crossing = crossing
+        turn = self.turn
+        if crossing.pace.weight or (
+            turn.spent > HALF and turn.is_over() and perf_counter() > self.in_turn_until
+        ):
+            return False
+        store = self.store
+        store.has_run = True
+        try:
+            self.future = crossing.begin()
+            began = perf_counter()
+            if began > self._ticker.renew_at:
+                self._ticker.renew(began)
+            finished = _poll(self.future)
+            took = perf_counter() - began
+            turn.spent += took
+            if not finished and not self._finish_slice(took):
+                return False
+            if took > LONG:
+                crossing.pace.suspect()
+            _delete_finished_future(self.future)
+            self.future = 0
+        except BaseException as error:
+            self._fail(error)
+            self._end()
+            raise
+        if store.errors != _NO_ERRORS:
+            self._raise_stop(crossing.label)
+        return True
+
+    def _finish_slice(self, took: float) -> bool:
+        """One more, where a tick came right after the start; whether the guest is done."""
+        self._on_loop_since = perf_counter()
+        if took < SHORT_SLICE and self.pending is None:
+            self._slice()
+        finished, self.finished = self.finished, False
+        return finished
+
+    def abandon(self, error: BaseException) -> None:
+        """There will be no `finish` for the call that `start` has not finished."""
+        if self.future:
+            self.poison(error)
+        self._end()
+
+    @enable_ki_protection
+    async def finish(self) -> None:
+        """Drive a call to its end that `start` has not finished.
+
+        Nothing is raised for a cancel once the guest has returned.
+
+        Raises:
+            GuestTrap: the guest trapped.
+            CallTimeout: it took too long.
+            BaseException: what a host function raised, or what `interrupt` was given.
+        """
+        crossing = self._crossing
+        assert crossing is not None
+        try:
+            headroom(FRAMES if self.functions else FRAMES_WITHOUT_CALLBACKS)
+            self._check()
+            begun, self._computed = self.future, 0.0
+            if not begun:
+                await self._begin_in_turn(crossing)
+            if not self.finished:
+                here = self._computed
+                self._on_loop_since = perf_counter()
+                if self._deadline is None:
+                    await self._drive(self)
+                else:
+                    await self._drive_in_time(self._deadline)
+                if self._computed > here:
+                    self._judge(crossing.pace, measured=not begun)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            self._end()
+        if self.store.errors != _NO_ERRORS:
+            self._raise_stop(crossing.label)
+
+    @enable_ki_protection
+    async def run(self, crossing: Crossing) -> None:
+        """`start` and `finish` in one."""
+        if not self.start(crossing):
+            await self.finish()
+
+    def start_clock(self) -> None:
+        """What is started from here on, until this is called again, shares one limit of time."""
+        if self.call_seconds is not None:
+            self._deadline = trio.current_time() + self.call_seconds
+
+    async def _begin_in_turn(self, crossing: Crossing) -> None:
+        """Begin a call that `start` has not begun: in a thread, or here with a measure."""
+        if self.turn.spent > HALF and self.turn.is_over():
+            await self.turn.wait()
+            self._check()
+            self.in_turn_until = perf_counter() + SHORT_SLICE
+        self._on_loop_since = perf_counter()
+        self.store.has_run = True
+        self.future = crossing.begin()
+        pace = crossing.pace
+        if not pace.long:
+            began = thread_time()
+            self._first_slice(self)
+            self._computed = thread_time() - began
+            if self.finished:
+                self._judge(pace, measured=True)
+
+    def _judge(self, pace: Pace, *, measured: bool) -> None:
+        """Tell the export's pace of a call that computed; ``start`` takes no measure of that."""
+        if measured:
+            pace.was(long=self._computed > LONG)
+        else:
+            pace.suspect()
+
+    def _fail(self, error: BaseException) -> None:
+        """The call ends with an error: see what that means for the instance."""
+        if self.interrupted is not None:
+            self._raise_interrupted(error)
+        elif self.future:
+            self.poison(error)
+
+    def _raise_interrupted(self, error: BaseException) -> None:
+        """Raise what it was interrupted with, whatever host functions made of it; but no cancel."""
+        if error is not self.interrupted and isinstance(error, Exception):
+            raise self.interrupted or error from error
+
+    def _raise_stop(self, label: str) -> None:
+        """The guest has stopped short of returning."""
+        self.pardonable = self.poisoned is None
+        self.poisoned = self.poisoned or "trap"
+        stop = self.store.take_stop()
+        assert stop is not None
+        raise trapped(stop, label)
+
+    async def _drive_in_time(self, deadline: float) -> None:
+        try:
+            with trio.CancelScope(deadline=deadline):
+                await self._drive(self)
+        except ExceptionGroup as group:  # of nested calls, from a host function's nursery
+            if group.split(CallTimeout)[1] is not None:
+                raise
+        if not self.finished:
+            raise self._timeout()
+
+    def _end(self) -> None:
+        if self.finished and self.future and not self.open:
+            _delete_finished_future(self.future)  # most calls: there is nothing to unwind
+            self.future = 0
+        else:
+            self.drop()
+            self._prepare_host_call()
+        self.finished = False
+        self.failure = None
+
+    # --- driving: the task's side ---
+
+    async def _drive(self, level: Level) -> None:
+        """Poll until ``level`` is finished, serving the host calls that come up.
+
+        The guest has had its first slice.
+        """
+        while not level.finished:
+            if self.pending is not None:
+                call, self.pending = self.pending, None
+                await self._serve(call)
+                await self._slice_in_turn(level)
+            else:
+                await self._compute(level)
+                self._on_loop_since = perf_counter()
+            if not level.finished:
+                self._check()
+
+    async def _slice_in_turn(self, level: Level) -> None:
+        self._prepare_host_call()
+        if self.turn.spent > HALF and self.turn.is_over():
+            await self.turn.wait()
+            self._check()
+            self._on_loop_since = perf_counter()
+        self._first_slice(level)
+
+    def _first_slice(self, level: Level) -> None:
+        """Run the guest here for a slice; for one more if a tick came right after the start."""
+        took = self._slice()
+        if took < SHORT_SLICE and not level.finished and self.pending is None:
+            self._slice()
+
+    def _slice(self) -> float:
+        began = perf_counter()
+        self._ticker.enter()
+        try:
+            self.finished = _poll(self.future)
+        finally:
+            self._ticker.leave()
+        ended = perf_counter()
+        self.turn.spent += ended - self._on_loop_since
+        self._on_loop_since = ended
+        return ended - began
+
+    async def _compute(self, level: Level) -> None:
+        """Let a worker thread run the guest, until it is done or waits in a host function.
+
+        Raises:
+            trio.Cancelled: and the guest is not done; no thread has it any more.
+        """
+        self._level = level
+        self._job = job = Job(self, trio.lowlevel.current_task())
+        try:
+            await ready_queue().run(job)
+        finally:
+            self._job = None
+            if self.interrupted is not None:
+                self.drop()
+        if job.raise_cancel is not None and not level.finished:
+            job.raise_cancel()
+
+    def step(self) -> bool:
+        """A slice, on a worker's thread; whether the task is to look."""
+        began = thread_time()
+        self._ticker.enter()
+        try:
+            self.finished = _poll(self.future)
+        finally:
+            self._ticker.leave()
+            self._computed += thread_time() - began
+        return self._level.finished or self.pending is not None or self.failure is not None
+
+    def hasten(self) -> None:
+        """Have the slice on a worker's thread end at once."""
+        self._ticker.hasten()
+
+    def _check(self) -> None:
+        """Raise what stands against going on."""
+        if self.interrupted is not None:
+            raise self.interrupted
+        if self.failure is not None:
+            raise self.failure
+        if self._deadline is not None and trio.current_time() > self._deadline:
+            raise self._timeout()
+
+    def _timeout(self) -> CallTimeout:
+        label = self._crossing.label if self._crossing is not None else ""
+        return CallTimeout(f"{label} took longer than limits.call_seconds={self.call_seconds}")
+
+    # --- host calls ---
+
+    def _prepare_host_call(self) -> None:
+        """Have a host call ready for the entry callback, which makes none."""
+        if self.next_call is None:
+            self.next_call = HostCall()
+
+    async def _serve(self, call: HostCall) -> None:
+        """Run the host function that the guest waits in, and give the guest its results."""
+        caller = self.guest.make_caller(call)
+        try:
+            value = _call_plain(call.function.function, caller, call.args())
+            if inspect.isawaitable(value):
+                self._on_loop_since = 0.0  # set again below; many calls may wait, and for long
+                value = await self._await_host(value)
+                self._on_loop_since = perf_counter()
+            if not call.dropped and call.nested is None:
+                call.answer(value)
+        except Exception as error:
+            self._note_path(error, call)
+            raise
+        except BaseException as error:
+            if call.nested is None:  # else it is poisoned for the task that is left in there
+                self.poison(error, by_host=True)
+            raise
+        finally:
+            caller.expire()
+            if call.nested is not None:
+                await self._end_stray(call)
+        self._check()
+
+    async def _end_stray(self, call: HostCall) -> None:
+        """A task that outlives its host function is in the guest, which cannot go on under it."""
+        error = RuntimeError(
+            f"host function {call.function} ended while another task was in a call by its caller:"
+            " start such tasks in a nursery of the host function's own"
+        )
+        self._strayed = True
+        self.poison(error)
+        self.interrupt(error)
+        await self.wait_dropped()
+
+    async def _await_host(self, value: Awaitable[Any]) -> Any:
+        """Await a host function's value; an interrupt cancels it."""
+        if self._scope is not None:  # an outer host function's, which an interrupt cancels
+            return await _await_it(value)
+        with trio.CancelScope() as scope:
+            self._scope = scope
+            if self.interrupted is not None:  # by the host function itself
+                scope.cancel()
+            try:
+                return await _await_it(value)
+            finally:
+                self._scope = None
+        self._check()
+        return None
+
+    def _note_path(self, error: Exception, call: HostCall) -> None:
+        """Say where it was raised, once: an outer host function may let it pass."""
+        outer = self.open[: self.open.index(call)] if call in self.open else []
+        path = "".join(f"host function {each.function} -> guest -> " for each in outer)
+        with contextlib.suppress(Exception):  # it may be frozen, or have odd notes
+            if not any(note.startswith(_RAISED_IN) for note in getattr(error, "__notes__", ())):
+                error.add_note(f"{_RAISED_IN} -> {path}host function {call.function}")
+
+    @enable_ki_protection
+    async def call_back(self, call: HostCall, nested: Nested, label: str) -> Results:
+        """Make a nested call for a host function and drive it to its end.
+
+        Raises:
+            GuestTrap: the nested call trapped, or the nesting is too deep.
+            BaseException: as `run`.
+        """
+        depth = len(self.open)
+        if depth >= NESTING:
+            self.poisoned = self.poisoned or "trap"
+            message = f"{label}: guest and host have called each other {NESTING} levels deep"
+            raise GuestTrap("stack-overflow", message)
+        headroom(FRAMES + depth * FRAMES_A_LEVEL)
+        call.nested = nested
+        self._on_loop_since = perf_counter()
+        try:
+            nested.begin(call.caller)
+            await self._slice_in_turn(nested)
+            await self._drive(nested)
+        except BaseException as error:
+            self.poison(error)
+            raise
+        finally:
+            self._drop_above(call)
+        stop = self.store.as_in_source(nested.take_stop())
+        if stop is not None:
+            self.poisoned = self.poisoned or "trap"
+            raise trapped(stop, label)
+        return nested.take_results()
+
+    # --- stopping ---
+
+    def interrupt(self, error: BaseException) -> None:
+        """End the call under way, if there is one, with ``error`` in its task."""
+        if not self.busy or self.interrupted is not None:
+            return
+        self.interrupted = error
+        self.poisoned = self.poisoned or "cancelled"
+        if self._scope is not None:
+            self._scope.cancel()
+        if self._job is not None:
+            ready_queue().stop(self._job)
+        else:
+            self.drop()
+
+    def forget_interrupt(self) -> None:
+        """The store is gone, and no task is in a call: none looks any more.
+
+        The error's traceback has this fiber.
+        """
+        if not self._strayed:
+            self.interrupted = None
+
+    async def wait_dropped(self) -> None:
+        """Wait until there is no fiber: a tick at most. It must have been interrupted.
+
+        Neither a cancel nor a KeyboardInterrupt ends it early: who waits is to free the store.
+        """
+        while self.future:
+            self._awaited += (trio.lowlevel.current_task(),)
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+    def poison(self, error: BaseException, *, by_host: bool = False) -> None:
+        """The instance may not serve again; the first reason stays.
+
+        But a timeout first cancels the calls that are nested in the one that it ends.
+        """
+        reason = poison_reason(error, by_host=by_host)
+        if self.poisoned is None or (self.poisoned == "cancelled" and reason == "timeout"):
+            self.poisoned = reason
+
+    @enable_ki_protection
+    def drop(self) -> None:
+        """Unwind the fiber, wherever it is suspended. Safe to call again."""
+        if self.open:
+            self._drop_from(0)
+        if self.future:
+            _capi.delete_future(self.future)
+            self.future = 0
+            waiting, self._awaited = self._awaited, ()
+            for task in waiting:
+                trio.lowlevel.reschedule(task)
+
+    def _drop_above(self, call: HostCall) -> None:
+        """Unwind the call nested in a host call, and all that is nested in that."""
+        nested, call.nested = call.nested, None
+        if not call.dropped:
+            self._drop_from(self.open.index(call) + 1)
+        if nested is not None:
+            nested.drop()
+
+    def _drop_from(self, level: int) -> None:
+        self.pending = None
+        while len(self.open) > level:
+            self.open.pop().forget()
+
+    @enable_ki_protection
+    def close(self) -> None:
+        """Free the store. Safe to call again."""
+        self.drop()
+        self._crossing = None  # it has this fiber, and so may the level
+        self._level = _NO_LEVEL
+        fibers.pop(self.key, None)
+        self.store.delete()
+
+
+def _after_fork() -> None:
+    """In the child no guest can run: as if all were poisoned, so that no call has to ask."""
+    for fiber in fibers.values():
+        fiber.poisoned = "forked"
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Expiring(Protocol):
+    """What a host function is handed, which ends with it."""
+
+    def expire(self) -> None: ...
+
+
+class Guest(Protocol):
+    """Whose calls these are, as far as host functions go."""
+
+    def make_caller(self, call: HostCall) -> Expiring: ...

@@ -1,0 +1,187 @@
+"""The guest calls its host, and the host calls back: what the two C callbacks note and do.
+
+They run on the fiber's stack. They may not raise, and nothing else of the program may run in the
+middle of them: so they only take notes, without a call (`unchecked`). `fiber` says how the task
+goes on from here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from typing import TYPE_CHECKING, Any, Final, final
+
+from trio.lowlevel import enable_ki_protection
+
+from wasmpool_host import _capi
+
+from .unchecked import by_subscript, unchecked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .fiber import Fiber
+    from .host_function import HostFunction
+    from .signature import Results, Signature
+
+__all__ = [
+    "ENTRY",
+    "HostCall",
+    "Nested",
+    "fibers",
+    "host_calls",
+    "new_key",
+]
+
+_keys = itertools.count(1)
+fibers: dict[int, Fiber] = {}
+"""By the key of their store, for the entry callback."""
+host_calls: dict[int, HostCall] = {}
+"""By their own key, for the continuation callback."""
+
+
+def new_key() -> int:
+    """Names a fiber, or a host call, to C."""
+    return next(_keys)
+
+
+@final
+class Nested:
+    """A call that a host function makes back into its guest."""
+
+    __slots__ = ("_args", "_errors", "_extern", "_results", "_signature", "finished", "future")
+
+    def __init__(
+        self, extern: Any, signature: Signature, args: Sequence[object], label: str
+    ) -> None:
+        self._extern = extern
+        self._signature = signature
+        self._args = signature.params.buffer()
+        signature.params.put(self._args, args, label)
+        self._results = signature.results.buffer()
+        self._errors = _capi.new_errors()
+        self.future: int = 0
+        self.finished: bool = False
+
+    def begin(self, caller: int) -> None:
+        """Make the future; the continuation callback of the host call that waits polls it."""
+        at = _capi.address(self._errors)
+        pointer, number = _capi.pointer, _capi.number
+        self.future = _capi.call_async(
+            pointer(_capi.caller_context(caller)), pointer(_capi.func_at(self._extern)),
+            pointer(_capi.address(self._args)), number(self._signature.params.count),
+            pointer(_capi.address(self._results)), number(self._signature.results.count),
+            pointer(at), pointer(at + ctypes.sizeof(ctypes.c_void_p)),
+        )  # fmt: skip
+
+    def drop(self) -> None:
+        if self.future:
+            _capi.delete_future(self.future)
+            self.future = 0
+
+    def take_stop(self) -> _capi.Stop | None:
+        return _capi.take_stop(self._errors)
+
+    def take_results(self) -> Results:
+        return self._signature.take_results(self._results)
+
+
+@final
+class HostCall:
+    """The guest waits in a host function: what the entry callback noted, and the answer.
+
+    It is made before the guest calls, for the entry callback to fill in.
+    """
+
+    __slots__ = (
+        "args_at", "caller", "continuation", "done", "dropped", "fiber", "function", "key",
+        "nested", "results_at",
+    )  # fmt: skip
+
+    fiber: Fiber
+    function: HostFunction
+    caller: int
+    args_at: int
+    results_at: int
+
+    def __init__(self) -> None:
+        self.key: int = new_key()
+        self.continuation: bytes = _capi.write_continuation(_CONTINUE_AT, self.key, 0)
+        self.nested: Nested | None = None
+        self.done: bool = False
+        self.dropped: bool = False
+
+    def args(self) -> tuple[int | float, ...]:
+        """Take the arguments, once."""
+        params, at = self.function.signature.params, self.args_at
+        self.args_at = 0  # many calls may wait, and for long
+        return params.take(ctypes.string_at(at, params.size)) if params.count else ()
+
+    def answer(self, value: object) -> None:
+        """Write the results where the guest will find them."""
+        signature = self.function.signature
+        buffer = signature.results.buffer()
+        signature.put_results(buffer, value, f"host function {self.function}")
+        ctypes.memmove(self.results_at, bytes(buffer), len(buffer))
+        self.done = True
+
+    def forget(self) -> None:
+        """Its fiber is about to be dropped; what a nested call holds goes first."""
+        self.dropped = True
+        if self.nested is not None:
+            self.nested.drop()
+        host_calls.pop(self.key, None)
+
+
+_ADDRESS_SPACE: Final = _capi.ADDRESS_SPACE
+_CONTINUATION_SIZE: Final = _capi.CONTINUATION_SIZE
+_caller_context: Final = by_subscript(_capi.caller_context)
+_context_data: Final = by_subscript(_capi.context_data)
+_poll: Final = by_subscript(_capi.poll)
+
+
+@enable_ki_protection
+@unchecked
+def note_entry(
+    env: int | None, caller: int, args: int, _nargs: int, results: int, _nresults: int,
+    _trap: int, continuation: int,
+) -> None:  # fmt: skip
+    """Note which function the guest calls, and have the guest wait."""
+    fiber = fibers[_context_data[_caller_context[caller]]]
+    call = fiber.next_call
+    assert call is not None
+    fiber.next_call = None
+    call.fiber = fiber
+    call.function = fiber.functions[env or 0]
+    call.caller = caller
+    call.args_at = args
+    call.results_at = results
+    host_calls[call.key] = call
+    fiber.open += (call,)
+    fiber.pending = call
+    _ADDRESS_SPACE[continuation : continuation + _CONTINUATION_SIZE] = call.continuation
+    call.continuation = b""  # as with `args_at`: nothing is kept that is not needed
+
+
+@enable_ki_protection
+@unchecked
+def go_on(key: int) -> bool:
+    """Return True if the host call is done; else poll the call that is nested in it, if any."""
+    call = host_calls[key]
+    try:
+        if call.done:
+            del host_calls[key]
+            del call.fiber.open[-1]  # the innermost, for only it is ever answered
+            return True
+        nested = call.nested
+        if nested is not None and not nested.finished:
+            nested.finished = _poll[nested.future]
+    except BaseException as error:  # noqa: BLE001 - the task raises it
+        call.fiber.failure = error
+    return False
+
+
+_CONTINUATION: Final = _capi.CONTINUATION(go_on)
+_CONTINUE_AT: Final = ctypes.cast(_CONTINUATION, ctypes.c_void_p).value
+ENTRY: Final = _capi.ENTRY(note_entry)
+"""What a linker is given for each host function, with the function's index as its env."""

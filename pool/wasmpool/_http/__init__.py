@@ -1,0 +1,1 @@
+"""What a plugin may ask over HTTP, and the client that asks it."""

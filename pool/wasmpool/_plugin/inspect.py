@@ -1,0 +1,233 @@
+"""What can be seen of a plugin without using it: ``wasmpool inspect``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+import trio
+
+from wasmpool_host import (
+    CallTimeout,
+    GuestExit,
+    GuestMemoryError,
+    GuestTrap,
+    Limits,
+    LinkError,
+    MemoryType,
+    Module,
+    Wasi,
+)
+from wasmpool_host._compile.binary import outline
+from wasmpool_host._module import Source, provide
+
+from .contract import ABI_VERSION, FREE, MALLOC, OPTIONAL, REQUIRED, violations
+from .errors import AbiError
+from .host import PluginHost, as_module_source
+from .revision import Generation
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from .host import PluginSource
+    from .metadata import Metadata, Tool
+    from .revision import Snapshot
+
+__all__ = ["Inspection", "inspect_plugin"]
+
+_SECONDS: Final = 10.0  # for each of the guest's answers
+_GUEST_FAILED: Final = (AbiError, CallTimeout, GuestExit, GuestMemoryError, GuestTrap, LinkError)
+_PAGE: Final = 65_536
+
+
+@final
+@attrs.frozen
+class Inspection:
+    """A module seen from outside, and a plugin's words about itself; `str` is the report."""
+
+    imports: tuple[tuple[str, object, bool], ...]
+    """``"module.name"``, its type, and whether this host provides it."""
+    exports: Mapping[str, object]
+    """Types by name."""
+    problems: tuple[str, ...]
+    """Why it is no plugin that this host can run; empty if it is one."""
+    snapshot: Snapshot | None
+    """What it says of itself; None for a module that is no plugin."""
+
+    @property
+    def meets_contract(self) -> bool:
+        """Whether it is a plugin of the host's ABI version."""
+        return not self.problems
+
+    @property
+    def looks_like_plugin(self) -> bool:
+        """Whether it has anything of a plugin at all."""
+        return not self.exports.keys().isdisjoint(REQUIRED)
+
+    def __str__(self) -> str:
+        parts = [_imports_text(self.imports), _exports_text(self.exports)]
+        if self.looks_like_plugin:
+            parts += [_memory_text(self.exports)]
+        if self.snapshot is not None:
+            parts += [_metadata_text(self.snapshot.metadata), _tools_text(self.snapshot.tools)]
+        return "\n\n".join([*parts, _verdict(self.problems)])
+
+
+async def inspect_plugin(
+    source: PluginSource, *, cache: str | os.PathLike[str] | None = None
+) -> Inspection:
+    """Look at a module, and if it is a plugin ask it about itself, in an instance of its own.
+
+    It is given no credentials, and reaches no host.
+
+    Args:
+        source: as for `open_plugin`.
+        cache: a directory for compiled code.
+
+    Raises:
+        CompileError: it is no valid module.
+        OSError: the file cannot be read.
+
+    A cancel ends the guest.
+    """
+    host = PluginHost(None, Limits(call_seconds=_SECONDS), None, cache)
+    given = source if isinstance(source, Module) else await _read(source)
+    try:
+        module = await host.compile(given)
+        host.name = lambda: module.name
+    except (LinkError, GuestMemoryError) as failed:
+        assert isinstance(given, Source)  # a module was linked before
+        return _inspect_from_outside(given, host, failed)
+    try:
+        return await _inspect(module)
+    finally:
+        with trio.CancelScope(shield=True):
+            await host.http.aclose()
+
+
+async def _inspect(module: Module) -> Inspection:
+    problems = _problems(module.exports)
+    snapshot: Snapshot | None = None
+    if not problems:
+        try:
+            snapshot = await _ask(module)
+        except AbiError as of_another_contract:
+            problems = (str(of_another_contract),)
+        except _GUEST_FAILED as failed:
+            problems = (f"started and asked about itself, it fails: {failed}",)
+    imports = tuple((name, type_, True) for name, type_ in module.imports.items())  # it is linked
+    return Inspection(imports, module.exports, problems, snapshot)
+
+
+def _problems(exports: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(why for _, why in violations(exports))
+
+
+async def _read(source: str | os.PathLike[str] | bytes) -> Source:
+    """Read a module once, so that all of a report is about the same bytes."""
+    read = as_module_source(source)
+    return await trio.to_thread.run_sync(Source.read, read, abandon_on_cancel=True)
+
+
+def _inspect_from_outside(source: Source, host: PluginHost, failed: Exception) -> Inspection:
+    """What its bytes say of a module that is valid, and cannot be linked or run here."""
+    seen = outline(source.binary)
+    here = provide(host.imports, seen, Wasi())
+    imports = tuple(
+        (f"{module}.{name}", type_, getattr(here.get((module, name)), "type", None) == type_)
+        for module, name, type_ in seen.imports
+    )
+    problems = (*_problems(seen.exports), str(failed))
+    return Inspection(imports, seen.exports, problems, None)
+
+
+async def _ask(module: Module) -> Snapshot:
+    generation = Generation(module, None)
+    instance = await module.instantiate()
+    try:
+        await generation.get_ready(instance)
+    finally:
+        await instance.aclose()
+    return generation.snapshot
+
+
+# --- the report ---
+
+
+def _imports_text(imports: tuple[tuple[str, object, bool], ...]) -> str:
+    rows = [
+        (name, f"{type_}  {'provided' if provided else 'NOT PROVIDED by this host'}")
+        for name, type_, provided in imports
+    ]
+    return _table("Imports", rows)
+
+
+def _exports_text(exports: Mapping[str, object]) -> str:
+    wanted = {*REQUIRED, *OPTIONAL, "memory", *MALLOC, *FREE}
+    rows = [
+        (name, f"{type_}{'  (contract)' if name in wanted else ''}")
+        for name, type_ in exports.items()
+    ]
+    return _table("Exports", rows)
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> str:
+    if not rows:
+        return f"{title}: none"
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([title, *(_shown(f"  {name:{width}}  {text}") for name, text in rows)])
+
+
+def _memory_text(exports: Mapping[str, object]) -> str:
+    memory = exports.get("memory")
+    if not isinstance(memory, MemoryType):
+        return "Memory: none exported"
+    most = "no maximum of its own"
+    if memory.maximum is not None:
+        most = f"at most {_mib(memory.maximum)}"
+    return f"Memory: starts with {_mib(memory.minimum)}, {most}"
+
+
+def _mib(pages: int) -> str:
+    return f"{pages * _PAGE / (1 << 20):,.1f} MiB"
+
+
+def _metadata_text(metadata: Metadata) -> str:
+    said = attrs.asdict(metadata, recurse=False)
+    return _table("Metadata", [(key, _plain(value)) for key, value in said.items() if value])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {text}" for key, text in value.items())
+    return str(value)
+
+
+def _shown(text: str) -> str:
+    """A guest's words without what a terminal would take for commands."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def _tools_text(tools: tuple[Tool, ...]) -> str:
+    if not tools:
+        return "Tools: none"
+    lines: list[str] = []
+    for tool in tools:
+        lines.append(_shown(f"  {tool.name}  {tool.description}".rstrip()))
+        lines += [
+            _shown(f"      {name}{' (required)' if name in tool.required else ''}: {description}")
+            for name, description in tool.parameters.items()
+        ]
+    return "\n".join(["Tools", *lines])
+
+
+def _verdict(problems: tuple[str, ...]) -> str:
+    if not problems:
+        return f"Contract: a plugin of ABI version {ABI_VERSION}"
+    lines = (line for problem in problems for line in problem.splitlines())
+    return "\n".join(
+        ["Contract: no plugin that this host can run", *(f"  {_shown(x)}" for x in lines)]
+    )

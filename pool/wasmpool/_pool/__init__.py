@@ -1,0 +1,1 @@
+"""Leases of isolated instances: grants, growth, retirement, close and reload."""

@@ -1,0 +1,275 @@
+"""One task's exclusive right to one instance, for the length of a block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, Self, final
+
+import trio
+
+from wasmpool._errors import LeaseExpired, LeaseRevoked
+from wasmpool_host import check_process, check_trio
+
+from .slot import Slot, SlotState
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .call_site import Place
+    from .generation import Generation
+    from .pool import Pool
+    from .protocols import Memory
+
+__all__ = ["Lease", "LeasedMemory"]
+
+
+@final
+class Lease:
+    """An exclusive right to one instance: ``async with pool.lease() as lease:``.
+
+    Entering waits for an instance; leaving gives it back, and never waits. Outside its block a
+    lease is dead for ever, also when its instance already serves another task. It may be used
+    from child tasks, one call at a time: two at once is `trio.BusyResourceError`.
+
+    An exception in the block retires nothing by itself; what happened to the instance does. A
+    block that ends while a child's call is under way ends that call with `LeaseExpired`.
+    """
+
+    __slots__ = ("_entered", "_generation", "_nowait", "_place", "_pool", "_slot")
+
+    def __init__(self, pool: Pool, place: Place | None, *, nowait: bool) -> None:
+        """`Pool.lease` and `Pool.lease_nowait` make leases."""
+        self._pool = pool
+        self._place = place
+        self._nowait = nowait
+        self._entered = False
+        self._slot: Slot | None = None
+        self._generation: Generation | None = None
+
+    if not TYPE_CHECKING:  # type checkers say it themselves
+
+        def __await__(self) -> NoReturn:
+            raise TypeError("a lease is not awaited: use `async with pool.lease() as lease:`")
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError("a lease needs `async with`: use `async with pool.lease() as lease:`")
+
+        def __exit__(self, *_: object) -> None:
+            """Python looks for it before it enters."""
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a lease is entered once: ask the pool for another")
+        self._entered = True
+        pool = self._pool
+        if self._nowait:
+            slot = pool._take_nowait(self._place)  # noqa: SLF001 - the pool's other half
+        else:
+            slot = await pool._take(self._place)  # noqa: SLF001
+        self._slot = slot
+        self._generation = slot.generation
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        slot, self._slot = self._slot, None
+        if slot is None:
+            return
+        try:
+            if slot.state is SlotState.LEASED:  # else it was ended already
+                if slot.calls:
+                    self._end_call(slot)
+                else:
+                    slot.instance.end_output()
+        finally:
+            self._pool._core.give_back(slot)  # noqa: SLF001
+
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call an exported function of the instance.
+
+        Args:
+            name: the export's.
+            args: one number for each of its parameters.
+
+        Returns:
+            None, the one result, or a tuple of several.
+
+        Raises:
+            LeaseExpired: the lease's block has ended, before the call or during it.
+            LeaseRevoked: the grace of a close or of a reload ended, before the call or during it.
+            trio.BusyResourceError: another call on this lease is under way.
+            TypeError, ValueError: no such export, or arguments that do not fit its type.
+            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: what the guest came to.
+            Exception: what a host function raised.
+            InstancePoisoned: an earlier call ended in one of these ways, or was cancelled.
+            InstanceClosed: other code, which a setup gave the instance to, closed it.
+            MemoryError: there is no room for the guest's stack.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: the lease was not entered, or this is a forked child.
+
+        It is a checkpoint before the guest starts. A cancel after that ends the guest, and the
+        instance does not serve again; nothing is raised for a cancel once the guest has returned.
+        """
+        check_process()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            check_trio(f"a lease of pool {self._pool.name!r}")
+            raise
+        slot = self._use()
+        slot.calls += 1
+        try:
+            return await slot.instance.run_call(name, args)
+        finally:
+            slot.calls -= 1
+
+    async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
+        """Exchange bytes with an export of the packed ABI.
+
+        Args:
+            name: the export's, of type (i64) -> i64, or () -> i64 where there is no payload.
+            payload: None calls the export without an argument; empty is packed 0.
+
+        Raises:
+            LinkError: a payload for a guest without malloc.
+            GuestMemoryError: the result is outside the memory or above ``limits.payload``, or
+                malloc gave nothing.
+            ValueError: no such export, or a payload above ``limits.payload``.
+            Exception: as `call`.
+
+        A checkpoint and a cancel are as for `call`.
+        """
+        check_process()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            check_trio(f"a lease of pool {self._pool.name!r}")
+            raise
+        slot = self._use()
+        slot.calls += 1
+        try:
+            return await slot.instance.run_exchange(name, payload)
+        finally:
+            slot.calls -= 1
+
+    @property
+    def memory(self) -> LeasedMemory:
+        """The instance's linear memory, for as long as the lease is alive.
+
+        Raises:
+            LeaseExpired, LeaseRevoked: the lease has ended, or was taken away.
+            RuntimeError: the lease was not entered.
+        """
+        self._use()
+        return LeasedMemory(self)
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation of its instance; it can be read after the block, too.
+
+        Raises:
+            RuntimeError: the lease was not entered.
+        """
+        return self._entered_generation().number
+
+    @property
+    def closing(self) -> trio.Event:
+        """Set when the lease should end soon: the pool closes, or its generation was replaced.
+
+        Raises:
+            RuntimeError: the lease was not entered.
+        """
+        return self._entered_generation().closing
+
+    def discard(self) -> None:
+        """Do not let this instance serve again after the lease.
+
+        Raises:
+            LeaseExpired, LeaseRevoked: the lease has ended, or was taken away.
+            RuntimeError: the lease was not entered.
+        """
+        self._use().discarded = True
+
+    def _use(self) -> Slot:
+        """The instance's slot, if the lease is alive."""
+        slot = self._slot
+        if slot is not None and slot.state is SlotState.LEASED:
+            return slot
+        name = self._pool.name
+        if slot is not None:
+            raise LeaseRevoked(slot.revoked)
+        if self._entered:
+            raise LeaseExpired(f"this lease of pool {name!r} has ended: ask the pool for another")
+        raise self._not_entered()
+
+    def _entered_generation(self) -> Generation:
+        if self._generation is None:
+            raise self._not_entered()
+        return self._generation
+
+    def _not_entered(self) -> RuntimeError:
+        return RuntimeError(
+            f"this lease of pool {self._pool.name!r} was not entered:"
+            " `async with pool.lease() as lease:`"
+        )
+
+    def _end_call(self, slot: Slot) -> None:
+        """A child task is in a call although the block ends: the instance is of no more use."""
+        slot.discarded = True
+        slot.instance.interrupt(
+            LeaseExpired(
+                f"the block of a lease of pool {self._pool.name!r} ended while a call on it was"
+                " under way: keep the block open until the tasks that use the lease are done"
+            )
+        )
+
+    def __repr__(self) -> str:
+        if self._slot is None:
+            return f"<Lease of pool {self._pool.name!r}: {'ended' if self._entered else 'new'}>"
+        return f"<Lease of pool {self._pool.name!r}: instance {self._slot.number}>"
+
+
+@final
+class LeasedMemory:
+    """The linear memory of a leased instance; it dies with the lease.
+
+    Each use raises `LeaseExpired` or `LeaseRevoked` once the lease is no more,
+    `trio.BusyResourceError` during a call, and `InstanceClosed` if other code has closed the
+    instance.
+    """
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory now."""
+        return self._memory().size
+
+    def read(self, ptr: int, size: int) -> bytes:
+        """Copy ``size`` bytes at ``ptr``.
+
+        Raises:
+            GuestMemoryError: the region is not all inside the memory.
+            ValueError: these cannot be an address and a size.
+        """
+        return self._memory().read(ptr, size)
+
+    def write(self, ptr: int, data: bytes) -> None:
+        """Copy ``data`` to ``ptr``.
+
+        Raises:
+            GuestMemoryError: the region is not all inside the memory; nothing was written.
+            ValueError: this cannot be an address.
+        """
+        self._memory().write(ptr, data)
+
+    def _memory(self) -> Memory:
+        return self._lease._use().instance.memory  # noqa: SLF001 - it is the lease's memory

@@ -1,0 +1,607 @@
+"""The pool as its users see it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from math import inf
+from operator import methodcaller
+from random import Random
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, final
+from weakref import WeakSet
+
+import trio
+from trio.lowlevel import checkpoint, current_task
+
+from wasmpool._block import Block
+from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, in_a_line
+from wasmpool_host import PENDING, check_process, check_trio
+from wasmpool_host._instance.headroom import check_headroom
+from wasmpool_host._scheduling.loop_budget import HALF, turn_of_this_run
+
+from . import closing as closing_module
+from .call_site import here
+from .core import Core
+from .generation import Generation
+from .instruments import Instruments
+from .lease import Lease
+from .maintenance import Work
+from .options import Options, check_grace, check_module, check_setup, check_sizes
+from .pool_state import PoolState
+from .prepare import prepare_all
+from .reload import KEEP, Keep, reload
+from .retire_reason import RetireReason
+from .snapshot import lease_info, statistics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from .call_site import Place
+    from .options import QueueOnClose
+    from .protocols import Check, Module, Setup
+    from .slot import Slot
+    from .statistics import LeaseInfo, PoolStatistics
+
+__all__ = ["KEEP", "Pool", "open_pool"]
+
+
+def open_pool(  # noqa: PLR0913 - each knob has its name
+    module: Module,
+    *,
+    size: int = 8,
+    min_size: int = 1,
+    name: str | None = None,
+    setup: Setup | None = None,
+    check: Check | None = None,
+    max_waiting: int | None = None,
+    max_wait: float | None = None,
+    max_uses: int | None = None,
+    max_age: float | None = None,
+    max_idle: float | None = None,
+    max_memory: int | None = None,
+    start_timeout: float = 30.0,
+    grace: float = 30.0,
+    max_generations: int = 2,
+    queue_on_close: QueueOnClose = "fail",
+    leak_after: float | None = 60.0,
+    instruments: Sequence[Any] = (),
+) -> AbstractAsyncContextManager[Pool]:
+    """Open a pool of isolated instances of a module, for the length of an ``async with`` block.
+
+    The block is entered once ``min_size`` instances are ready. Leaving it normally is
+    `Pool.aclose`; an exception leaves it with a grace of zero, and comes out as itself. Nothing
+    of the pool outlives the block. A cancel while it opens closes what was started.
+
+    Args:
+        module: what instances are made of, compiled.
+        size: how many instances may be alive at once.
+        min_size: how many are kept warm.
+        name: for messages, logs and `repr`; the module's by default.
+        setup: ``setup(instance)``, plain or async, runs on every new instance before it serves.
+            If it raises, or leaves the instance poisoned or closed, the start has failed.
+        check: ``check(instance) -> bool``, plain or async, runs before an instance that idled
+            for more than a second serves again, and on the first instances of a reload. If it
+            returns False, raises, or leaves the instance poisoned or closed, the instance
+            retires; the task that asked keeps its place in line.
+        max_waiting: how many tasks may wait in line; None for any number.
+        max_wait: seconds that a task waits in line at most; None for ever. With 0 a task never
+            waits for a lease to end, but does wait for an instance that is started or checked
+            for it, or for the place of one that is being closed.
+        max_uses: leases after which an instance retires (less up to 5 %, at random). With 1
+            each lease has a pristine instance, and the next is begun when one is granted.
+        max_age: seconds after which an instance retires (less up to 5 %, at random).
+        max_idle: seconds without a lease after which instances above ``min_size`` retire.
+        max_memory: bytes of linear memory, exported or not, above which an instance retires
+            after its lease.
+        start_timeout: seconds that start, setup and check may take together.
+        grace: seconds that leases have when the pool closes, or their generation is replaced.
+        max_generations: how many generations may be alive at once; a reload that would exceed
+            it waits for the oldest to go.
+        queue_on_close: ``"fail"``: who is in line when the pool closes gets `PoolClosed` at
+            once; ``"serve"``: they are served first, within the grace.
+        leak_after: seconds after which a lease is logged, once, with its task and the place
+            where it was taken; None to never do so.
+        instruments: objects with any of the methods of `Instrument`.
+
+    Raises:
+        TypeError, ValueError: a parameter is out of its range; at once.
+        PoolUnavailable: on entering: instances cannot be started, and ``__cause__`` says why:
+            what start or setup raised, `trio.TooSlowError` after ``start_timeout``, or
+            `InstancePoisoned` or `InstanceClosed` where a setup left the instance so.
+        RuntimeError: on entering: outside of a trio run.
+    """
+    check_module(module)
+    options = Options(
+        size=size, min_size=min_size, name=name, setup=setup, check=check, max_waiting=max_waiting,
+        max_wait=max_wait, max_uses=max_uses, max_age=max_age, max_idle=max_idle,
+        max_memory=max_memory, start_timeout=start_timeout, grace=grace,
+        max_generations=max_generations, queue_on_close=queue_on_close, leak_after=leak_after,
+        instruments=instruments,
+    )  # fmt: skip
+    return Block("open_pool", "pool", _open(module, options))
+
+
+@asynccontextmanager
+async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
+    """Run a pool around a block.
+
+    The pool's tasks are in a nursery that the outside cannot cancel: a block that is cancelled
+    may still be in a shielded part that uses the pool, and the close needs the tasks. The block
+    is outside of it, so a cancel reaches the block as ever. What ends the block is kept until
+    the nursery is gone, as it would come out of that in a group.
+    """
+    check_trio("open_pool")
+    ended_with: BaseException | None = None
+    async with trio.open_nursery() as around:
+        nursery = await _start_nursery(around)
+        pool = Pool(module, options, nursery, around.cancel_scope)
+        del module  # a reload may replace it
+        try:
+            await pool._start_first()  # noqa: SLF001 - its own half
+            yield pool
+            await pool._end()  # noqa: SLF001
+        except BaseException as error:  # noqa: BLE001 - raised below
+            ended_with = error
+            with trio.CancelScope(shield=True):
+                await pool._end(grace=0)  # noqa: SLF001
+        around.cancel_scope.shield = True
+        nursery.cancel_scope.cancel()
+    ended_with = pool._core.work.crash or ended_with  # noqa: SLF001
+    pool._core.let_go()  # noqa: SLF001
+    if ended_with is not None:
+        try:
+            raise ended_with
+        finally:
+            del ended_with  # it has this frame in its traceback
+
+
+async def _start_nursery(around: trio.Nursery) -> trio.Nursery:
+    with trio.CancelScope(shield=True):  # cancelled while it starts, it would never end
+        nursery: trio.Nursery = await around.start(_shielded_nursery)
+        return nursery
+    raise AssertionError("a shield is never cancelled")  # pragma: no cover - for type checkers
+
+
+async def _shielded_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
+
+
+@final
+class Pool:
+    """A pool of isolated instances of one module, each used by at most one task at a time.
+
+    `open_pool` makes it. It belongs to the trio run that it was opened in. `statistics`,
+    `leases` and `repr` go on working when it is closed.
+    """
+
+    __slots__ = ("__weakref__", "_core", "_thread", "_token", "_turn")
+
+    def __init__(
+        self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
+    ) -> None:
+        """`open_pool` makes pools."""
+        name = options.name or module.name or "wasm"
+        instruments = Instruments(options.instruments)
+        instruments.pool = self
+        first = Generation(1, module, options.setup)
+        self._core = Core(name, options, first, Random(), instruments)  # noqa: S311 - for jitter
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = get_ident()
+        self._turn = turn_of_this_run()
+        _pools.add(self)
+        Work(self._core, nursery, body)
+
+    # --- leases and calls ---
+
+    def lease(self) -> Lease:
+        """Ask for an instance: ``async with pool.lease() as lease:`` waits for one, and has it.
+
+        Entering is a checkpoint; who is cancelled there has taken nothing. Leaving gives the
+        instance back, and neither waits nor is a checkpoint.
+
+        Raises, on entering:
+            PoolClosed: the pool is closing or closed, or begins to while this waits.
+            PoolSaturated: ``max_waiting`` tasks wait already.
+            PoolTimeout: none became free within ``max_wait``.
+            PoolUnavailable: instances cannot be started, and there is none to wait for.
+            LeaseRevoked: a grace of zero ended before the task had its turn.
+            LeaseDeadlock: each instance is leased by a task that waits for another. A holder that
+                waits through a child task is not seen: use ``max_wait`` there.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: the pool belongs to another trio run, this is a forked child, or the
+                lease was entered before.
+        """
+        return Lease(self, here(1), nowait=False)
+
+    def lease_nowait(self) -> Lease:
+        """The same, if an instance is idle: entering never waits, and is no checkpoint.
+
+        An instance that needs a ``check`` before it serves again does not count as idle.
+
+        Raises, on entering:
+            trio.WouldBlock: none is idle, or others wait. Nothing is started.
+            PoolClosed: the pool is closing or closed.
+            RecursionError, RuntimeError: as entering a `lease`.
+        """
+        return Lease(self, here(1), nowait=True)
+
+    @trio.lowlevel.enable_ki_protection
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call an exported function on whichever instance is free.
+
+        Args:
+            name: the export's.
+            args: one number for each of its parameters.
+
+        Returns:
+            None, the one result, or a tuple of several.
+
+        Raises:
+            LeaseRevoked: the grace of a close or of a reload ended during the call.
+            PoolClosed, PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock: there was no
+                instance to be had, as for entering a `lease`.
+            TypeError, ValueError: no such export, or arguments that do not fit its type.
+            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: what the guest came to.
+            Exception: what a host function raised.
+            InstanceClosed, InstancePoisoned, trio.BusyResourceError: other code, which a setup
+                gave the instance to, closes, spoils or uses it at the same time.
+            MemoryError: there is no room for the guest's stack.
+            RecursionError: there is too little left of the Python stack.
+            RuntimeError: the pool belongs to another trio run, or this is a forked child.
+
+        It is a checkpoint before an instance is taken, or a few of them where guests take all of
+        the loop's time. A cancel after that ends the guest, and the instance is replaced; nothing
+        is raised for a cancel once the guest has returned.
+        """
+        if get_ident() != self._thread:
+            self._check_run()
+        try:
+            await checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            self._check_run()
+            raise
+        if self._turn.spent > HALF:
+            await self._let_pass()
+        core = self._core
+        slot, result = core.peek(), None
+        if slot is None:
+            begin = methodcaller("start_call", name, args)
+            slot, result = await self._wait(here(1), begin)
+            if slot is None:
+                return result
+        began = core.now()
+        try:
+            if core.instruments.active:
+                check_headroom()
+                core.hold(slot, current_task(), here(1), began)
+            if result is not PENDING:
+                result = slot.instance.start_call(name, args)
+            if result is PENDING:
+                core.hold(slot, current_task(), here(1), began)
+                result = await slot.instance.finish()
+        finally:
+            core.end_call(slot, began)
+        return result
+
+    @trio.lowlevel.enable_ki_protection
+    async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
+        """Exchange bytes with an export of the packed ABI on whichever instance is free.
+
+        Args:
+            name: the export's, of type (i64) -> i64, or () -> i64 where there is no payload.
+            payload: None calls the export without an argument; empty is packed 0.
+
+        Raises:
+            LinkError: a payload for a guest without malloc.
+            GuestMemoryError: the result is outside the memory or above ``limits.payload``, or
+                malloc gave nothing.
+            ValueError: no such export, or a payload above ``limits.payload``.
+            Exception: as `call`.
+
+        A checkpoint and a cancel are as for `call`.
+        """
+        if get_ident() != self._thread:
+            self._check_run()
+        try:
+            await checkpoint()
+        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+            self._check_run()
+            raise
+        if self._turn.spent > HALF:
+            await self._let_pass()
+        core = self._core
+        slot, result = core.peek(), None
+        if slot is None:
+            begin = methodcaller("start_exchange", name, payload)
+            slot, result = await self._wait(here(1), begin)
+            if slot is None:
+                return result  # type: ignore[no-any-return]  # as below
+        began = core.now()
+        try:
+            if core.instruments.active:
+                check_headroom()
+                core.hold(slot, current_task(), here(1), began)
+            if result is not PENDING:
+                result = slot.instance.start_exchange(name, payload)
+            if result is PENDING:
+                core.hold(slot, current_task(), here(1), began)
+                result = await slot.instance.finish()
+        finally:
+            core.end_call(slot, began)
+        return result  # type: ignore[no-any-return]  # bytes, by the instance's protocol
+
+    async def _let_pass(self) -> None:
+        self._check_run()
+        if self._turn.is_over():
+            await self._turn.let_pass()
+
+    async def _take(self, place: Place | None) -> Slot:
+        self._check_run()
+        check_headroom()
+        await checkpoint()
+        slot = self._core.take(current_task(), place)
+        if slot is None:
+            slot, _ = await self._wait(place)
+            assert slot is not None  # there is no call that could be over
+        return slot
+
+    async def _wait(
+        self, place: Place | None, begin: Callable[[Any], Any] | None = None
+    ) -> tuple[Slot | None, Any]:
+        """Stand in line, as there is no idle instance for this task.
+
+        Returns:
+            The instance that it is granted, or None if its call is over by then; and what its
+            call returned, PENDING if that has begun.
+        """
+        self._check_run()
+        check_headroom()  # for a call that is begun by who gives it an instance, too
+        waiter = self._core.join(current_task(), place, begin)
+        slot = await waiter.wait()
+        if slot is not None and slot.revoked is not None:  # since, and before this task's turn
+            raise LeaseRevoked(slot.revoked)
+        return slot, waiter.result
+
+    def _take_nowait(self, place: Place | None) -> Slot:
+        self._check_run()
+        check_headroom()
+        slot = self._core.take(current_task(), place)
+        if slot is None:
+            raise self._core.refuse()
+        return slot
+
+    # --- bounds, reload, close ---
+
+    @trio.lowlevel.enable_ki_protection
+    async def resize(self, size: int, min_size: int | None = None) -> None:
+        """Set the bounds; returns once they are set.
+
+        Idle instances above ``size`` go at once, leased ones when they are given back.
+
+        Args:
+            size: how many instances may be alive at once.
+            min_size: how many are kept warm; None for as many as before, but not above ``size``.
+                It does not grow back by itself when ``size`` does.
+
+        Raises:
+            TypeError, ValueError: these cannot be a pool's bounds.
+            PoolClosed: the pool is closing or closed.
+            RuntimeError: the pool belongs to another trio run, or this is a forked child.
+
+        It is a checkpoint; cancelled there, it has done nothing.
+        """
+        self._check_run()
+        check_sizes(size, 0 if min_size is None else min_size)
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        core = self._core
+        core.resize(size, min(core.min_size, size) if min_size is None else min_size)
+
+    @trio.lowlevel.enable_ki_protection
+    async def reload(
+        self,
+        module: Module,
+        *,
+        setup: Setup | Keep | None = KEEP,
+        grace: float | None = None,
+        force: bool = False,
+        task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+    ) -> int:
+        """Put another module in service, without a call failing that ends within the grace.
+
+        It returns once the old generation is gone; ``await nursery.start(pool.reload, module)``
+        returns as soon as the new one serves.
+
+        Args:
+            module: compiled. One that is identical (digest, imports, WASI and limits), with the
+                setup in service, changes nothing.
+            setup: for the new instances; `KEEP` for the one in service, None for none.
+            grace: seconds that leases of the old generation have; None for the pool's.
+            force: reload an identical module, too.
+            task_status: for ``nursery.start``; it is given the new generation's number.
+
+        Returns:
+            The number of the generation in service.
+
+        Raises:
+            ReloadFailed: the new module could not be started, set up or checked; the old one
+                goes on serving. ``__cause__`` says why, as for `open_pool`; or it is what the
+                check raised.
+            TypeError, ValueError: this is no module, no setup or no grace.
+            PoolClosed: the pool is closing or closed, or begins to before the old generation
+                is gone.
+            RuntimeError: this task holds a lease of this pool, the pool belongs to another trio
+                run, or this is a forked child.
+
+        Cancelled before the new generation serves, it leaves the old one in service; after
+        that, the old one's grace is over.
+        """
+        self._check_run()
+        check_module(module)
+        if setup is not KEEP:
+            check_setup(setup)
+        if grace is not None:
+            check_grace(grace)
+        self._check_open()
+        self._refuse_holder("reload")
+        seconds = self._core.options.grace if grace is None else grace
+        return await reload(self._core, module, setup, seconds, task_status, force=force)
+
+    @trio.lowlevel.enable_ki_protection
+    async def drain(self) -> None:
+        """Close without a limit on the grace: `aclose`, once all leases have ended.
+
+        Another `aclose` with a grace may still bound it. Raises and is cancelled as `aclose`.
+        """
+        self._check_run()
+        self._refuse_holder("drain")
+        await self._close(inf)
+
+    @trio.lowlevel.enable_ki_protection
+    async def aclose(self, *, grace: float | None = None) -> None:
+        """Close the pool, and return when every instance is closed.
+
+        New asks are refused, starts under way are cancelled, each lease's ``closing`` is set.
+        Leases that have not ended after the grace are revoked: a call under way raises
+        `LeaseRevoked`, and so does the next use by a holder in its own code.
+
+        Args:
+            grace: seconds; None for the pool's. Of several calls the earliest end counts.
+
+        Raises:
+            RuntimeError: this task holds a lease of this pool, the pool belongs to another trio
+                run, or this is a forked child.
+            TypeError, ValueError: this is no grace.
+
+        Safe to call again. If the first call is cancelled, the grace is over; the close is
+        completed, which takes a few milliseconds, and the cancellation goes on. Other callers
+        that are cancelled just stop waiting.
+        """
+        self._check_run()
+        if grace is not None:
+            check_grace(grace)
+        self._refuse_holder("aclose")
+        seconds = self._core.options.grace if grace is None else grace
+        await self._close(seconds)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _close(self, grace: float) -> None:
+        first = closing_module.close(self._core, grace)
+        try:
+            await self._core.closed.wait()
+        except BaseException:
+            if first:
+                closing_module.cut_grace(self._core)
+                with trio.CancelScope(shield=True):
+                    await self._core.closed.wait()
+            raise
+
+    def _check_run(self) -> None:
+        check_process()
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            check_trio(f"pool {self.name!r}")
+            raise
+        if token is not self._token:
+            raise RuntimeError(
+                f"pool {self.name!r} belongs to another trio run: open one in each run"
+            )
+
+    def _check_open(self) -> None:
+        if self._core.state is not PoolState.OPEN:
+            raise PoolClosed(f"pool {self.name!r} is {self._core.state.value}")
+
+    def _refuse_holder(self, method: str) -> None:
+        task = trio.lowlevel.current_task()
+        if task in self._core.held:
+            raise RuntimeError(
+                f"{method} of pool {self.name!r} by task {task.name!r}, which holds a lease of"
+                " it, would wait for itself: leave the lease first, or start it in a nursery"
+            )
+
+    # --- what it tells ---
+
+    @property
+    def name(self) -> str:
+        """What messages and logs call it."""
+        return self._core.name
+
+    @property
+    def state(self) -> PoolState:
+        """Open, closing or closed."""
+        return self._core.state
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation in service, from 1."""
+        return self._core.current.number
+
+    def statistics(self) -> PoolStatistics:
+        """A snapshot of the pool's counts and times."""
+        return statistics(self._core)
+
+    def leases(self) -> tuple[LeaseInfo, ...]:
+        """The leases that are held now, the oldest first."""
+        return tuple(map(lease_info, self._core.leased))
+
+    def __repr__(self) -> str:
+        core = self._core
+        return (
+            f"<Pool {core.name!r} {core.state.value} gen={core.current.number}:"
+            f" {len(core.leased)} leased, {len(core.idle)} idle, {len(core.line)} waiting,"
+            f" size {core.size}>"
+        )
+
+    # --- the block ---
+
+    @trio.lowlevel.enable_ki_protection
+    async def _start_first(self) -> None:
+        """Make ``min_size`` instances ready."""
+        core = self._core
+        slots = [core.begin_start(core.current) for _ in range(core.min_size)]
+        failure: tuple[Slot, Exception] | None = None
+        try:
+            failure = await prepare_all(core, slots, check=False)
+        except BaseException:
+            self._give_up_start(slots)
+            raise
+        if failure is None:
+            for slot in slots:
+                core.started(slot)
+            return
+        self._give_up_start(slots, failure[0])
+        raise PoolUnavailable(
+            f"pool {self.name!r} cannot be opened, as no instance can be started:"
+            f" {in_a_line(failure[1])}"
+        ) from failure[1]
+
+    def _give_up_start(self, slots: Sequence[Slot], failed: Slot | None = None) -> None:
+        closing_module.close(self._core, 0)
+        for slot in slots:
+            reason = RetireReason.FAILED_START if slot is failed else RetireReason.CLOSED
+            self._core.start_abandoned(slot, reason)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _end(self, grace: float | None = None) -> None:
+        """Close at the end of the block; its own leases cannot be given back any more."""
+        closing_module.revoke_held_by(self._core, trio.lowlevel.current_task())
+        seconds = self._core.options.grace if grace is None else grace
+        await self._close(seconds)
+
+
+_pools: WeakSet[Pool] = WeakSet()
+
+
+def _after_fork() -> None:
+    """In the child no pool can serve: as if each belonged to another thread."""
+    for pool in _pools:
+        pool._thread = 0  # noqa: SLF001 - so that no call has to ask
+
+
+os.register_at_fork(after_in_child=_after_fork)
