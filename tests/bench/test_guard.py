@@ -1,16 +1,15 @@
 """Guards the speed of short calls and executes, in a way that noise does not break.
 
-What is compared are ratios to a bare fiber call (`bench.contenders.floor`), measured in the same
-process in turns, so a slower machine or another Python changes both. Time is the thread's own CPU
-time, which does not count what other processes take; and of many short batches the fastest
-counts, for noise only ever adds.
+Each is compared with the same work done by hand (`bench.contenders.floor`): a bare fiber call, and
+a bare execute with its JSON. Both are measured in the same process in turns, so a slower machine or
+another Python changes both. Time is the thread's own CPU time, which does not count what other
+processes take. Of many short batches the fastest counts, as noise only ever adds.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
-from contextlib import AsyncExitStack
 from functools import partial
 from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
@@ -30,8 +29,8 @@ TASKS: Final = 32
 ATTEMPTS: Final = 3
 """A loss is there each time; what disturbed a whole measurement is not."""
 
-LAST: Final = {(3, 11): (1.5, 3.0), (3, 12): (1.36, 2.72), (3, 13): (1.31, 2.63)}
-"""What `pool.call` and `plugin.execute` cost when this was last set, in bare fiber calls.
+LAST: Final = {(3, 11): (1.6, 1.2), (3, 12): (1.5, 1.1), (3, 13): (1.45, 1.1)}
+"""What `pool.call` and `plugin.execute` cost when this was last set, in bare ones.
 
 To set it anew: the failure says what it costs; take what it says a few times on an idle machine.
 """
@@ -40,16 +39,22 @@ SLACK: Final = 1.25
 
 
 async def test_short_calls_have_not_lost_a_quarter_of_their_speed() -> None:
-    """`pool.call` costs no more than it did, in bare fiber calls, by a margin."""
-    async with open_pool(await Module.compile(_calls()), size=TASKS) as pool:
-        await _check(partial(pool.call, "add", 1, 2), last()[0])
+    """`pool.call` costs no more than it did, in bare ones, by a margin."""
+    floor = pytest.importorskip("bench.contenders.floor", reason="needs the source tree")
+    async with (
+        open_pool(await Module.compile(floor.CALLS), size=TASKS) as pool,
+        floor.open_calls(1) as bare,
+    ):
+        add = "add", 1, 2
+        await _check(partial(pool.call, *add), partial(bare, *add), last()[0])
 
 
 async def test_executes_have_not_lost_a_quarter_of_their_speed() -> None:
-    """`plugin.execute` costs no more than it did, in bare fiber calls, by a margin."""
-    async with open_plugin(PATH, size=TASKS) as plugin:
-        step = partial(plugin.execute, "echo", {"message": "to be or not to be"})
-        await _check(step, last()[1])
+    """`plugin.execute` costs no more than it did, in bare ones, by a margin."""
+    floor = pytest.importorskip("bench.contenders.floor", reason="needs the source tree")
+    async with open_plugin(PATH, size=TASKS) as plugin, floor.open_executes(1) as bare:
+        echo = "echo", {"message": "to be or not to be"}
+        await _check(partial(plugin.execute, *echo), partial(bare, *echo), last()[1])
 
 
 def last() -> tuple[float, float]:
@@ -57,29 +62,23 @@ def last() -> tuple[float, float]:
     return LAST.get(sys.version_info[:2], LAST[max(LAST)])
 
 
-def _calls() -> str:
-    guests = pytest.importorskip("bench._guests", reason="needs the source tree")
-    text: str = guests.CALLS
-    return text
-
-
-async def _check(step: Callable[[], Awaitable[Any]], usual: float) -> None:
-    """Fail if a step costs too many bare fiber calls, when 32 tasks make either, each time."""
-    floor = pytest.importorskip("bench.contenders.floor", reason="needs the source tree")
+async def _check(
+    step: Callable[[], Awaitable[Any]], bare: Callable[[], Awaitable[Any]], usual: float
+) -> None:
+    """Fail if a step costs too many bare ones, when 32 tasks make either, each time."""
     costs: list[float] = []
-    async with AsyncExitStack() as stack:
-        bare = partial(await stack.enter_async_context(floor.open_calls(1)), "add", 1, 2)
-        while len(costs) < ATTEMPTS:
-            costs.append(await _ratio(step, bare))
-            if costs[-1] <= usual * SLACK:
-                return
+    while len(costs) < ATTEMPTS:
+        costs.append(await _ratio(step, bare))
+        if costs[-1] <= usual * SLACK:
+            return
     said = ", ".join(f"{cost:.2f}" for cost in costs)
-    pytest.fail(f"a call costs {said} bare fiber calls, against {usual} before")
+    pytest.fail(f"a call costs {said} bare ones, against {usual} before")
 
 
 async def _ratio(step: Callable[[], Awaitable[Any]], bare: Callable[[], Awaitable[Any]]) -> float:
     times: dict[bool, list[float]] = {True: [], False: []}
     await _batch(step)  # instances start, buffers grow
+    await _batch(bare)
     for _ in range(TURNS):
         for is_bare in (True, False):
             times[is_bare].append(await _batch(bare if is_bare else step))
