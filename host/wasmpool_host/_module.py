@@ -21,7 +21,7 @@ from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._escape import escaped
 from ._in_trio import check_trio
-from ._instance.call_history import Pace
+from ._instance.call_history import CallHistory
 from ._instance.host_call import ENTRY
 from ._instance.host_function import HostFunction
 from ._instance.instance import Instance
@@ -108,10 +108,10 @@ class Module:
         self.prepared: _capi.Prepared = _link(self.engine, compiled, self.imported)
         self.is_reactor: bool = self.exports.get("_initialize") == _NOTHING
         self.start_label: str = f"the start of {self}"
-        self.start_pace: Pace = Pace()
+        self.start_history: CallHistory = CallHistory()
         """That of its start function, which may be a long one."""
         self._signatures: dict[str, Signature] = {}
-        self._paces: dict[str, Pace] = {}
+        self._histories: dict[str, CallHistory] = {}
         self._labels: dict[str, str] = {}
 
     @classmethod
@@ -258,9 +258,9 @@ class Module:
             found = self._labels[export] = f"{escaped(self.name)}.{escaped(export)}"
         return found
 
-    def pace(self, export: str) -> Pace:
+    def history(self, export: str) -> CallHistory:
         """Where an export's calls start."""
-        return self._paces.setdefault(export, Pace())
+        return self._histories.setdefault(export, CallHistory())
 
     def signature(self, export: str) -> Signature:
         """An exported function's type.

@@ -15,11 +15,11 @@ __all__ = [
     "PoolTimeout",
     "PoolUnavailable",
     "ReloadFailed",
-    "in_a_line",
+    "as_one_line",
 ]
 
 
-def in_a_line(error: BaseException) -> str:
+def as_one_line(error: BaseException) -> str:
     """An error as part of another's sentence: its class and the first line of what it says."""
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

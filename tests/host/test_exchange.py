@@ -90,7 +90,7 @@ async def test_any_crossing_may_take_longer_than_a_slice(
     for payload in (b"a", b"bc" * 700, b"d", b"", b"e", b"f" * 5_000, b"g", b"h"):
         for instance, weight in zip(instances, (0, 3), strict=True):
             for name in long:
-                instance._module.pace(name).weight = weight
+                instance._module.history(name).score = weight
             assert await instance.exchange("copy", payload) == payload
             assert instance.poisoned is None
     for name in ("mallocs", "frees", "runs"):
@@ -118,7 +118,7 @@ async def test_an_exchange_that_cannot_go_on_leaves_nothing(
     """There is no stack left to finish it on, so its steps and its payload are dropped."""
     instance = await instance_of(GUEST)
     assert await instance.exchange("copy", b"x") == b"x"
-    instance._module.pace("copy").weight = 3
+    instance._module.history("copy").score = 3
 
     def refuse(_: int) -> None:
         raise RecursionError
@@ -158,11 +158,11 @@ async def test_a_cancel_in_line_leaves_nothing_behind_in_the_guest(
     instance = await instance_of(GUEST)
     for _ in range(before):
         await instance.exchange("copy", b"payload")
-    turn = instance._fiber.turn
+    budget = instance._fiber.budget
     for _ in range(5):
         with trio.CancelScope() as scope:
             await trio.lowlevel.checkpoint()
-            turn.spent = 1.0  # as after long slices of others in this pass
+            budget.spent = 1.0  # as after long slices of others in this pass
             scope.cancel()
             await instance.run_exchange("copy", b"x" * size)
         assert scope.cancelled_caught

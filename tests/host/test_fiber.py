@@ -331,9 +331,9 @@ async def test_an_export_that_was_long_starts_in_a_thread_and_comes_back_when_sh
     instance = await instance_of(module)
     for _ in range(3):
         await instance.call("spin", LONG // 4)
-    assert module.pace("spin").long
+    assert module.history("spin").long
     short = 0
-    while module.pace("spin").long:  # a tick may come in the way of some
+    while module.history("spin").long:  # a tick may come in the way of some
         assert await instance.call("spin", 10) == spin(10)
         short += 1
     assert 0 < short < 100

@@ -12,7 +12,7 @@ from tests.plugin.misbehaving_server import HTTP1, HTTP2, Server, serving
 
 from wasmpool._http.host_function import Http
 from wasmpool._http.policy import HttpPolicy
-from wasmpool_host._scheduling.loop_budget import BUDGET, turn_of_this_run
+from wasmpool_host._scheduling.loop_budget import BUDGET, budget_of_this_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -126,13 +126,13 @@ async def test_many_requests_share_the_loop(http: Http, bad: Server) -> None:
 
 async def test_a_reply_waits_for_the_loop_when_its_budget_is_spent(http: Http, bad: Server) -> None:
     """What others took of a pass counts, and what a reply takes counts for them."""
-    turn = turn_of_this_run()
+    budget = budget_of_this_run()
     spent: list[float] = []
 
     class Noting(trio.abc.Instrument):
         def before_io_wait(self, timeout: float) -> None:
             del timeout
-            spent.append(turn.spent)
+            spent.append(budget.spent)
 
     noting = Noting()
     trio.lowlevel.add_instrument(noting)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from functools import partial
 
-    from .call_history import Pace
+    from .call_history import CallHistory
     from .fiber import Fiber
     from .pending import Pending
     from .signature import Results, Signature
@@ -29,11 +29,18 @@ class Bound:
     """
 
     __slots__ = (
-        "_args", "_extern", "_fiber", "_results", "begin", "label", "pace", "signature",
+        "_args",
+        "_extern",
+        "_fiber",
+        "_results",
+        "begin",
+        "history",
+        "label",
+        "signature",
     )  # fmt: skip
 
     def __init__(
-        self, fiber: Fiber, extern: Any, signature: Signature, pace: Pace, label: str
+        self, fiber: Fiber, extern: Any, signature: Signature, history: CallHistory, label: str
     ) -> None:
         store = fiber.store
         self._fiber = fiber
@@ -41,7 +48,7 @@ class Bound:
         self._args = signature.params.buffer()
         self._results = signature.results.buffer()
         self.signature: Signature = signature
-        self.pace: Pace = pace
+        self.history: CallHistory = history
         self.label: str = label
         self.begin: partial[int] = store.call_of(
             _capi.func_at(extern),

@@ -11,34 +11,34 @@ from __future__ import annotations
 
 from typing import Final, final
 
-__all__ = ["LONG", "Pace"]
+__all__ = ["LONG", "CallHistory"]
 
 LONG: Final = 0.0005
 """Seconds of computing that are worth the way to a thread and back, which takes a fifth of that."""
 
 
 @final
-class Pace:
+class CallHistory:
     """Whether an export's recent calls were long; shared by all instances of a module.
 
     Two long calls more than short ones, of late, and the next starts in a thread. Each short
     one counts back, so an export of both kinds mostly starts on the trio thread. As long as
-    ``weight`` is not zero calls are measured.
+    ``score`` is not zero calls are measured.
     """
 
-    __slots__ = ("weight",)
+    __slots__ = ("score",)
 
     def __init__(self) -> None:
-        self.weight: int = 0
+        self.score: int = 0
 
     @property
     def long(self) -> bool:
-        return self.weight >= 2
+        return self.score >= 2
 
-    def suspect(self) -> None:
+    def mark_suspect(self) -> None:
         """A call seemed long."""
-        self.weight = self.weight or 1
+        self.score = self.score or 1
 
-    def was(self, *, long: bool) -> None:
+    def record(self, *, long: bool) -> None:
         """A call was measured."""
-        self.weight = min(3, self.weight + 1) if long else max(0, self.weight - 1)
+        self.score = min(3, self.score + 1) if long else max(0, self.score - 1)

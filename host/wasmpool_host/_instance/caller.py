@@ -10,7 +10,7 @@ import trio
 from wasmpool_host import _capi
 from wasmpool_host._errors import GuestMemoryError
 
-from .host_call import Nested
+from .host_call import NestedCall
 from .memory import Memory
 from .packed import check_packed, pack, unpack
 
@@ -119,7 +119,7 @@ class Caller:
         if extern is None:
             message = f"export {name!r} of {module} cannot be called before the guest has started"
             raise RuntimeError(message)
-        nested = Nested(extern, signature, args, module.label(name))
+        nested = NestedCall(extern, signature, args, module.label(name))
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check()
         return await call.fiber.call_back(call, nested, module.label(name))

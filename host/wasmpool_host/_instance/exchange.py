@@ -30,7 +30,7 @@ from wasmpool_host._errors import GuestMemoryError, GuestTrap
 from wasmpool_host._types import FunctionType
 
 from .bound import Bound
-from .call_history import Pace
+from .call_history import CallHistory
 from .making import Making
 from .packed import unpack
 from .pending import PENDING
@@ -218,10 +218,10 @@ class Exchange:
             takes_payload=route.takes_payload,
         )  # fmt: skip
         label = f"the exchange helper of {bound.label}"
-        if not fiber.start(Making(partial(making.future), label, Pace())):
+        if not fiber.start(Making(partial(making.future), label, CallHistory())):
             yield
         signature = _WITH_PAYLOAD if route.takes_payload else _WITHOUT
-        run = Bound(fiber, making.export(b"run"), signature, bound.pace, bound.label)
+        run = Bound(fiber, making.export(b"run"), signature, bound.history, bound.label)
         return Helper(run, making.export(b"freeing"))
 
     # --- the export's crossing ---
@@ -261,7 +261,7 @@ class Exchange:
         helper = route.helper
         if helper is None or crossing is not helper.bound:
             return False
-        if not (self._fiber.pardonable and helper.trapped_freeing(self._fiber)):
+        if not (self._fiber.only_trapped and helper.trapped_freeing(self._fiber)):
             return False
         self._never_free_again()
         return True
@@ -321,7 +321,7 @@ class Exchange:
         try:
             yield from self._cross(self._bind(self._free), (ptr,))
         except GuestTrap:
-            if not self._fiber.pardonable:
+            if not self._fiber.only_trapped:
                 raise
             self._never_free_again()
 

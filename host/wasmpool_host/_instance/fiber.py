@@ -12,7 +12,7 @@ queue, microseconds. `loop_budget` keeps many of them from adding up in one pass
 and its task is parked until the fiber needs it again. A slice ends with a tick of `epoch_ticker`;
 where a tick comes right after the start, one more is granted, else chance would send short calls
 to threads. An export whose last calls were long starts in a thread: it would only hold up the
-loop, and leave the other CPUs idle (`Pace`).
+loop, and leave the other CPUs idle (`CallHistory`).
 
 **A host function runs in the task**, between two polls, while the fiber is suspended. The two
 callbacks that Wasmtime calls (`host_call`) run on the fiber's stack, and take notes and no more:
@@ -64,11 +64,7 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from wasmpool_host import _capi
 from wasmpool_host._errors import CallTimeout, GuestTrap
-from wasmpool_host._scheduling.loop_budget import HALF, turn_of_this_run
-from wasmpool_host._scheduling.ready_queue import Job, ready_queue
-
-from .call_history import LONG
-from .headroom import (
+from wasmpool_host._scheduling.headroom import (
     FRAMES,
     FRAMES_A_LEVEL,
     FRAMES_TO_START,
@@ -76,6 +72,10 @@ from .headroom import (
     FRAMES_WITHOUT_CALLBACKS,
     headroom,
 )
+from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
+from wasmpool_host._scheduling.ready_queue import Job, ready_queue
+
+from .call_history import LONG
 from .host_call import HostCall, fibers, new_key
 from .poison import poison_reason, trapped
 
@@ -84,10 +84,10 @@ if TYPE_CHECKING:
     from functools import partial
 
     from wasmpool_host._scheduling.epoch_ticker import Ticker
-    from wasmpool_host._scheduling.loop_budget import Turn
+    from wasmpool_host._scheduling.loop_budget import LoopBudget
 
-    from .call_history import Pace
-    from .host_call import Nested
+    from .call_history import CallHistory
+    from .host_call import NestedCall
     from .host_function import HostFunction
     from .signature import Results
 
@@ -115,7 +115,7 @@ class Crossing(Protocol):
         ...
 
     @property
-    def pace(self) -> Pace:
+    def history(self) -> CallHistory:
         """The export's."""
         ...
 
@@ -178,6 +178,8 @@ class Fiber:
         "_scope",
         "_strayed",
         "_ticker",
+        "budget",
+        "budget_exempt_until",
         "busy",
         "call_seconds",
         "failure",
@@ -185,16 +187,14 @@ class Fiber:
         "functions",
         "future",
         "guest",
-        "in_turn_until",
+        "host_calls",
         "interrupted",
         "key",
         "next_call",
-        "open",
-        "pardonable",
+        "only_trapped",
         "pending",
         "poisoned",
         "store",
-        "turn",
     )  # fmt: skip
 
     def __init__(
@@ -210,12 +210,12 @@ class Fiber:
         self.functions: Sequence[HostFunction] = functions
         self.guest: Guest = guest
         self.poisoned: str | None = None
-        self.pardonable: bool = False
+        self.only_trapped: bool = False
         """Whether the last trap of an outermost call is all that it is poisoned for."""
         self.busy: bool = False
         self.future: int = 0
         self.finished: bool = False
-        self.open: list[HostCall] = []
+        self.host_calls: list[HostCall] = []
         self.pending: HostCall | None = None
         self.next_call: HostCall | None = HostCall() if functions else None
         self.failure: BaseException | None = None
@@ -237,10 +237,10 @@ class Fiber:
         Plain host functions are part of that. So a guest that makes many calls, of a millisecond
         each, takes its turns by them.
         """
-        self.in_turn_until: float = 0.0
+        self.budget_exempt_until: float = 0.0
         """A crossing that follows on one that waited for its turn, and was short, need not wait."""
         self._ticker = ticker
-        self.turn: Turn = turn_of_this_run()
+        self.budget: LoopBudget = budget_of_this_run()
         fibers[self.key] = self
 
     # --- a call from outside ---
@@ -259,9 +259,11 @@ class Fiber:
         """
         headroom(self._room)
         self._crossing = crossing
-        turn = self.turn
-        if crossing.pace.weight or (
-            turn.spent > HALF and turn.is_over() and perf_counter() > self.in_turn_until
+        budget = self.budget
+        if crossing.history.score or (
+            budget.spent > SOFT_LIMIT
+            and budget.is_exhausted()
+            and perf_counter() > self.budget_exempt_until
         ):
             return False
         store = self.store
@@ -273,11 +275,11 @@ class Fiber:
                 self._ticker.renew(began)
             finished = _poll(self.future)
             took = perf_counter() - began
-            turn.spent += took
+            budget.spent += took
             if not finished and not self._finish_slice(took):
                 return False
             if took > LONG:
-                crossing.pace.suspect()
+                crossing.history.mark_suspect()
             _delete_finished_future(self.future)
             self.future = 0
         except BaseException as error:
@@ -329,7 +331,7 @@ class Fiber:
                 else:
                     await self._drive_in_time(self._deadline)
                 if self._computed > here:
-                    self._judge(crossing.pace, measured=not begun)
+                    self._judge(crossing.history, measured=not begun)
         except BaseException as error:
             self._fail(error)
             raise
@@ -351,27 +353,27 @@ class Fiber:
 
     async def _begin_in_turn(self, crossing: Crossing) -> None:
         """Begin a call that `start` has not begun: in a thread, or here with a measure."""
-        if self.turn.spent > HALF and self.turn.is_over():
-            await self.turn.wait()
+        if self.budget.spent > SOFT_LIMIT and self.budget.is_exhausted():
+            await self.budget.wait()
             self._check()
-            self.in_turn_until = perf_counter() + SHORT_SLICE
+            self.budget_exempt_until = perf_counter() + SHORT_SLICE
         self._on_loop_since = perf_counter()
         self.store.has_run = True
         self.future = crossing.begin()
-        pace = crossing.pace
-        if not pace.long:
+        history = crossing.history
+        if not history.long:
             began = thread_time()
             self._first_slice(self)
             self._computed = thread_time() - began
             if self.finished:
-                self._judge(pace, measured=True)
+                self._judge(history, measured=True)
 
-    def _judge(self, pace: Pace, *, measured: bool) -> None:
-        """Tell the export's pace of a call that computed; ``start`` takes no measure of that."""
+    def _judge(self, history: CallHistory, *, measured: bool) -> None:
+        """Tell the export's history of a call that computed; ``start`` takes no measure of that."""
         if measured:
-            pace.was(long=self._computed > LONG)
+            history.record(long=self._computed > LONG)
         else:
-            pace.suspect()
+            history.mark_suspect()
 
     def _fail(self, error: BaseException) -> None:
         """The call ends with an error: see what that means for the instance."""
@@ -387,7 +389,7 @@ class Fiber:
 
     def _raise_stop(self, label: str) -> None:
         """The guest has stopped short of returning."""
-        self.pardonable = self.poisoned is None
+        self.only_trapped = self.poisoned is None
         self.poisoned = self.poisoned or "trap"
         stop = self.store.take_stop()
         assert stop is not None
@@ -404,7 +406,7 @@ class Fiber:
             raise self._timeout()
 
     def _end(self) -> None:
-        if self.finished and self.future and not self.open:
+        if self.finished and self.future and not self.host_calls:
             _delete_finished_future(self.future)  # most calls: there is nothing to unwind
             self.future = 0
         else:
@@ -433,8 +435,8 @@ class Fiber:
 
     async def _slice_in_turn(self, level: Level) -> None:
         self._prepare_host_call()
-        if self.turn.spent > HALF and self.turn.is_over():
-            await self.turn.wait()
+        if self.budget.spent > SOFT_LIMIT and self.budget.is_exhausted():
+            await self.budget.wait()
             self._check()
             self._on_loop_since = perf_counter()
         self._first_slice(level)
@@ -453,7 +455,7 @@ class Fiber:
         finally:
             self._ticker.leave()
         ended = perf_counter()
-        self.turn.spent += ended - self._on_loop_since
+        self.budget.spent += ended - self._on_loop_since
         self._on_loop_since = ended
         return ended - began
 
@@ -561,21 +563,21 @@ class Fiber:
 
     def _note_path(self, error: Exception, call: HostCall) -> None:
         """Say where it was raised, once: an outer host function may let it pass."""
-        outer = self.open[: self.open.index(call)] if call in self.open else []
+        outer = self.host_calls[: self.host_calls.index(call)] if call in self.host_calls else []
         path = "".join(f"host function {each.function} -> guest -> " for each in outer)
         with contextlib.suppress(Exception):  # it may be frozen, or have odd notes
             if not any(note.startswith(_RAISED_IN) for note in getattr(error, "__notes__", ())):
                 error.add_note(f"{_RAISED_IN} -> {path}host function {call.function}")
 
     @enable_ki_protection
-    async def call_back(self, call: HostCall, nested: Nested, label: str) -> Results:
+    async def call_back(self, call: HostCall, nested: NestedCall, label: str) -> Results:
         """Make a nested call for a host function and drive it to its end.
 
         Raises:
             GuestTrap: the nested call trapped, or the nesting is too deep.
             BaseException: as `run`.
         """
-        depth = len(self.open)
+        depth = len(self.host_calls)
         if depth >= NESTING:
             self.poisoned = self.poisoned or "trap"
             message = f"{label}: guest and host have called each other {NESTING} levels deep"
@@ -642,7 +644,7 @@ class Fiber:
     @enable_ki_protection
     def drop(self) -> None:
         """Unwind the fiber, wherever it is suspended. Safe to call again."""
-        if self.open:
+        if self.host_calls:
             self._drop_from(0)
         if self.future:
             _capi.delete_future(self.future)
@@ -655,14 +657,14 @@ class Fiber:
         """Unwind the call nested in a host call, and all that is nested in that."""
         nested, call.nested = call.nested, None
         if not call.dropped:
-            self._drop_from(self.open.index(call) + 1)
+            self._drop_from(self.host_calls.index(call) + 1)
         if nested is not None:
             nested.drop()
 
     def _drop_from(self, level: int) -> None:
         self.pending = None
-        while len(self.open) > level:
-            self.open.pop().forget()
+        while len(self.host_calls) > level:
+            self.host_calls.pop().forget()
 
     @enable_ki_protection
     def close(self) -> None:

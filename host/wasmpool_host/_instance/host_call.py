@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENTRY",
     "HostCall",
-    "Nested",
+    "NestedCall",
     "fibers",
     "host_calls",
     "new_key",
@@ -46,7 +46,7 @@ def new_key() -> int:
 
 
 @final
-class Nested:
+class NestedCall:
     """A call that a host function makes back into its guest."""
 
     __slots__ = ("_args", "_errors", "_extern", "_results", "_signature", "finished", "future")
@@ -107,7 +107,7 @@ class HostCall:
     def __init__(self) -> None:
         self.key: int = new_key()
         self.continuation: bytes = _capi.write_continuation(_CONTINUE_AT, self.key, 0)
-        self.nested: Nested | None = None
+        self.nested: NestedCall | None = None
         self.done: bool = False
         self.dropped: bool = False
 
@@ -157,7 +157,7 @@ def note_entry(
     call.args_at = args
     call.results_at = results
     host_calls[call.key] = call
-    fiber.open += (call,)
+    fiber.host_calls += (call,)
     fiber.pending = call
     _ADDRESS_SPACE[continuation : continuation + _CONTINUATION_SIZE] = call.continuation
     call.continuation = b""  # as with `args_at`: nothing is kept that is not needed
@@ -171,7 +171,7 @@ def go_on(key: int) -> bool:
     try:
         if call.done:
             del host_calls[key]
-            del call.fiber.open[-1]  # the innermost, for only it is ever answered
+            del call.fiber.host_calls[-1]  # the innermost, for only it is ever answered
             return True
         nested = call.nested
         if nested is not None and not nested.finished:

@@ -13,12 +13,12 @@ from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
 from wasmpool_host._engine import check_process
 from wasmpool_host._errors import InstanceClosed, InstancePoisoned
 from wasmpool_host._in_trio import check_trio
+from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 
 from .bound import Bound
 from .caller import Guest
 from .exchange import Exchange
 from .fiber import Fiber
-from .headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 from .making import Making
 from .memory import Memory
 from .pending import PENDING
@@ -93,7 +93,7 @@ class Instance:
         fiber, module = self._fiber, self._module
         begin = partial(fiber.store.begin_instance, module.prepared)
         fiber.start_clock()
-        if not fiber.start(Making(begin, module.start_label, module.start_pace)):
+        if not fiber.start(Making(begin, module.start_label, module.start_history)):
             yield False
         fiber.store.take_instance(module.memory_export)
         if module.is_reactor:
@@ -112,7 +112,7 @@ class Instance:
                 await self._fiber.finish()
         finally:
             self._fiber.busy = False
-            self._fiber.in_turn_until = 0.0
+            self._fiber.budget_exempt_until = 0.0
             if self._freed:
                 self._fiber.forget_interrupt()
             self._guest.end_output()
@@ -271,7 +271,7 @@ class Instance:
             return await exchange.finish()
         finally:
             self._fiber.busy = False
-            self._fiber.in_turn_until = 0.0
+            self._fiber.budget_exempt_until = 0.0
             self._pending = None
             if self._freed:
                 self._fiber.forget_interrupt()
@@ -416,7 +416,7 @@ class Instance:
         module, fiber = self._module, self._fiber
         signature = module.signature(name)
         extern = fiber.store.export(name)
-        bound = Bound(fiber, extern, signature, module.pace(name), module.label(name))
+        bound = Bound(fiber, extern, signature, module.history(name), module.label(name))
         self._bound[name] = bound
         return bound
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 if TYPE_CHECKING:
     from functools import partial
 
-    from .call_history import Pace
+    from .call_history import CallHistory
 
 __all__ = ["Making"]
 
@@ -16,9 +16,9 @@ __all__ = ["Making"]
 class Making:
     """What a `Fiber` needs to run a start function."""
 
-    __slots__ = ("begin", "label", "pace")
+    __slots__ = ("begin", "history", "label")
 
-    def __init__(self, begin: partial[int], label: str, pace: Pace) -> None:
+    def __init__(self, begin: partial[int], label: str, history: CallHistory) -> None:
         self.begin: partial[int] = begin
         self.label: str = label
-        self.pace: Pace = pace
+        self.history: CallHistory = history

@@ -19,12 +19,12 @@ too long, and were it then down to one guest, it would take ever so many passes.
 it took too long this time goes back to the front of the line. As long as there is a line, newcomers
 go to its end.
 
-Whoever has not begun anything yet (`Pool.call`, before it takes an instance) first lets some passes
-go by (`let_pass`): one slice that took too long, perhaps as the kernel or another thread had the
-CPU, is forgotten in the next. Otherwise those that follow in the same pass would wait with an
-instance each, and for those after them more instances would be started, on the loop that has no
-time. Only some do, and for some passes: they have not asked the pool yet, so they are in no line,
-and count for none of its bounds.
+A call that has begun nothing yet (`Pool.call`, before it takes an instance) first yields a few
+passes (`yield_passes`): one slice that took too long, perhaps because the kernel or another thread
+had the CPU, is forgotten in the next pass. Otherwise the calls that follow in the same pass would
+each wait with an instance, and more instances would be started for the calls after them, on the
+loop that has no time. Only some calls do this, and only for some passes: they have not asked the
+pool yet, so they are in no queue and count for none of its bounds.
 
 Were each to look for itself whether the next pass has room, two thousand tasks would go through
 the scheduler in each pass, for thirty of them to go on.
@@ -39,17 +39,17 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 from trio.lowlevel import Abort, RunVar, current_task, enable_ki_protection
 
-from wasmpool_host._instance.headroom import headroom
+from .headroom import headroom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BUDGET", "HALF", "Turn", "turn_of_this_run"]
+__all__ = ["BUDGET", "SOFT_LIMIT", "LoopBudget", "budget_of_this_run"]
 
 BUDGET: Final = 0.001
 """Seconds of guests in a pass after which others wait for the next: as much as one slice."""
 
-HALF: Final = BUDGET / 2
+SOFT_LIMIT: Final = BUDGET / 2
 
 _MOST: Final = 128
 """How many are let go for one pass, or let passes go by: their own time is not counted here."""
@@ -65,7 +65,7 @@ _CROWDED: Final = 1e6
 
 
 @final
-class Turn:
+class LoopBudget:
     """What the guests of one trio run have taken of the loop's time in this pass."""
 
     # Invariants:
@@ -89,8 +89,8 @@ class Turn:
         self.spent: float = 0.0
         """Seconds in this pass. Whoever runs a guest on the trio thread adds its time."""
 
-    def is_over(self) -> bool:
-        """Whether a slice has to `wait` now; to be asked from `HALF` on."""
+    def is_exhausted(self) -> bool:
+        """Whether a slice has to `wait` now; to be asked from `SOFT_LIMIT` on."""
         if not self._asked:
             self._asked = True
             self._token.run_sync_soon(self._forget)
@@ -103,11 +103,11 @@ class Turn:
             self.spent = 0.0
 
     @enable_ki_protection
-    async def let_pass(self) -> None:
-        """Wait for a pass that has room, but for a few of them at most; call it when it `is_over`.
+    async def yield_passes(self) -> None:
+        """Wait for a pass that has room, for a few passes at most. Call it when it `is_exhausted`.
 
-        For who has begun nothing yet, and holds nothing. It is a checkpoint, unless many others
-        are here: then it does nothing.
+        It is for a task that has begun nothing yet, and holds nothing. It is a checkpoint, unless
+        many other tasks are in here: then it returns at once.
         """
         if self._passing == _MOST:
             return
@@ -115,14 +115,14 @@ class Turn:
         try:
             for _ in range(_PASSES):
                 await trio.lowlevel.checkpoint()
-                if not (self.spent > HALF and self.is_over()):
+                if not (self.spent > SOFT_LIMIT and self.is_exhausted()):
                     return
         finally:
             self._passing -= 1
 
     @enable_ki_protection
     async def wait(self) -> None:
-        """Go on when it is this task's turn; call it when it `is_over`.
+        """Go on when it is this task's turn; call it when it `is_exhausted`.
 
         Raises:
             RecursionError: there is too little left of the Python stack; it is not in line.
@@ -174,14 +174,14 @@ class Turn:
             self._fitting = min(_MOST, self._fitting * 2)
 
 
-_of_this_run: RunVar[Turn] = RunVar("wasmpool_turn")
+_of_this_run: RunVar[LoopBudget] = RunVar("wasmpool_loop_budget")
 
 
-def turn_of_this_run() -> Turn:
+def budget_of_this_run() -> LoopBudget:
     """The one of the trio run that is under way."""
     try:
         return _of_this_run.get()
     except LookupError:
-        value = Turn()
+        value = LoopBudget()
         _of_this_run.set(value)
         return value

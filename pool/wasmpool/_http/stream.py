@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import attrs
 import trio
 
-from wasmpool_host._scheduling.loop_budget import HALF, turn_of_this_run
+from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
 
 from .message import HttpFailure
 
@@ -43,7 +43,7 @@ class LoopShare:
     """
 
     def __init__(self) -> None:
-        self._turn = turn_of_this_run()
+        self._budget = budget_of_this_run()
         self._since = perf_counter()
 
     async def step(self) -> None:
@@ -54,13 +54,13 @@ class LoopShare:
 
     async def begin(self) -> None:
         """Start counting in a pass that is not used up; call it after the task has waited."""
-        if self._turn.spent > HALF and self._turn.is_over():
-            await self._turn.wait()
+        if self._budget.spent > SOFT_LIMIT and self._budget.is_exhausted():
+            await self._budget.wait()
         self.resume()
 
     def pause(self) -> None:
         """Count what was taken; call it before the task waits for something."""
-        self._turn.spent += perf_counter() - self._since
+        self._budget.spent += perf_counter() - self._since
 
     def resume(self) -> None:
         """Start counting; call it after the task has waited."""

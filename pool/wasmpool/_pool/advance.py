@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wasmpool._errors import LeaseDeadlock, PoolUnavailable, in_a_line
+from wasmpool._errors import LeaseDeadlock, PoolUnavailable, as_one_line
 
 from .pool_state import PoolState
 from .retire_reason import RetireReason
@@ -94,7 +94,7 @@ def _fail_unavailable(core: Core) -> None:
     assert cause is not None  # starts are held back after a failure
     error = PoolUnavailable(
         f"pool {core.name!r}: no instance is alive, and none can be started"
-        f" ({core.backoff.round} attempts failed): {in_a_line(cause)}"
+        f" ({core.backoff.round} attempts failed): {as_one_line(cause)}"
     )
     error.__cause__ = cause
     core.counters.unavailable += 1

@@ -15,10 +15,10 @@ import trio
 from trio.lowlevel import checkpoint, current_task
 
 from wasmpool._block import Block
-from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, in_a_line
+from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, as_one_line
 from wasmpool_host import PENDING, check_process, check_trio
-from wasmpool_host._instance.headroom import check_headroom
-from wasmpool_host._scheduling.loop_budget import HALF, turn_of_this_run
+from wasmpool_host._scheduling.headroom import check_headroom
+from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
 
 from . import closing as closing_module
 from .call_site import here
@@ -179,7 +179,7 @@ class Pool:
     `leases` and `repr` go on working when it is closed.
     """
 
-    __slots__ = ("__weakref__", "_core", "_thread", "_token", "_turn")
+    __slots__ = ("__weakref__", "_budget", "_core", "_thread", "_token")
 
     def __init__(
         self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
@@ -192,7 +192,7 @@ class Pool:
         self._core = Core(name, options, first, Random(), instruments)  # noqa: S311 - for jitter
         self._token = trio.lowlevel.current_trio_token()
         self._thread = get_ident()
-        self._turn = turn_of_this_run()
+        self._budget = budget_of_this_run()
         _pools.add(self)
         Work(self._core, nursery, body)
 
@@ -265,7 +265,7 @@ class Pool:
         except RuntimeError:  # outside of trio, which is looked at only now: it takes time
             self._check_run()
             raise
-        if self._turn.spent > HALF:
+        if self._budget.spent > SOFT_LIMIT:
             await self._let_pass()
         core = self._core
         slot, result = core.peek(), None
@@ -312,7 +312,7 @@ class Pool:
         except RuntimeError:  # outside of trio, which is looked at only now: it takes time
             self._check_run()
             raise
-        if self._turn.spent > HALF:
+        if self._budget.spent > SOFT_LIMIT:
             await self._let_pass()
         core = self._core
         slot, result = core.peek(), None
@@ -337,8 +337,8 @@ class Pool:
 
     async def _let_pass(self) -> None:
         self._check_run()
-        if self._turn.is_over():
-            await self._turn.let_pass()
+        if self._budget.is_exhausted():
+            await self._budget.yield_passes()
 
     async def _take(self, place: Place | None) -> Slot:
         self._check_run()
@@ -578,7 +578,7 @@ class Pool:
         self._give_up_start(slots, failure[0])
         raise PoolUnavailable(
             f"pool {self.name!r} cannot be opened, as no instance can be started:"
-            f" {in_a_line(failure[1])}"
+            f" {as_one_line(failure[1])}"
         ) from failure[1]
 
     def _give_up_start(self, slots: Sequence[Slot], failed: Slot | None = None) -> None:
