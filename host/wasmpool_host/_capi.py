@@ -28,7 +28,7 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from ._errors import Frame
-from ._instance.float_bits import nans_kept, put_f32, put_f64
+from ._float_bits import nans_kept, put_f32, put_f64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

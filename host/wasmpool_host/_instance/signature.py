@@ -7,10 +7,9 @@ from operator import index
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from wasmpool_host import _capi
+from wasmpool_host._float_bits import as_float
 from wasmpool_host._shown import shown
 from wasmpool_host._types import NUMERIC
-
-from .float_bits import as_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
