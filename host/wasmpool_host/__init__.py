@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ._engine import check_process
+from . import lowlevel as lowlevel
 from ._errors import (
     CallTimeout,
     CompileError,
@@ -25,12 +25,10 @@ from ._errors import (
     ModuleError,
     WasmpoolError,
 )
-from ._in_trio import check_trio
 from ._instance.caller import Caller
 from ._instance.host_function import HostFunction, host_function
 from ._instance.instance import Instance
 from ._instance.memory import Memory
-from ._instance.pending import PENDING
 from ._limits import Limits
 from ._module import Module
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from ._wasi import Preopen, Wasi
 
 __all__ = [
-    "PENDING",
     "CallTimeout",
     "Caller",
     "CompileError",
@@ -66,8 +63,6 @@ __all__ = [
     "TagType",
     "Wasi",
     "WasmpoolError",
-    "check_process",
-    "check_trio",
     "host_function",
 ]
 

@@ -9,7 +9,6 @@ import trio
 import trio.testing
 
 from wasmpool_host import (
-    PENDING,
     Caller,
     CallTimeout,
     GuestMemoryError,
@@ -19,6 +18,7 @@ from wasmpool_host import (
     LinkError,
     host_function,
 )
+from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

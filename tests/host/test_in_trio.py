@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from wasmpool import open_loader, open_plugin, open_pool
-from wasmpool_host import Module, check_trio
+from wasmpool_host import Module
+from wasmpool_host.lowlevel import check_trio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

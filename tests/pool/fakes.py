@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 import trio
 
-from wasmpool_host import PENDING
+from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

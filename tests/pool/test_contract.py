@@ -18,7 +18,7 @@ import wasmpool_host
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
 from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
-from wasmpool_host import PENDING
+from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from wasmpool._errors import LeaseRevoked
 from wasmpool._pool.pool import open_pool
-from wasmpool_host import PENDING
+from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
     from wasmpool._pool.protocols import Instance, Memory, Module, SyncInstance, SyncModule

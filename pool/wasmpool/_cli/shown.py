@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wasmpool_host._escape import escaped
+from wasmpool_host.lowlevel import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import attrs
 import trio
 
-from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
+from wasmpool_host.lowlevel import SOFT_LIMIT, budget_of_this_run
 
 from .message import HttpFailure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wasmpool._errors import PluginError
 from wasmpool_host import ModuleError
-from wasmpool_host._escape import escaped
+from wasmpool_host.lowlevel import escaped
 
 __all__ = ["AbiError", "ConfigureError", "PluginClosed"]
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from wasmpool._http.host_function import Http
 from wasmpool_host import Module, host_function
-from wasmpool_host._escape import escaped
+from wasmpool_host.lowlevel import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmpool._http.policy import HttpPolicy
     from wasmpool_host import Caller, HostFunction, Limits, Wasi
-    from wasmpool_host._module import Source
+    from wasmpool_host.lowlevel import Source
 
 __all__ = ["PluginHost", "PluginSource", "as_module_source"]
 

@@ -18,8 +18,7 @@ from wasmpool_host import (
     Module,
     Wasi,
 )
-from wasmpool_host._compile.binary import outline
-from wasmpool_host._module import Source, provide
+from wasmpool_host.lowlevel import Source, outline, provide
 
 from .contract import ABI_VERSION, FREE, MALLOC, OPTIONAL, REQUIRED, violations
 from .errors import AbiError

@@ -17,7 +17,8 @@ from wasmpool._block import Block
 from wasmpool._errors import PoolUnavailable
 from wasmpool._plain_nursery import open_plain_nursery
 from wasmpool._pool.options import Options
-from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap, check_trio
+from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap
+from wasmpool_host.lowlevel import check_trio
 
 from .errors import AbiError
 from .plugin import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
 
     from wasmpool_host import Module
-    from wasmpool_host._module import Source
+    from wasmpool_host.lowlevel import Source
 
     from .host import PluginHost, PluginSource
 

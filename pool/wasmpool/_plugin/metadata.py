@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import attrs
 
 from wasmpool._json import decode
-from wasmpool_host._escape import escaped
+from wasmpool_host.lowlevel import escaped
 
 from .errors import AbiError
 

@@ -42,11 +42,8 @@ from wasmpool_host import (
     Limits,
     LinkError,
     Module,
-    check_process,
-    check_trio,
 )
-from wasmpool_host._escape import escaped
-from wasmpool_host._module import Source
+from wasmpool_host.lowlevel import Source, check_process, check_trio, escaped
 
 from .contract import check_exports
 from .errors import AbiError, ConfigureError, PluginClosed

@@ -30,8 +30,7 @@ import trio
 from wasmpool._errors import PoolUnavailable, ReloadFailed
 from wasmpool._plain_nursery import open_plain_nursery
 from wasmpool_host import CompileError, GuestMemoryError, LinkError
-from wasmpool_host._escape import escaped
-from wasmpool_host._scheduling.blocking_calls import BlockingCalls
+from wasmpool_host.lowlevel import BlockingCalls, escaped
 
 from .errors import AbiError, ConfigureError, PluginClosed
 from .notices import import_watch, listen

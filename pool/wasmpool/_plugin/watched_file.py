@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from wasmpool_host._module import Source
+from wasmpool_host.lowlevel import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

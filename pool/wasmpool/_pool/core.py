@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import trio
 
 from wasmpool._errors import PoolClosed, PoolSaturated, PoolTimeout
-from wasmpool_host._scheduling.headroom import has_headroom
+from wasmpool_host.lowlevel import has_headroom
 
 from .advance import advance, may_begin
 from .alarm import Alarm

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, final
 import trio
 
 from wasmpool._errors import LeaseExpired, LeaseRevoked
-from wasmpool_host import check_process, check_trio
+from wasmpool_host.lowlevel import check_process, check_trio
 
 from .slot import Slot, SlotState
 

@@ -16,9 +16,14 @@ from trio.lowlevel import checkpoint, current_task
 
 from wasmpool._block import Block
 from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, as_one_line
-from wasmpool_host import PENDING, check_process, check_trio
-from wasmpool_host._scheduling.headroom import check_headroom
-from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
+from wasmpool_host.lowlevel import (
+    PENDING,
+    SOFT_LIMIT,
+    budget_of_this_run,
+    check_headroom,
+    check_process,
+    check_trio,
+)
 
 from . import closing as closing_module
 from .call_site import here

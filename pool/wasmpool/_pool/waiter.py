@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
-from wasmpool_host import PENDING
+from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

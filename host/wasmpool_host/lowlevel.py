@@ -1,0 +1,63 @@
+"""What a library that is built on this one needs, and an application does not.
+
+`wasmpool` is such a library. It starts instances and calls step by step, counts the trio thread's
+time, runs blocking calls in threads, and looks at modules before they are compiled. As in
+`trio.lowlevel`, the names here are public and documented, but they ask for more care: a wrong use
+holds up the loop, or leaks an instance.
+
+**One step now, the rest later.** `PENDING` is what a function named ``start_...`` returns where the
+guest is not done yet. The caller then awaits the function named ``finish...`` beside it, which
+returns or raises what the whole does. A call that is done in its first slice has its result from
+``start_...``, in one plain step.
+
+**The trio thread's time.** A call's first slice runs on the trio thread. `budget_of_this_run` is
+the `LoopBudget` that adds these slices up. Code that does similar work on the loop adds its own
+time to ``LoopBudget.spent``, and from `SOFT_LIMIT` on asks ``LoopBudget.is_exhausted``.
+
+**The Python stack.** `check_headroom` raises RecursionError before anything has begun, where it is
+harmless; `has_headroom` says if there is room to begin a call for another task.
+
+**Blocking calls.** `BlockingCalls` runs the calls of one kind in threads that no other kind waits
+for; `TooManyAbandoned` is raised where too many cancelled ones still block.
+
+**Modules that are not compiled yet.** `Source` is what a module is compiled from, with its digest;
+`Module.compile` takes one, too. `outline` reads the imports and exports of a valid binary, and
+`provide` finds the host functions for them.
+
+**Messages.** `escaped` and `shown` make text and values of others fit for a log and for an error.
+`check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
+that say what to do.
+"""
+
+from __future__ import annotations
+
+from ._compile.binary import Outline, outline
+from ._engine import check_process
+from ._escape import escaped
+from ._in_trio import check_trio
+from ._instance.pending import PENDING, Pending
+from ._module import Source, provide
+from ._scheduling.blocking_calls import BlockingCalls, TooManyAbandoned
+from ._scheduling.headroom import check_headroom, has_headroom
+from ._scheduling.loop_budget import SOFT_LIMIT, LoopBudget, budget_of_this_run
+from ._shown import shown
+
+__all__ = [
+    "PENDING",
+    "SOFT_LIMIT",
+    "BlockingCalls",
+    "LoopBudget",
+    "Outline",
+    "Pending",
+    "Source",
+    "TooManyAbandoned",
+    "budget_of_this_run",
+    "check_headroom",
+    "check_process",
+    "check_trio",
+    "escaped",
+    "has_headroom",
+    "outline",
+    "provide",
+    "shown",
+]
