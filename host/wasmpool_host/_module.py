@@ -76,7 +76,8 @@ class Module:
         digest: the SHA-256 of the binary, in hexadecimal.
         exports: types by name.
         imports: types by ``"module.name"``.
-        limits, wasi: as given.
+        limits: as given.
+        wasi: as given.
     """
 
     def __init__(

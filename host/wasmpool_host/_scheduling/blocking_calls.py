@@ -72,7 +72,7 @@ class _Call(Generic[T]):
     def __init__(self) -> None:
         self.state = _State.NEW
         self.result: list[T] = []
-        """Empty if there is none: `fn` has not returned, or has raised."""
+        """Empty if there is none: ``fn`` has not returned, or has raised."""
 
 
 @final
@@ -117,9 +117,9 @@ class BlockingCalls:
                 is called in the thread as a rule. Without it such a result is forgotten.
 
         Raises:
-            TooManyAbandoned: (an `OSError` with ``EAGAIN``) at once, without calling `fn`.
+            TooManyAbandoned: (an `OSError` with ``EAGAIN``) at once, without calling ``fn``.
 
-        It is a checkpoint. A cancel returns at once; `fn` is not begun, or goes on in its thread.
+        It is a checkpoint. A cancel returns at once; ``fn`` is not begun, or goes on in its thread.
         """
         self._check()
         async with self._limiter():
@@ -176,7 +176,7 @@ class BlockingCalls:
             return call.state is _State.GIVEN_UP
 
     def _give_up(self, call: _Call[T], dropped: Callable[[T], object] | None) -> None:
-        """In the task, which was cancelled; or `fn` has raised, and nothing is left to do."""
+        """In the task, which was cancelled; or ``fn`` has raised, and nothing is left to do."""
         with self._lock:
             ended = call.state is _State.ENDED
             if not ended:

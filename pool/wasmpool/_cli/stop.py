@@ -67,7 +67,7 @@ class Stop:
     def on_interrupt(self) -> Iterator[None]:
         """Ctrl-C stops the run by cancelling it; a second one ends the process at once.
 
-        Nothing is raised in the middle of whatever runs: see "signal handlers" in the README.
+        Nothing is raised in the middle of what runs: see "signal handlers" in docs/operating.md.
         """
         token = trio.lowlevel.current_trio_token()
 

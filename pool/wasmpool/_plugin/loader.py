@@ -131,7 +131,7 @@ class Loader:
 
     Attributes:
         plugins: the plugins in service, by name: a live view, which cannot be changed through it.
-            A plugin leaves it as soon as it begins to close, by `unload` or by its own `aclose`.
+            A plugin leaves it as soon as it begins to close, by `unload` or `Plugin.aclose`.
     """
 
     # Invariants:

@@ -20,8 +20,8 @@ class Instrument:
     """A base for what is given to ``open_pool(instruments=...)``: override what you want to see.
 
     The methods are called on the loop, in the middle of the pool's work: they should note the
-    fact and return. Their first argument is the pool, whose `statistics` they may read. One that
-    raises is logged and not called again; callers of the pool never feel it.
+    fact and return. Their first argument is the pool; they may read its `Pool.statistics`. One
+    that raises is logged and not called again; callers of the pool never feel it.
     """
 
     def instance_started(self, pool: Pool, instance: int, generation: int, seconds: float) -> None:

@@ -83,7 +83,7 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
         module: what instances are made of, compiled.
         size: how many instances may be alive at once.
         min_size: how many are kept warm.
-        name: for messages, logs and `repr`; the module's by default.
+        name: for messages, logs and ``repr``; the module's by default.
         setup: ``setup(instance)``, plain or async, runs on every new instance before it serves.
             If it raises, or leaves the instance poisoned or closed, the start has failed.
         check: ``check(instance) -> bool``, plain or async, runs before an instance that idled
@@ -181,7 +181,7 @@ class Pool:
     """A pool of isolated instances of one module, each used by at most one task at a time.
 
     `open_pool` makes it. It belongs to the trio run that it was opened in. `statistics`,
-    `leases` and `repr` go on working when it is closed.
+    `leases` and ``repr`` go on working when it is closed.
     """
 
     __slots__ = ("__weakref__", "_budget", "_core", "_thread", "_token")
@@ -209,7 +209,7 @@ class Pool:
         Entering is a checkpoint; who is cancelled there has taken nothing. Leaving gives the
         instance back, and neither waits nor is a checkpoint.
 
-        Raises, on entering:
+        Raises on entering:
             PoolClosed: the pool is closing or closed, or begins to while this waits.
             PoolSaturated: ``max_waiting`` tasks wait already.
             PoolTimeout: none became free within ``max_wait``.
@@ -228,7 +228,7 @@ class Pool:
 
         An instance that needs a ``check`` before it serves again does not count as idle.
 
-        Raises, on entering:
+        Raises on entering:
             trio.WouldBlock: none is idle, or others wait. Nothing is started.
             PoolClosed: the pool is closing or closed.
             RecursionError, RuntimeError: as entering a `lease`.
