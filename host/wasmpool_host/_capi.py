@@ -1,18 +1,18 @@
-"""Wasmtime's C API: the one module that touches it, and so the one that knows a version.
+"""Wasmtime's C API: the only module that uses it, and that depends on its version.
 
-Everything above this file deals in plain integers (pointers), bytes and the small classes
-below. The wheel's own Python classes serve where speed does not matter (configuration,
-types of a module, linking); what runs on each call is bound here with plain pointers, for
-about half of the cost of the wheel's wrappers.
+The code above this file uses plain integers (pointers), bytes and the small classes below. The
+wheel's own Python classes are used where speed does not matter (configuration, types of a module,
+linking). What runs on each call is bound here with plain pointers, at about half the cost of the
+wheel's wrappers.
 
-The contract is the header files that come with Wasmtime, above all ``wasmtime/async.h``:
-https://github.com/bytecodealliance/wasmtime/tree/main/crates/c-api/include. What it asks of
-its callers, and this package keeps:
+The contract is in Wasmtime's header files, above all ``wasmtime/async.h``:
+https://github.com/bytecodealliance/wasmtime/tree/main/crates/c-api/include. It requires of its
+callers, and this package ensures:
 
-* One future at a time for a store, nested ones apart; while it is alive, nothing else is
-  done to that store; every pointer given to it stays alive and unchanged.
+* A store has one future at a time, except nested ones. While a future is alive, nothing else is
+  done to its store, and every pointer given to it stays alive and unchanged.
 * An inner future is deleted before the outer one, and each before its store.
-* A callback runs on the fiber's stack. It may not raise: the process would be aborted.
+* A callback runs on the fiber's stack. It must not raise: the process would be aborted.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SETTINGS",
     "CApiError",
+    "Failure",
     "Linker",
-    "Stop",
     "Store",
     "compile_binary",
     "deserialize",
@@ -51,12 +51,13 @@ __all__ = [
 ]
 
 SUPPORTED: Final = "wasmtime >= 45, < 51"
-"""As in pyproject.toml: 45 is the first wheel with `InstancePre`; each version in it was tested."""
+"""The range in pyproject.toml: 45 is the first wheel with `InstancePre`, and each version in the
+range was tested."""
 
 
 def version() -> str:
-    """The installed Wasmtime's."""
-    from importlib.metadata import version as of  # noqa: PLC0415 - slow to import, seldom asked
+    """The version of the installed Wasmtime."""
+    from importlib.metadata import version as of  # noqa: PLC0415 - slow to import, rarely used
 
     return of("wasmtime")
 
@@ -70,12 +71,12 @@ _SIZE = ctypes.c_size_t
 
 
 def _bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any:
-    """A C function by plain pointers.
+    """A C function that takes plain pointers.
 
-    Only what may run a guest, or for long, releases the interpreter's lock: to release it
-    and take it again costs as much as one of the small functions does. Without ``args`` it takes
-    what `pointer` and `number` made, and ctypes has nothing to convert: a call with eight
-    arguments is then twice to three times as fast.
+    Only functions that may run a guest, or may take long, release the interpreter's lock: to
+    release and retake it costs as much as one of the small functions. A function bound without
+    ``args`` takes values that `pointer` and `number` made, so that ctypes has nothing to convert: a
+    call with eight arguments is then two to three times as fast.
     """
     prototype = ctypes.CFUNCTYPE if releases_gil else ctypes.PYFUNCTYPE
     try:
@@ -144,15 +145,16 @@ ENTRY: Callable[[Callable[..., None]], Any] = ctypes.CFUNCTYPE(
 Its parameters: env, caller, args, nargs, results, nresults, trap, continuation.
 """
 CONTINUATION: Callable[[Callable[[int], bool]], Any] = ctypes.CFUNCTYPE(ctypes.c_bool, _P)
-"""``wasmtime_func_async_continuation_callback_t``: env -> whether the host call is done."""
+"""``wasmtime_func_async_continuation_callback_t``: takes env, returns True if the host call is
+done."""
 write_continuation = Struct("@PPP").pack
 """``wasmtime_async_continuation_t``: callback, env, finalizer."""
 CONTINUATION_SIZE: Final = 24
 
 ADDRESS_SPACE: Final = memoryview((ctypes.c_char * (1 << 62)).from_address(0)).cast("B")
-"""The memory of the process, by address: it is written to without a call."""
+"""The memory of the process, indexed by address: to write to it needs no function call."""
 
-# A `wasmtime_val_t` is its kind, then a union at offset 8. The layouts below are one value's.
+# A `wasmtime_val_t` is a kind, then a union at offset 8. The constants below lay out one value.
 VALUE_SIZE: Final = ctypes.sizeof(ffi.wasmtime_val_t)
 _VALUE_AT: Final = ffi.wasmtime_val_t.of.offset
 _KINDS: Final[dict[str, tuple[int, str]]] = {
@@ -169,7 +171,7 @@ _PUT_FLOAT: Final[dict[str, Callable[..., None]]] = {"f32": put_f32, "f64": put_
 def values_taker(
     types: Sequence[ValueType],
 ) -> Callable[[bytes | bytearray], tuple[int | float, ...]]:
-    """What reads an array of values: the kinds are passed over."""
+    """A function that reads an array of values of these types, without their kinds."""
     parts = ["<"]
     for type_ in types:
         _, letter = _KINDS[type_]
@@ -186,7 +188,7 @@ def values_taker(
 
 
 def value_places(types: Sequence[ValueType]) -> tuple[tuple[Callable[..., None], int], ...]:
-    """How and where each of an array's values is written."""
+    """For each value of an array, the function that writes it, and its offset."""
     return tuple(
         (
             _PUT_FLOAT.get(type_) or Struct("<" + _KINDS[type_][1]).pack_into,
@@ -197,7 +199,7 @@ def value_places(types: Sequence[ValueType]) -> tuple[tuple[Callable[..., None],
 
 
 def blank_values(types: Sequence[ValueType]) -> bytes:
-    """An array of zeros of these types."""
+    """An array of zeros, of these types."""
     return b"".join(bytes([_KINDS[type_][0]]).ljust(VALUE_SIZE, b"\0") for type_ in types)
 
 
@@ -205,31 +207,31 @@ _EXTERN_FUNC: Final[int] = ffi.WASMTIME_EXTERN_FUNC.value
 _EXTERN_MEMORY: Final[int] = ffi.WASMTIME_EXTERN_MEMORY.value
 
 STACK: Final = 9 << 20
-"""Bytes of address space for a fiber's stack. A guest may use 512 KiB, and of Python there is
-little on it (`unchecked`). But Python 3.11 may run a finalizer there, and any a tracer. How deep
-these recurse is counted up to 3.13, with limits that suit the 8 MiB of a thread: 1,000 levels of
-``sorted(key=...)`` take 3 MiB in 3.11, and 4.9 in 3.13. Only what is used takes memory."""
+"""Bytes of address space for a fiber's stack. A guest may use 512 KiB, and little Python code runs
+on it (`unchecked`). But Python 3.11 may run a finalizer there, and any version a trace function. Up
+to 3.13, Python limits their recursion by a count that suits a thread's 8 MiB: 1,000 levels of
+``sorted(key=...)`` take 3 MiB in 3.11, and 4.9 in 3.13. Only the used part takes memory."""
 
 TABLES: Final = 16
-"""Tables of one instance, at most: more than any compiler makes, and each may have all of
+"""Maximum tables of one instance: more than any compiler emits. Each may have up to
 ``limits.table_elements``."""
 
 _UNKNOWN: Final = (1 << 8 * ctypes.sizeof(_SIZE)) - 1
 """An offset that Wasmtime does not know."""
 
 LONGEST: Final = 200
-"""Bytes of a function's name in a frame: the guest chooses it."""
+"""Bytes of a function's name in a frame, since the guest chooses the name."""
 
 
 _Addressable: Final = ctypes.c_char * (1 << 32)
-"""All that a guest could address by 32 bits."""
+"""The address space of a guest, 32 bits wide."""
 
 NO_ERRORS: Final = bytes(2 * ctypes.sizeof(_P))
-"""Where a call leaves a trap or an error, by pointer: neither."""
+"""Two null pointers: where a call stores a trap or an error."""
 
 
 class CApiError(Exception):
-    """What Wasmtime said of a failure that is no trap; who catches it says what it means."""
+    """Wasmtime's message for a failure other than a trap; the caller adds the context."""
 
 
 def _raise_error(pointer: int | None) -> None:
@@ -252,7 +254,7 @@ def _take_text(text: Any) -> str:
 
 
 def raw(managed: Any) -> int:
-    """The address that one of the wheel's objects holds; the object must outlive its use."""
+    """The pointer in an object of the wheel. The object must stay alive while it is used."""
     return ctypes.cast(managed.ptr(), _P).value or 0
 
 
@@ -269,14 +271,14 @@ SETTINGS: Final = {
     "wasm_exceptions": False,
     "wasm_stack_switching": False,
 }
-"""What compiled code depends on; ``wasmtime_config_<name>_set`` in the C API."""
+"""The settings that compiled code depends on: ``wasmtime_config_<name>_set`` in the C API."""
 
 
 def new_engine() -> wasmtime.Engine:
     """The engine that every module of the process is compiled for.
 
-    Yielding at epochs is what makes a guest interruptible. What is switched off is out of
-    scope, and so refused by name when a module that needs it is compiled.
+    Guests can be interrupted because they yield at epochs. Features that are off are not supported:
+    a module that needs one is refused when it is compiled, with an error that names the feature.
     """
     config = wasmtime.Config()
     for name, value in SETTINGS.items():
@@ -286,17 +288,17 @@ def new_engine() -> wasmtime.Engine:
 
 
 def library() -> str:
-    """Where Wasmtime's shared library is, for a process that has no need of the wheel."""
+    """The path of Wasmtime's shared library, for a process that does not import the wheel."""
     return str(ffi.filename)
 
 
 def engine_key() -> str:
-    """Names what compiled code depends on, besides the module: the version and the settings."""
+    """A string for what compiled code depends on besides the module: version and settings."""
     return f"wasmtime-{version()}-epochs-1"
 
 
 def text_to_binary(text: str | bytes) -> bytes:
-    """Assemble the text format, which is UTF-8."""
+    """Convert the text format (UTF-8) to the binary format."""
     try:
         return bytes(wasmtime.wat2wasm(text))
     except wasmtime.WasmtimeError as error:
@@ -304,7 +306,7 @@ def text_to_binary(text: str | bytes) -> bytes:
 
 
 def compile_binary(engine: wasmtime.Engine, binary: bytes) -> wasmtime.Module:
-    """Compile; releases the interpreter's lock, and uses the machine's other cores."""
+    """Compile a binary. This releases the interpreter's lock, and uses all cores."""
     try:
         return wasmtime.Module(engine, binary)
     except wasmtime.WasmtimeError as error:
@@ -312,11 +314,12 @@ def compile_binary(engine: wasmtime.Engine, binary: bytes) -> wasmtime.Module:
 
 
 def serialize(module: wasmtime.Module) -> bytes:
+    """The compiled code of a module, for `deserialize`."""
     return bytes(module.serialize())
 
 
 def deserialize(engine: wasmtime.Engine, code: bytes) -> wasmtime.Module:
-    """Compiled code that `serialize` gave. It is run as it is: nothing checks it."""
+    """The module of compiled code from `serialize`. Nothing checks the code before it runs."""
     try:
         return wasmtime.Module.deserialize(engine, code)
     except wasmtime.WasmtimeError as error:
@@ -327,14 +330,14 @@ def deserialize(engine: wasmtime.Engine, code: bytes) -> wasmtime.Module:
 
 
 class Linker:
-    """What a module may import, and the module made ready to be instantiated with it."""
+    """The functions that a module may import."""
 
     def __init__(self, engine: wasmtime.Engine) -> None:
         self._linker = wasmtime.Linker(engine)
-        self._kept: list[Any] = []  # everything whose address the C side holds
+        self._kept: list[Any] = []  # every object whose address the C side holds
 
     def define(self, module: str, name: str, type_: FunctionType, entry: Any, index: int) -> None:
-        """Define a function whose calls begin with ``entry``, called with ``index`` as its env."""
+        """Define a function: each call of it calls ``entry`` with ``index`` as its env."""
         signature = wasmtime.FuncType(_valtypes(type_.params), _valtypes(type_.results))
         first, second = module.encode(), name.encode()
         self._kept.append((signature, entry))
@@ -345,6 +348,7 @@ class Linker:
         _raise_error(error)
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
+        """Resolve the module's imports; raises CApiError if one is missing."""
         try:
             return Prepared(self._linker.instantiate_pre(module), self)
         except wasmtime.WasmtimeError as error:
@@ -352,12 +356,12 @@ class Linker:
 
 
 class Prepared:
-    """A module with its imports resolved; keeps all that it is made of alive."""
+    """A module with its imports resolved, ready to be instantiated."""
 
     __slots__ = ("_kept", "pointer")
 
     def __init__(self, pre: wasmtime.InstancePre, linker: Linker) -> None:
-        self._kept = pre, linker
+        self._kept = pre, linker  # keep alive what `pointer` refers to
         self.pointer: int = raw(pre)
 
 
@@ -369,10 +373,10 @@ def _valtypes(types: Sequence[ValueType]) -> list[wasmtime.ValType]:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Stop:
-    """Why a guest stopped short of returning.
+class Failure:
+    """Why a guest's call did not return: its trap, or an error of Wasmtime.
 
-    ``code`` is None for what is no trap of the guest's: Wasmtime could not go on.
+    ``code`` is None for an error of Wasmtime, which could not continue.
     """
 
     code: str | None
@@ -383,8 +387,8 @@ class Stop:
 class Store:
     """One store and the instance in it, by address.
 
-    ``key`` is what `context_data` gives back for it inside a callback. The buffers are what
-    an outermost call needs: they stay where they are for as long as the store lives.
+    Inside a callback, `context_data` returns the store's ``key``. The buffers are those of an
+    outermost call: they stay at their addresses as long as the store exists.
     """
 
     __slots__ = (
@@ -397,35 +401,35 @@ class Store:
     def __init__(
         self, engine: int, key: int, memory: int, table_elements: int, added: int = 0
     ) -> None:
-        """``added``: bytes that the compiled module has before its code, and its source has not."""
+        """``added``: bytes before the code of the compiled module that its source does not have."""
         self._added = added
         self._store = _store_new(engine, key, None)
         self.context: int = _store_context(self._store)
         self.context_at: Any = pointer(self.context)
-        # One memory: more are a proposal that is off. Instances: the guest, and a module for each
-        # export that exchanges bytes.
+        # One memory: the multi-memory proposal is off. Instances: the guest, and one helper for
+        # each export that exchanges bytes.
         _store_limiter(self._store, memory, table_elements, 1_000, TABLES, 1)
         set_epoch_deadline(self.context, 1)
         _yield_every(self.context, 1)
         self.errors: bytearray = bytearray(NO_ERRORS)
-        """Where a call leaves its trap, and after that its error, for `take_stop`."""
+        """Where a call stores pointers to its trap and to its error, for `take_failure`."""
         self.trap_at: int = address(self.errors)
         self.error_at: int = self.trap_at + ctypes.sizeof(_P)
         self._instance = ffi.wasmtime_instance_t()
         self.instance_at: int = addressof(self._instance)
         self._memory: Any = None
         self._memory_at: Any = None
-        self._total: Any = None  # the same memory, also where it has another name
+        self._total: Any = None  # the same memory, also if it has another name
         self._total_at: Any = None
-        # The memory, as it was when the guest last ran and `_look` was called.
+        # The memory as of the last `_refresh_memory`.
         self._base = 0
         self._size = 0
         self._bytes: Any = None
         self._view: Any = None
         self.has_run: bool = True
-        """Whether the guest has run since: set by whoever runs it."""
+        """True if the guest has run since then; set by the code that runs it."""
         self.started: bool = False
-        """Whether `take_instance` was called."""
+        """True once `take_instance` was called."""
 
     def delete(self) -> None:
         """Free the store; no future of it may be alive. Safe to call again."""
@@ -434,6 +438,7 @@ class Store:
             _store_delete(pointer)
 
     def begin_instance(self, prepared: Prepared) -> int:
+        """The future that creates the instance."""
         future: int = instantiate_async(
             prepared.pointer, self.context, self.instance_at, self.trap_at, self.error_at
         )
@@ -442,14 +447,14 @@ class Store:
     def call_of(
         self, function: int, args: int, args_count: int, results: int, results_count: int
     ) -> partial[int]:
-        """What makes the future of a call, its arguments and results being where they are."""
+        """A function that creates the future of a call, with arguments and results in place."""
         return partial(
             call_async, self.context_at, pointer(function), pointer(args), number(args_count),
             pointer(results), number(results_count), pointer(self.trap_at), pointer(self.error_at),
         )  # fmt: skip
 
     def export(self, name: str) -> Any:
-        """The export's handle (an extern, to be kept alive while it is used), or None."""
+        """The export's handle (an extern that must stay alive while it is used), or None."""
         found = ffi.wasmtime_extern_t()
         key = name.encode()
         if not _export_get(self.context, self.instance_at, key, len(key), addressof(found)):
@@ -457,9 +462,9 @@ class Store:
         return found
 
     def take_instance(self, memory: str | None) -> None:
-        """Look the memory up, now that there is an instance; it is the export of this name.
+        """The instance exists now: look up its memory, the export of this name.
 
-        The host reads and writes one that the guest calls "memory", and only counts others.
+        The host reads and writes it only if its name is "memory"; otherwise it only measures it.
         """
         self.started = True
         if memory is None:
@@ -469,13 +474,14 @@ class Store:
             self._memory = self._total
 
     def memory_region(self) -> tuple[int, int]:
-        """Base and size now; (0, 0) without a memory. Both move whenever the guest runs."""
+        """The memory's base and size, until the guest runs again; (0, 0) without a memory."""
         size = self.memory_size()
         if self._memory is None:
             return 0, 0
         return _memory_data(self.context_at, self._memory_at) or 0, size
 
     def memory_size(self) -> int:
+        """Bytes of the memory that the host can read and write; 0 without one."""
         if self._memory_at is None:
             if self._memory is None:
                 return 0
@@ -484,7 +490,7 @@ class Store:
         return size
 
     def total_memory(self) -> int:
-        """Bytes of linear memory, by whatever name."""
+        """Bytes of the linear memory, whatever its export's name is."""
         if self._total_at is None:
             if self._total is None:
                 return 0
@@ -493,9 +499,9 @@ class Store:
         return size
 
     def read(self, ptr: int, size: int) -> bytes | None:
-        """Copy ``size`` bytes at ``ptr`` out; None, if they are not all inside the memory."""
+        """A copy of the ``size`` bytes at ``ptr``; None if not all are inside the memory."""
         if self.has_run:
-            self._look()
+            self._refresh_memory()
         end = ptr + size
         if end > self._size:
             return None
@@ -503,22 +509,22 @@ class Store:
         return copied
 
     def write(self, ptr: int, data: bytes) -> bool:
-        """Copy ``data`` to ``ptr``; False, and nothing is written, if it does not all fit there."""
+        """Copy ``data`` to ``ptr``; return False, and write nothing, if not all of it fits."""
         if self.has_run:
-            self._look()
+            self._refresh_memory()
         end = ptr + len(data)
         if end > self._size:
             return False
         self._view[ptr:end] = data
         return True
 
-    def _look(self) -> None:
-        """Have the memory as it is now under `_bytes` and `_view`.
+    def _refresh_memory(self) -> None:
+        """Make `_bytes`, `_view` and `_size` those of the current memory.
 
-        These span all that a guest could address, whether it is mapped or not, so that they are
-        made anew only if the memory has moved, which it seldom does. A slice of them costs a
-        fifth of `ctypes.string_at` and `ctypes.memmove`. Whoever takes one has seen to it that
-        it is inside the memory, and nobody else gets hold of them.
+        The first two span the guest's whole address space, whether it is mapped or not, so they
+        have to be created again only if the memory has moved, which is rare. A slice of them costs
+        a fifth of `ctypes.string_at` or `ctypes.memmove`. `read` and `write`, which check that a
+        slice is inside the memory, are the only users.
         """
         self.has_run = False
         base, self._size = self.memory_region()
@@ -527,25 +533,25 @@ class Store:
             self._bytes = _Addressable.from_address(base)
             self._view = memoryview(self._bytes).cast("B")
 
-    def take_stop(self) -> Stop | None:
-        """What the last call left."""
-        return self.as_in_source(take_stop(self.errors))
+    def take_failure(self) -> Failure | None:
+        """Take the failure of the last call, or None if it returned."""
+        return self.as_in_source(take_failure(self.errors))
 
-    def as_in_source(self, stop: Stop | None) -> Stop | None:
-        """The same, with the offsets of frames as the module's source has them."""
-        if stop is None or not self._added:
-            return stop
-        frames = (attrs.evolve(f, offset=max(0, f.offset - self._added)) for f in stop.frames)
-        return attrs.evolve(stop, frames=tuple(frames))
+    def as_in_source(self, failure: Failure | None) -> Failure | None:
+        """The same failure, with the frames' offsets in the module's source."""
+        if failure is None or not self._added:
+            return failure
+        frames = (attrs.evolve(f, offset=max(0, f.offset - self._added)) for f in failure.frames)
+        return attrs.evolve(failure, frames=tuple(frames))
 
 
 def address(buffer: bytearray) -> int:
-    """Where a buffer's bytes are; they stay there, for they can no longer be resized."""
+    """The address of a buffer's bytes, which is fixed: the buffer can no longer be resized."""
     return addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
 
 
 def func_at(extern: Any) -> int:
-    """The address of an extern's function, which lives as long as the extern does."""
+    """The address of an extern's function, valid as long as the extern is alive."""
     return addressof(extern.of)
 
 
@@ -555,18 +561,20 @@ def _is_memory(extern: Any) -> bool:
 
 
 def is_function(extern: Any) -> bool:
+    """Return True if the extern is a function."""
     kind: int = extern.kind
     return kind == _EXTERN_FUNC
 
 
 def read_global_i32(context: int, extern: Any) -> int:
+    """The value of a global of type i32."""
     value = ffi.wasmtime_val_t()
     _global_get(context, addressof(extern.of), addressof(value))
     return int(value.of.i32)
 
 
 def caller_memory_region(caller: int) -> tuple[int, int]:
-    """Base and size of the memory of the guest that waits in a host function."""
+    """Base and size of the memory of a guest that has called a host function."""
     found = ffi.wasmtime_extern_t()
     if not _caller_export(caller, b"memory", 6, addressof(found)):
         return 0, 0
@@ -574,7 +582,7 @@ def caller_memory_region(caller: int) -> tuple[int, int]:
 
 
 def caller_function(caller: int, name: str) -> Any:
-    """The handle of an exported function of the guest that waits in a host function, or None."""
+    """The handle of an exported function of a guest that has called a host function, or None."""
     found = ffi.wasmtime_extern_t()
     key = name.encode()
     if not _caller_export(caller, key, len(key), addressof(found)) or not is_function(found):
@@ -587,37 +595,37 @@ def _region(context: int, memory: Any) -> tuple[int, int]:
     return _memory_data(context_at, memory_at) or 0, _memory_size(context_at, memory_at)
 
 
-# --- what stopped a guest -------------------------------------------------------------------
+# --- failures of calls ----------------------------------------------------------------------
 
 
 def new_errors() -> bytearray:
-    """Where a call leaves its trap, and after that its error."""
+    """A buffer where a call stores pointers to its trap and to its error."""
     return bytearray(NO_ERRORS)
 
 
-def take_stop(errors: bytearray) -> Stop | None:
-    """Take (and free) the trap or the error that a call left, if it did."""
+def take_failure(errors: bytearray) -> Failure | None:
+    """Read and free the trap or the error of a call; None if it returned."""
     trap, error = Struct("@PP").unpack(errors)
     errors[:] = NO_ERRORS
     if trap:
         return _take_trap(trap)
-    return Stop(None, _take_error(error)) if error else None
+    return Failure(None, _take_error(error)) if error else None
 
 
-def _take_trap(pointer: int) -> Stop:
+def _take_trap(pointer: int) -> Failure:
     number = ctypes.c_uint8()
     code = None
     if _trap_code(pointer, addressof(number)):
         code = wasmtime.TrapCode(number.value).name.lower().replace("_", "-")
     text = ffi.wasm_byte_vec_t()
     _trap_message(pointer, addressof(text))
-    stop = Stop(code, _reason(_take_text(text)), _frames(pointer))
+    failure = Failure(code, _reason(_take_text(text)), _frames(pointer))
     _trap_delete(pointer)
-    return stop
+    return failure
 
 
 def _reason(message: str) -> str:
-    """The reason out of Wasmtime's report, which goes on with a backtrace of its own."""
+    """The reason in Wasmtime's report, without the report's own backtrace."""
     _, found, cause = message.partition("Caused by:")
     lines = (cause if found else message).strip().splitlines()
     return lines[0].strip().removeprefix("0: ").removeprefix("wasm trap: ") if lines else "trap"
@@ -636,14 +644,14 @@ def _frame(pointer: int) -> Frame:
     if name:
         text = ffi.wasm_byte_vec_t.from_address(name)
         start = ctypes.string_at(text.data, min(text.size, LONGEST))
-        function = start.decode("utf-8", "backslashreplace")  # it may be cut within a character
+        function = start.decode("utf-8", "backslashreplace")  # a character may be cut in two
     else:
         function = f"function[{_frame_index(pointer)}]"
     offset = _frame_offset(pointer)
     return Frame(function, 0 if offset == _UNKNOWN else offset)
 
 
-# --- the module that helps a guest to exchange bytes -------------------------------------------
+# --- the helper module for the exchange of bytes ----------------------------------------------
 
 _EXCHANGER: Final = """(module
   (import "guest" "call" (func $call {type}))
@@ -657,10 +665,10 @@ _EXCHANGER: Final = """(module
 
 
 class Exchangers:
-    """A small module, linked beside a guest in its store: frees and calls in one crossing.
+    """A small module, instantiated in the guest's store: it frees and calls in one crossing.
 
     Its ``run(previous, [payload]) -> packed`` frees the previous result, then calls the export.
-    While it frees, its global ``freeing`` is 1: a trap tells by it which of the two trapped.
+    While it frees, its global ``freeing`` is 1: after a trap it tells which of the two trapped.
     """
 
     def __init__(self, engine: wasmtime.Engine) -> None:
@@ -677,7 +685,7 @@ class Exchangers:
         }  # fmt: skip
 
     def begin(self, store: Store, call: Any, free: Any, *, takes_payload: bool) -> Beginning:
-        """Begin to link one to two functions of the store's guest."""
+        """Begin to create an instance that is linked to two functions of the store's guest."""
         linker = wasmtime.Linker(self._engine)
         for name, extern in ((b"call", call), (b"free", free)):
             _raise_error(
@@ -687,7 +695,7 @@ class Exchangers:
 
 
 class Beginning:
-    """An instance that is being made beside the guest; holds what its future needs."""
+    """A helper instance that is being created; it keeps alive what its future needs."""
 
     def __init__(self, store: Store, linker: wasmtime.Linker, module: wasmtime.Module) -> None:
         self._store = store
@@ -696,6 +704,7 @@ class Beginning:
         self._instance = ffi.wasmtime_instance_t()
 
     def future(self) -> int:
+        """The future that creates the instance."""
         future: int = _linker_instantiate_async(
             raw(self._linker), self._store.context, raw(self._module),
             addressof(self._instance), self._store.trap_at, self._store.error_at,

@@ -1,6 +1,6 @@
-"""What can go wrong with one instance; each message names the thing and the values.
+"""The errors of modules and instances; each message names the object and the values.
 
-Every error belongs to a family, so that one ``except`` says what an application means.
+Every error belongs to a family, so that an application can handle a family with one ``except``.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
 
 
 class WasmpoolError(Exception):
-    """Any error of this library's own. Misuse is RuntimeError, TypeError or ValueError instead."""
+    """Base class of this library's errors. Misuse raises RuntimeError, TypeError or ValueError."""
 
 
 class ModuleError(WasmpoolError):
-    """The module cannot be used: it is not valid, or does not fit its host or the plugin ABI."""
+    """The module cannot be used: it is invalid, or does not match its host or the plugin ABI."""
 
 
 class GuestError(WasmpoolError):
@@ -45,25 +45,25 @@ class GuestError(WasmpoolError):
 
 
 class InstanceError(WasmpoolError):
-    """The instance does not serve: it is poisoned or closed."""
+    """The instance cannot be used: it is poisoned or closed."""
 
 
 class CompileError(ModuleError):
-    """The source is no valid module, or it needs a feature that is out of scope."""
+    """The source is no valid module, or it needs a feature that is not supported."""
 
 
 class LinkError(ModuleError):
-    """The module and its host do not fit: imports nobody provides, or an export that is missing."""
+    """The module and its host do not match: an import is not provided, or an export is missing."""
 
 
 @attrs.frozen
 class Frame:
-    """One function on the guest's stack when it trapped, innermost first in `GuestTrap.frames`."""
+    """One function on the guest's stack at the time of a trap; see `GuestTrap.frames`."""
 
     function: str
     """The function's name in the module's name section, else ``function[INDEX]``."""
     offset: int
-    """Where in the module's bytes the function had come to; 0 if it is not known."""
+    """The offset of its current instruction in the module's bytes; 0 if unknown."""
 
     def __str__(self) -> str:
         function = escaped(self.function)
@@ -74,7 +74,7 @@ class GuestTrap(GuestError):
     """The guest trapped.
 
     Attributes:
-        code: why, in the words of the trap itself: ``"unreachable"``, ``"memory-out-of-bounds"``,
+        code: the kind of trap: ``"unreachable"``, ``"memory-out-of-bounds"``,
             ``"stack-overflow"``, ...
         message: one sentence that names the export and the reason.
         frames: the guest's stack, innermost first.
@@ -96,7 +96,7 @@ class GuestTrap(GuestError):
 
 
 class GuestExit(GuestError):
-    """The guest called WASI's ``proc_exit``; ``status`` is what it gave, as an unsigned number."""
+    """The guest called WASI's ``proc_exit``; ``status`` is its argument, as an unsigned number."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -107,7 +107,7 @@ class GuestExit(GuestError):
 
 
 class GuestMemoryError(GuestError):
-    """A pointer or a size outside the guest's memory, or above a limit; or too many tables."""
+    """A pointer or size is outside the guest's memory or above a limit; or too many tables."""
 
 
 class CallTimeout(GuestError):
@@ -115,8 +115,8 @@ class CallTimeout(GuestError):
 
 
 class InstancePoisoned(InstanceError):
-    """A call on an instance that may not serve again; the message says what happened to it."""
+    """A call on an instance that must not be used again; the message says what happened to it."""
 
 
 class InstanceClosed(InstanceError):
-    """A call on an instance that is closed, or was closed while the call was under way."""
+    """A call on an instance that is closed, or was closed during the call."""

@@ -1,4 +1,4 @@
-"""wasmpool runs on trio, and says so where it is used outside of it."""
+"""wasmpool runs on trio, and says so when it is used outside of trio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_trio"]
 def check_trio(what: str) -> None:
     """Raise RuntimeError outside of a trio task; ``what`` names the function that needs one.
 
-    Without this check trio, asyncio or Python would fail in words that do not say what to do.
+    Without this check trio, asyncio or Python would raise an error that does not say what to do.
     """
     if not in_trio_task():
         where = "under asyncio" if _asyncio_runs() else "outside of a trio run"
@@ -24,6 +24,6 @@ def check_trio(what: str) -> None:
 
 
 def _asyncio_runs() -> bool:
-    """Return True if an asyncio loop runs in this thread; asyncio is not imported to find out."""
+    """Return True if an asyncio loop runs in this thread. This does not import asyncio."""
     asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - the one that does not raise
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - the public function raises

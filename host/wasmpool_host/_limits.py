@@ -1,4 +1,4 @@
-"""What one instance may take."""
+"""The limits of one instance: its memory, its tables, the time of a call."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ._shown import shown
 __all__ = ["Limits"]
 
 _MIB: Final = 1 << 20
-_MEMORY_MOST: Final = 1 << 32  # all that a 32-bit guest can address
+_MAX_MEMORY: Final = 1 << 32  # the address space of a 32-bit guest
 
 
-def _count(most: int) -> Any:
+def _count(maximum: int) -> Any:
     def check(limits: Limits, attribute: attrs.Attribute[int], value: object) -> None:
         del limits
         if not isinstance(value, int) or isinstance(value, bool):
             message = f"Limits.{attribute.name} must be an int, not {shown(value)}"
             raise TypeError(message)
-        if not 0 <= value <= most:
-            message = f"Limits.{attribute.name} must be from 0 to {most:,}, not {shown(value)}"
+        if not 0 <= value <= maximum:
+            message = f"Limits.{attribute.name} must be from 0 to {maximum:,}, not {shown(value)}"
             raise ValueError(message)
 
     return check
@@ -42,22 +42,23 @@ def _seconds(limits: Limits, attribute: attrs.Attribute[float | None], value: ob
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What each instance of a module may take at most.
+    """The most that each instance of a module may use.
 
-    A guest that asks for more memory or table is refused as WebAssembly has it: its
-    ``memory.grow`` or ``table.grow`` answers -1. A module whose memory or tables start above the
-    limits is refused when it is compiled, and so is one with more than 16 tables, or more than
-    one memory: these bounds are fixed.
+    If a guest asks for more memory or table elements, its ``memory.grow`` or ``table.grow`` returns
+    -1, as WebAssembly defines. A module whose memory or tables start above the limits is refused
+    when it is compiled, and so is a module with more than 16 tables or more than one memory: these
+    two bounds are fixed.
 
     Raises:
-        TypeError, ValueError: a limit is of the wrong type, or out of its range.
+        TypeError, ValueError: a limit has the wrong type or is out of its range.
     """
 
-    memory: int = attrs.field(default=256 * _MIB, validator=_count(_MEMORY_MOST))
+    memory: int = attrs.field(default=256 * _MIB, validator=_count(_MAX_MEMORY))
     """Bytes of linear memory."""
     table_elements: int = attrs.field(default=10_000, validator=_count((1 << 32) - 1))
-    """Elements of each table, of which there are 16 at most."""
+    """Elements of each table; an instance has at most 16 tables."""
     call_seconds: float | None = attrs.field(default=None, validator=_seconds)
-    """Wall time of one call, host functions included; beyond it the call raises `CallTimeout`."""
+    """Seconds of wall time for one call, including its host functions; then the call raises
+    `CallTimeout`."""
     payload: int = attrs.field(default=16 * _MIB, validator=_count((1 << 32) - 1))
-    """Bytes of one packed region, in either direction."""
+    """Bytes of one payload to or from the guest."""

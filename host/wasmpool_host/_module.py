@@ -16,7 +16,7 @@ from wasmpool_host._compile import binary as binary_module
 from wasmpool_host._compile import cache as cache_module
 
 from . import _capi
-from ._compile.compiler import LARGE, MAGIC, compile_apart, compile_here
+from ._compile.compiler import MAGIC, SUBPROCESS_THRESHOLD, compile_here, compile_in_subprocess
 from ._engine import Engine, check_process, shared_engine
 from ._errors import CompileError, GuestMemoryError, LinkError
 from ._escape import escaped
@@ -176,7 +176,7 @@ class Module:
             engine.check_faulthandler()
             compiled = cache_module.find(engine.wasmtime, read.code_digest, directory)
             if compiled is None:
-                if engine.serves and len(read.binary) >= LARGE:
+                if engine.serves and len(read.binary) >= SUBPROCESS_THRESHOLD:
                     return read
                 return complete(read)
             return cls(read, compiled, imports, wasi, limits)
@@ -189,7 +189,7 @@ class Module:
         made = await _COMPILING.run(begin)
         if isinstance(made, Module):
             return made
-        code = await compile_apart(made.code, made.label)
+        code = await compile_in_subprocess(made.code, made.label)
         return await _COMPILING.run(complete, made, code)
 
     @enable_ki_protection

@@ -1,8 +1,8 @@
-"""Files that are read whole: regular ones, up to a bound.
+"""Reading whole files: only regular files, up to a limit.
 
-A FIFO without a writer would hold its reader for ever, a device has no end, and a file may grow
-while it is read. So what a path leads to is looked at before it is opened, since to open a FIFO or
-a device has effects of its own; and again by its descriptor, since the path may lead elsewhere by
+A FIFO without a writer would block its reader forever, a device has no end, and a file may grow
+while it is read. So the kind of file is checked twice: before it is opened, since opening a FIFO or
+a device has side effects; and again by its descriptor, since the path may name another file by
 then.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_regular", "read_at_most"]
 
-_PIECE: Final = 1 << 20
+_CHUNK: Final = 1 << 20
 
 _KINDS: Final = {
     stat.S_IFIFO: "a FIFO",
@@ -34,15 +34,16 @@ _KINDS: Final = {
 def open_regular(
     path: str, *, directory: int | None = None, follow: bool = True
 ) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a regular file to be read; its descriptor and its status.
+    """Open a regular file for reading; yield its descriptor and its status.
 
     Args:
-        path: of the file.
-        directory: the descriptor of the directory that a relative path starts from.
-        follow: a symbolic link leads to what it names; False refuses one in the last place.
+        path: the file's path.
+        directory: the descriptor of the directory where a relative path starts.
+        follow: follow symbolic links; False refuses one as the last component.
 
     Raises:
-        OSError: it is not there, cannot be read, or is no regular file, which the message says.
+        OSError: the file is missing, cannot be read, or is not a regular file; the message says
+            which.
     """
     _check_regular(os.stat(path, dir_fd=directory, follow_symlinks=follow), path)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -55,16 +56,16 @@ def open_regular(
         os.close(fd)
 
 
-def read_at_most(fd: int, most: int) -> bytes | None:
-    """Read to the end of the file; None if there are more bytes than that."""
-    pieces: list[bytes] = []
-    left = most
+def read_at_most(fd: int, limit: int) -> bytes | None:
+    """Read to the end of the file; None if there are more bytes than ``limit``."""
+    chunks: list[bytes] = []
+    left = limit
     while left >= 0:
-        piece = os.read(fd, min(_PIECE, left + 1))
-        if not piece:
-            return b"".join(pieces)
-        pieces.append(piece)
-        left -= len(piece)
+        chunk = os.read(fd, min(_CHUNK, left + 1))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        left -= len(chunk)
     return None
 
 

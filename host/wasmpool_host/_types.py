@@ -1,4 +1,4 @@
-"""The types of what a module exports and imports."""
+"""The types of a module's exports and imports."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ PAGE: Final = 65_536
 """Bytes in a page of linear memory."""
 
 NumericType: TypeAlias = Literal["i32", "i64", "f32", "f64"]
-"""The value types that a host can give and take."""
+"""The value types that a host can pass and receive."""
 
 NUMERIC: Final = frozenset(get_args(NumericType))
 
 ValueType: TypeAlias = str
-"""``"i32"``, ``"i64"``, ``"f32"``, ``"f64"``; others (``"v128"``, references) are only named."""
+"""``"i32"``, ``"i64"``, ``"f32"`` or ``"f64"``; other types (``"v128"``, references) can be named,
+but not passed."""
 
 
 class _Type:
-    """What is equal if all that it is made of is.
+    """Equality, hash and representation by the attributes.
 
-    Written once: attrs would write it anew for each class, with each import.
+    Written here once: attrs would generate them for each class at each import.
     """
 
     __slots__ = ()
@@ -65,7 +66,7 @@ class FunctionType(_Type):
 
 @attrs.frozen(eq=False, repr=False)
 class MemoryType(_Type):
-    """A linear memory's bounds, in pages of 64 KiB; ``maximum`` None is no bound of its own."""
+    """A linear memory's bounds, in pages of 64 KiB; ``maximum`` is None if it declares none."""
 
     minimum: int
     maximum: int | None
@@ -77,7 +78,7 @@ class MemoryType(_Type):
 
 @attrs.frozen(eq=False, repr=False)
 class GlobalType(_Type):
-    """A global's content, and whether it can be changed."""
+    """A global's value type, and whether it is mutable."""
 
     content: ValueType
     mutable: bool
@@ -100,11 +101,11 @@ class TableType(_Type):
 
 @attrs.frozen(eq=False, repr=False)
 class TagType(_Type):
-    """An exception tag, which only guests use."""
+    """An exception tag; hosts cannot use it."""
 
     def __str__(self) -> str:
         return "tag"
 
 
 ExternType: TypeAlias = FunctionType | MemoryType | GlobalType | TableType | TagType
-"""What can stand on either side of an import."""
+"""The type of an import or export."""

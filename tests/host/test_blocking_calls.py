@@ -69,7 +69,7 @@ async def abandon(
     """Begin so many calls, and cancel them while they block."""
 
     async def ask(number: int) -> None:
-        await calls.run(silent.ask, number, dropped=dropped)
+        await calls.run(silent.ask, number, discard=dropped)
 
     before = silent.asked
     async with trio.open_nursery() as nursery:
@@ -180,7 +180,7 @@ async def test_a_result_that_nobody_waits_for_is_dropped(silent: Silent) -> None
     silent.answer.set()
     await ended(calls)
     assert sorted(dropped, key=str) == [0, 1]
-    assert await calls.run(int, "7", dropped=dropped.append) == 7
+    assert await calls.run(int, "7", discard=dropped.append) == 7
     assert len(dropped) == 2
 
 
@@ -195,7 +195,7 @@ async def test_a_result_that_comes_with_the_cancel_is_dropped() -> None:
         return "late"
 
     with scope:
-        await calls.run(answer, dropped=dropped.append)
+        await calls.run(answer, discard=dropped.append)
     await ended(calls)
     assert scope.cancelled_caught
     assert dropped == ["late"]

@@ -55,7 +55,9 @@ async def test_the_second_time_nothing_is_compiled(
     assert len(list(directory.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "foreign", "sealed rubbish"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "empty", "flipped", "foreign", "rubbish with a checksum"]
+)
 async def test_a_damaged_entry_is_compiled_again_and_replaced(
     tmp_path: Path, compiled_here: list[int], caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
@@ -70,7 +72,7 @@ async def test_a_damaged_entry_is_compiled_again_and_replaced(
             "empty": b"",
             "flipped": whole[:100] + bytes([whole[100] ^ 1]) + whole[101:],
             "foreign": rubbish,
-            "sealed rubbish": rubbish + cache_module.seal(rubbish),
+            "rubbish with a checksum": rubbish + cache_module.checksum(rubbish),
         }[damage]
     )
     with caplog.at_level(logging.WARNING, "wasmpool.cache"):
@@ -205,7 +207,9 @@ async def test_a_directory_that_others_can_write_to_is_refused(
     directory = tmp_path / "open"
     directory.mkdir()
     directory.chmod(mode)
-    with pytest.raises(ValueError, match=rf"open' can be written by others.*mode is {mode:#o}:"):
+    with pytest.raises(
+        ValueError, match=rf"open' can be written by other users.*mode is {mode:#o}:"
+    ):
         await Module.compile(SEVEN, cache=directory)
     assert compiled_here == []
     assert list(directory.iterdir()) == []
@@ -215,7 +219,7 @@ async def test_a_directory_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However private it is: that user decides what is in it."""
-    monkeypatch.setattr(cache_module, "trusted", lambda: frozenset({OTHER}))
+    monkeypatch.setattr(cache_module, "trusted_users", lambda: frozenset({OTHER}))
     with pytest.raises(ValueError, match=rf"it belongs to user {os.geteuid()}, and this process"):
         await Module.compile(SEVEN, cache=tmp_path)
 

@@ -1,4 +1,4 @@
-"""Compiling while instances serve: in another process, and what becomes of it."""
+"""Compiling while instances serve: in a subprocess, and what happens if it fails."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from wasmpool_host._compile.compile_subprocess import PRIORITY
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-SIZE = "(memory 1) (data (i32.const 0) " + '"' + "x" * compiler.LARGE + '")'
+SIZE = "(memory 1) (data (i32.const 0) " + '"' + "x" * compiler.SUBPROCESS_THRESHOLD + '")'
 SEVEN = f'(module {SIZE} (func (export "f") (result i32) (i32.const 7)))'
 TINY = '(module (func (export "f") (result i32) (i32.const 7)))'
 
-INVALID = b"\0asm\1\0\0\0" + b"\x0b" * compiler.LARGE
+INVALID = b"\0asm\1\0\0\0" + b"\x0b" * compiler.SUBPROCESS_THRESHOLD
 
 
 @asynccontextmanager
@@ -49,7 +49,7 @@ async def result(module: Module) -> object:
 async def test_a_large_module_is_compiled_elsewhere_while_instances_serve(
     compiled_here: list[int], tmp_path: Path
 ) -> None:
-    """Not before, nor after; a small one never. The cache takes it as it takes any."""
+    """Not before, nor after; a small one never. The cache stores its code as usual."""
     assert await result(await Module.compile(SEVEN)) == 7
     assert len(compiled_here) == 1
     async with serving():
@@ -66,29 +66,29 @@ async def test_a_large_module_is_compiled_elsewhere_while_instances_serve(
 
 
 async def test_the_code_is_the_same() -> None:
-    """The example plugin, with each switch of the engine: byte for byte what is compiled here."""
+    """The example plugin, with each setting of the engine: the same bytes as compiled here."""
     binary = EXAMPLE.read_bytes()
     engine = _capi.new_engine()
     compiled = compiler.compile_here(engine, binary, "the example")
-    code = await compiler.compile_apart(binary, "the example")
+    code = await compiler.compile_in_subprocess(binary, "the example")
     assert code == _capi.serialize(compiled)
 
 
 async def test_an_invalid_module_is_refused_with_its_reason() -> None:
-    """As it is by this process."""
+    """The same message as from this process."""
     with pytest.raises(CompileError) as plain:
         await Module.compile(INVALID)
     async with serving():
-        with pytest.raises(CompileError) as apart:
+        with pytest.raises(CompileError) as serving_error:
             await Module.compile(INVALID)
-    assert str(apart.value) == str(plain.value)
-    assert "is no valid WebAssembly module" in str(apart.value)
+    assert str(serving_error.value) == str(plain.value)
+    assert "is no valid WebAssembly module" in str(plain.value)
 
 
 async def test_without_files_in_memory_it_is_compiled_here(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python may be built for a C library that has none."""
+    """Python may be built for a C library without them."""
     monkeypatch.delattr(os, "memfd_create")
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
@@ -99,7 +99,7 @@ async def test_without_files_in_memory_it_is_compiled_here(
 async def test_without_an_interpreter_it_is_compiled_here(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
-    """None, one that is not there, and a program that Python is part of, which is not started."""
+    """None, a missing one, and a program that embeds Python, which is not started."""
     async with serving():
         monkeypatch.setattr(sys, "executable", executable)
         assert await result(await Module.compile(SEVEN)) == 7
@@ -122,10 +122,10 @@ def script(directory: Path, text: str) -> Path:
         "signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGINT)",
     ],
 )
-async def test_a_process_that_does_not_serve_costs_only_time(
+async def test_a_process_that_fails_costs_only_time(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
-    """It fails, it writes rubbish, it is asked to end: then the module is compiled here."""
+    """It fails, writes rubbish, or is asked to end: then the module is compiled here."""
     monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
@@ -140,7 +140,7 @@ async def test_a_process_that_is_killed_is_an_error(
     number: int,
     name: str,
 ) -> None:
-    """As for lack of memory: this process must not try the same."""
+    """For example because memory ran out: this process must not try the same."""
     text = f"os.kill(os.getpid(), {number})"
     monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
     async with serving():
@@ -152,16 +152,16 @@ async def test_a_process_that_is_killed_is_an_error(
 async def test_a_process_that_takes_too_long_is_ended(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Guests on all CPUs may leave it next to nothing; then the module is compiled here."""
+    """Guests on all CPUs may leave it almost no time; then the module is compiled here."""
     monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, "time.sleep(1000)"))
-    monkeypatch.setattr(compiler, "_patience", lambda _: 0.05)
+    monkeypatch.setattr(compiler, "_time_limit", lambda _: 0.05)
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
     assert len(compiled_here) == 2
 
 
 async def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each takes all the cores that are left; and the others get their turn."""
+    """Each uses all cores that are left; the others run after it."""
     running = tmp_path / "running"
     text = f"os.mkdir({str(running)!r}); time.sleep(0.02); os.rmdir({str(running)!r})"
     monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
@@ -184,13 +184,13 @@ async def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 async def test_a_cancel_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, deaf: bool
 ) -> None:
-    """It is gone when `compile` raises, also one that takes no SIGTERM; nothing of it is left."""
+    """It is gone when `compile` raises, even if it ignores SIGTERM; no descriptor is left."""
     started = tmp_path / "started"
     text = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if deaf else ""
     text += f"open({str(started)!r} + '.new', 'w').write(str(os.getpid()))\n"
     text += f"os.rename({str(started)!r} + '.new', {str(started)!r})\ntime.sleep(1000)"
     monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, text))
-    monkeypatch.setattr(compiler, "_patience", lambda _: 1_000)
+    monkeypatch.setattr(compiler, "_time_limit", lambda _: 1_000)
     async with serving():
         gc.collect()  # modules of earlier tests, which hold their memory's image open
         files = len(list(Path("/proc/self/fd").iterdir()))
@@ -207,7 +207,7 @@ async def test_a_cancel_ends_the_process(
 
 
 async def test_it_has_a_low_priority() -> None:
-    """So that it takes next to no CPU from those who serve."""
+    """So that it takes almost no CPU from the instances that serve."""
     command = [sys.executable, "-I", "-S", str(compiler._SCRIPT), _capi.library()]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(

@@ -1,4 +1,4 @@
-"""The budget of a scheduler pass, and the line of those for whom it was too small."""
+"""The budget of a scheduler pass, and the queue of the tasks that wait for a later pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def test_what_was_spent_is_forgotten_in_a_later_pass() -> None:
-    """Or many passes of short calls would add up to one that is full."""
+    """Otherwise many passes of short calls would add up to a full one."""
     budget = LoopBudget()
     budget.spent = SOFT_LIMIT * 1.5
     assert not budget.is_exhausted()
@@ -31,8 +31,8 @@ async def test_what_was_spent_is_forgotten_in_a_later_pass() -> None:
     assert not budget.is_exhausted()
 
 
-async def test_who_waits_goes_on_whoever_else_gives_up() -> None:
-    """The first in line, who sees to the others, and some of the others are cancelled."""
+async def test_a_waiting_task_continues_if_others_are_cancelled() -> None:
+    """The leader, which wakes the others, and some of the others are cancelled."""
     budget = LoopBudget()
     budget.spent = 2 * BUDGET
     scopes = [trio.CancelScope() for _ in range(300)]
@@ -54,12 +54,12 @@ async def test_who_waits_goes_on_whoever_else_gives_up() -> None:
     assert gone_on == set(range(len(scopes))) - cancelled
     assert len(cancelled) > 50
     budget.is_exhausted()
-    while budget.spent:  # there is nobody left who would not let it be forgotten
+    while budget.spent:  # no leader is left, so the next pass resets it
         await trio.lowlevel.checkpoint()
 
 
-async def test_who_holds_nothing_lets_some_passes_go_by() -> None:
-    """Until there is one with room; where there is none for long, he goes on all the same."""
+async def test_a_task_that_holds_nothing_yields_some_passes() -> None:
+    """Until one has room; if none has room for long, the task continues all the same."""
     budget = LoopBudget()
     budget.spent = 2 * BUDGET
     assert budget.is_exhausted()
@@ -75,7 +75,7 @@ async def test_who_holds_nothing_lets_some_passes_go_by() -> None:
             passes += 1
 
     budget.spent = 2 * BUDGET
-    budget._usher = trio.lowlevel.current_root_task()  # so nothing is forgotten
+    budget._leader = trio.lowlevel.current_root_task()  # so nothing is reset
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count)
         await trio.lowlevel.checkpoint()
@@ -83,21 +83,21 @@ async def test_who_holds_nothing_lets_some_passes_go_by() -> None:
         await budget.yield_passes()
         assert 2 <= passes - before <= 4
 
-        for _ in range(loop_budget._MOST):
+        for _ in range(loop_budget._MAX_TASKS):
             nursery.start_soon(budget.yield_passes)
-        while budget._passing < loop_budget._MOST:
+        while budget._yielding < loop_budget._MAX_TASKS:
             await trio.lowlevel.checkpoint()
         before = passes
         await budget.yield_passes()
-        assert passes == before  # there are enough who do
+        assert passes == before  # enough tasks yield already
         nursery.cancel_scope.cancel()
-    assert not budget._passing
+    assert not budget._yielding
 
 
-async def test_who_has_no_stack_left_to_be_parked_does_not_stand_in_line() -> None:
-    """It would be woken, some time later, wherever it is then."""
+async def test_a_task_without_stack_left_to_park_is_not_queued() -> None:
+    """It would be woken some time later, while it waits for something else."""
     budget = LoopBudget()
-    budget._usher = trio.lowlevel.current_root_task()
+    budget._leader = trio.lowlevel.current_root_task()
     refused = parked = 0
 
     async def wait(deeper: int) -> None:
@@ -115,13 +115,13 @@ async def test_who_has_no_stack_left_to_be_parked_does_not_stand_in_line() -> No
         except RecursionError:
             refused += 1
         parked += scope.cancelled_caught
-        assert not budget._line
+        assert not budget._queue
     assert refused > 5
     assert parked > 5
 
 
 class Cpu:
-    """The thread's CPU time, as far as the slices of a test have taken it."""
+    """The thread's CPU time: the sum of what the slices of a test used."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
@@ -131,9 +131,9 @@ class Cpu:
 async def passes_of(
     budget: LoopBudget, slice_after: Callable[[int], float], cpu: Cpu, share: float = 1
 ) -> Counter[int]:
-    """How many slices of 200 tasks there are in each pass, by its number.
+    """The number of slices in each pass, for 200 tasks.
 
-    ``slice_after`` says how long one takes after so many others, of which the CPU has ``share``.
+    ``slice_after(n)`` is the time of the slice after ``n`` others; ``share`` of it is CPU time.
     """
     budget.spent = 2 * BUDGET
     counts: Counter[int] = Counter()
@@ -151,7 +151,7 @@ async def passes_of(
             nursery.start_soon(wait)
         await trio.lowlevel.checkpoint()
         while counts.total() < 200:
-            assert budget.is_exhausted() or not budget._line  # for who comes now
+            assert budget.is_exhausted() or not budget._queue  # so that a new task waits
             await trio.lowlevel.checkpoint()
             passes += 1
     return counts
@@ -160,7 +160,7 @@ async def passes_of(
 async def test_they_go_on_in_passes_that_are_not_much_longer_than_the_budget(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However many there are; and newcomers go to the end of the line."""
+    """However many tasks wait; and new tasks go to the end of the queue."""
     counts = await passes_of(LoopBudget(), lambda _: BUDGET / 4, Cpu(monkeypatch))
     assert max(counts.values()) <= 2 * 4
 
@@ -168,7 +168,7 @@ async def test_they_go_on_in_passes_that_are_not_much_longer_than_the_budget(
 async def test_those_that_do_not_fit_after_all_go_back_to_the_front(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After short slices many are let go at once; if theirs are long the pass ends all the same."""
+    """After short slices many are woken at once; if their slices are long, the pass ends anyway."""
     counts = await passes_of(
         LoopBudget(), lambda before: BUDGET * (0.01 if before < 120 else 1.5), Cpu(monkeypatch)
     )
@@ -179,10 +179,10 @@ async def test_those_that_do_not_fit_after_all_go_back_to_the_front(
 async def test_a_thread_that_shares_its_cpu_still_lets_many_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """How many fit is learned from what the guests took, not from what the kernel did."""
+    """How many fit is learned from the guests' own time, without that of other threads."""
     budget = LoopBudget()
     await passes_of(budget, lambda _: BUDGET / 100, Cpu(monkeypatch))
-    fitting = budget._fitting
-    assert fitting > 20
+    batch_size = budget._batch_size
+    assert batch_size > 20
     await passes_of(budget, lambda _: BUDGET * 2, Cpu(monkeypatch), share=1 / 200)
-    assert budget._fitting >= fitting
+    assert budget._batch_size >= batch_size

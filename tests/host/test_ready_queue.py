@@ -1,4 +1,4 @@
-"""The line of fibers that compute: who is served, and who is handed back."""
+"""The queue of fibers that compute: which one is served, and which one is handed back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Computing:
-    """Steps that are never enough, until they are told that they are."""
+    """A fiber that is not done until its event is set."""
 
     done: threading.Event = attrs.field(factory=threading.Event)
 
@@ -26,39 +26,39 @@ class Computing:
         return self.done.wait(0.001)
 
     def hasten(self) -> None:
-        """It is about to end."""
+        """Its step ends soon anyway."""
 
 
 @attrs.define(eq=False)
 class Waiting:
-    """One step, which waits for something for a while."""
+    """A fiber of one step, which waits for an event."""
 
     event: threading.Event
     came: bool = False
 
     def step(self) -> bool:
-        """Whether it came is kept."""
+        """Keep whether the event was set in time."""
         self.came = self.event.wait(20)
         return True
 
     def hasten(self) -> None:
-        """It ends when it does."""
+        """Its step ends by itself."""
 
 
-async def test_a_job_that_is_cancelled_just_as_it_gives_way_does_not_stand_in_line(
+async def test_a_job_that_is_cancelled_as_it_gives_way_is_not_queued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is handed back at once, and not when its turn comes again."""
+    """It is handed back at once, not when its turn comes again."""
     queue = ReadyQueue(1)
     back = threading.Event()
     other = Waiting(back)
     serve = ReadyQueue._serve
 
     def serve_and_be_cancelled(self: ReadyQueue, job: Job) -> bool:
-        enough = serve(self, job)
-        if not enough:  # it is to give way; and now, not in the line yet, it is cancelled
+        done = serve(self, job)
+        if not done:  # it gives way, and is cancelled now, before it is in the queue
             trio.from_thread.run_sync(scope.cancel, trio_token=token)
-        return enough
+        return done
 
     monkeypatch.setattr(ReadyQueue, "_serve", serve_and_be_cancelled)
     token = trio.lowlevel.current_trio_token()

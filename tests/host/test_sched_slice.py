@@ -1,4 +1,4 @@
-"""What the kernel is told of the ticker's thread."""
+"""The slice that the ticker's thread requests from the kernel."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def in_a_thread(what: object) -> object:
     return got[0]
 
 
-def test_the_kernel_takes_it() -> None:
-    """It says yes; and the nice value and the policy are what they were."""
+def test_the_kernel_accepts_it() -> None:
+    """Its answer is yes; the nice value and the policy stay the same."""
 
     def ask() -> tuple[bool, int, int]:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 3)
-        prompt = sched_slice.be_prompt()
+        accepted = sched_slice.request_short_slice()
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        return prompt, nice, os.sched_getscheduler(0)
+        return accepted, nice, os.sched_getscheduler(0)
 
     assert in_a_thread(ask) == (True, 3, os.SCHED_OTHER)
 
 
 def test_a_thread_of_another_policy_is_left_alone() -> None:
-    """As where the whole process runs in the background."""
+    """For example where the whole process runs in the background."""
 
     def ask() -> tuple[bool, int]:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        return sched_slice.be_prompt(), os.sched_getscheduler(0)
+        return sched_slice.request_short_slice(), os.sched_getscheduler(0)
 
     assert in_a_thread(ask) == (False, os.SCHED_IDLE)
 
@@ -50,14 +50,14 @@ def test_a_thread_of_another_policy_is_left_alone() -> None:
 def test_an_unknown_machine_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of the system call is not known there."""
     monkeypatch.setattr("platform.machine", lambda: "abacus")
-    assert not in_a_thread(sched_slice.be_prompt)
+    assert not in_a_thread(sched_slice.request_short_slice)
 
 
 async def test_the_ticker_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """In its own thread, once."""
     asked: list[str] = []
     monkeypatch.setattr(
-        "wasmpool_host._scheduling.epoch_ticker.be_prompt",
+        "wasmpool_host._scheduling.epoch_ticker.request_short_slice",
         lambda: asked.append(threading.current_thread().name),
     )
     module = await Module.compile('(module (func (export "f")))')

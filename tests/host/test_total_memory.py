@@ -9,7 +9,7 @@ import wasmtime
 
 from wasmpool_host import CompileError, GuestTrap, Module, _capi, host_function
 from wasmpool_host._compile import binary as binary_module
-from wasmpool_host._compile.compiler import LARGE
+from wasmpool_host._compile.compiler import SUBPROCESS_THRESHOLD
 from wasmpool_host._types import PAGE, MemoryType
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def test_guest_without_memory_has_none() -> None:
     await instance.aclose()
 
 
-@pytest.mark.parametrize("size", [0, 2 * LARGE])
+@pytest.mark.parametrize("size", [0, 2 * SUBPROCESS_THRESHOLD])
 async def test_memory_that_is_not_exported_is_counted_after_any_way_to_compile(
     tmp_path: Path, size: int
 ) -> None:

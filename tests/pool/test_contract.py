@@ -382,7 +382,7 @@ async def test_child_in_a_call_when_the_block_ends_has_lease_expired(kind: Kind)
 
         async with pool.lease() as lease:
             nursery.start_soon(child, lease.call)
-            while not (lease._slot and lease._slot.calls):
+            while not (lease._calls):
                 await trio.lowlevel.checkpoint()
         assert await pool.call("echo", 1) == 1
         assert pool.statistics().started == 2

@@ -71,7 +71,7 @@ async def test_hand_over_and_cancel_take_the_same_steps_at_any_length_of_the_lin
             for _ in range(length):
                 nursery.start_soon(wait, pool, scopes)
             await wait_all_tasks_blocked()
-            line, slot = pool._core.line, lease._slot
+            line, slot = pool._core.waiters, lease._slot
             middle = list(line)[length // 2]
             cancelled.append(steps(scopes[middle].cancel))
             assert len(line) == length - 1

@@ -15,7 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
 from wasmpool._pool.core import Core
 from wasmpool._pool.generation import Generation
-from wasmpool._pool.maintenance import Work
+from wasmpool._pool.maintenance import Maintenance
 from wasmpool._pool.pool import Pool, open_pool
 from wasmpool._pool.slot import Slot
 from wasmpool_host import Caller, GuestTrap, Instance, InstanceClosed, Module, host_function
@@ -26,7 +26,7 @@ from wasmpool_host._instance.fiber import Fiber
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-WATCHED = (Instance, Fiber, Store, Exchange, Module, Generation, Slot, Work, Core, Pool)
+WATCHED = (Instance, Fiber, Store, Exchange, Module, Generation, Slot, Maintenance, Core, Pool)
 WAT = """(module
   (import "env" "host" (func $host))
   (memory (export "memory") 1)
@@ -153,8 +153,9 @@ async def test_twenty_reloads_keep_nothing(event: Callable[[Pool], Awaitable[Non
             await event(pool)
             await pool.reload(await compiled(number))
         await expect_alive(
-            Instance=1, Fiber=1, Store=1, Module=1, Generation=1, Slot=1, Work=1, Core=1, Pool=1
-        )
+            Instance=1, Fiber=1, Store=1, Module=1, Generation=1, Slot=1, Maintenance=1, Core=1,
+            Pool=1,
+        )  # fmt: skip
     del pool
     await expect_alive()
 

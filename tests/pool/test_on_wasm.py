@@ -150,7 +150,7 @@ async def test_a_block_that_ends_after_its_lease_was_revoked_ends_as_it_would() 
         async with pool.lease() as lease:
             slot = lease._slot
             assert slot is not None
-            slot.calls += 1  # as a call that waits for the loop
+            lease._calls += 1  # as a call that waits for the loop
             nursery.start_soon(partial(pool.aclose, grace=0))
             while slot.state is SlotState.LEASED:
                 await trio.lowlevel.checkpoint()

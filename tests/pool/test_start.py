@@ -156,7 +156,8 @@ async def test_starts_that_fail_together_count_once(
                 nursery.start_soon(fail, pool)
         assert pool.statistics().retired["failed-start"] == 8
         assert pool._core.backoff.round == 1
-        assert pool._core.timers.backoff.at <= trio.current_time() + 0.05
+        deadlines: Any = pool._core._deadlines
+        assert deadlines.backoff.at <= trio.current_time() + 0.05
 
 
 async def fail(pool: Pool) -> None:

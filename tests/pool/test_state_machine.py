@@ -172,7 +172,7 @@ class Watch:
         self.count = 0
 
     def waiting(self, pool: Pool, waiting: int) -> None:
-        latest = next(reversed(pool._core.line))
+        latest = next(reversed(pool._core.waiters))
         self.count += 1
         self.arrivals[latest] = self.count
 
@@ -186,7 +186,7 @@ class Watch:
         task = slot.holder
         assert task is not None
         arrival = self.arrivals.pop(task, self.count + 1)
-        if any(self.arrivals[other] < arrival for other in pool._core.line):
+        if any(self.arrivals[other] < arrival for other in pool._core.waiters):
             self.wrong.append(f"{lease} was granted to one who came later than others in line")
 
 

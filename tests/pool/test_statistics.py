@@ -198,7 +198,7 @@ async def test_the_laws_of_the_statistics_hold_in_each_hook(
         with pytest.raises(Trap):
             await pool.call("trap")
         await pool.reload(make_module(2))
-        assert pool._core.instruments.active == [laws]  # none of them raised
+        assert pool._core.hooks.active == [laws]  # none of them raised
     assert {name for name in vars(Instrument) if not name.startswith("_")} == set(seen)
 
 

@@ -1,11 +1,11 @@
 """What a module imports and exports, read from its bytes.
 
-Wasmtime's C API aborts the process when it is asked for a type that it has no name for, such
-as a vector or a typed reference in a signature, so a module could end its host by merely being
-looked at. This reader names every type instead.
+Wasmtime's C API aborts the process when it is asked for a type that it cannot represent, such as a
+vector or a typed reference in a signature, so a module could end its host when it is only
+inspected. This reader names every type instead.
 
-It reads only modules that Wasmtime has compiled, and so knows them to be valid, with the
-features of `_capi.new_engine`. The format is chapter 5 of the WebAssembly core specification:
+It reads only modules that Wasmtime has compiled: they are valid, with the features of
+`_capi.new_engine`. The format is chapter 5 of the WebAssembly core specification:
 https://webassembly.github.io/spec/core/binary/modules.html
 """
 
@@ -43,45 +43,45 @@ _VALUE_TYPES: Final = {
 _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _TAG = range(5)
 _EXPORTS: Final = 7
 _AFTER_EXPORTS: Final = frozenset({8, 9, 10, 11, 12})
-"""The sections of start, elements, code, data and the count of these: after that of exports."""
-_MOST_BITS: Final = 63  # of a number: a valid one has no more than ten bytes
+"""The sections behind the export section: start, element, code, data and data count."""
+_MAX_BITS: Final = 63  # of a number: a valid LEB128 has at most ten bytes
 
-# What follows an opcode of a constant expression: bytes of an immediate, or -1 for a LEB128.
+# Bytes of the immediate after an opcode of a constant expression; -1 stands for a LEB128.
 _IMMEDIATES: Final = {0x41: -1, 0x42: -1, 0x43: 4, 0x44: 8, 0x23: -1, 0xD0: -1, 0xD2: -1}
 _END, _VECTOR = 0x0B, 0xFD
 
 
 @attrs.frozen(eq=False, repr=False)
 class Outline:
-    """A module seen from outside."""
+    """What a module imports, exports and defines."""
 
     name: str | None
     """From its name section."""
     imports: tuple[tuple[str, str, ExternType], ...]
-    """Module, name and type, in the module's order; a name may stand more than once."""
+    """Module, name and type, in the module's order; the same name may occur more than once."""
     exports: dict[str, ExternType]
     memories: tuple[MemoryType, ...]
-    """All of them, imported, exported or neither."""
+    """All memories, whether they are imported, exported or neither."""
     tables: tuple[TableType, ...]
-    """Likewise."""
+    """All tables, whether they are imported, exported or neither."""
 
 
 def outline(binary: bytes) -> Outline:
-    """Read a valid module's outline."""
+    """Read the outline of a valid module."""
     return _Reader(binary).read()
 
 
 def with_memory_exported(binary: bytes, name: str) -> bytes:
-    """The same module with one more export: its first memory, by this name.
+    """The same module with one more export: its first memory, under this name.
 
-    The name must be free. What follows the exports, the code above all, moves back by as many
-    bytes as the result is longer.
+    No other export may have this name. Everything after the export section, the code above all,
+    moves by the number of bytes that the result is longer.
     """
     return _Reader(binary).export_memory(name)
 
 
 class _Reader:
-    """A position in the bytes, and the index spaces as they fill up."""
+    """A position in the bytes, and the index spaces that were read so far."""
 
     def __init__(self, binary: bytes) -> None:
         self._bytes = binary
@@ -136,7 +136,7 @@ class _Reader:
         return self._with(self._at, self._at, _leb(1) + entry)
 
     def _with(self, start: int, end: int, exports: bytes) -> bytes:
-        """The module with a section of exports in place of the bytes from start to end."""
+        """The module with an export section in place of the bytes from start to end."""
         section = bytes([_EXPORTS]) + _leb(len(exports)) + exports
         return self._bytes[:start] + section + self._bytes[end:]
 
@@ -147,7 +147,7 @@ class _Reader:
             item()
 
     def _type(self) -> None:
-        self._byte()  # 0x60, a function: the only kind without garbage-collected types
+        self._byte()  # 0x60, a function type: the only kind without the GC proposal
         self._types.append(FunctionType(self._value_types(), self._value_types()))
 
     def _import(self) -> None:
@@ -158,12 +158,12 @@ class _Reader:
         self._imports.append((module, name, type_))
 
     def _define(self, kind: int) -> None:
-        with_initialiser = kind == _GLOBAL
+        has_initializer = kind == _GLOBAL
         if kind == _TABLE and self._bytes[self._at] == 0x40:
             self._at += 2
-            with_initialiser = True
+            has_initializer = True
         self._spaces[kind].append(self._extern_type(kind))
-        if with_initialiser:
+        if has_initializer:
             self._skip_expression()
 
     def _export(self) -> None:
@@ -171,7 +171,7 @@ class _Reader:
         self._exports[name] = self._spaces[kind][index]
 
     def _custom(self, end: int) -> None:
-        """The module's own name. Custom sections are not validated: nothing here is relied on."""
+        """Read the module's own name. Custom sections are not validated and may hold anything."""
         try:
             if self._text() != "name" or self._byte() != 0:
                 return
@@ -222,7 +222,7 @@ class _Reader:
             return "ref"
         return f"type 0x{code:02x}"
 
-    # --- the alphabet ---
+    # --- primitives of the format ---
 
     def _byte(self) -> int:
         value = self._bytes[self._at]
@@ -230,7 +230,7 @@ class _Reader:
         return value
 
     def _number(self) -> int:
-        """An unsigned LEB128; a signed one is skipped as well by it."""
+        """Read an unsigned LEB128; it is also used to skip a signed one."""
         value = shift = 0
         while True:
             byte = self._byte()
@@ -238,7 +238,7 @@ class _Reader:
             shift += 7
             if byte < 0x80:
                 return value
-            if shift > _MOST_BITS:
+            if shift > _MAX_BITS:
                 raise IndexError
 
     def _text(self) -> str:
@@ -250,7 +250,7 @@ class _Reader:
 
 
 def _leb(value: int) -> bytes:
-    """An unsigned LEB128."""
+    """Encode an unsigned LEB128."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)

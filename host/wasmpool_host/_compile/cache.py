@@ -1,18 +1,20 @@
 """Compiled code on disk.
 
-An entry is named for what the code depends on: the module's digest, Wasmtime's version and the
-engine's settings, the target. It ends with a digest of the rest, so that one that was cut
-short or altered by accident is noticed, recompiled and replaced: Wasmtime itself would run it.
+The name of an entry is made of everything that the code depends on: the module's digest, Wasmtime's
+version, the engine's settings and the target. The entry ends with a checksum of the rest, so that
+one that was truncated or damaged is detected, recompiled and replaced: Wasmtime itself would run
+it.
 
-That digest is no guard against an attacker, who would write one that fits. Who can write an entry
-decides what this process runs, and so an entry is used only if nobody but this user, or root, can
-have written it: a regular file of theirs without other names, which others cannot write to, in a
-directory of theirs. The directory is opened once for each use, and looked at by its descriptor;
-entries are opened relative to that, and looked at by theirs. So it does not matter what becomes of
-a path meanwhile. A directory that others can write to is refused, unless it is sticky, as /tmp is:
-there they can add files, which are not used, but cannot replace ours.
+The checksum is no protection from an attacker, who would write a matching one. A user who can write
+an entry decides what this process runs. So an entry is used only if no user except this one and
+root can have written it: it is a regular file that belongs to one of the two, has no other hard
+links, and is not writable by others, in a directory that belongs to one of the two. The directory
+is opened once for each use and checked by its descriptor; entries are opened relative to it and
+checked by theirs. So it does not matter if a path changes meanwhile. A directory that others can
+write to is refused, unless it is sticky, as /tmp is: there others can add files, which are not
+used, but cannot replace ours.
 
-An entry appears by a rename, so that processes may share a directory: a reader sees a whole
+An entry is created by a rename, so that processes may share a directory: a reader sees a whole
 entry or none, and of several writers the last one wins, with the same bytes.
 """
 
@@ -42,16 +44,16 @@ __all__ = ["find", "keep"]
 
 _log = logging.getLogger("wasmpool.cache")
 
-_TAIL: Final = hashlib.sha256().digest_size
+_CHECKSUM_SIZE: Final = hashlib.sha256().digest_size
 
-_MOST: Final = 2 << 30
-"""Bytes of an entry: more than the code of any module that `Module.compile` takes from a file."""
+_MAX_ENTRY: Final = 2 << 30
+"""Bytes: more than the code of any module that `Module.compile` reads from a file."""
 
-_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def find(engine: wasmtime.Engine, digest: str, directory: Path | None) -> wasmtime.Module | None:
-    """The compiled code of the module with this digest, if there is some that can be used.
+    """The compiled code of the module with this digest, or None if no entry can be used.
 
     Raises:
         ValueError: others can write to the directory.
@@ -67,8 +69,8 @@ def find(engine: wasmtime.Engine, digest: str, directory: Path | None) -> wasmti
     except (OSError, _Unusable) as error:
         _log.warning("cache entry %s is not used: compiling again (%s)", _shown(entry), error)
         return None
-    code, found = content[:-_TAIL], content[-_TAIL:]
-    if seal(code) != found:
+    code, found = content[:-_CHECKSUM_SIZE], content[-_CHECKSUM_SIZE:]
+    if checksum(code) != found:
         _log.warning("cache entry %s is damaged: compiling again", _shown(entry))
         return None
     try:
@@ -79,7 +81,7 @@ def find(engine: wasmtime.Engine, digest: str, directory: Path | None) -> wasmti
 
 
 def keep(compiled: wasmtime.Module, digest: str, directory: Path | None) -> None:
-    """Have it found from now on; a cache that cannot be written is slow, not wrong.
+    """Store the code for `find`. If the cache cannot be written, this only logs a warning.
 
     Raises:
         ValueError: others can write to the directory.
@@ -90,13 +92,13 @@ def keep(compiled: wasmtime.Module, digest: str, directory: Path | None) -> None
     code = _capi.serialize(compiled)
     try:
         with _opened(directory) as opened:
-            _write(opened, entry.name, code + seal(code))
+            _write(opened, entry.name, code + checksum(code))
     except OSError as error:
         _log.warning("cannot write cache entry %s: %s", _shown(entry), error)
 
 
-def seal(code: bytes) -> bytes:
-    """What an entry ends with."""
+def checksum(code: bytes) -> bytes:
+    """The bytes at the end of an entry."""
     return hashlib.sha256(code).digest()
 
 
@@ -113,21 +115,21 @@ def _shown(entry: Path) -> str:
     return escaped(str(entry))
 
 
-# --- who can have written it ----------------------------------------------------------------
+# --- which users can have written it --------------------------------------------------------
 
 
-def trusted() -> frozenset[int]:
-    """The users whose code is run: this one, and root, who can change what is run anyway."""
+def trusted_users() -> frozenset[int]:
+    """The users whose code is run: this one, and root, which can change this process anyway."""
     return frozenset({os.geteuid(), 0})
 
 
 class _Unusable(Exception):
-    """Why an entry is not used."""
+    """The reason why an entry is not used."""
 
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    """The directory's descriptor, if nobody else can have put an entry there in our name."""
+    """The directory's descriptor; raises ValueError if other users can write entries of ours."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -139,37 +141,37 @@ def _opened(directory: Path) -> Iterator[int]:
 
 def _check_private(status: os.stat_result, directory: Path) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid not in trusted():
-        why = f"it belongs to user {status.st_uid}, and this process is of user {os.geteuid()}"
-    elif mode & _BY_OTHERS and not mode & stat.S_ISVTX:
-        why = f"its mode is {mode:#o}: make it private, as by `chmod 700`"
+    if status.st_uid not in trusted_users():
+        why = f"it belongs to user {status.st_uid}, and this process runs as user {os.geteuid()}"
+    elif mode & _WRITABLE_BY_OTHERS and not mode & stat.S_ISVTX:
+        why = f"its mode is {mode:#o}: make it private, for example with `chmod 700`"
     else:
         return
     message = (
-        f"the cache directory {str(directory)!r} can be written by others, who would decide what"
-        f" code is run: {why}"
+        f"the cache directory {str(directory)!r} can be written by other users, who would decide"
+        f" what code is run: {why}"
     )
     raise ValueError(message)
 
 
 def _read(directory: int, name: str) -> bytes:
     with open_regular(name, directory=directory, follow=False) as (fd, status):
-        if status.st_uid not in trusted():
+        if status.st_uid not in trusted_users():
             raise _Unusable(f"it belongs to user {status.st_uid}")
-        if status.st_mode & _BY_OTHERS:
+        if status.st_mode & _WRITABLE_BY_OTHERS:
             raise _Unusable(
                 f"others can write to it: its mode is {stat.S_IMODE(status.st_mode):#o}"
             )
         if status.st_nlink > 1:
             raise _Unusable(f"it has {status.st_nlink} names")
-        content = read_at_most(fd, _MOST) if status.st_size <= _MOST else None
+        content = read_at_most(fd, _MAX_ENTRY) if status.st_size <= _MAX_ENTRY else None
     if content is None:
-        raise _Unusable(f"it has more than {_MOST:,} bytes")
+        raise _Unusable(f"it has more than {_MAX_ENTRY:,} bytes")
     return content
 
 
 def _write(directory: int, name: str, content: bytes) -> None:
-    """Write an entry under another name, and rename it when it is whole."""
+    """Write an entry under a temporary name, and rename it when it is complete."""
     temporary = f".{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with open(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:  # noqa: PTH123 - a descriptor

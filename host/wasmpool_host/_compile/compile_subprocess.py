@@ -1,8 +1,8 @@
-"""A script, not a module: compile what is on stdin, and write the code to stdout.
+"""A script, not a module: compile the module on stdin, and write the code to stdout.
 
-``python compile_subprocess.py LIBRARY NAME=0|1 ...``: Wasmtime's shared library, and the engine's
-settings. The exit status is not 0 if the module is invalid, or cannot be compiled. It has a
-low priority, and imports next to nothing, so that it starts fast.
+``python compile_subprocess.py LIBRARY NAME=0|1 ...``: Wasmtime's shared library and the engine's
+settings. The exit status is not 0 if the module is invalid or cannot be compiled. The script runs
+with a low priority, and imports almost nothing, so that it starts fast.
 
 The C API: https://github.com/bytecodealliance/wasmtime/tree/main/crates/c-api/include.
 """
@@ -14,7 +14,8 @@ import os
 import sys
 
 PRIORITY = 10
-"""A ninth of what a computing guest gets; calls cannot tell it from less, and it does get done."""
+"""The nice value: a ninth of a computing guest's CPU share. A lower priority does not make calls
+faster, and with this one the compilation finishes."""
 
 Pointer = ctypes.c_void_p
 
@@ -26,7 +27,7 @@ class ByteVec(ctypes.Structure):
 
 
 def main(library: str, *settings: str) -> int:
-    """Do it; the exit status."""
+    """Compile, and return the exit status."""
     os.nice(PRIORITY)
     c_api = ctypes.CDLL(library)
     for name in ("wasm_config_new", "wasm_engine_new_with_config", "wasmtime_module_new",
@@ -52,4 +53,4 @@ def main(library: str, *settings: str) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main(*sys.argv[1:]))  # nothing is left to be cleaned up, which takes a while
+    os._exit(main(*sys.argv[1:]))  # skip the interpreter's clean-up, which takes time

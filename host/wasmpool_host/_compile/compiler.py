@@ -1,21 +1,22 @@
-"""From a binary to compiled code: here, or in a process that gets out of the way.
+"""From a binary to compiled code: in this process, or in another one with a low priority.
 
-Compiling takes all cores for a while: some 50 ms on two of them for a plugin of 60 KB. The first
-time nobody minds. But where instances serve already, as when a pool is reloaded, the trio thread
-has to share its core, and its memory maps, with the compiler, and calls take several times as
-long. Threads of low priority are no way out: the kernel locks a process's maps for them too, and
-then everybody waits for a thread that is given no CPU.
+Compiling uses all cores: about 50 ms on two cores for a plugin of 60 KB. Before the first call this
+does no harm. But while instances serve, for example when a pool is reloaded, the trio thread has to
+share its core and its memory maps with the compiler, and calls take several times as long.
 
-So a module that is compiled while instances are open is compiled by another process, with a low
-priority, which hands back what `cache` would keep (`compile_subprocess`). That takes some dozen
-milliseconds more, for the process to start, so small modules are compiled here. And it takes
-longer where guests compute on all CPUs, which is the point; but a priority so low that it takes
-for ever is no help, and so patience has a bound (`_patience`), after which it is done here.
+So a large module that is compiled while instances are open is compiled by another process with a
+low priority (`compile_subprocess`), which returns the bytes that `cache` would store. The start of
+the process takes some ten milliseconds, so small modules are compiled in this process. While guests
+compute on all CPUs the process takes longer, as intended; but it must finish at some time, so it
+has a time limit (`_time_limit`), after which the module is compiled in this process.
 
-A module is compiled here, too, where such a process cannot be had, where it was asked to end, and
-where it says that the module is invalid, for the sake of the message. But where it was killed or
-crashed it is not tried again: a module that takes all memory to compile should not have that of
-this process.
+A module is also compiled in this process if no subprocess can be started, if the subprocess was
+asked to end, and if it reports that the module is invalid, to get the error message. If it was
+killed or crashed, the module is not compiled again: if it takes all memory to compile, it should
+not take that of this process.
+
+Rejected: threads with a low priority. The kernel locks the memory maps of the process for them too,
+and then every other thread waits for a thread that gets no CPU.
 """
 
 from __future__ import annotations
@@ -39,13 +40,19 @@ from wasmpool_host._escape import escaped
 if TYPE_CHECKING:
     import wasmtime
 
-__all__ = ["LARGE", "MAGIC", "compile_apart", "compile_here", "compile_threads"]
+__all__ = [
+    "MAGIC",
+    "SUBPROCESS_THRESHOLD",
+    "compile_here",
+    "compile_in_subprocess",
+    "compile_threads",
+]
 
-LARGE: Final = 16_384
-"""Bytes of a binary from which it is worth a process: about 10 ms of compiling."""
+SUBPROCESS_THRESHOLD: Final = 16_384
+"""Bytes of a binary from which a subprocess is worth its start: about 10 ms of compiling."""
 
 _ASKED_TO_END: Final = frozenset(
-    {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGSYS}  # the last by a sandbox
+    {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGSYS}  # SIGSYS comes from a sandbox
 )
 
 _log = logging.getLogger("wasmpool.compiler")
@@ -55,12 +62,12 @@ _SCRIPT: Final = Path(__file__).with_name("compile_subprocess.py")
 
 
 def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime.Module:
-    """Compile, on all cores.
+    """Compile in this process, on all cores.
 
     Raises:
         CompileError: the binary is no valid module.
     """
-    if not binary.startswith(MAGIC):  # the wheel would take it for the text format
+    if not binary.startswith(MAGIC):  # the wheel would read it as the text format
         message = (
             f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {MAGIC!r}"
         )
@@ -72,13 +79,13 @@ def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime
         raise CompileError(message) from None
 
 
-async def compile_apart(binary: bytes, label: str) -> bytes | None:
-    """Compiled code, as `_capi.deserialize` takes it; None where `compile_here` is to do it.
+async def compile_in_subprocess(binary: bytes, label: str) -> bytes | None:
+    """Compiled code for `_capi.deserialize`; None if the caller has to use `compile_here`.
 
-    One at a time for each trio run, as each takes all the cores that are left.
+    Only one subprocess at a time runs for each trio run, because each uses all cores that are left.
 
     Raises:
-        CompileError: the process was killed, perhaps as it took too much memory, or crashed.
+        CompileError: the process was killed, perhaps because it took too much memory, or crashed.
 
     A cancel kills the process.
     """
@@ -91,15 +98,17 @@ async def compile_apart(binary: bytes, label: str) -> bytes | None:
     try:
         async with _one_at_a_time():
             with _file("module") as module, _file("code") as code:
-                await trio.to_thread.run_sync(_put, module, binary, limiter=threads)
-                status = await _run(command, module, code, _patience(len(binary)))
+                await trio.to_thread.run_sync(_write_all, module, binary, limiter=threads)
+                status = await _run(command, module, code, _time_limit(len(binary)))
                 if status == 0:
-                    return await trio.to_thread.run_sync(_take, code, limiter=threads)
+                    return await trio.to_thread.run_sync(_read_all, code, limiter=threads)
     except OSError as error:
-        _log.info("no process to compile %s in, so it is compiled here: %s", label, error)
+        _log.info("%s is compiled in this process, as no other can be used: %s", label, error)
         return None
     if status is None or status >= 0 or -status in _ASKED_TO_END:
-        _log.info("%s is compiled here after all: the process for it ended with %s", label, status)
+        _log.info(
+            "%s is compiled in this process after all: the subprocess ended with %s", label, status
+        )
         return None
     name = signal.strsignal(-status) or "unknown"
     message = f"{label} could not be compiled: signal {-status} ({name}) ended the compiler"
@@ -107,7 +116,7 @@ async def compile_apart(binary: bytes, label: str) -> bytes | None:
 
 
 async def _run(command: list[str], module: BinaryIO, code: BinaryIO, seconds: float) -> int | None:
-    """The exit status; None if it took too long. A process group of its own gets no Ctrl-C."""
+    """The exit status, or None after a timeout. In its own process group it gets no Ctrl-C."""
     run = partial(
         trio.run_process, command, stdin=module, stdout=code, stderr=DEVNULL, check=False,
         deliver_cancel=_kill, process_group=0,
@@ -119,45 +128,45 @@ async def _run(command: list[str], module: BinaryIO, code: BinaryIO, seconds: fl
 
 
 async def _kill(process: trio.Process) -> None:
-    process.kill()  # it has nothing to put in order
+    process.kill()  # it has nothing to clean up
 
 
-def _patience(size: int) -> float:
-    """Seconds for a binary of so many bytes: some four times of what it takes on two idle CPUs."""
+def _time_limit(size: int) -> float:
+    """Seconds for a binary of this size: about four times what it takes on two idle CPUs."""
     return 1 + 5e-6 * size
 
 
 def _python() -> str | None:
-    """An interpreter, unless Python is embedded: then ``sys.executable`` is the program itself."""
+    """The interpreter; None if Python is embedded, where ``sys.executable`` is the program."""
     executable = sys.executable or ""
     is_python = Path(executable).name.startswith("python") and not getattr(sys, "frozen", False)
     return executable if is_python and hasattr(os, "memfd_create") else None
 
 
 def _file(name: str) -> BinaryIO:
-    """One in memory: so nothing goes through a pipe, and the loop has no part in it."""
+    """A file in memory: no data goes through a pipe, so the loop has no work with it."""
     return open(os.memfd_create(f"wasmpool-{name}"), "w+b")  # noqa: PTH123 - a descriptor
 
 
-def _put(file: BinaryIO, content: bytes) -> None:
+def _write_all(file: BinaryIO, content: bytes) -> None:
     file.write(content)
     file.seek(0)
 
 
-def _take(file: BinaryIO) -> bytes:
+def _read_all(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
 
 
 _THREADS: Final = 16
-"""Compilations, and reads of files, at a time: a file system that hangs holds up no other work."""
+"""Compilations and file reads at a time, so that a file system that hangs delays no other work."""
 
 _processes: RunVar[trio.CapacityLimiter] = RunVar("wasmpool_compilers")
 _threads: RunVar[trio.CapacityLimiter] = RunVar("wasmpool_compile_threads")
 
 
 def compile_threads() -> trio.CapacityLimiter:
-    """The threads that compile in this trio run, which nothing else waits for."""
+    """The limiter of threads that compile in this trio run; nothing else uses it."""
     return _limiter(_threads, _THREADS)
 
 
@@ -175,5 +184,5 @@ def _limiter(of_this_run: RunVar[trio.CapacityLimiter], most: int) -> trio.Capac
 
 
 def _last_line(message: str) -> str:
-    """Wasmtime's reason, without the chain that leads to it."""
+    """Wasmtime's reason, without the error chain before it."""
     return escaped(message.strip().splitlines()[-1].strip())

@@ -391,7 +391,7 @@ class Fiber:
         """The guest has stopped short of returning."""
         self.only_trapped = self.poisoned is None
         self.poisoned = self.poisoned or "trap"
-        stop = self.store.take_stop()
+        stop = self.store.take_failure()
         assert stop is not None
         raise trapped(stop, label)
 
@@ -594,7 +594,7 @@ class Fiber:
             raise
         finally:
             self._drop_above(call)
-        stop = self.store.as_in_source(nested.take_stop())
+        stop = self.store.as_in_source(nested.take_failure())
         if stop is not None:
             self.poisoned = self.poisoned or "trap"
             raise trapped(stop, label)

@@ -79,8 +79,8 @@ class NestedCall:
             _capi.delete_future(self.future)
             self.future = 0
 
-    def take_stop(self) -> _capi.Stop | None:
-        return _capi.take_stop(self._errors)
+    def take_failure(self) -> _capi.Failure | None:
+        return _capi.take_failure(self._errors)
 
     def take_results(self) -> Results:
         return self._signature.take_results(self._results)

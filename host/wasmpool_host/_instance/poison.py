@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["poison_reason", "trapped"]
 
 
-def trapped(stop: _capi.Stop, label: str) -> Exception:
+def trapped(stop: _capi.Failure, label: str) -> Exception:
     """The error for a guest that stopped short."""
     if stop.code is not None:
         return GuestTrap(stop.code, f"{label} trapped: {stop.message}", stop.frames)

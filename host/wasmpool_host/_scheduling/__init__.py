@@ -1,1 +1,1 @@
-"""Which guest runs when: the ticks, the budget of the loop, the worker threads."""
+"""When guests run, and where: the epoch ticker, the loop's budget, the worker threads."""

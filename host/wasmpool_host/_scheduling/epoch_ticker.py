@@ -1,34 +1,36 @@
-"""The clock of a trio run: it advances the epoch under a guest that runs on, so that it yields.
+"""The clock of a trio run: it advances the engine's epoch, so that a guest that still runs yields.
 
-A guest looks at the engine's epoch on each loop and each call, and yields once its deadline has
-passed: one tick after it last went on. A yield is harmless to a guest that should go on, so a
-tick may be for all of them.
+Compiled code compares the engine's epoch with the store's deadline in each loop and each call, and
+yields once the deadline is reached: one tick after the guest was last resumed. A yield does no harm
+to a guest that may continue, so one tick may be for all guests.
 
-Most slices on the trio thread are over after some microseconds, and need no tick. A thread that
-ticks regularly all the same has to take the interpreter's lock each time, from a loop that gives
-it up and takes it back with every call: that made short calls a tenth slower, executes a fifth,
-and took a CPU from the guests that compute. So there is a tick only when somebody needs one.
+Most slices on the trio thread end after some microseconds and need no tick. A thread that ticks
+regularly anyway has to take the interpreter's lock each time, from a loop that releases and
+takes it with every call: this made short calls a tenth slower and executes a fifth slower, and took
+a CPU from the guests that compute. So the epoch is advanced only when a slice needs it:
 
-* The first slice of a call, on the trio thread, may last for `SLICE`, about. Whoever starts one
-  sees to it that the timer goes off by then (`renew`). As long as such slices come and go it is
-  put off, once a millisecond at most, and no thread wakes up: a dead man's switch.
-* Any later slice may last for `SLICE` as well (`enter`); most are in a worker's thread. For these
-  the timer is not put off, and ticks go on until all of them are over. With ten times as much the
-  guests get 4 % more done, but a kernel that has two threads computing on two CPUs is not quick to
-  take one away: the loop was late by half as much again.
+* The first slice of a call, on the trio thread, may last about `SLICE`. The code that starts it
+  makes sure that the timer expires by then (`renew`). While such slices follow each other, the
+  timer is postponed, at most once a millisecond, and no thread wakes up (a dead man's switch).
+* A later slice may also last `SLICE` (`enter`); most of these are on a worker thread. For them the
+  timer is not postponed, and the ticks continue until all later slices have ended. With slices ten
+  times as long, the guests get 4 % more done, but a kernel with two computing threads on two CPUs
+  is slow to take a CPU away: the loop was late by half as much again.
 * A guest that is to be stopped gets a tick at once (`hasten`).
 
-The thread that ticks has to get a CPU for it, while guests compute on all of them (`be_prompt`):
-without that a slice was four milliseconds and more where it should have been one, now and then.
+The ticker's thread needs a CPU at once, also while guests compute on all of them
+(`request_short_slice`): without this, a slice of one millisecond sometimes took four or more.
 
-What must hold is that each slice has a tick coming that counts, or its guest spins for ever and
-no cancel ends it. A deadline is set as the guest goes on, so a tick that comes after the timer
-was armed, but before that, is lost on it. Hence the ticks that go on, for later slices. In a
-first slice nothing is lost: the deadline that counts there was set when that store's last call
-went on, so any tick after ``renew_at`` was looked at will do. And there is one: ``renew_at`` is in
-the future only while the timer is armed, and zero from before the epoch is advanced until it is
-armed again. On a trio thread one slice comes after the other, and each trio run has a ticker of
-its own, so what is put off is always a first slice's predecessor.
+Correctness: each slice must have a tick ahead that counts, or its guest spins forever and no cancel
+ends it.
+
+- A later slice: its deadline is set when the guest is resumed. A tick after the timer was armed but
+  before the resume has no effect on it. This is why the ticks continue while later slices run.
+- A first slice: its deadline was set when the store's previous call was last resumed, so any tick
+  after the check of ``renew_at`` counts. There is one: ``renew_at`` is in the future only while the
+  timer is armed, and zero from before the epoch is advanced until the timer is armed again. On one
+  trio thread, slices run one after the other, and each trio run has its own ticker, so a timer that
+  is postponed always belongs to a first slice that has ended.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from trio.lowlevel import RunVar
 
 from wasmpool_host import _capi
 
-from .sched_slice import be_prompt
+from .sched_slice import request_short_slice
 from .timerfd import Timer
 
 if TYPE_CHECKING:
@@ -51,24 +53,24 @@ if TYPE_CHECKING:
 __all__ = ["Ticker", "ticker_of_this_run"]
 
 SLICE: Final = 0.001
-"""Seconds of a slice, on the average. On the trio thread a computing guest then moves to a worker's
-thread: shorter, and guests move that are nearly done; longer, and the loop is late."""
+"""Seconds of a slice, on average. After it, a guest on the trio thread moves to a worker thread. If
+shorter, guests move that are nearly done; if longer, the loop is late."""
 
-PUT_OFF: Final = 0.001
-"""Seconds between two times that the timer is put off, at least: that costs some 30 us, of which
-the system call is the smallest part. It makes a slice up to so much longer than the shortest."""
+RENEW_INTERVAL: Final = 0.001
+"""Minimum seconds between two times that the timer is postponed. To postpone it costs about 30 us,
+of which the system call is the smallest part. Slices differ in length by up to this interval."""
 
 
 @final
 class Ticker:
-    """Advances the epoch when it is due, in a thread that lasts as long as an instance is open."""
+    """Advances the epoch when a tick is due, in a thread that runs while an instance is open."""
 
     # Invariants, under `_lock`:
-    # - `_thread` and `timerfd` are None if and only if no instance is open, or none has run yet
-    # - `_armed` implies that the timer will go off, or has and the thread has not seen it yet,
-    #   by `_due` at the latest
+    # - `_thread` and `_timer` are None if and only if no instance is open, or none has run yet
+    # - `_armed` implies that the timer will expire by `_due`, or has expired and the thread has not
+    #   handled it yet
     # - `renew_at` is 0 unless `_armed`
-    # - `_due` is infinite unless a later slice runs, or a tick was asked for
+    # - `_due` is infinite unless a later slice runs, or a tick was requested
     # - while a later slice runs, the timer is armed
 
     __slots__ = (
@@ -77,24 +79,24 @@ class Ticker:
     )  # fmt: skip
 
     def __init__(self, engine: wasmtime.Engine) -> None:
-        self._engine = engine  # held, so that its address stays good
+        self._engine = engine  # keeps its address valid
         self._lock = threading.Lock()
         self._open = 0
         self._armed = False
         self._later = 0
-        """Slices under way that are not the first of their call."""
+        """Running slices that are not the first of their call."""
         self._due = inf
         self._timer: Timer | None = None
         self._thread: threading.Thread | None = None
         self._generation = 0
         self.renew_at: float = 0.0
-        """A first slice that starts later than this, by `perf_counter`, is to `renew` first."""
+        """A first slice that starts after this `perf_counter` time must call `renew` first."""
 
     def renew(self, now: float) -> None:
         """The first slice of a call starts now, on the trio thread."""
         with self._lock:
-            self._arm(min(SLICE + PUT_OFF / 2, self._due - now))
-            self.renew_at = now + PUT_OFF
+            self._arm(min(SLICE + RENEW_INTERVAL / 2, self._due - now))
+            self.renew_at = now + RENEW_INTERVAL
 
     def enter(self) -> None:
         """A later slice starts, on any thread."""
@@ -105,24 +107,25 @@ class Ticker:
             self._later += 1
 
     def leave(self) -> None:
-        """That slice is over."""
+        """A later slice has ended."""
         with self._lock:
             self._later -= 1
             if not self._later:
                 self._due = inf
 
     def hasten(self) -> None:
-        """A guest in a worker's thread is to yield, or one that is about to run there."""
+        """Make a guest yield that runs on a worker thread, or is about to run there."""
         with self._lock:
             self._due = 0.0
             self._arm(0)
 
     def open(self) -> None:
+        """An instance was opened."""
         with self._lock:
             self._open += 1
 
     def close(self) -> None:
-        """The last to close ends the thread, and waits for that."""
+        """An instance was closed. The last one ends the thread, and waits until it has ended."""
         with self._lock:
             self._open -= 1
             if self._open or self._thread is None or self._timer is None:
@@ -160,7 +163,7 @@ class Ticker:
 
     def _run(self, generation: int, timer: Timer) -> None:
         pointer = _capi.raw(self._engine)
-        be_prompt()
+        request_short_slice()
         while True:
             timer.wait()
             with self._lock:
@@ -178,7 +181,7 @@ _of_this_run: RunVar[Ticker] = RunVar("wasmpool_ticker")
 
 
 def ticker_of_this_run(engine: wasmtime.Engine) -> Ticker:
-    """The one of the trio run that is under way; there is but one engine."""
+    """The ticker of the current trio run; there is only one engine."""
     try:
         return _of_this_run.get()
     except LookupError:

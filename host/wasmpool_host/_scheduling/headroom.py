@@ -1,7 +1,7 @@
-"""Room on the Python stack for what must not fail there.
+"""Room on the Python stack for code that must not raise RecursionError.
 
-A RecursionError in a callback from the guest aborts the process, and one in the midst of the
-driver could lose a future. Raised before a guest runs, it is an error like any other.
+A RecursionError in a callback from the guest aborts the process, and one inside the code that
+drives a fiber could lose a future. Raised before a guest runs, it is an ordinary error.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ __all__ = [
 ]
 
 FRAMES: Final = 16
-"""Python frames that the callbacks may need, with room to spare."""
+"""Python frames that a call with callbacks needs, with room to spare."""
 
 FRAMES_WITHOUT_CALLBACKS: Final = 8
-"""And those of the driver alone, which must be able to delete a future."""
+"""The same for a call without callbacks: the driver must be able to delete a future."""
 
 FRAMES_TO_START: Final = 10
-"""For a first slice alone, on each short call: to delete its future takes five."""
+"""Frames for the first slice of a short call: to delete its future takes five."""
 
 FRAMES_TO_START_WITHOUT_CALLBACKS: Final = 4
-"""And where there is none: enough to delete the future."""
+"""The same for a call without callbacks: enough to delete the future."""
 
 FRAMES_TO_GO_ON: Final = 32
-"""And for whoever has a call that is pending and goes on with it: a pool notes a lease first."""
+"""Frames to continue a pending call: a pool records a lease first."""
 
 FRAMES_A_LEVEL: Final = 4
-"""And those of each nested level: the callback and its poll, with room to spare."""
+"""Frames of each nested level: the callback and its poll, with room to spare."""
 
 
 def headroom(frames: int) -> None:
-    """Raise RecursionError here, where it is harmless, if what follows might meet it."""
+    """Raise RecursionError here, where it does no harm, if fewer frames are left on the stack."""
     if frames:
         headroom(frames - 1)
 
 
 def check_headroom() -> None:
-    """Raise RecursionError now, if the stack has no room to take an instance and give it back."""
+    """Raise RecursionError if the stack has no room to take an instance and return it."""
     headroom(FRAMES_TO_GO_ON)
 
 
 def has_headroom() -> bool:
-    """Whether the first slice of another task's call may be run on this one's stack."""
+    """Return True if the first slice of another task's call may run on this task's stack."""
     try:
         headroom(FRAMES_TO_GO_ON + FRAMES)
     except RecursionError:

@@ -1,21 +1,22 @@
-"""Fibers that compute for long: a ready queue, served by a few worker threads, first in first out.
+"""Fibers that compute for a long time: a ready queue, first in, first out, with worker threads.
 
-A guest that has used up its slice on the trio thread goes on here. Each worker takes the first
-fiber in line and runs it slice by slice; a slice ends after a millisecond, or when it is
-hastened. Its end is a moment to look: is the call done, does the guest wait in a host function,
-is it cancelled? And after `QUANTUM`, if another fiber waits, the worker puts its own at the end
-of the line and takes the first: a fiber may change threads at each yield, so an endless loop in
-one guest delays the others and starves nobody.
+A guest that has used up its slice on the trio thread continues here. Each worker takes the first
+fiber of the queue and runs it slice by slice; a slice ends after a millisecond, or earlier when it
+is hastened. After each slice the worker checks whether the call is done, the guest waits in a host
+function, or the call is cancelled. After `QUANTUM`, if another fiber waits, the worker puts its own
+at the end of the queue and takes the first one. A fiber may change threads at each yield, so an
+endless loop in one guest delays the others but does not starve them.
 
-Why not `trio.to_thread.run_sync` for each call: it costs a context copy, a limiter and two
-trips through the loop for each hand-over, where a worker here just takes the next fiber; and a
-guest in a thread of its own for as long as it runs could not be asked to give way. The threads
-do come from trio's own cache, by `trio.lowlevel.start_thread_soon`, and go back to it when the
-line is empty: none of them outlives its work.
+The threads come from trio's own cache (`trio.lowlevel.start_thread_soon`) and return to it when the
+queue is empty: no thread outlives its work.
 
-One queue for each trio run, shared by all pools, so that the machine is divided once. The
-number of workers is the number of CPUs that the process may use: guests compute, and a thread
-more would only make the others wait.
+There is one queue for each trio run, shared by all pools, so that the machine is divided once. The
+number of workers is the number of CPUs that the process may use: guests compute, so one more thread
+would only make the others wait.
+
+Rejected: `trio.to_thread.run_sync` for each call. Each hand-over would cost a context copy, a
+limiter and two trips through the loop, where a worker here just takes the next fiber; and a guest
+that keeps its thread for the whole call could not be made to give way to another.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ __all__ = ["Job", "ReadyQueue", "ready_queue"]
 
 
 QUANTUM: Final = 0.010
-"""Seconds that a fiber keeps a worker while others wait: ten slices, so that moving is cheap."""
+"""Seconds that a fiber keeps a worker while others wait: ten slices, so moving is cheap."""
 
 
-class Steps(Protocol):
-    """What can be run slice by slice, on any thread."""
+class Steppable(Protocol):
+    """Work that can be run slice by slice, on any thread."""
 
     def step(self) -> bool:
-        """Run a slice; whether it is enough."""
+        """Run one slice; return True if the job is done for now."""
         ...
 
     def hasten(self) -> None:
-        """Have the slice that runs, or is about to run, end at once."""
+        """Make the current slice, or the one that is about to run, end at once."""
         ...
 
 
@@ -57,22 +58,22 @@ class Steps(Protocol):
 class Job:
     """One fiber in the queue, and the task that waits for it.
 
-    ``stop`` asks the worker to hand the fiber back at the slice's end.
+    ``stop_requested`` asks the worker to hand the fiber back at the end of its slice.
     """
 
-    __slots__ = ("error", "raise_cancel", "steps", "stop", "task")
+    __slots__ = ("error", "fiber", "raise_cancel", "stop_requested", "task")
 
-    def __init__(self, steps: Steps, task: trio.lowlevel.Task) -> None:
-        self.steps = steps
+    def __init__(self, fiber: Steppable, task: trio.lowlevel.Task) -> None:
+        self.fiber = fiber
         self.task = task
-        self.stop = False
+        self.stop_requested = False
         self.raise_cancel: Callable[[], NoReturn] | None = None
         self.error: BaseException | None = None
 
 
 @final
 class ReadyQueue:
-    """The fibers of one trio run that compute in threads."""
+    """The fibers of one trio run that compute on worker threads."""
 
     # Invariants, under `_lock`:
     # - a job is in `_waiting` or with one worker, never both
@@ -82,7 +83,7 @@ class ReadyQueue:
     def __init__(self, size: int) -> None:
         self.size = size
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[Job, None] = OrderedDict()  # left anywhere in O(1)
+        self._waiting: OrderedDict[Job, None] = OrderedDict()  # to remove any job takes O(1)
         self._workers = 0
         self._token = trio.lowlevel.current_trio_token()
 
@@ -91,40 +92,40 @@ class ReadyQueue:
 
     @enable_ki_protection
     async def run(self, job: Job) -> None:
-        """Run the current task's job until it says that it is enough, or is asked to stop.
+        """Run the current task's job until its step returns True, or it is asked to stop.
 
-        A cancel takes the job out of the line, or asks its worker for it; the task goes on only
-        when no worker has it any more. In the second case ``job.raise_cancel`` is set, and it
-        is for the caller to call it, for the guest may have finished meanwhile.
+        A cancel takes the job out of the queue, or asks its worker to hand it back; the task
+        continues only when no worker has the job. In the second case ``job.raise_cancel`` is set
+        and the caller has to call it: the guest may have finished meanwhile.
 
         Raises:
-            trio.Cancelled: cancelled while the job stood in line.
+            trio.Cancelled: cancelled while the job waited in the queue.
         """
         self._submit(job)
         await trio.lowlevel.wait_task_rescheduled(self._aborter(job))
 
     def stop(self, job: Job) -> None:
-        """Ask for the job back, from the trio thread; its task goes on as soon as may be."""
-        job.stop = True
+        """Ask for the job back, on the trio thread; its task continues as soon as possible."""
+        job.stop_requested = True
         if self._remove(job):
             trio.lowlevel.reschedule(job.task)
         else:
-            job.steps.hasten()
+            job.fiber.hasten()
 
     def _aborter(self, job: Job) -> Callable[[Callable[[], NoReturn]], Abort]:
         @enable_ki_protection
         def abort(raise_cancel: Callable[[], NoReturn]) -> Abort:
-            job.stop = True
+            job.stop_requested = True
             if self._remove(job):
                 return Abort.SUCCEEDED
             job.raise_cancel = raise_cancel
-            job.steps.hasten()
+            job.fiber.hasten()
             return Abort.FAILED
 
         return abort
 
     def _remove(self, job: Job) -> bool:
-        """Take a job out of the line; whether it was there."""
+        """Take a job out of the queue; return True if it was there."""
         with self._lock:
             if job not in self._waiting:
                 return False
@@ -144,39 +145,41 @@ class ReadyQueue:
                 self._workers -= 1
             raise
 
-    # --- on a worker's thread ---
+    # --- on a worker thread ---
 
     def _work(self, job: Job) -> Job:
-        """Serve until the line is empty; the last job is returned, the others are handed back here.
+        """Serve until the queue is empty; return the last job, hand the others back from here.
 
-        The last one goes back by trio's ``deliver``, which marks this thread idle first: so the
-        task's next hand-over finds it, and no second thread is made.
+        The last job goes back through trio's ``deliver``, which marks this thread as idle first: so
+        the task's next hand-over reuses it instead of creating a second thread.
         """
         while True:
-            enough = self._serve(job)
-            # To give a fiber up, or to end, is one step with taking the next: none is forgotten.
+            done = self._serve(job)
+            # One critical section to put the job back, to take the next one, or to end: otherwise
+            # a job could be added between these steps, and no worker would take it.
             with self._lock:
-                enough = enough or job.stop  # asked just now, by who did not find it in the line
-                if not enough:
+                # A stop may have been requested since, when the job was not in the queue yet.
+                done = done or job.stop_requested
+                if not done:
                     self._waiting[job] = None
                 if not self._waiting:
                     self._workers -= 1
                     return job
                 following, _ = self._waiting.popitem(last=False)
-            if enough:
+            if done:
                 self._resume_soon(job)
             job = following
 
     def _serve(self, job: Job) -> bool:
-        """Run a job's slices; False to give way to another."""
+        """Run a job's slices; return False if it has to give way to another job."""
         until = perf_counter() + QUANTUM
         try:
-            while not job.stop:
-                if job.steps.step():
+            while not job.stop_requested:
+                if job.fiber.step():
                     return True
                 if self._waiting and perf_counter() > until:
                     return False
-        except BaseException as error:  # noqa: BLE001 - it belongs to the task that waits
+        except BaseException as error:  # noqa: BLE001 - raised in the task that waits
             job.error = error
         return True
 
@@ -192,7 +195,7 @@ def _resume(job: Job) -> None:
     trio.lowlevel.reschedule(job.task, result)
 
 
-def _cpus() -> int:
+def _cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -202,10 +205,10 @@ _of_this_run: RunVar[ReadyQueue] = RunVar("wasmpool_ready_queue")
 
 
 def ready_queue() -> ReadyQueue:
-    """The queue of the trio run that is under way."""
+    """The queue of the current trio run."""
     try:
         return _of_this_run.get()
     except LookupError:
-        queue = ReadyQueue(_cpus())
+        queue = ReadyQueue(_cpu_count())
         _of_this_run.set(queue)
         return queue

@@ -1,11 +1,11 @@
-"""Have the kernel run a thread as soon as it wakes up (Linux 6.12 and later).
+"""Make the kernel run a thread as soon as it wakes up (Linux 6.12 and later).
 
-A thread that wakes while others compute on all CPUs takes the place of one of them only if it is
-entitled to more. The kernel otherwise lets that one go on to the end of its slice, and looks at
-this only with its own tick: a thread that is to run each millisecond may be four milliseconds
-late, or eight. Since 6.12 a thread may ask for slices of its own length (``sched_setattr``), and
-one with short slices takes the place of one with longer ones at once. It gets no more of the CPU
-by that, and needs no privileges. Older kernels take no notice.
+A thread that wakes up while others compute on all CPUs preempts one of them only if the scheduler
+owes it more time. Otherwise the other thread runs to the end of its slice, which the kernel checks
+only with its own tick: a thread that should run every millisecond may be four or eight milliseconds
+late. Since Linux 6.12, a thread may request the length of its slices (``sched_setattr``), and one
+with short slices preempts one with longer slices at once. This gives it no larger share of the CPU,
+and needs no privileges. Older kernels ignore it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import ctypes
 import platform
 from typing import Final
 
-__all__ = ["be_prompt"]
+__all__ = ["request_short_slice"]
 
-SHORTEST: Final = 100_000
-"""Nanoseconds of a slice, the least that the kernel takes; its own are some milliseconds."""
+SHORTEST_SLICE: Final = 100_000
+"""Nanoseconds, the minimum that the kernel accepts; its default is some milliseconds."""
 
 _FAIR: Final = 0  # SCHED_OTHER
-_SET_ATTR: Final = {"x86_64": 314, "aarch64": 274}  # the system call's number
+_SET_ATTR: Final = {"x86_64": 314, "aarch64": 274}  # system call numbers
 _THIS_THREAD: Final = ctypes.c_int(0)
 _NO_FLAGS: Final = ctypes.c_uint(0)
 
@@ -42,10 +42,10 @@ class _Attributes(ctypes.Structure):
     )
 
 
-def be_prompt() -> bool:
-    """Ask for the shortest slices for this thread; whether the kernel takes that.
+def request_short_slice() -> bool:
+    """Request the shortest slices for this thread; return True if the kernel accepts.
 
-    A thread of a real-time or background policy stays as it is.
+    A thread with a real-time or background policy is left unchanged.
     """
     number = _SET_ATTR.get(platform.machine())
     if number is None:
@@ -56,5 +56,5 @@ def be_prompt() -> bool:
     get_attr = ctypes.c_long(number + 1)
     if _call(get_attr, _THIS_THREAD, at, size, _NO_FLAGS) or attributes.policy != _FAIR:
         return False
-    attributes.runtime = SHORTEST
+    attributes.runtime = SHORTEST_SLICE
     return not _call(ctypes.c_long(number), _THIS_THREAD, at, _NO_FLAGS)

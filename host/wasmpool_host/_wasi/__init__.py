@@ -1,11 +1,11 @@
-"""WASI preview 1 for guests that are not trusted: shut by default, opened piece by piece by `Wasi`.
+"""WASI preview 1 for guests that are not trusted: they can access only what `Wasi` grants.
 
-The contract is ``wasi_snapshot_preview1.witx`` with ``typenames.witx`` (its prose form is
-``phases/snapshot/docs.md``). Where it leaves room, the answers are those of wasmtime's own
-implementation on Linux, for that is what guests are tried with.
+The contract is ``wasi_snapshot_preview1.witx`` with ``typenames.witx`` (in prose,
+``phases/snapshot/docs.md``). Where it is not precise, the results are those of Wasmtime's own
+implementation on Linux, because guests are usually tested with it.
 
-`config` is what an application sees. The functions are in `preview1`, which is imported with
-the first module that needs them.
+`config` has the public classes. The WASI functions are in `preview1`, which is imported with the
+first module that needs them.
 """
 
 from __future__ import annotations

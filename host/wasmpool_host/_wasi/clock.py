@@ -1,15 +1,17 @@
 """``clock_*`` and ``poll_oneoff``: the guest's time is trio's time.
 
-The monotonic clock is `trio.current_time` plus a second, and sleeps are trio's sleeps. So a guest
-that computes a deadline from the one and waits for it with the other is right under any trio clock,
-a test's included. (The second: a test's clock begins at 0, which Go's runtime takes for broken.)
+The monotonic clock is `trio.current_time` plus one second, and a guest sleeps with trio's sleep. So
+a guest that computes a deadline with the clock and waits for it is correct under any trio clock,
+also a test's. (The second is added because a test's clock starts at 0, which Go's runtime treats as
+broken.)
 
-The realtime clock is the system's. A sleep until a realtime moment is turned into a sleep of that
-length when it begins: setting the system's clock meanwhile changes nothing. CPU time is not told
-(``INVAL``, as the contract has it for a clock that is not there): it would be the whole host's.
+The realtime clock is the system's. A sleep until a realtime deadline becomes a sleep of the
+remaining length when it starts: setting the system's clock meanwhile has no effect. CPU-time clocks
+are not provided, as they would measure the whole host process: ``INVAL``, as the contract requires
+for a missing clock.
 """
 
-# ruff: noqa: PLR0913, PLR0917  # the contract says how many parameters there are
+# ruff: noqa: PLR0913, PLR0917  # the contract defines the parameters
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from .errno import Errno, WasiError
+from .guest_memory import check_region
 from .layout import (
     EVENT,
     SUBSCRIPTION,
@@ -27,10 +30,9 @@ from .layout import (
     U32,
     U64,
 )
-from .memory import check
 
 if TYPE_CHECKING:
-    from .memory import Memory
+    from .guest_memory import GuestMemory
     from .process import Process
 
 __all__ = ["clock_res_get", "clock_time_get", "poll_oneoff"]
@@ -47,8 +49,8 @@ _FD_WRITE = 2
 _ABSOLUTE = 1  # subscription_clock flag
 _HANGUP = 1  # event_fd_readwrite flag
 
-_MAX_SUBSCRIPTIONS = 1024  # looked at before the loop over them; 4 ms
-_PIECE = 256 * SUBSCRIPTION.size  # bytes of them between two checkpoints
+_MAX_SUBSCRIPTIONS = 1024  # they take 4 ms
+_CHUNK = 256 * SUBSCRIPTION.size  # bytes of subscriptions between two checkpoints
 
 
 def _monotonic() -> int:
@@ -64,14 +66,14 @@ def _now(clock: int) -> int:
 
 
 def clock_time_get(
-    _process: Process, memory: Memory, clock: int, _precision: int, out: int
+    _process: Process, memory: GuestMemory, clock: int, _precision: int, out: int
 ) -> None:
-    """The time in nanoseconds; of the monotonic clock only differences mean anything."""
+    """The time in nanoseconds. For the monotonic clock only differences are meaningful."""
     memory.write(out, U64.pack(_now(clock)))
 
 
-def clock_res_get(_process: Process, memory: Memory, clock: int, out: int) -> None:
-    """One nanosecond for the clocks there are."""
+def clock_res_get(_process: Process, memory: GuestMemory, clock: int, out: int) -> None:
+    """One nanosecond for each clock that exists."""
     if clock not in (_REALTIME, _MONOTONIC):
         raise WasiError(Errno.INVAL)
     memory.write(out, U64.pack(1))
@@ -80,44 +82,44 @@ def clock_res_get(_process: Process, memory: Memory, clock: int, out: int) -> No
 class _Timer(NamedTuple):
     userdata: int
     delay: int
-    """Nanoseconds from the start of the call; 0 or less is due."""
+    """Nanoseconds from the start of the call; a timer with 0 or less has expired."""
 
 
 async def poll_oneoff(
-    process: Process, memory: Memory, subscriptions: int, events: int, count: int, out: int
+    process: Process, memory: GuestMemory, subscriptions: int, events: int, count: int, out: int
 ) -> None:
-    """Wait until one of the subscribed events has happened; report all that have.
+    """Wait until one of the subscribed events has occurred; report all that have.
 
-    Files and standard streams are always ready, so this waits only if all are clocks. It is a
-    checkpoint in any case.
+    Files and standard streams are always ready, so this only waits if all subscriptions are clocks.
+    It is always a checkpoint.
     """
     if not 0 < count <= _MAX_SUBSCRIPTIONS:
         raise WasiError(Errno.INVAL)
     records = memory.read(subscriptions, count * SUBSCRIPTION.size)
-    check(memory, events, count * EVENT.size)
-    check(memory, out, U32.size)
+    check_region(memory, events, count * EVENT.size)
+    check_region(memory, out, U32.size)
     timers: list[_Timer] = []
-    happened: list[bytes] = []
-    for start in range(0, len(records), _PIECE):
+    occurred: list[bytes] = []
+    for start in range(0, len(records), _CHUNK):
         if start:
             await trio.lowlevel.checkpoint()
-        _sort(process, records[start : start + _PIECE], timers, happened)
-    delay = 0 if happened else min(timer.delay for timer in timers)
+        _sort(process, records[start : start + _CHUNK], timers, occurred)
+    delay = 0 if occurred else min(timer.delay for timer in timers)
     began = trio.current_time()
     await trio.sleep(max(delay, 0) / _SECOND)
-    # The one we slept for is due, whatever rounding says.
+    # The timer that ended the sleep has expired, even if rounding gives less.
     passed = max(delay, int((trio.current_time() - began) * _SECOND))
-    happened += [
+    occurred += [
         EVENT.pack(timer.userdata, Errno.SUCCESS, _CLOCK, 0, 0)
         for timer in timers
         if timer.delay <= passed
     ]
-    memory.write(events, b"".join(happened))
-    memory.write(out, U32.pack(len(happened)))
+    memory.write(events, b"".join(occurred))
+    memory.write(out, U32.pack(len(occurred)))
 
 
 def _sort(process: Process, records: bytes, timers: list[_Timer], events: list[bytes]) -> None:
-    """Add the subscriptions that are clocks to wait for, and the events of all others."""
+    """Add a timer for each subscription of a clock, and an event for each other one."""
     for userdata, kind, rest in SUBSCRIPTION.iter_unpack(records):
         try:
             if kind == _CLOCK:

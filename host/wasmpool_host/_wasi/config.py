@@ -1,4 +1,4 @@
-"""What a guest is given of the world outside: nothing, unless it says so here."""
+"""What a guest can access outside of its memory: nothing, unless `Wasi` grants it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from .fixed import Fixed, fix
+from .directory_identity import DirectoryIdentity, identify
 from .mounts import may_wait
 
 __all__ = ["Preopen", "Sink", "Wasi", "as_bytes"]
 
 Sink: TypeAlias = Literal["log"] | Callable[[bytes], object] | None
-"""Where a guest's output goes: to `logging`, to a function that takes bytes, or nowhere."""
+"""The target of a guest's output: `logging`, a function that takes bytes, or none."""
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
 _GIB = 2**30
-_MAX_FILE_SIZE = 2**63 - 1  # what a file offset can say
+_MAX_FILE_SIZE = 2**63 - 1  # the largest file offset
 
 
 def _directory(path: StrPath) -> str:
@@ -33,10 +33,10 @@ def _directory(path: StrPath) -> str:
     return str(Path(path).absolute())
 
 
-def _fix(preopen: Preopen) -> Fixed:
+def _identify(preopen: Preopen) -> DirectoryIdentity:
     try:
-        return fix(preopen.path)
-    except (OSError, ValueError) as error:  # the latter for a NUL
+        return identify(preopen.path)
+    except (OSError, ValueError) as error:  # ValueError for a NUL
         why = getattr(error, "strerror", None) or error
         message = f"Preopen(path): {preopen.path!r} is no directory that can be opened: {why}"
         raise ValueError(message) from error
@@ -50,35 +50,36 @@ def _check_max_file_size(_instance: object, _attribute: object, value: int) -> N
 
 @attrs.frozen
 class Preopen:
-    """A directory of the host that a guest may use, with all that is in it.
+    """A directory of the host that a guest may use, with everything in it.
 
-    The guest cannot leave it: not by ``..``, not by an absolute path, not by a symbolic link, and
-    not by renaming things while they are looked up. It can open regular files and directories
-    only, never a device, a pipe or a socket.
+    The guest cannot leave it: not through ``..``, an absolute path or a symbolic link, and not by
+    renaming entries while a path is resolved. It can open only regular files and directories, never
+    a device, a pipe or a socket.
 
-    Which directory that is is decided now, links in its path followed. Each instance opens it anew,
-    at its first WASI call, and holds that descriptor to its end. If another directory, or a link,
-    is at its path by then, that call raises an `OSError` (``ESTALE``), whatever put it there.
+    The directory is identified when the `Preopen` is created; links in its path are followed. Each
+    instance opens it at its first WASI call, and keeps this descriptor until it is closed. If
+    another directory, or a link, is at the path by then, the call raises `OSError` (``ESTALE``).
 
-    Files of local file systems are used at once, on the trio thread. If the directory lies on
-    another (of a network, of FUSE), or one is mounted beneath it when the `Preopen` is made, each
-    operation takes a thread: a server that is silent holds up its own guests only. A cancel does
-    not wait for it. If 32 operations on a device were cancelled and still wait, further ones end as
-    ``EAGAIN`` at once, and a line in the logger ``wasmpool.blocking`` says so.
+    Files of local file systems are used on the trio thread. If the directory is on another file
+    system (a network's, FUSE), or one is mounted beneath it when the `Preopen` is created, each
+    operation runs in a worker thread: a server that does not answer delays only its own guests. A
+    cancel does not wait for it. While 32 cancelled operations on a device still block, further ones
+    fail with ``EAGAIN`` at once, and the logger ``wasmpool.blocking`` reports it.
 
-    It is all one directory: one that is read-only is of no use beneath another that is writable, as
-    the guest can get at it by way of that one.
+    A read-only directory beneath a writable one is not protected: the guest can reach it through
+    the writable one.
 
-    A writable directory lets the guest fill the disk that holds it, as it would any program: give
-    it a file system with a quota if that matters. What a guest leaves there is as trustworthy as
-    the guest: mind links (it can make relative ones only) when other programs read it.
+    With a writable directory the guest can fill the disk: use a file system with a quota if this
+    matters. Trust the files there as little as the guest, and be careful with links (a guest can
+    create relative ones) when other programs read them.
 
     Args:
-        path: the directory; it must exist. Made absolute at once.
-        writable: whether the guest may create, change, rename and remove. Without it each attempt
-            ends as ``EROFS``.
-        max_file_size: bytes; what would make a file longer, or write beyond, ends as ``EFBIG``.
-            One call could otherwise make a file of any length, sparse as it may be.
+        path: the directory, which must exist. It is made absolute at once.
+        writable: allow the guest to create, change, rename and remove. Without it each attempt
+            fails with ``EROFS``.
+        max_file_size: bytes. An operation that would make a file longer, or write beyond this
+            offset, fails with ``EFBIG``. Otherwise a single call could create a sparse file of any
+            length.
     """
 
     path: str = attrs.field(converter=_directory)
@@ -86,15 +87,17 @@ class Preopen:
         default=False, kw_only=True, validator=attrs.validators.instance_of(bool)
     )
     max_file_size: int = attrs.field(default=_GIB, kw_only=True, validator=_check_max_file_size)
-    fixed: Fixed = attrs.field(init=False, repr=False, default=attrs.Factory(_fix, takes_self=True))
-    """Which directory it is. Counts for equality: one that was replaced is another one."""
+    identity: DirectoryIdentity = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_identify, takes_self=True)
+    )
+    """Which directory it is. Part of equality: a directory that was replaced is another one."""
     may_wait: bool = attrs.field(
         init=False,
         repr=False,
         eq=False,
-        default=attrs.Factory(lambda self: may_wait(self.fixed.real), takes_self=True),
+        default=attrs.Factory(lambda self: may_wait(self.identity.real_path), takes_self=True),
     )
-    """Whether it lies on, or has beneath it, what is no local file system."""
+    """True if it is on a file system that is not local, or has one mounted beneath it."""
 
 
 def _freeze_args(args: Iterable[str]) -> tuple[str, ...]:
@@ -119,33 +122,33 @@ def _freeze_preopens(preopens: Mapping[str, Preopen | StrPath]) -> Mapping[str, 
     )
 
 
-def _check_mapping(knob: str, value: object) -> None:
+def _check_mapping(option: str, value: object) -> None:
     if not isinstance(value, Mapping):
-        message = f"Wasi({knob}) must be a mapping, not {value!r}"
+        message = f"Wasi({option}) must be a mapping, not {value!r}"
         raise TypeError(message)
 
 
 def as_bytes(text: str) -> bytes:
-    """What the guest gets of a text: UTF-8, as it is."""
+    """A text as the guest gets it: in UTF-8."""
     return text.encode()
 
 
 def _items(mapping: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
-    # The order counts: the guest sees it, in its environment and in its descriptors' numbers.
+    # The order matters: the guest sees it in its environment and in its descriptors' numbers.
     return tuple(mapping.items())
 
 
-def _check_text(knob: str, value: object) -> None:
+def _check_text(option: str, value: object) -> None:
     if not isinstance(value, str):
-        message = f"Wasi({knob}) must be a string, not {value!r}"
+        message = f"Wasi({option}) must be a string, not {value!r}"
         raise TypeError(message)
     if "\0" in value:
-        message = f"Wasi({knob}) has a NUL, which ends a string in the guest: {value!r}"
+        message = f"Wasi({option}) has a NUL, which ends a string in the guest: {value!r}"
         raise ValueError(message)
     try:
         as_bytes(value)
     except UnicodeEncodeError as error:
-        message = f"Wasi({knob}) has no form in UTF-8: {value!r}"
+        message = f"Wasi({option}) has no form in UTF-8: {value!r}"
         raise ValueError(message) from error
 
 
@@ -192,29 +195,29 @@ def _check_sink(_instance: object, attribute: attrs.Attribute[Sink], value: obje
 
 @attrs.frozen(kw_only=True)
 class Wasi:
-    """What one module's instances get of WASI preview 1. Everything is shut by default.
+    """What one module's instances get of WASI preview 1. By default they can access nothing.
 
-    Two that are equal give a guest the same world, so a reload between them is no reload; functions
-    are compared as Python compares them.
+    If two are equal, a guest sees no difference between them, and a pool reload from one to the
+    other does nothing. Functions are compared with ``==``.
 
     Args:
-        args: the guest's arguments; the first is by custom its own name.
+        args: the guest's arguments; by convention the first is the program's name.
         env: its environment, in this order.
         stdin: what it can read from descriptor 0; each instance reads it from the start.
-        stdout: ``"log"`` sends it to the logger ``wasmpool.guest.stdout`` at level info, line by
-            line, each line at most 8 KiB (a longer one becomes several records), with control
-            characters and what is not UTF-8 escaped. A line without an end is logged when the call
+        stdout: ``"log"`` sends the output to the logger ``wasmpool.guest.stdout`` at level info,
+            line by line, at most 8 KiB per record (a longer line becomes several records), with
+            control characters and invalid UTF-8 escaped. An incomplete line is logged when the call
             ends, or the lease if there is one, in the context of its caller. A function gets the
-            bytes as the guest writes them, at most 1 MiB at a time, on the trio thread: let it
-            return at once. An `OSError` that it raises is the guest's error; any other exception
-            ends the call. None drops it.
+            bytes as the guest writes them, at most 1 MiB at a time, on the trio thread, and must
+            return quickly. If it raises `OSError`, the guest gets the error number; any other
+            exception ends the call. None discards the output.
         stderr: the same, with the logger ``wasmpool.guest.stderr`` at level warning, so that a
-            guest's last words are seen even where logging is not set up.
-        preopens: guest path to `Preopen`, or to a plain path, which means read-only.
+            guest's last messages are visible even if logging is not configured.
+        preopens: a mapping of guest paths to a `Preopen`, or to a plain path, which is read-only.
 
     Raises:
-        TypeError: a value of the wrong type; the message names it.
-        ValueError: a text that cannot be given to a guest, or a directory that is not there.
+        TypeError: a value has the wrong type; the message names it.
+        ValueError: a text cannot be passed to a guest, or a directory does not exist.
     """
 
     args: tuple[str, ...] = attrs.field(default=(), converter=_freeze_args, validator=_check_args)

@@ -1,6 +1,6 @@
-"""A guest's descriptors: their table, what all have in common, and the standard streams."""
+"""A guest's descriptors: their table, their base class, and the standard streams."""
 
-# ruff: noqa: ARG002  # what all have in common is how to refuse, whatever the arguments
+# ruff: noqa: ARG002  # the base class refuses operations, whatever the arguments
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from typing import TYPE_CHECKING, final
 
 from . import rights as rights_module
 from .errno import Errno, WasiError
+from .guest_memory import MAX_TRANSFER
 from .layout import FdFlag, FileType, stream_filestat
-from .memory import MAX_TRANSFER
-from .output import LineLog
+from .line_log import LineLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Descriptor", "Descriptors", "Input", "Output"]
 
-# Each is a descriptor of this process too (a directory being listed even two), and 1,024 is the
-# usual limit for the whole process: no single guest may take all of them.
+# Each is also a descriptor of this process (two for a directory that is being listed), and 1,024 is
+# the usual limit of the whole process: one guest must not use them all.
 MAX_OPEN = 256
 
-_FIRST_FREE = 3  # no file becomes a standard stream because the guest closed that one
+_FIRST_FREE = 3  # a file never becomes a standard stream that the guest has closed
 
 
 class Descriptor:
-    """What a descriptor answers unless its kind knows better: a stream that can do nothing."""
+    """The base class: a stream that refuses every operation."""
 
     __slots__ = ("flags",)
 
     filetype = FileType.UNKNOWN
     rights = rights_module.Right(0)
     inheriting = rights_module.Right(0)
-    settable = FdFlag.NONBLOCK  # nothing here ever blocks: it is only remembered
+    settable = FdFlag.NONBLOCK  # nothing here ever blocks: the flag is only stored
 
     may_wait = False
-    """Whether what it does may wait for a server."""
+    """True if its operations may wait for a server."""
     device: int | None = None
-    """Where its file is, if it has one."""
+    """The device of its file, if it has one."""
 
     def __init__(self, flags: FdFlag = FdFlag.NONE) -> None:
         self.flags = flags
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end."""
+        """Read up to `size` bytes; empty at the end."""
         raise WasiError(Errno.BADF)
 
     def write(self, data: bytes) -> int:
-        """Take `data` or its first part; return how many bytes."""
+        """Write `data` or its first part; return the number of bytes written."""
         raise WasiError(Errno.BADF)
 
     def pread(self, size: int, offset: int) -> bytes:
@@ -60,11 +60,11 @@ class Descriptor:
         raise WasiError(Errno.SPIPE)
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move the offset; return where it is now."""
+        """Move the offset; return the new one."""
         raise WasiError(Errno.SPIPE)
 
     def ready(self) -> int:
-        """How many bytes a read would find, or a write could take."""
+        """The number of bytes that can be read or written at once."""
         return MAX_TRANSFER
 
     def filestat(self) -> bytes:
@@ -72,13 +72,13 @@ class Descriptor:
         return stream_filestat(self.filetype)
 
     def set_flags(self, flags: FdFlag) -> None:
-        """Change how reads and writes behave."""
-        if flags | self.settable != self.settable:  # & ~settable would let unknown bits pass
+        """Set the flags of reads and writes."""
+        if flags | self.settable != self.settable:  # `& ~settable` would accept unknown bits
             raise WasiError(Errno.NOTSUP)
         self.flags = flags
 
     def set_size(self, size: int) -> None:
-        """Cut the file, or make it longer with zeros."""
+        """Truncate the file, or extend it with zeros."""
         raise WasiError(Errno.INVAL)
 
     def set_times(self, atim: int, mtim: int, flags: int) -> None:
@@ -86,28 +86,28 @@ class Descriptor:
         raise WasiError(Errno.NOTSUP)
 
     def advise(self) -> None:
-        """Hear how it will be read. Nobody does anything about it."""
+        """Accept advice on how it will be read, and ignore it."""
         raise WasiError(Errno.SPIPE)
 
     def allocate(self) -> None:
-        """Set disk space aside."""
+        """Reserve disk space."""
         raise WasiError(Errno.SPIPE)
 
     def sync(self, synchronize: Callable[[int], None]) -> None:
-        """Wait for the disk; `synchronize` is the system's function for that."""
+        """Wait until data is on the disk; `synchronize` is the system's function for this."""
         raise WasiError(Errno.INVAL)
 
-    def ends_large_file(self) -> bool:
-        """Whether closing it removes a large file, whose name is gone already."""
+    def close_frees_large_file(self) -> bool:
+        """Return True if closing it frees a large file that has no name any more."""
         return False
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release what it holds."""
 
 
 @final
 class Input(Descriptor):
-    """The bytes of ``Wasi.stdin``, from the start."""
+    """Standard input: the bytes of ``Wasi.stdin``, from the start."""
 
     __slots__ = ("_data", "_position")
 
@@ -129,11 +129,11 @@ class Input(Descriptor):
 
 @final
 class Output(Descriptor):
-    """A standard stream that goes where ``Wasi.stdout`` or ``Wasi.stderr`` says.
+    """Standard output or error, written to the target of ``Wasi.stdout`` or ``Wasi.stderr``.
 
-    It reports a character device without the right to seek, that is a terminal: C libraries then
-    hand each line on as it ends, where they would otherwise wait for a buffer to fill, or for an
-    exit that never comes in a plugin.
+    It reports a character device without the right to seek, as a terminal does: C libraries then
+    write each line when it ends. Otherwise they would wait until a buffer is full, or for an exit,
+    which never comes in a plugin.
     """
 
     __slots__ = ("_target",)
@@ -163,30 +163,30 @@ class Descriptors:
 
     __slots__ = ("_open",)
 
-    # Invariant: a descriptor is here under exactly one number, or it is closed. The tests' fixture
-    # counts the system's descriptors; test_renumbering_* and test_closing_* try to break it.
+    # Invariant: a descriptor is either here under exactly one number, or closed. The tests' fixture
+    # counts the system's descriptors; test_renumbering_* and test_closing_* try to break this.
 
     def __init__(self) -> None:
         self._open: dict[int, Descriptor] = {}
 
     def find(self, fd: int) -> Descriptor | None:
-        """The descriptor, if it is open."""
+        """The descriptor, or None if it is not open."""
         return self._open.get(fd)
 
     def get(self, fd: int) -> Descriptor:
-        """The descriptor, or ``BADF``."""
+        """The descriptor; raises ``BADF`` if it is not open."""
         try:
             return self._open[fd]
         except KeyError:
             raise WasiError(Errno.BADF) from None
 
     def check_room(self) -> None:
-        """Raise ``MFILE`` if there may be no more: ask before a file is opened, or even made."""
+        """Raise ``MFILE`` if no more are allowed. Call it before a file is opened or created."""
         if len(self._open) >= MAX_OPEN:
             raise WasiError(Errno.MFILE)
 
     def add(self, descriptor: Descriptor) -> int:
-        """Give it the lowest free number from 3 on."""
+        """Add it under the lowest free number from 3 on, and return the number."""
         fd = _FIRST_FREE
         while fd in self._open:
             fd += 1
@@ -194,17 +194,17 @@ class Descriptors:
         return fd
 
     def put(self, fd: int, descriptor: Descriptor) -> None:
-        """Give it this very number, which is free: for the standard streams."""
+        """Add it under this number, which must be free: for the standard streams."""
         self._open[fd] = descriptor
 
     def close(self, fd: int) -> None:
-        """Close it; its number is free again."""
+        """Close it; its number is free afterwards."""
         descriptor = self.get(fd)
         del self._open[fd]
         descriptor.close()
 
     def renumber(self, fd: int, to: int) -> None:
-        """Close `to`, and make `fd` be it. Both must be open, so a guest cannot pick a number."""
+        """Close `to`, and move `fd` there. Both must be open, so a guest cannot choose a number."""
         descriptor, replaced = self.get(fd), self.get(to)
         if fd == to:
             return
@@ -212,24 +212,24 @@ class Descriptors:
         self._open[to] = descriptor
         replaced.close()
 
-    def end_large_files(self) -> bool:
-        """Whether closing them removes a large file."""
-        return any(each.ends_large_file() for each in self._open.values())
+    def close_frees_large_file(self) -> bool:
+        """Return True if closing them frees a large file."""
+        return any(each.close_frees_large_file() for each in self._open.values())
 
     def close_streams(self) -> None:
-        """Close those without a file."""
+        """Close the descriptors without a file."""
         files = {fd: each for fd, each in self._open.items() if each.device is not None}
         streams = [each for each in self._open.values() if each.device is None]
         self._open = files
         self._close(streams)
 
     def close_all(self) -> None:
-        """Close every one of them."""
+        """Close all descriptors."""
         descriptors, self._open = list(self._open.values()), {}
         self._close(descriptors)
 
     def _close(self, descriptors: list[Descriptor]) -> None:
         with ExitStack() as stack:
-            # The stack turns the order round: stdout comes before stderr, as it has all along.
+            # The stack reverses the order: stdout has to be closed before stderr.
             for descriptor in reversed(descriptors):
                 stack.callback(descriptor.close)

@@ -1,16 +1,16 @@
-"""The contract's error numbers (``$errno`` in ``typenames.witx``), and the system's as these."""
+"""The contract's error numbers (``$errno`` in ``typenames.witx``), mapped from the system's."""
 
 from __future__ import annotations
 
 import errno as system
 from enum import IntEnum, unique
 
-__all__ = ["Errno", "TakesLong", "WasiError", "errno_of"]
+__all__ = ["Errno", "NeedsThread", "WasiError", "errno_of"]
 
 
 @unique
 class Errno(IntEnum):
-    """What a WASI function answers; the names are POSIX's without the leading E."""
+    """The result of a WASI function; the names are those of POSIX without the leading E."""
 
     SUCCESS = 0
     TOOBIG = 1  # E2BIG
@@ -92,17 +92,17 @@ class Errno(IntEnum):
 
 
 class WasiError(Exception):
-    """A WASI function ends with ``errno``: an answer for the guest, never seen outside."""
+    """A WASI function fails with ``errno``: a result for the guest, never raised to a caller."""
 
     def __init__(self, errno: Errno) -> None:
         super().__init__(errno)
         self.errno = errno
 
 
-class TakesLong(Exception):
-    """A WASI function would hold up the loop, and has done nothing yet: it is to run in a thread.
+class NeedsThread(Exception):
+    """A WASI function would delay the loop, and has done nothing yet: it has to run in a thread.
 
-    Not an answer for the guest: it is called again, where it may take its time.
+    This is not a result for the guest: the function is called again, in a thread.
     """
 
     def __init__(self, device: int) -> None:
@@ -113,10 +113,10 @@ class TakesLong(Exception):
 _OF_SYSTEM = {
     getattr(system, "E2BIG" if errno is Errno.TOOBIG else f"E{errno.name}"): errno
     for errno in Errno
-    if errno not in (Errno.SUCCESS, Errno.NOTCAPABLE)  # these have no name on this system
+    if errno not in (Errno.SUCCESS, Errno.NOTCAPABLE)  # the system has no such errors
 }
 
 
 def errno_of(error: OSError) -> Errno:
-    """The contract's number for the system's; ``IO`` for one that the contract does not know."""
+    """The contract's number for an error of the system; ``IO`` if the contract has none."""
     return _OF_SYSTEM.get(error.errno or 0, Errno.IO)

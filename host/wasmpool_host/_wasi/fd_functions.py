@@ -1,6 +1,6 @@
-"""``fd_*`` and ``sock_*``: what is done to a descriptor that is open."""
+"""``fd_*`` and ``sock_*``: the functions on an open descriptor."""
 
-# ruff: noqa: PLR0913, PLR0917  # the contract says how many parameters there are
+# ruff: noqa: PLR0913, PLR0917  # the contract defines the parameters
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from .errno import Errno, WasiError
 from .files import Directory, File
+from .guest_memory import check_region, gather, read_vectors, scatter, transfer_size
 from .layout import FDSTAT, PRESTAT, U32, U64, FdFlag
 from .listing import MAX_BUFFER
-from .memory import check, gather, room, scatter, vectors
 
 if TYPE_CHECKING:
-    from .memory import Memory
+    from .guest_memory import GuestMemory
     from .process import Process
 
 __all__ = [
@@ -52,32 +52,32 @@ _SHORT_LISTING = 64 * 1024  # bytes; 2,500 entries at most, 3 ms
 
 
 def fd_advise(
-    process: Process, _memory: Memory, fd: int, _offset: int, _size: int, advice: int
+    process: Process, _memory: GuestMemory, fd: int, _offset: int, _size: int, advice: int
 ) -> None:
-    """Hear how a file will be read. Nothing is done about it."""
+    """Accept advice on how a file will be read, and ignore it."""
     if advice > _MAX_ADVICE:
         raise WasiError(Errno.INVAL)
     process.descriptors.get(fd).advise()
 
 
-def fd_allocate(process: Process, _memory: Memory, fd: int, _offset: int, _size: int) -> None:
+def fd_allocate(process: Process, _memory: GuestMemory, fd: int, _offset: int, _size: int) -> None:
     """``NOTSUP``: see `File.allocate`."""
     process.descriptors.get(fd).allocate()
 
 
-def fd_close(process: Process, _memory: Memory, fd: int) -> None:
-    """Close it; standard streams and preopened directories too."""
-    _check_end(process, fd)
+def fd_close(process: Process, _memory: GuestMemory, fd: int) -> None:
+    """Close a descriptor, which may be a standard stream or a preopened directory."""
+    _require_thread_if_large(process, fd)
     process.descriptors.close(fd)
 
 
-def fd_datasync(process: Process, _memory: Memory, fd: int) -> None:
-    """Wait until what was written is on the disk; always in a thread."""
+def fd_datasync(process: Process, _memory: GuestMemory, fd: int) -> None:
+    """Wait until the written data is on the disk; always in a thread."""
     process.descriptors.get(fd).sync(os.fdatasync)
 
 
-def fd_fdstat_get(process: Process, memory: Memory, fd: int, out: int) -> None:
-    """Its type, its flags and the rights it reports."""
+def fd_fdstat_get(process: Process, memory: GuestMemory, fd: int, out: int) -> None:
+    """The descriptor's type, its flags and the rights that it reports."""
     descriptor = process.descriptors.get(fd)
     memory.write(
         out,
@@ -87,140 +87,148 @@ def fd_fdstat_get(process: Process, memory: Memory, fd: int, out: int) -> None:
     )
 
 
-def fd_fdstat_set_flags(process: Process, _memory: Memory, fd: int, flags: int) -> None:
-    """Set append and non-blocking; synchronous writes are not to be had."""
+def fd_fdstat_set_flags(process: Process, _memory: GuestMemory, fd: int, flags: int) -> None:
+    """Set the append and non-blocking flags; synchronous writes are not supported."""
     process.descriptors.get(fd).set_flags(FdFlag(flags))
 
 
 def fd_fdstat_set_rights(
-    process: Process, _memory: Memory, fd: int, _base: int, _inheriting: int
+    process: Process, _memory: GuestMemory, fd: int, _base: int, _inheriting: int
 ) -> None:
-    """``NOTSUP``: rights are reported, they guard nothing, so there is nothing to give up."""
+    """``NOTSUP``: rights are only reported and restrict nothing, so none can be dropped."""
     process.descriptors.get(fd)
     raise WasiError(Errno.NOTSUP)
 
 
-def fd_filestat_get(process: Process, memory: Memory, fd: int, out: int) -> None:
-    """What ``fstat`` says."""
+def fd_filestat_get(process: Process, memory: GuestMemory, fd: int, out: int) -> None:
+    """The result of ``fstat``."""
     memory.write(out, process.descriptors.get(fd).filestat())
 
 
-def fd_filestat_set_size(process: Process, _memory: Memory, fd: int, size: int) -> None:
-    """Cut a file, or make it longer with zeros."""
+def fd_filestat_set_size(process: Process, _memory: GuestMemory, fd: int, size: int) -> None:
+    """Truncate a file, or extend it with zeros."""
     descriptor = process.descriptors.get(fd)
     if isinstance(descriptor, File) and descriptor.shrinks_much(size):
-        process.leave_loop(descriptor)
+        process.require_thread(descriptor)
     descriptor.set_size(size)
 
 
 def fd_filestat_set_times(
-    process: Process, _memory: Memory, fd: int, atim: int, mtim: int, flags: int
+    process: Process, _memory: GuestMemory, fd: int, atim: int, mtim: int, flags: int
 ) -> None:
-    """Set its times."""
+    """Set a file's or a directory's times."""
     process.descriptors.get(fd).set_times(atim, mtim, flags)
 
 
 def fd_pread(
-    process: Process, memory: Memory, fd: int, iovs: int, count: int, offset: int, out: int
+    process: Process, memory: GuestMemory, fd: int, iovs: int, count: int, offset: int, out: int
 ) -> None:
-    """Read at an offset, a megabyte at most."""
+    """Read at an offset, at most 1 MiB."""
     descriptor = process.descriptors.get(fd)
-    pairs = vectors(memory, iovs, count)
-    check(memory, out, U32.size)
-    data = descriptor.pread(room(pairs), offset)
+    pairs = read_vectors(memory, iovs, count)
+    check_region(memory, out, U32.size)
+    data = descriptor.pread(transfer_size(pairs), offset)
     scatter(memory, pairs, data)
     memory.write(out, U32.pack(len(data)))
 
 
-def fd_prestat_dir_name(process: Process, memory: Memory, fd: int, path: int, size: int) -> None:
-    """What the guest calls a preopened directory."""
+def fd_prestat_dir_name(
+    process: Process, memory: GuestMemory, fd: int, path: int, size: int
+) -> None:
+    """The guest's path of a preopened directory."""
     name = _preopened_as(process, fd)
     if size < len(name):
         raise WasiError(Errno.NAMETOOLONG)
     memory.write(path, name)
 
 
-def fd_prestat_get(process: Process, memory: Memory, fd: int, out: int) -> None:
-    """How long that name is; ``BADF`` for all else, by which guests know the last one."""
+def fd_prestat_get(process: Process, memory: GuestMemory, fd: int, out: int) -> None:
+    """The length of this path; ``BADF`` if it is not preopened, which tells guests to stop."""
     name = _preopened_as(process, fd)
     memory.write(out, PRESTAT.pack(_PREOPEN_DIRECTORY, len(name)))
 
 
 def fd_pwrite(
-    process: Process, memory: Memory, fd: int, iovs: int, count: int, offset: int, out: int
+    process: Process, memory: GuestMemory, fd: int, iovs: int, count: int, offset: int, out: int
 ) -> None:
-    """Write at an offset, a megabyte at most."""
+    """Write at an offset, at most 1 MiB."""
     descriptor = process.descriptors.get(fd)
-    check(memory, out, U32.size)
+    check_region(memory, out, U32.size)
     written = descriptor.pwrite(gather(memory, iovs, count), offset)
     memory.write(out, U32.pack(written))
 
 
-def fd_read(process: Process, memory: Memory, fd: int, iovs: int, count: int, out: int) -> None:
-    """Read, a megabyte at most."""
+def fd_read(
+    process: Process, memory: GuestMemory, fd: int, iovs: int, count: int, out: int
+) -> None:
+    """Read, at most 1 MiB."""
     descriptor = process.descriptors.get(fd)
-    pairs = vectors(memory, iovs, count)
-    check(memory, out, U32.size)
-    data = descriptor.read(room(pairs))
+    pairs = read_vectors(memory, iovs, count)
+    check_region(memory, out, U32.size)
+    data = descriptor.read(transfer_size(pairs))
     scatter(memory, pairs, data)
     memory.write(out, U32.pack(len(data)))
 
 
 def fd_readdir(
-    process: Process, memory: Memory, fd: int, buf: int, size: int, cookie: int, out: int
+    process: Process, memory: GuestMemory, fd: int, buf: int, size: int, cookie: int, out: int
 ) -> None:
-    """Directory entries from a cookie on; see `Listing`."""
+    """The directory entries from a cookie on; see `Listing`."""
     directory = process.descriptors.get(fd)
     if not isinstance(directory, Directory):
         raise WasiError(Errno.NOTDIR)
-    check(memory, buf, size)
-    check(memory, out, U32.size)
+    check_region(memory, buf, size)
+    check_region(memory, out, U32.size)
     if _SHORT_LISTING < size <= MAX_BUFFER:
-        process.leave_loop(directory)
+        process.require_thread(directory)
     entries = directory.list(cookie, size)
     memory.write(buf, entries)
     memory.write(out, U32.pack(len(entries)))
 
 
-def fd_renumber(process: Process, _memory: Memory, fd: int, to: int) -> None:
-    """Let `fd` take the place of `to`; both must be open."""
-    _check_end(process, to)
+def fd_renumber(process: Process, _memory: GuestMemory, fd: int, to: int) -> None:
+    """Close `to`, and move `fd` to its number; both must be open."""
+    _require_thread_if_large(process, to)
     process.descriptors.renumber(fd, to)
 
 
-def fd_seek(process: Process, memory: Memory, fd: int, offset: int, whence: int, out: int) -> None:
+def fd_seek(
+    process: Process, memory: GuestMemory, fd: int, offset: int, whence: int, out: int
+) -> None:
     """Move a file's offset."""
     descriptor = process.descriptors.get(fd)
-    check(memory, out, U64.size)
-    delta = offset - 2**64 if offset >= 2**63 else offset  # the one signed number of the contract
+    check_region(memory, out, U64.size)
+    delta = offset - 2**64 if offset >= 2**63 else offset  # the contract's only signed number
     memory.write(out, U64.pack(descriptor.seek(delta, whence)))
 
 
-def fd_sync(process: Process, _memory: Memory, fd: int) -> None:
-    """Wait until what was written, and what is known about it, is on the disk; in a thread."""
+def fd_sync(process: Process, _memory: GuestMemory, fd: int) -> None:
+    """Wait until the written data and its metadata are on the disk; always in a thread."""
     process.descriptors.get(fd).sync(os.fsync)
 
 
-def fd_tell(process: Process, memory: Memory, fd: int, out: int) -> None:
-    """Where a file's offset is."""
+def fd_tell(process: Process, memory: GuestMemory, fd: int, out: int) -> None:
+    """The offset of a file."""
     memory.write(out, U64.pack(process.descriptors.get(fd).seek(0, os.SEEK_CUR)))
 
 
-def fd_write(process: Process, memory: Memory, fd: int, iovs: int, count: int, out: int) -> None:
-    """Write, a megabyte at most."""
+def fd_write(
+    process: Process, memory: GuestMemory, fd: int, iovs: int, count: int, out: int
+) -> None:
+    """Write, at most 1 MiB."""
     descriptor = process.descriptors.get(fd)
-    check(memory, out, U32.size)
+    check_region(memory, out, U32.size)
     memory.write(out, U32.pack(descriptor.write(gather(memory, iovs, count))))
 
 
-def sock_accept(process: Process, _memory: Memory, fd: int, _flags: int, _out: int) -> None:
+def sock_accept(process: Process, _memory: GuestMemory, fd: int, _flags: int, _out: int) -> None:
     """``NOTSOCK``: there are no sockets."""
     _no_socket(process, fd)
 
 
 def sock_recv(
     process: Process,
-    _memory: Memory,
+    _memory: GuestMemory,
     fd: int,
     _iovs: int,
     _count: int,
@@ -233,13 +241,13 @@ def sock_recv(
 
 
 def sock_send(
-    process: Process, _memory: Memory, fd: int, _iovs: int, _count: int, _flags: int, _out: int
+    process: Process, _memory: GuestMemory, fd: int, _iovs: int, _count: int, _flags: int, _out: int
 ) -> None:
     """``NOTSOCK``: there are no sockets."""
     _no_socket(process, fd)
 
 
-def sock_shutdown(process: Process, _memory: Memory, fd: int, _how: int) -> None:
+def sock_shutdown(process: Process, _memory: GuestMemory, fd: int, _how: int) -> None:
     """``NOTSOCK``: there are no sockets."""
     _no_socket(process, fd)
 
@@ -249,10 +257,11 @@ def _no_socket(process: Process, fd: int) -> None:
     raise WasiError(Errno.NOTSOCK)
 
 
-def _check_end(process: Process, fd: int) -> None:
+def _require_thread_if_large(process: Process, fd: int) -> None:
+    """Continue in a thread if closing the descriptor frees a large file."""
     descriptor = process.descriptors.get(fd)
-    if isinstance(descriptor, File) and descriptor.ends_large_file():
-        process.leave_loop(descriptor)
+    if isinstance(descriptor, File) and descriptor.close_frees_large_file():
+        process.require_thread(descriptor)
 
 
 def _preopened_as(process: Process, fd: int) -> bytes:

@@ -1,11 +1,10 @@
 """Regular files and directories of the host, as descriptors of a guest.
 
-What they do is short and runs at once, on the trio thread: nothing but regular files and
-directories is ever opened, and one call moves a megabyte at most. What may wait runs in a thread:
-see `apart`.
+Their operations are short and run on the trio thread: only regular files and directories are
+opened, and one call moves at most 1 MiB. Operations that may block run in a thread: see `offload`.
 """
 
-# ruff: noqa: ARG002  # a directory refuses, whatever the arguments
+# ruff: noqa: ARG002  # a directory refuses operations, whatever the arguments
 
 from __future__ import annotations
 
@@ -26,30 +25,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .config import Preopen
-    from .resolve import Place
+    from .resolve import ResolvedPath
 
-__all__ = ["Directory", "File", "check_writable", "is_large", "open_place", "times"]
+__all__ = ["Directory", "File", "check_writable", "is_large", "new_times", "open_resolved"]
 
 _MAX_OFFSET = 2**63 - 1  # off_t
-_MAX_TIME = 2**63 - 1  # nanoseconds, the year 2262: file systems cut later times without a word
+_MAX_TIME = 2**63 - 1  # nanoseconds, year 2262: file systems truncate later times without an error
 
 # In blocks of 512 bytes: 8 MiB. To free 512 MiB takes 25 ms on a disk, 90 ms on a tmpfs.
 _LARGE = 8 * 2**20 // 512
 
-# O_NONBLOCK: should the entry have become a pipe or a device since we looked, the open returns.
+# O_NONBLOCK: the open returns even if the entry became a pipe or a device after it was checked.
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 _WRITING = Right.FD_WRITE | Right.FD_ALLOCATE | Right.FD_FILESTAT_SET_SIZE
 
 
 def check_writable(preopen: Preopen) -> None:
-    """Raise ``ROFS`` in a directory that was opened for reading only."""
+    """Raise ``ROFS`` if the directory is read-only."""
     if not preopen.writable:
         raise WasiError(Errno.ROFS)
 
 
-def times(status: os.stat_result, atim: int, mtim: int, flags: int) -> tuple[int, int]:
-    """The two times, in nanoseconds, that ``$fstflags`` ask for; what they leave out stays."""
+def new_times(status: os.stat_result, atim: int, mtim: int, flags: int) -> tuple[int, int]:
+    """The two times to set, in nanoseconds, by ``$fstflags``; a time without a flag stays."""
     if flags & ~0xF or flags & 3 == 3 or flags & 12 == 12:
         raise WasiError(Errno.INVAL)
     if (flags & FstFlag.ATIM and atim > _MAX_TIME) or (flags & FstFlag.MTIM and mtim > _MAX_TIME):
@@ -67,7 +66,7 @@ def times(status: os.stat_result, atim: int, mtim: int, flags: int) -> tuple[int
 
 
 class _OnDisk(Descriptor):
-    """A descriptor with one of the system's behind it, which it owns."""
+    """A descriptor that owns a descriptor of the system."""
 
     __slots__ = ("fd", "preopen")
 
@@ -81,19 +80,19 @@ class _OnDisk(Descriptor):
 
     def set_times(self, atim: int, mtim: int, flags: int) -> None:
         check_writable(self.preopen)
-        os.utime(self.fd, ns=times(os.fstat(self.fd), atim, mtim, flags))
+        os.utime(self.fd, ns=new_times(os.fstat(self.fd), atim, mtim, flags))
 
     @property
-    def may_wait(self) -> bool:  # type: ignore[override]  # it depends on where the file is
+    def may_wait(self) -> bool:  # type: ignore[override]  # it depends on the file system
         return self.preopen.may_wait
 
     @property
     def device(self) -> int | None:  # type: ignore[override]
-        return self.preopen.fixed.device
+        return self.preopen.identity.device
 
     def sync(self, synchronize: Callable[[int], None]) -> None:
-        # A guest that may not write has nothing to synchronize, and must not make the disk busy
-        # with what others wrote.
+        # A guest that may not write has nothing to synchronize, and must not make the disk write
+        # the data of other programs.
         if self.preopen.writable:
             synchronize(self.fd)
 
@@ -102,7 +101,7 @@ class _OnDisk(Descriptor):
 
 
 def is_large(status: os.stat_result) -> bool:
-    """Whether to free what a file has on disk, or in the system's memory, takes the loop's time."""
+    """Return True if freeing the file's blocks takes long enough to delay the loop."""
     return status.st_blocks > _LARGE and stat.S_ISREG(status.st_mode)
 
 
@@ -143,7 +142,7 @@ class File(_OnDisk):
         self._check_writable()
         offset = _offset(offset)
         if self.flags & FdFlag.APPEND:
-            offset = os.fstat(self.fd).st_size  # where Linux will write it
+            offset = os.fstat(self.fd).st_size  # where Linux writes it
         return os.pwrite(self.fd, self._within_limit(data, offset), offset)
 
     def seek(self, offset: int, whence: int) -> int:
@@ -152,7 +151,7 @@ class File(_OnDisk):
         return os.lseek(self.fd, offset, whence)
 
     def ready(self) -> int:
-        if self.may_wait:  # asked on the trio thread, so without a look at the file
+        if self.may_wait:  # this runs on the trio thread, so it must not touch the file
             return super().ready()
         return max(os.fstat(self.fd).st_size - os.lseek(self.fd, 0, os.SEEK_CUR), 0)
 
@@ -168,12 +167,12 @@ class File(_OnDisk):
         os.ftruncate(self.fd, size)
 
     def shrinks_much(self, size: int) -> bool:
-        """Whether `set_size` to this frees much."""
+        """Return True if `set_size` to this size frees many blocks."""
         status = os.fstat(self.fd)
         return size < status.st_size and is_large(status)
 
-    def ends_large_file(self) -> bool:
-        if self.may_wait or not self.preopen.writable:  # then it was not this guest's
+    def close_frees_large_file(self) -> bool:
+        if self.may_wait or not self.preopen.writable:  # this guest did not write it
             return False
         status = os.fstat(self.fd)
         return status.st_nlink == 0 and is_large(status)
@@ -182,7 +181,7 @@ class File(_OnDisk):
         pass
 
     def allocate(self) -> None:
-        # It would take the disk away in one call; wasmtime does not offer it either.
+        # One call could fill the disk; Wasmtime does not support it either.
         raise WasiError(Errno.NOTSUP)
 
     def _check_readable(self) -> None:
@@ -202,7 +201,7 @@ class File(_OnDisk):
 
 @final
 class Directory(_OnDisk):
-    """A directory, and all that lies beneath it."""
+    """A directory, and everything beneath it."""
 
     __slots__ = ("_listing", "guest_path")
 
@@ -219,11 +218,11 @@ class Directory(_OnDisk):
     ) -> None:
         super().__init__(fd, preopen, flags)
         self.guest_path = guest_path
-        """What the guest calls it, if it was preopened."""
+        """The guest's path for it, if it was preopened."""
         self._listing: Listing | None = None
 
     def list(self, cookie: int, size: int) -> bytes:
-        """Directory entries from `cookie` on, as ``fd_readdir`` packs them, cut off at `size`."""
+        """The entries from `cookie` on, in the format of ``fd_readdir``, truncated at `size`."""
         if cookie == 0 or self._listing is None:
             self._close_listing()
             self._listing = Listing(self.fd)
@@ -257,37 +256,37 @@ class Directory(_OnDisk):
             self._listing = None
 
 
-def open_place(
-    place: Place, preopen: Preopen, oflags: OFlag, access: Right, flags: FdFlag
+def open_resolved(
+    resolved: ResolvedPath, preopen: Preopen, oflags: OFlag, access: Right, flags: FdFlag
 ) -> File | Directory:
-    """Open the regular file or the directory at `place`, or make the file.
+    """Open the regular file or the directory at `resolved`, or create the file.
 
     Args:
-        place: where; the entry is not followed.
-        preopen: what may be done there.
-        oflags: to make it, to cut it, to insist on a directory.
-        access: of its bits only ``FD_READ`` and ``FD_WRITE`` count: they say what it is opened for.
-        flags: how it behaves. Synchronous writes are refused: the loop would wait for the disk.
+        resolved: the entry; a link there is not followed.
+        preopen: the directory with its permissions.
+        oflags: create, truncate, require a directory.
+        access: only its bits ``FD_READ`` and ``FD_WRITE`` count: what the file is opened for.
+        flags: of the descriptor. Synchronous writes are refused: the loop would wait for the disk.
 
     Raises:
-        WasiError: ``ROFS``, ``NOTSUP`` for what is neither file nor directory, ``INVAL``.
-        OSError: what the system says.
+        WasiError: ``ROFS``, ``INVAL``, or ``NOTSUP`` if it is neither a file nor a directory.
+        OSError: an error of the system.
     """
     if flags | File.settable != File.settable:
         raise WasiError(Errno.NOTSUP)
     if oflags & OFlag.CREAT and oflags & OFlag.DIRECTORY:
         raise WasiError(Errno.INVAL)
-    if oflags & OFlag.CREAT and place.slash:
-        # Not left to the system: kernels before 6.4 make a file, and then say that it is no
+    if oflags & OFlag.CREAT and resolved.trailing_slash:
+        # Not left to the system: kernels before 6.4 create a file, and then report that it is no
         # directory.
         raise WasiError(Errno.ISDIR)
     if access & Right.FD_WRITE or oflags & (OFlag.CREAT | OFlag.TRUNC):
         check_writable(preopen)
-    _check_kind_before(place)
+    _check_kind_before(resolved)
     how = _how(oflags, access, flags)
-    if place.slash:
+    if resolved.trailing_slash:
         how |= os.O_DIRECTORY
-    fd = os.open(place.name, how, 0o666, dir_fd=place.directory)
+    fd = os.open(resolved.name, how, 0o666, dir_fd=resolved.directory)
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
         return Directory(fd, preopen, flags)
@@ -312,13 +311,13 @@ def _how(oflags: OFlag, access: Right, flags: FdFlag) -> int:
     return how | os.O_APPEND if flags & FdFlag.APPEND else how
 
 
-def _check_kind_before(place: Place) -> None:
-    """Refuse pipes, devices and sockets unopened, for opening one may have effects of its own.
+def _check_kind_before(resolved: ResolvedPath) -> None:
+    """Refuse pipes, devices and sockets without opening them: that could have side effects.
 
-    A look, no guard: the guard is that what was opened is looked at again.
+    The entry may change after this check, so the opened file is checked again.
     """
     try:
-        mode = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False).st_mode
+        mode = os.stat(resolved.name, dir_fd=resolved.directory, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):

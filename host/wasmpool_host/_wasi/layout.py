@@ -1,4 +1,4 @@
-"""How the contract's records lie in guest memory (little-endian, C's padding), and its flags."""
+"""The contract's records in guest memory (little-endian, C's padding), and its flags."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _FILESTAT = struct.Struct("<QQB7xQQQQQ")
 
 
 class FileType(IntEnum):
-    """What a descriptor or a directory entry is."""
+    """The type of a descriptor or a directory entry."""
 
     UNKNOWN = 0
     BLOCK_DEVICE = 1
@@ -62,7 +62,7 @@ class FileType(IntEnum):
 
 
 class FdFlag(IntFlag):
-    """How reads and writes of a descriptor behave."""
+    """The flags of a descriptor's reads and writes."""
 
     NONE = 0
     APPEND = 1
@@ -72,19 +72,19 @@ class FdFlag(IntFlag):
     SYNC = 16
 
 
-# Plain numbers, for the complement of a flag has no bits but those that are known.
+# Plain numbers, because the complement of a flag only has known bits.
 ALL_LOOKUPFLAGS = 0x1
 ALL_OFLAGS = 0xF
 
 
 class LookupFlag(IntFlag):
-    """How a path is looked up."""
+    """How a path is resolved."""
 
     SYMLINK_FOLLOW = 1
 
 
 class OFlag(IntFlag):
-    """How ``path_open`` opens."""
+    """How ``path_open`` opens a path."""
 
     CREAT = 1
     DIRECTORY = 2
@@ -93,7 +93,7 @@ class OFlag(IntFlag):
 
 
 class FstFlag(IntFlag):
-    """Which times to set, and to what."""
+    """Which times to set, and to which values."""
 
     ATIM = 1
     ATIM_NOW = 2
@@ -112,13 +112,13 @@ _FILETYPES = {
 
 
 def filetype_of(mode: int) -> FileType:
-    """The contract's file type for a ``st_mode``; a pipe has none."""
+    """The contract's file type of an ``st_mode``; it has none for a pipe."""
     return _FILETYPES.get(stat.S_IFMT(mode), FileType.UNKNOWN)
 
 
 def _timestamp(nanoseconds: int) -> int:
-    # What cannot be said, before 1970 or after 2554, is the nearest that can: a file of an odd time
-    # is a file all the same.
+    # A time before 1970 or after 2554 cannot be represented and becomes the nearest that can: the
+    # file can be used anyway.
     return min(max(nanoseconds, 0), 2**64 - 1)
 
 
@@ -137,5 +137,5 @@ def filestat(status: os.stat_result) -> bytes:
 
 
 def stream_filestat(filetype: FileType) -> bytes:
-    """A ``$filestat`` record for what is no file."""
+    """A ``$filestat`` record for a stream, which is no file."""
     return _FILESTAT.pack(0, 0, filetype, 1, 0, 0, 0, 0)

@@ -1,9 +1,10 @@
-"""One directory being listed for a guest, a buffer at a time.
+"""The listing of one directory for a guest, one buffer at a time.
 
-``fd_readdir`` goes on from a *cookie*: here, how many entries came before. Entries are taken from
-the system as they are asked for, so a directory of a million files costs no more per call than its
-buffer holds. The last few thousand are kept, for the guest comes back for the one that did not fit
-into its buffer, or for a ``seekdir``; further back there is only cookie 0, which begins anew.
+``fd_readdir`` continues at a *cookie*: here, the number of entries before. Entries are read from
+the system only as they are requested, so the cost of a call depends on the size of its buffer, not
+of the directory. The last few thousand are kept, because the guest asks again for the one that did
+not fit into its buffer, or calls ``seekdir``. Of the earlier cookies only 0 is valid, which starts
+again.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from .layout import DIRENT, FileType
 
 __all__ = ["MAX_BUFFER", "Listing"]
 
-# Some 10,000 entries, 20 ms (in a thread). Guests use 1 to 8 KiB. More is refused, not cut: less
-# than a full buffer would tell the guest that the directory ends there.
+# About 10,000 entries, 20 ms (in a thread). Guests use 1 to 8 KiB. A larger buffer is refused, not
+# filled in part: that would tell the guest that the directory ends there.
 MAX_BUFFER = 256 * 1024
 
-_KEPT = 4096  # entries; half a megabyte at worst with names of usual length
+_KEPT = 4096  # entries; at most half a megabyte with names of usual length
 
 
 @final
@@ -31,7 +32,7 @@ class Listing:
 
     __slots__ = ("_entries", "_given", "_kept")
 
-    # Invariant: _kept holds the records number _given - len(_kept) up to, not including, _given.
+    # Invariant: _kept holds the records from number _given - len(_kept) to _given - 1.
 
     def __init__(self, fd: int) -> None:
         inode = os.fstat(fd).st_ino
@@ -39,14 +40,14 @@ class Listing:
         self._kept: deque[bytes] = deque(maxlen=_KEPT)
         self._given = 0
         self._keep(b".", inode, FileType.DIRECTORY)
-        # Our own number, not the parent's: what is outside is none of the guest's business.
+        # The directory's own inode, not its parent's: the guest must not learn what is outside.
         self._keep(b"..", inode, FileType.DIRECTORY)
 
     def pack(self, cookie: int, size: int) -> bytes:
-        """Entries from `cookie` on, up to `size` bytes, the last one possibly cut off.
+        """The entries from `cookie` on, up to `size` bytes; the last one may be truncated.
 
-        Less than `size` bytes means that there are no more. A cookie that was never given, or so
-        long ago that it is forgotten, is ``INVAL``.
+        Less than `size` bytes means that there are no more entries. A cookie that was never given,
+        or whose entry is not kept any more, is ``INVAL``.
         """
         first = self._given - len(self._kept)
         if size > MAX_BUFFER or not first <= cookie <= self._given:
@@ -61,7 +62,7 @@ class Listing:
         return bytes(packed[:size])
 
     def close(self) -> None:
-        """Give the system's descriptor back, if the end was not reached."""
+        """Close the system's descriptor, if the end was not reached."""
         self._entries.close()
 
     def _keep(self, name: bytes, inode: int, kind: FileType) -> bytes:

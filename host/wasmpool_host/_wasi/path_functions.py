@@ -1,6 +1,6 @@
-"""``path_*``: what is done to what a path leads to, beneath a directory that is open."""
+"""``path_*``: the functions on a path beneath an open directory."""
 
-# ruff: noqa: PLR0913, PLR0917  # the contract says how many parameters there are
+# ruff: noqa: PLR0913, PLR0917  # the contract defines the parameters
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .errno import Errno, WasiError
-from .files import Directory, check_writable, is_large, open_place, times
+from .files import Directory, check_writable, is_large, new_times, open_resolved
+from .guest_memory import check_region, read_path
 from .layout import (
     ALL_LOOKUPFLAGS,
     ALL_OFLAGS,
@@ -20,14 +21,13 @@ from .layout import (
     OFlag,
     filestat,
 )
-from .memory import check, read_path
-from .resolve import Place, resolve
+from .resolve import ResolvedPath, resolve
 from .rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .memory import Memory
+    from .guest_memory import GuestMemory
     from .process import Process
 
 __all__ = [
@@ -44,24 +44,26 @@ __all__ = [
 ]
 
 
-def path_create_directory(process: Process, memory: Memory, fd: int, path: int, size: int) -> None:
-    """Make a directory."""
-    with _entry_to_change(process, memory, fd, path, size) as place:
-        os.mkdir(place.entry, dir_fd=place.directory)
+def path_create_directory(
+    process: Process, memory: GuestMemory, fd: int, path: int, size: int
+) -> None:
+    """Create a directory."""
+    with _entry_to_change(process, memory, fd, path, size) as resolved:
+        os.mkdir(resolved.name_with_slash, dir_fd=resolved.directory)
 
 
 def path_filestat_get(
-    process: Process, memory: Memory, fd: int, lookup: int, path: int, size: int, out: int
+    process: Process, memory: GuestMemory, fd: int, lookup: int, path: int, size: int, out: int
 ) -> None:
-    """What ``stat`` or ``lstat`` says."""
+    """The result of ``stat`` or ``lstat``."""
     directory = _directory(process, fd)
-    with _look_up(directory, read_path(memory, path, size), lookup) as place:
-        memory.write(out, filestat(_status(place)))
+    with _look_up(directory, read_path(memory, path, size), lookup) as resolved:
+        memory.write(out, filestat(_status(resolved)))
 
 
 def path_filestat_set_times(
     process: Process,
-    memory: Memory,
+    memory: GuestMemory,
     fd: int,
     lookup: int,
     path: int,
@@ -70,17 +72,17 @@ def path_filestat_set_times(
     mtim: int,
     flags: int,
 ) -> None:
-    """Set the times of a file, a directory or, not followed, a link."""
+    """Set the times of a file or a directory, or of a link that is not followed."""
     directory = _directory(process, fd)
     check_writable(directory.preopen)
-    with _look_up(directory, read_path(memory, path, size), lookup) as place:
-        both = times(_status(place), atim, mtim, flags)
-        os.utime(place.name, ns=both, dir_fd=place.directory, follow_symlinks=False)
+    with _look_up(directory, read_path(memory, path, size), lookup) as resolved:
+        both = new_times(_status(resolved), atim, mtim, flags)
+        os.utime(resolved.name, ns=both, dir_fd=resolved.directory, follow_symlinks=False)
 
 
 def path_link(
     process: Process,
-    memory: Memory,
+    memory: GuestMemory,
     old_fd: int,
     lookup: int,
     old_path: int,
@@ -89,10 +91,10 @@ def path_link(
     new_path: int,
     new_size: int,
 ) -> None:
-    """Make a hard link.
+    """Create a hard link.
 
-    Both directories must be writable: by way of the new name a file is as writable as the directory
-    it is in. Links are not followed (``INVAL``).
+    Both directories must be writable: through the new name, a file is as writable as the directory
+    of this name. To follow links is refused (``INVAL``).
     """
     if lookup:
         raise WasiError(Errno.INVAL)
@@ -100,12 +102,12 @@ def path_link(
         _entry_to_change(process, memory, old_fd, old_path, old_size) as old,
         _entry_to_change(process, memory, new_fd, new_path, new_size) as new,
     ):
-        if old.slash:
-            # The system would follow the old name, were it a link with a slash behind it.
+        if old.trailing_slash:
+            # The system would follow the old name if it were a link with a slash at the end.
             raise WasiError(Errno.NOTDIR)
         os.link(
             old.name,
-            new.entry,
+            new.name_with_slash,
             src_dir_fd=old.directory,
             dst_dir_fd=new.directory,
             follow_symlinks=False,
@@ -114,7 +116,7 @@ def path_link(
 
 def path_open(
     process: Process,
-    memory: Memory,
+    memory: GuestMemory,
     fd: int,
     lookup: int,
     path: int,
@@ -128,42 +130,51 @@ def path_open(
     """Open a regular file or a directory."""
     directory = _directory(process, fd)
     process.descriptors.check_room()
-    check(memory, out, U32.size)
+    check_region(memory, out, U32.size)
     name = read_path(memory, path, size)
     if oflags & ~ALL_OFLAGS or lookup & ~ALL_LOOKUPFLAGS:
         raise WasiError(Errno.INVAL)
     if oflags & OFlag.EXCL:
-        lookup = 0  # what is there, be it a link, is in the way
+        lookup = 0  # a link at this path exists already, whatever its target
     how = (OFlag(oflags), Right(rights & (Right.FD_READ | Right.FD_WRITE)), FdFlag(flags))
-    with _look_up(directory, name, lookup) as place:
-        process.check()
+    with _look_up(directory, name, lookup) as resolved:
+        process.check_open()
         if oflags & OFlag.TRUNC:
-            _check_end(process, directory, place)
-        opened = open_place(place, directory.preopen, *how)
+            _require_thread_if_large(process, directory, resolved)
+        opened = open_resolved(resolved, directory.preopen, *how)
     memory.write(out, U32.pack(process.descriptors.add(opened)))
 
 
 def path_readlink(
-    process: Process, memory: Memory, fd: int, path: int, size: int, buf: int, room: int, out: int
+    process: Process,
+    memory: GuestMemory,
+    fd: int,
+    path: int,
+    size: int,
+    buf: int,
+    room: int,
+    out: int,
 ) -> None:
-    """What a link says, or as much as there is room for."""
+    """The target of a link, truncated to the size of the buffer."""
     directory = _directory(process, fd)
-    check(memory, buf, room)
-    with _look_up(directory, read_path(memory, path, size), 0) as place:
-        target = os.readlink(place.name, dir_fd=place.directory)[:room]
+    check_region(memory, buf, room)
+    with _look_up(directory, read_path(memory, path, size), 0) as resolved:
+        target = os.readlink(resolved.name, dir_fd=resolved.directory)[:room]
     memory.write(buf, target)
     memory.write(out, U32.pack(len(target)))
 
 
-def path_remove_directory(process: Process, memory: Memory, fd: int, path: int, size: int) -> None:
+def path_remove_directory(
+    process: Process, memory: GuestMemory, fd: int, path: int, size: int
+) -> None:
     """Remove an empty directory."""
-    with _entry_to_change(process, memory, fd, path, size) as place:
-        os.rmdir(place.entry, dir_fd=place.directory)
+    with _entry_to_change(process, memory, fd, path, size) as resolved:
+        os.rmdir(resolved.name_with_slash, dir_fd=resolved.directory)
 
 
 def path_rename(
     process: Process,
-    memory: Memory,
+    memory: GuestMemory,
     fd: int,
     old_path: int,
     old_size: int,
@@ -171,41 +182,46 @@ def path_rename(
     new_path: int,
     new_size: int,
 ) -> None:
-    """Rename; between two preopened directories too, if both are writable."""
+    """Rename an entry, also between two preopened directories, if both are writable."""
     with (
         _entry_to_change(process, memory, fd, old_path, old_size) as old,
         _entry_to_change(process, memory, new_fd, new_path, new_size) as new,
     ):
-        _check_end(process, _directory(process, new_fd), new)
-        os.rename(old.entry, new.entry, src_dir_fd=old.directory, dst_dir_fd=new.directory)
+        _require_thread_if_large(process, _directory(process, new_fd), new)
+        os.rename(
+            old.name_with_slash,
+            new.name_with_slash,
+            src_dir_fd=old.directory,
+            dst_dir_fd=new.directory,
+        )
 
 
 def path_symlink(
     process: Process,
-    memory: Memory,
+    memory: GuestMemory,
     old_path: int,
     old_size: int,
     fd: int,
     new_path: int,
     new_size: int,
 ) -> None:
-    """Make a symbolic link.
+    """Create a symbolic link.
 
-    An absolute one is refused (``NOTCAPABLE``): it would mean nothing to guests, and elsewhere
-    something else to whoever reads the directory outside.
+    An absolute target is refused (``NOTCAPABLE``): guests could not use it, and for programs
+    outside it would lead out of the directory.
     """
     target = read_path(memory, old_path, old_size)
     if target.startswith(b"/"):
         raise WasiError(Errno.NOTCAPABLE)
-    with _entry_to_change(process, memory, fd, new_path, new_size) as place:
-        os.symlink(target, place.entry, dir_fd=place.directory)
+    with _entry_to_change(process, memory, fd, new_path, new_size) as resolved:
+        os.symlink(target, resolved.name_with_slash, dir_fd=resolved.directory)
 
 
-def path_unlink_file(process: Process, memory: Memory, fd: int, path: int, size: int) -> None:
+def path_unlink_file(process: Process, memory: GuestMemory, fd: int, path: int, size: int) -> None:
     """Remove a file or a link."""
-    with _entry_to_change(process, memory, fd, path, size) as place:
-        _check_end(process, _directory(process, fd), place)
-        os.unlink(place.entry, dir_fd=place.directory)
+    with _entry_to_change(process, memory, fd, path, size) as resolved:
+        _require_thread_if_large(process, _directory(process, fd), resolved)
+        os.unlink(resolved.name_with_slash, dir_fd=resolved.directory)
 
 
 def _directory(process: Process, fd: int) -> Directory:
@@ -216,36 +232,38 @@ def _directory(process: Process, fd: int) -> Directory:
 
 
 @contextmanager
-def _look_up(directory: Directory, path: bytes, lookup: int) -> Iterator[Place]:
-    """What the path leads to; a slash at its end follows a link, as it does everywhere."""
+def _look_up(directory: Directory, path: bytes, lookup: int) -> Iterator[ResolvedPath]:
+    """Resolve a path. With a slash at its end, a link is followed, as POSIX requires."""
     if lookup & ~ALL_LOOKUPFLAGS:
         raise WasiError(Errno.INVAL)
     follow = bool(lookup & LookupFlag.SYMLINK_FOLLOW) or path.endswith(b"/")
-    with resolve(directory.fd, path, follow=follow) as place:
-        yield place
+    with resolve(directory.fd, path, follow=follow) as resolved:
+        yield resolved
 
 
 @contextmanager
 def _entry_to_change(
-    process: Process, memory: Memory, fd: int, path: int, size: int
-) -> Iterator[Place]:
-    """The entry itself, in a directory that may be changed."""
+    process: Process, memory: GuestMemory, fd: int, path: int, size: int
+) -> Iterator[ResolvedPath]:
+    """Resolve a path without following a link at its end; the directory must be writable."""
     directory = _directory(process, fd)
     check_writable(directory.preopen)
-    with resolve(directory.fd, read_path(memory, path, size), follow=False) as place:
-        process.check()
-        yield place
+    with resolve(directory.fd, read_path(memory, path, size), follow=False) as resolved:
+        process.check_open()
+        yield resolved
 
 
-def _check_end(process: Process, directory: Directory, place: Place) -> None:
-    """Leave the loop if there is a large file, which is to be removed or emptied."""
-    with suppress(OSError):  # the deed itself will say it
-        if is_large(os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)):
-            process.leave_loop(directory)
+def _require_thread_if_large(
+    process: Process, directory: Directory, resolved: ResolvedPath
+) -> None:
+    """Continue in a thread if the entry is a large file, whose blocks are about to be freed."""
+    with suppress(OSError):  # the operation itself reports it
+        if is_large(os.stat(resolved.name, dir_fd=resolved.directory, follow_symlinks=False)):
+            process.require_thread(directory)
 
 
-def _status(place: Place) -> os.stat_result:
-    status = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
-    if place.slash and not stat.S_ISDIR(status.st_mode):
+def _status(resolved: ResolvedPath) -> os.stat_result:
+    status = os.stat(resolved.name, dir_fd=resolved.directory, follow_symlinks=False)
+    if resolved.trailing_slash and not stat.S_ISDIR(status.st_mode):
         raise WasiError(Errno.NOTDIR)
     return status

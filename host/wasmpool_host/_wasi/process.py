@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from .apart import calls_of, run_later
 from .config import as_bytes
 from .descriptors import Descriptors, Input, Output
-from .errno import Errno, TakesLong, WasiError
+from .device_calls import calls_of, close_in_thread
+from .directory_identity import open_identified
+from .errno import Errno, NeedsThread, WasiError
 from .files import Directory
-from .fixed import open_fixed
-from .output import LineLog
+from .line_log import LineLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from .config import Preopen, Sink, Wasi
     from .descriptors import Descriptor
 
-__all__ = ["Process", "begin", "begin_apart"]
+__all__ = ["Process", "open_process", "open_process_offloaded"]
 
 
-def begin(wasi: Wasi) -> Process:
-    """Open what a process needs.
+def open_process(wasi: Wasi) -> Process:
+    """Open the directories of a process, and create it.
 
     Raises:
         OSError: a preopened directory is gone, or was replaced.
@@ -35,49 +35,50 @@ def begin(wasi: Wasi) -> Process:
     opened: list[int] = []
     try:
         for preopen in wasi.preopens.values():
-            opened.append(_open(preopen))  # noqa: PERF401 - those before a failure are closed
+            opened.append(_open(preopen))  # noqa: PERF401 - on a failure, the earlier ones are closed
     except BaseException:
         _close(opened)
         raise
     return Process(wasi, opened)
 
 
-async def begin_apart(wasi: Wasi) -> Process:
-    """As `begin`; a directory that may keep it waiting is opened in a thread.
+async def open_process_offloaded(wasi: Wasi) -> Process:
+    """The same as `open_process`, but a directory that may block is opened in a thread.
 
     Raises:
-        TooManyAbandoned: (``EAGAIN``) too many calls on its device were cancelled and still wait.
+        OSError: a preopened directory is gone, or was replaced.
+        TooManyAbandoned: (``EAGAIN``) too many calls on a device were cancelled and still block.
     """
     opened: list[int] = []
     try:
         for preopen in wasi.preopens.values():
             if preopen.may_wait:
-                calls = calls_of(preopen.fixed.device)
-                opened.append(await calls.run(_open, preopen, dropped=os.close))
+                calls = calls_of(preopen.identity.device)
+                opened.append(await calls.run(_open, preopen, discard=os.close))
             else:
                 opened.append(_open(preopen))
-        # The instance may have been closed since the last one was opened: then it is cancelled.
+        # If the instance was closed after the last directory was opened, its call is cancelled.
         await trio.lowlevel.checkpoint_if_cancelled()
     except BaseException:
-        run_later(_close, opened)
+        close_in_thread(_close, opened)
         raise
     return Process(wasi, opened)
 
 
 @final
 class Process:
-    """Begun by the first WASI call of an instance, closed with the instance.
+    """The WASI state of an instance, created at its first WASI call and closed with it.
 
     Args:
-        wasi: what it is given.
-        opened: a descriptor for each of ``wasi.preopens``; they are the process's from now on.
+        wasi: what the guest can access.
+        opened: a descriptor for each of ``wasi.preopens``, owned by the process from now on.
     """
 
     __slots__ = (
-        "_apart", "_closed", "_lock", "_may_wait", "_open_lines", "args", "descriptors", "env",
+        "_closed", "_lock", "_may_wait", "_offloaded", "_open_lines", "args", "descriptors", "env",
     )  # fmt: skip
 
-    # Invariant: while _apart, a thread uses the files, and closes them if _closed.
+    # Invariant: while `_offloaded`, a thread uses the files, and closes them if `_closed`.
 
     def __init__(self, wasi: Wasi, opened: Sequence[int]) -> None:
         self.args = [as_bytes(arg) + b"\0" for arg in wasi.args]
@@ -91,33 +92,33 @@ class Process:
             self.descriptors.add(Directory(fd, preopen, guest_path=as_bytes(guest_path)))
         self._may_wait = any(preopen.may_wait for preopen in wasi.preopens.values())
         self._lock = threading.Lock()
-        self._apart = False
+        self._offloaded = False
         self._closed = False
 
-    def check(self) -> None:
-        """Raise ``CANCELED`` if the guest is gone: before what a late thread must not do."""
+    def check_open(self) -> None:
+        """Raise ``CANCELED`` if the guest is gone: an offloaded function must do nothing then."""
         if self._closed:
             raise WasiError(Errno.CANCELED)
 
-    def leave_loop(self, descriptor: Descriptor) -> None:
-        """Before a function does what may take long to a file: have it called again in a thread.
+    def require_thread(self, descriptor: Descriptor) -> None:
+        """Make a WASI function run in a thread; it must call this before it acts.
 
         Raises:
-            TakesLong: it is not in one.
+            NeedsThread: it does not run in a thread. The function is then called again in one.
         """
-        if not self._apart and descriptor.device is not None:
-            raise TakesLong(descriptor.device)
+        if not self._offloaded and descriptor.device is not None:
+            raise NeedsThread(descriptor.device)
 
-    def begin_apart(self) -> bool:
-        """In a thread: use the files, unless they are closed."""
+    def begin_offloaded(self) -> bool:
+        """Reserve the files for this thread; return False if they are closed."""
         with self._lock:
-            self._apart = not self._closed
-            return self._apart
+            self._offloaded = not self._closed
+            return self._offloaded
 
-    def end_apart(self) -> None:
-        """In the thread, at its end."""
+    def end_offloaded(self) -> None:
+        """Release the files at the end of the thread; close them if the process was closed."""
         with self._lock:
-            self._apart = False
+            self._offloaded = False
             closed = self._closed
         if closed:
             self.descriptors.close_all()
@@ -129,31 +130,31 @@ class Process:
         return Output(sink)
 
     def end_output(self) -> None:
-        """Show the rest of each line that has no end: what comes now is another caller's."""
+        """Log all incomplete lines: further output belongs to another caller."""
         while self._open_lines:
             self._open_lines[0].close()
 
     def close(self) -> None:
-        """Close what is open; the last lines of output are shown.
+        """Close all descriptors, and log the last lines of output.
 
-        Files that may wait, or are large and removed, are closed in a thread, which nobody waits
-        for.
+        Files that may block, or that are large and removed, are closed in a thread, without waiting
+        for it.
         """
         with self._lock:
             self._closed = True
-            apart = self._apart
-        if not apart and not (self._may_wait or self.descriptors.end_large_files()):
+            offloaded = self._offloaded
+        if not offloaded and not (self._may_wait or self.descriptors.close_frees_large_file()):
             self.descriptors.close_all()
             return
         try:
             self.descriptors.close_streams()
         finally:
-            if not apart:
-                run_later(self.descriptors.close_all)
+            if not offloaded:
+                close_in_thread(self.descriptors.close_all)
 
 
 def _open(preopen: Preopen) -> int:
-    return open_fixed(preopen.path, preopen.fixed)
+    return open_identified(preopen.path, preopen.identity)
 
 
 def _close(descriptors: Sequence[int]) -> None:

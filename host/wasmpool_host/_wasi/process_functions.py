@@ -10,11 +10,11 @@ import trio
 from wasmpool_host._errors import GuestExit
 
 from .errno import Errno, WasiError
+from .guest_memory import check_region
 from .layout import U32
-from .memory import check
 
 if TYPE_CHECKING:
-    from .memory import Memory
+    from .guest_memory import GuestMemory
     from .process import Process
 
 __all__ = [
@@ -28,30 +28,30 @@ __all__ = [
     "sched_yield",
 ]
 
-_RANDOM_PIECE = 64 * 1024  # bytes; 0.2 ms
+_RANDOM_CHUNK = 64 * 1024  # bytes; 0.2 ms
 
 
-def args_get(process: Process, memory: Memory, argv: int, argv_buf: int) -> None:
-    """Put the arguments where the guest says, and pointers to them."""
+def args_get(process: Process, memory: GuestMemory, argv: int, argv_buf: int) -> None:
+    """Write the arguments, and pointers to them, to the guest's memory."""
     _put_strings(memory, process.args, argv, argv_buf)
 
 
-def args_sizes_get(process: Process, memory: Memory, count: int, size: int) -> None:
-    """How many arguments there are, and how many bytes they take."""
+def args_sizes_get(process: Process, memory: GuestMemory, count: int, size: int) -> None:
+    """The number of arguments, and their size in bytes."""
     _put_sizes(memory, process.args, count, size)
 
 
-def environ_get(process: Process, memory: Memory, environ: int, environ_buf: int) -> None:
-    """Put the environment where the guest says, and pointers to it."""
+def environ_get(process: Process, memory: GuestMemory, environ: int, environ_buf: int) -> None:
+    """Write the environment, and pointers to it, to the guest's memory."""
     _put_strings(memory, process.env, environ, environ_buf)
 
 
-def environ_sizes_get(process: Process, memory: Memory, count: int, size: int) -> None:
-    """How many variables there are, and how many bytes they take."""
+def environ_sizes_get(process: Process, memory: GuestMemory, count: int, size: int) -> None:
+    """The number of environment variables, and their size in bytes."""
     _put_sizes(memory, process.env, count, size)
 
 
-def proc_exit(_process: Process, _memory: Memory, status: int) -> NoReturn:
+def proc_exit(_process: Process, _memory: GuestMemory, status: int) -> NoReturn:
     """End the guest.
 
     Raises:
@@ -60,40 +60,41 @@ def proc_exit(_process: Process, _memory: Memory, status: int) -> NoReturn:
     raise GuestExit(status)
 
 
-def proc_raise(_process: Process, _memory: Memory, _signal: int) -> None:
-    """There are no signals here: ``NOTSUP``."""
+def proc_raise(_process: Process, _memory: GuestMemory, _signal: int) -> None:
+    """``NOTSUP``: there are no signals."""
     raise WasiError(Errno.NOTSUP)
 
 
-async def random_get(_process: Process, memory: Memory, buf: int, size: int) -> None:
-    """Fill the buffer from the system's generator.
+async def random_get(_process: Process, memory: GuestMemory, buf: int, size: int) -> None:
+    """Fill the buffer from the system's random generator.
 
-    All of it, as the contract wants; a large one lets others run between its pieces.
+    The contract requires to fill all of it. A large buffer is filled in chunks, with a checkpoint
+    between them.
     """
-    check(memory, buf, size)
-    for start in range(0, size, _RANDOM_PIECE):
+    check_region(memory, buf, size)
+    for start in range(0, size, _RANDOM_CHUNK):
         if start:
             await trio.lowlevel.checkpoint()
-        memory.write(buf + start, os.urandom(min(size - start, _RANDOM_PIECE)))
+        memory.write(buf + start, os.urandom(min(size - start, _RANDOM_CHUNK)))
 
 
-async def sched_yield(_process: Process, _memory: Memory) -> None:
-    """A checkpoint: everybody else gets a turn."""
+async def sched_yield(_process: Process, _memory: GuestMemory) -> None:
+    """A checkpoint: other tasks run."""
     await trio.lowlevel.checkpoint()
 
 
-def _put_strings(memory: Memory, strings: list[bytes], array: int, buffer: int) -> None:
+def _put_strings(memory: GuestMemory, strings: list[bytes], array: int, buffer: int) -> None:
     pointers = bytearray()
     position = buffer
     for string in strings:
         pointers += U32.pack(position & 0xFFFF_FFFF)
         position += len(string)
-    check(memory, array, len(pointers))
+    check_region(memory, array, len(pointers))
     memory.write(buffer, b"".join(strings))
     memory.write(array, bytes(pointers))
 
 
-def _put_sizes(memory: Memory, strings: list[bytes], count: int, size: int) -> None:
-    check(memory, size, U32.size)
+def _put_sizes(memory: GuestMemory, strings: list[bytes], count: int, size: int) -> None:
+    check_region(memory, size, U32.size)
     memory.write(count, U32.pack(len(strings)))
     memory.write(size, U32.pack(sum(map(len, strings))))

@@ -1,28 +1,30 @@
-"""Where a guest's path leads, without ever leaving the directory that it was opened under.
+"""Where a guest's path leads, without ever leaving the directory where it starts.
 
-The kernel cannot be asked to look up a whole path: it would follow ``..`` and symbolic links out of
-the directory. Checking a path first and using it afterwards is no better, for between the two a
-second guest, or any other program, can swap a directory for a link. (``openat2`` with
-``RESOLVE_BENEATH`` would do, but Python has no way to it, and sandboxes often forbid it.) So a path
-is walked here one component at a time, and each step is one system call that names one entry of a
-directory that is already open:
+The kernel must not resolve the whole path: it would follow ``..`` and symbolic links out of the
+directory. To check a path first and use it afterwards is not safe either: in between, a second
+guest, or any other program, can replace a directory by a link. So a path is walked here one
+component at a time, and each step is one system call that names one entry of an open directory:
 
-- A step down is ``openat(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW)``. It opens a true
-  directory or nothing. What it has opened stays what it is, wherever somebody moves it meanwhile.
-- A symbolic link is read, and what it says is walked like the guest's own path, from where we
-  stand: a relative target goes on, an absolute one is refused. Their number is bounded: loops end.
-- ``..`` closes the topmost directory of the stack and goes back to the one below it. The kernel's
-  own ``..`` is never used: a directory that was moved out of the tree while we stand in it
-  has a parent outside. At the bottom there is nothing to go back to, and the guest gets
-  ``NOTCAPABLE``, as it does for an absolute path.
+- A step down is ``openat(directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW)``. It opens a
+  directory or fails. The descriptor keeps meaning this directory, even if it is moved meanwhile.
+- A symbolic link is read, and its target is walked like the guest's own path, from the current
+  directory: a relative target is followed, an absolute one is refused. The number of links is
+  limited, so loops end.
+- ``..`` closes the top directory of the stack and returns to the one below. The kernel's own ``..``
+  is never used: a directory that was moved out of the tree while it was walked has a parent
+  outside. At the bottom of the stack the guest gets ``NOTCAPABLE``, as for an absolute path.
 
-What comes out is not a path but a *place*: an open directory and the name of one entry in it. The
-caller acts on that entry with a ``dir_fd`` and without following: if it has become a link since,
-the system says ``ELOOP`` and nothing has happened. An entry's name may be ``.``, the directory
-itself; it is never ``..`` and never has a slash inside.
+The result is not a path but a `ResolvedPath`: an open directory, and the name of one entry in it.
+The caller acts on this entry with ``dir_fd`` and without following links: if the entry became a
+link meanwhile, the system call fails with ``ELOOP`` and has no effect. The name may be ``.``, the
+directory itself; it is never ``..`` and never contains a slash.
 
-Rejected: to resolve a path as text (``normpath``) or to compare ``realpath`` with the root. The
-first is wrong where ``a`` in ``a/..`` is a link, both lose the race above.
+Rejected:
+
+- Normalize the path as text (``normpath``): wrong if ``a`` in ``a/..`` is a link, and open to the
+  race above.
+- Compare ``realpath`` with the root: open to the same race.
+- ``openat2`` with ``RESOLVE_BENEATH``: Python does not offer it, and sandboxes often forbid it.
 """
 
 from __future__ import annotations
@@ -37,50 +39,50 @@ from .errno import Errno, WasiError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Place", "resolve"]
+__all__ = ["ResolvedPath", "resolve"]
 
-_MAX_LINKS = 40  # as Linux has it
-_MAX_DEPTH = 128  # each directory on the way is an open descriptor of this process meanwhile
-# A path has at most 2,048 components, but each link on the way may bring as many again: the loop
-# waits while we walk, so it is the sum that counts (some 2 us a step).
+_MAX_LINKS = 40  # Linux's limit
+_MAX_DEPTH = 128  # during the walk, each directory on the way is an open descriptor of this process
+# A path has at most 2,048 components, but each link on the way may add as many. The loop waits
+# during the walk, so the sum is limited (about 2 us for each step).
 _MAX_STEPS = 2048
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Place(NamedTuple):
+class ResolvedPath(NamedTuple):
     """One entry of one open directory."""
 
     directory: int
-    """The system's descriptor, open while the block of `resolve` runs."""
+    """The system's descriptor, open only inside the ``with`` block of `resolve`."""
     name: bytes
     """The entry, which may be missing; ``b"."`` is the directory itself."""
-    slash: bool
-    """The path ended with a slash: only a directory will do."""
+    trailing_slash: bool
+    """The path ended with a slash, so the entry must be a directory."""
 
     @property
-    def entry(self) -> bytes:
-        """The name with its slash, for the calls that make, move or remove an entry.
+    def name_with_slash(self) -> bytes:
+        """The name with its slash, for system calls that create, move or remove an entry.
 
-        These (``mkdirat``, ``renameat``, ``unlinkat``, ``symlinkat``, ``linkat`` for its target)
-        never follow it; the slash makes the system refuse what is no directory.
+        These calls (``mkdirat``, ``renameat``, ``unlinkat``, ``symlinkat``, and ``linkat`` for its
+        target) never follow the entry; with the slash, the system refuses all but directories.
         """
-        return self.name + b"/" if self.slash else self.name
+        return self.name + b"/" if self.trailing_slash else self.name
 
 
 @contextmanager
-def resolve(root: int, path: bytes, *, follow: bool) -> Iterator[Place]:
+def resolve(root: int, path: bytes, *, follow: bool) -> Iterator[ResolvedPath]:
     """Walk `path` from the open directory `root`.
 
     Args:
-        root: the system's descriptor of the directory not to be left.
-        path: the guest's.
-        follow: whether a link at the very end is followed too.
+        root: the system's descriptor of the directory that must not be left.
+        path: the guest's path.
+        follow: also follow a link that is the last component.
 
     Raises:
-        WasiError: ``NOTCAPABLE`` for a way out, ``LOOP`` for too many links, ``NAMETOOLONG`` for
-            too many steps or too deep a place, ``NOENT`` for an empty path.
-        OSError: a component on the way that is missing, no directory, or not ours to search.
+        WasiError: ``NOTCAPABLE`` if the path leads out, ``LOOP`` for too many links,
+            ``NAMETOOLONG`` for too many steps or too many levels, ``NOENT`` for an empty path.
+        OSError: a component on the way is missing, is no directory, or may not be searched.
     """
     walk = _Walk(root)
     try:
@@ -91,37 +93,40 @@ def resolve(root: int, path: bytes, *, follow: bool) -> Iterator[Place]:
 
 @final
 class _Walk:
-    """The directories between the root and where we stand."""
+    """The open directories from the root to the current one."""
 
     __slots__ = ("_root", "_stack")
 
-    # Invariant: _stack[0] lies in _root, each other one in the one before it, at the time we
-    # stepped down; all of _stack are ours to close, _root is not.
+    # Invariant: at the time of the step down, _stack[0] was in _root, and each other directory in
+    # the one before it. The walk closes all of _stack, but not _root.
 
     def __init__(self, root: int) -> None:
         self._root = root
         self._stack: list[int] = []
 
     @property
-    def _here(self) -> int:
+    def _current(self) -> int:
         return self._stack[-1] if self._stack else self._root
 
-    def to(self, path: bytes, *, follow: bool) -> Place:
+    def to(self, path: bytes, *, follow: bool) -> ResolvedPath:
         ahead, slash = _components(path)
         links = 0
         for _ in range(_MAX_STEPS):
             name = ahead.pop()
+            # 1. "." and "..".
             if name == b"..":
                 self._up()
             if name in (b".", b".."):
                 if not ahead:
-                    return Place(self._here, b".", slash)
+                    return ResolvedPath(self._current, b".", slash)
                 continue
+            # 2. A component on the way: step into it. The last one: read it if it is a link.
             target = None
             if ahead:
                 target = self._down(name)
             elif follow:
-                target = self._link(name)
+                target = self._read_link(name)
+            # 3. A link: walk its target next.
             if target is not None:
                 links += 1
                 if links > _MAX_LINKS:
@@ -129,8 +134,9 @@ class _Walk:
                 more, link_slash = _components(target)
                 slash = slash or (link_slash and not ahead)
                 ahead += more
+            # 4. The last component, and no link to follow.
             elif not ahead:
-                return Place(self._here, name, slash)
+                return ResolvedPath(self._current, name, slash)
         raise WasiError(Errno.NAMETOOLONG)
 
     def _up(self) -> None:
@@ -139,24 +145,24 @@ class _Walk:
         os.close(self._stack.pop())
 
     def _down(self, name: bytes) -> bytes | None:
-        """Step into a directory; or return what the link of that name says."""
+        """Step into a directory; if the entry is a link, return its target instead."""
         if len(self._stack) == _MAX_DEPTH:
             raise WasiError(Errno.NAMETOOLONG)
         try:
-            self._stack.append(os.open(name, _STEP, dir_fd=self._here))
+            self._stack.append(os.open(name, _STEP, dir_fd=self._current))
         except OSError as error:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
-            target = self._link(name)
+            target = self._read_link(name)
             if target is None:
                 raise
             return target
         return None
 
-    def _link(self, name: bytes) -> bytes | None:
-        """What the link says; None for all else, also if it is missing: the caller will see."""
+    def _read_link(self, name: bytes) -> bytes | None:
+        """The target of a link; None if the entry is no link or missing: the caller finds out."""
         try:
-            return os.readlink(name, dir_fd=self._here)
+            return os.readlink(name, dir_fd=self._current)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOENT):
                 return None
@@ -168,7 +174,7 @@ class _Walk:
 
 
 def _components(path: bytes) -> tuple[list[bytes], bool]:
-    """The components of a relative path, the last one first, and whether it ends with a slash."""
+    """The components of a relative path, last one first, and True if it ends with a slash."""
     if not path:
         raise WasiError(Errno.NOENT)
     if path.startswith(b"/"):

@@ -1,9 +1,9 @@
-"""Which rights a descriptor reports (``$rights`` in ``typenames.witx``).
+"""The rights that a descriptor reports (``$rights`` in ``typenames.witx``).
 
-They are reported, for the C libraries of guests ask for a file with the rights that its directory
-says it can hand on; they are not what guards anything. A read-only directory reports the right to
-write as well: without it such a library would leave it out of what it asks for, get a file that
-cannot be written, and tell its guest only at the first write instead of ``EROFS`` at the open.
+They are reported because a guest's C library opens a file with the rights that the file's directory
+can pass on. They protect nothing. A read-only directory also reports the right to write: without
+it, such a library would not request this right, get a file that cannot be written, and fail only at
+the first write, instead of with ``EROFS`` when the file is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["DIRECTORY", "FILE", "INHERITING", "INPUT", "OUTPUT", "Right"]
 
 
 class Right(IntFlag):
-    """One bit each, in the contract's order."""
+    """The rights, one bit each, in the contract's order."""
 
     FD_DATASYNC = 1 << 0
     FD_READ = 1 << 1
@@ -48,7 +48,7 @@ class Right(IntFlag):
     SOCK_ACCEPT = 1 << 29
 
 
-# No seek and no tell: with a character device that is how guests know a terminal.
+# No seek and no tell: by this, and by the type of a character device, guests recognize a terminal.
 INPUT = Right.FD_READ | Right.FD_FILESTAT_GET | Right.POLL_FD_READWRITE
 OUTPUT = Right.FD_WRITE | Right.FD_FILESTAT_GET | Right.POLL_FD_READWRITE
 

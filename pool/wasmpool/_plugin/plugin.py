@@ -611,7 +611,7 @@ class Plugin:
     def _take_over(self, generation: Generation) -> None:
         """Answer as a new generation; called within the pool's switch."""
         self._generation = generation
-        self.pool._core.name = generation.name  # noqa: SLF001 - its messages name the plugin
+        self.pool._core.rename(generation.name)  # noqa: SLF001 - its messages name the plugin
 
     def _log_name(self) -> str:
         """Its name, also while the last calls end after close."""

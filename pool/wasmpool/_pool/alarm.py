@@ -1,8 +1,8 @@
-"""One thing to be done at a time that may be moved: a timer of the pool.
+"""A timer that can be moved, for one concern of the pool.
 
-Each concern of the pool (waits, leaks, idle instances, ages, back-off, grace) orders its
-deadlines itself, so one timer each is enough, whatever the number of leases. It may go off
-early or in vain; what it calls looks at the clock itself. Its task exists only while it is set.
+Each concern (waits, leaks, idle instances, ages, back-off, grace) orders its deadlines itself, so
+one timer each is enough for any number of leases. It may go off early or in vain; its action reads
+the clock itself. Its task exists only while it is set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Alarm:
         self._spawn = spawn
         self._scope: trio.CancelScope | None = None
         self.at = inf
-        """When it goes off, in trio's time; infinity: not set."""
+        """When it goes off, in trio's time; infinity if it is not set."""
 
     def set(self, at: float) -> None:
         """Go off at ``at``, or earlier if it is set to an earlier time already."""

@@ -1,11 +1,11 @@
-"""Where in the user's code something was asked for, kept for next to nothing.
+"""The line of the user's code that asks the pool for something, noted at little cost.
 
-A frame would keep all its variables alive, and a line number costs a walk through a table: the
-code object and the offset in it are enough to say it later, should anybody ask.
+A frame would keep all its variables alive, and a line number takes a search in a table. The code
+object and the offset in it are enough to find the line later, if it is needed at all.
 
-A pool is often asked through other parts of this package (`Plugin.execute`, say), or by a stack of
-contexts. So the frames of both packages, of contextlib and of trio are passed over. A task that is
-no more than a method of ours (``nursery.start_soon(pool.call, ...)``) has no line of the user's.
+A pool is often asked by way of other parts of this package (`Plugin.execute`, say), or by a stack
+of contexts. So the frames of both packages, of contextlib and of trio are skipped. A task that runs
+nothing but a method of ours (``nursery.start_soon(pool.call, ...)``) has no line of the user's.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import wasmpool_host
 if TYPE_CHECKING:
     from types import CodeType
 
-__all__ = ["Place", "describe", "here"]
+__all__ = ["CallSite", "caller_site", "describe"]
 
-Place: TypeAlias = "tuple[CodeType, int]"
+CallSite: TypeAlias = "tuple[CodeType, int]"
 
 
 def _directory(file: str) -> str:
-    return os.path.join(os.path.dirname(file), "")  # noqa: PTH118, PTH120 - a prefix, as frames have it
+    return os.path.join(os.path.dirname(file), "")  # noqa: PTH118, PTH120 - a str, as frames have
 
 
 _TRIO: Final = _directory(trio.__file__)
-_PASSED_OVER: Final = (
-    _directory(os.path.dirname(__file__)),  # noqa: PTH120
+_SKIPPED: Final = (
+    _directory(os.path.dirname(__file__)),  # noqa: PTH120 - a str, as frames have
     _directory(wasmpool_host.__file__),
     _TRIO,
     contextlib.__file__,
@@ -41,11 +41,11 @@ _PASSED_OVER: Final = (
 _RUN_LOOP: Final = f"{_TRIO}_core{os.sep}_run.py"
 
 
-def here(depth: int) -> Place | None:
-    """The nearest place in the user's code, from ``depth`` frames above the caller; or None."""
+def caller_site(depth: int) -> CallSite | None:
+    """Return the nearest site in the user's code, from ``depth`` frames above the caller."""
     frame = sys._getframe(depth + 1)  # noqa: SLF001 - inspect does the same, slowly
     code = frame.f_code
-    while code.co_filename.startswith(_PASSED_OVER):
+    while code.co_filename.startswith(_SKIPPED):
         if code.co_filename == _RUN_LOOP or frame.f_back is None:
             return None
         frame = frame.f_back
@@ -53,10 +53,10 @@ def here(depth: int) -> Place | None:
     return code, frame.f_lasti
 
 
-def describe(place: Place | None) -> str:
-    """``FILE:LINE``."""
-    if place is None:
+def describe(site: CallSite | None) -> str:
+    """Return ``FILE:LINE``."""
+    if site is None:
         return "unknown"
-    code, offset = place
+    code, offset = site
     lines = (line for start, end, line in code.co_lines() if start <= offset < end)
     return f"{code.co_filename}:{next(lines, None) or code.co_firstlineno}"

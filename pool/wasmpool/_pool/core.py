@@ -1,20 +1,18 @@
-"""The pool's transitions: every change of its state happens here, in synchronous code.
+"""The pool's transitions: every change of the pool's state happens here, in synchronous code.
 
-Nothing in this file waits. Each public method is one transition, complete when it returns: it
-takes an instance from one state to the next, settles whoever that concerns, and has the pool's
-tasks (`Work`) begin what takes time: starts, checks, closes. So between two checkpoints nobody
-sees a pool in the midst of something, there are no locks, and a cancellation finds no moment to
-hit. Only instruments run in the midst of a transition, and the first slices of calls in line, with
-the conversion of their arguments (`serve`).
+Nothing in this file waits. Each public method is one transition and is complete when it returns:
+it moves an instance from one state to the next, settles the tasks that this concerns, and hands
+what takes time (starts, checks, closes) to the pool's own tasks. So between two checkpoints no
+task sees a pool that is half changed, there are no locks, and a cancellation cannot interrupt a
+transition. Only two kinds of other code run inside of one: instruments, and the first slices of
+queued calls with the conversion of their arguments (`_hand_over_or_idle`).
 
-`advance` alone decides what the pool should do next. Every transition that may have changed the
-answer ends with it.
+`_assign` alone decides what the pool should do next, from the state alone. Every transition that
+may have changed the answer ends with it. That keeps the promises true on every path: it does not
+matter if room came from a trap, a resize, a failed start or a reload that was cancelled.
 
-The line is an ordered dict by task, as a task waits once at a time: joining, being granted and
-giving up in mid-line take the same time at any length. Idle instances are a dict whose end is
-the one used most recently: last in, first out, so that caches are warm and the rest can shrink.
-
-Invariants (`_invariants.check` looks at all of them; the tests call it after each step):
+The state and its read-only view are in `core_state`. Invariants (`invariants.check` tests all of
+them; the tests call it after each step):
 
 1.  An instance has at most one lease; a lease exactly one instance: a slot is in the table of its
     state and in no other, and has a holder if and only if it is leased.
@@ -22,36 +20,37 @@ Invariants (`_invariants.check` looks at all of them; the tests call it after ea
     `Pool.resize` below what is in use, the excess only shrinks.
 3.  While a task waits, no instance of the current generation is idle, unless one is being checked
     for each waiter; and no more may be started, unless one is being started or checked for each.
-4.  Leases are granted in order of arrival: only the head of ``line`` is granted one, and whoever
-    asks while the line is not empty joins its end.
-5.  Nobody is granted an instance of a generation that was replaced: ``idle`` holds none but those
-    of the current one, and what comes from a start, a check or a lease is looked at again.
+4.  Leases are granted in order of arrival: only the first waiter is granted one, and a task that
+    asks while others wait joins the end of the queue.
+5.  No task is granted an instance of a generation that was replaced: idle instances are all of
+    the current one, and what comes from a start, a check or a lease is tested again.
 6.  Conservation: asked = settled + waiting; started = closed + live; each closed instance has
     exactly one retire reason.
-7.  Nothing outlives the pool: it is CLOSED only when nothing is live and nobody waits.
-8.  A cancellation leaves all of this true: it can only take a waiter out of the line (`give_up`),
+7.  Nothing outlives the pool: it is CLOSED only when nothing is live and no task waits.
+8.  A cancellation leaves all of this true: it can only take a waiter out of the queue (`give_up`),
     or end a start (`start_abandoned`).
 9.  No poisoned or closed instance becomes idle or is granted, whatever its setup, its check or its
-    last lease did to it. One that other code spoils while it idles is found at the next ask.
+    last lease did to it. If other code spoils it while it is idle, the next ask finds that out.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import trio
 
-from wasmpool._errors import PoolClosed, PoolSaturated, PoolTimeout
+from wasmpool._errors import (
+    LeaseDeadlock,
+    LeaseRevoked,
+    PoolClosed,
+    PoolSaturated,
+    PoolTimeout,
+    PoolUnavailable,
+    as_one_line,
+)
 from wasmpool_host.lowlevel import has_headroom
 
-from .advance import advance, may_begin
-from .alarm import Alarm
-from .backoff import Backoff
-from .closing import end_generation
-from .counters import Counters
-from .deadlines import Timers
+from .core_state import CoreState
 from .fitness import why_unfit
 from .pool_state import PoolState
 from .retire_reason import RetireReason
@@ -60,240 +59,231 @@ from .snapshot import describe, lease_info
 from .waiter import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
     from random import Random
 
-    from .call_site import Place
+    from .call_site import CallSite
+    from .collaborators import AbstractDeadlines, AbstractMaintenance
     from .generation import Generation
-    from .instruments import Instruments
-    from .maintenance import Work
+    from .hooks import Hooks
     from .options import Options
+    from .protocols import Instance
+    from .waiter import StartCall
 
 __all__ = ["Core"]
 
 _FRESH: Final = 1.0  # seconds: an instance idle for no longer serves again without a check
 _JITTER: Final = 0.05  # of max_uses and max_age: instances do not retire in step
-_RUNS: Final = 16  # calls in line that are run in one step; their guests' time is bounded anyway
-_IDLE: Final = SlotState.IDLE  # on the way of each call, where an enum's look-up would show
+_RUNS: Final = 16  # queued calls that are run in one step; their guests' time is bounded anyway
+_IDLE: Final = SlotState.IDLE  # on the path of each call, where an enum's look-up would show
 
 
 @final
-class Core:
+class Core(CoreState):
     """A pool's state and its transitions."""
 
     __slots__ = (
-        "_check", "_max_memory", "_numbers", "backoff", "canary_waits", "closed", "counters",
-        "current", "freed", "generations", "held", "idle", "instruments", "leased", "line",
-        "min_size", "name", "now", "options", "random", "reload_lock", "reloading", "retiring",
-        "size", "starting", "state", "stuck", "timers", "work",
+        "_check", "_deadlines", "_last_number", "_maintenance", "_max_memory", "_random",
+        "_reload_scopes",
     )  # fmt: skip
 
     def __init__(
-        self,
-        name: str,
-        options: Options,
-        first: Generation,
-        random: Random,
-        instruments: Instruments,
+        self, name: str, options: Options, first: Generation, random: Random, hooks: Hooks
     ) -> None:
-        self.name = name
-        self.options = options
+        """`attach` must follow before anything else."""
+        super().__init__(name, options, first, random, hooks)
         self._check = options.check
         self._max_memory = options.max_memory
-        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
-        """The time of the run, as `trio.current_time` has it."""
-        self.instruments = instruments
-        self.random = random
-        self.work: Work  # set by Work, which is made with the core
+        self._random = random
+        self._last_number = 0
+        self._reload_scopes: set[trio.CancelScope] = set()
+        """They end the reloads under way when the pool closes."""
+        self._maintenance: AbstractMaintenance
+        self._deadlines: AbstractDeadlines
 
-        self.state = PoolState.OPEN
-        self.closed = trio.Event()
-        """Set with the state CLOSED."""
-        self.size = options.size
-        self.min_size = options.min_size
-        self.current = first
-        """The generation in service."""
-        self.generations = [first]
-        """All that are alive, oldest first: replaced ones, the current one, one being prepared."""
+    def attach(self, maintenance: AbstractMaintenance, deadlines: AbstractDeadlines) -> None:
+        """Connect the pool's tasks, once, before the first transition."""
+        self._maintenance = maintenance
+        self._deadlines = deadlines
 
-        self.idle: dict[Slot, None] = {}
-        """Of the current generation only; the last was used most recently."""
-        self.leased: dict[Slot, None] = {}
-        """In order of their grants."""
-        self.starting: dict[Slot, None] = {}
-        self.retiring: dict[Slot, None] = {}
-        self.line: OrderedDict[trio.lowlevel.Task, Waiter] = OrderedDict()
-        """Who waits, first come first."""
-        self.held: dict[trio.lowlevel.Task, int] = {}
-        """How many leases a task holds; no zeros."""
-        self.stuck = 0
-        """How many leases are held by tasks that themselves wait in line."""
-        self.canary_waits = False
-        """A reload waits for a free place: it comes first, or growth would starve it."""
-        self.freed = trio.lowlevel.ParkingLot()
-        """Where it waits."""
-        self.reload_lock = trio.Lock()
-        """Reloads are made ready one after another."""
-        self.reloading: set[trio.CancelScope] = set()
-        """What ends the reloads under way when the pool closes."""
-
-        self.backoff = Backoff(random)
-        self.timers = Timers(self)
-        self.counters = Counters()
-        self._numbers = 0
-
-    def spawn(self, function: Callable[..., Any], *args: Any) -> None:
-        """Run a function in a task of the pool."""
-        self.work.spawn(function, *args)
+    def detach(self) -> None:
+        """Drop what refers to this core when the block has ended: no reference cycle is left."""
+        self._deadlines.let_go()
+        del self._deadlines
+        del self._maintenance
+        self.hooks.pool = None
 
     # --- asking ---
 
-    def peek(self) -> Slot | None:
-        """The idle instance that the next asker would get, or None."""
-        if self.line or not self.idle:
+    def peek_idle(self) -> Slot | None:
+        """Return the idle instance that the next asker would get, or None."""
+        if self._waiters or not self._idle:
             return None
-        slot = next(reversed(self.idle))
+        slot = next(reversed(self._idle))
         if slot.instance.poisoned is not None:
-            self.retire_unfit()
-            self.advance()
-            return self.peek()
-        if self._check is None or self.is_fresh(slot, self.now()):
+            self._retire_unfit()
+            self._assign()
+            return self.peek_idle()
+        if self._check is None or self._is_fresh(slot, self.now()):
             return slot
         return None
 
-    def retire_unfit(self) -> None:
+    def _retire_unfit(self) -> None:
         """Retire the idle instances that other code has poisoned or closed.
 
-        A setup may have kept them. The pool is not told, so it finds out when one is asked for.
+        A setup may have passed them on. The pool is not told, so it finds out when a task asks.
         """
         now = self.now()
-        for slot in tuple(self.idle):
+        for slot in tuple(self._idle):
             if slot.instance.poisoned is not None:
-                self.retire_idle(slot, self._why_spent(slot, now))
+                self._retire_idle(slot, self._why_spent(slot, now))
 
-    def take(self, task: trio.lowlevel.Task, place: Place | None) -> Slot | None:
-        """Grant an idle instance, if there is one and nobody is in line."""
-        slot = self.peek()
+    def take(self, task: trio.lowlevel.Task, call_site: CallSite | None) -> Slot | None:
+        """Grant an idle instance, if there is one and no task waits."""
+        slot = self.peek_idle()
         if slot is not None:
-            self.hold(slot, task, place, self.now())
+            self.grant_idle(slot, task, call_site, self.now())
         return slot
 
-    def hold(self, slot: Slot, task: trio.lowlevel.Task, place: Place | None, now: float) -> None:
-        """Grant what `peek` gave; nothing, if the task has it already."""
-        if slot.state is _IDLE:
-            del self.idle[slot]
-            self.counters.asked += 1
-            self._grant(slot, task, place, now, 0.0)
+    def grant_idle(
+        self, slot: Slot, task: trio.lowlevel.Task, call_site: CallSite | None, now: float
+    ) -> None:
+        """Grant what `peek_idle` returned."""
+        del self._idle[slot]
+        self._counters.asked += 1
+        self._grant(slot, task, call_site, now, 0.0)
 
-    def refuse(self) -> Exception:
-        """What somebody gets who does not want to wait, and found nothing with `take`."""
-        self.counters.asked += 1
-        if self.state is not PoolState.OPEN:
-            self.counters.refused_closed += 1
+    def refusal(self) -> Exception:
+        """Count an ask that `take` had nothing for and that does not wait; return its error."""
+        self._counters.asked += 1
+        if self._state is not PoolState.OPEN:
+            self._counters.refused_closed += 1
             return self._closed_error()
-        self.counters.would_block += 1
+        self._counters.would_block += 1
         return trio.WouldBlock()
 
     def join(
         self,
         task: trio.lowlevel.Task,
-        place: Place | None,
-        begin: Callable[[Any], Any] | None = None,
+        call_site: CallSite | None,
+        start_call: StartCall | None = None,
     ) -> Waiter:
-        """Stand in line, after `take` found nothing.
+        """Join the queue, after `take` had nothing.
 
-        ``begin`` is for who wants no more than a call: it runs the first slice in an instance.
+        Args:
+            task: the waiting task.
+            call_site: where it asks.
+            start_call: for a single call: runs the call's first slice in an instance.
 
         Raises:
-            PoolClosed, PoolSaturated: without standing in line.
+            PoolClosed, PoolSaturated: without joining.
         """
-        if self.state is not PoolState.OPEN:
-            raise self.refuse()
-        self.counters.asked += 1
+        if self._state is not PoolState.OPEN:
+            raise self.refusal()
+        self._counters.asked += 1
         limit = self.options.max_waiting
-        if limit is not None and len(self.line) >= limit and not may_begin(self):
-            self.counters.saturated += 1
+        if (
+            limit is not None
+            and len(self._waiters) >= limit
+            and not self._could_serve_or_fail_now()
+        ):
+            self._counters.saturated += 1
             raise PoolSaturated(
-                f"pool {self.name!r}: max_waiting={limit} tasks wait already: {describe(self)}"
+                f"pool {self._name!r}: max_waiting={limit} tasks wait already: {describe(self)}"
             )
-        waiter = Waiter(task, self.now(), place, self.give_up, begin)
-        self.line[task] = waiter
-        self.stuck += self.held.get(task, 0)
-        if self.instruments.active:
-            self.instruments.tell("waiting", len(self.line))
-        self.advance()
-        self.timers.watch_waits()
+        waiter = Waiter(task, self.now(), call_site, self.give_up, start_call)
+        self._waiters[task] = waiter
+        self._leases_of_waiters += self._leases_by_task.get(task, 0)
+        if self.hooks.active:
+            self.hooks.call("waiting", len(self._waiters))
+        self._assign()
+        self._deadlines.watch_waits()
         return waiter
 
     def give_up(self, waiter: Waiter) -> bool:
-        """Its task was cancelled while it waited; whether it still was in line."""
-        if self.line.get(waiter.task) is not waiter:  # an instrument cancels it, or an argument
+        """Take a waiter whose task is cancelled out of the queue. Return True if it was in it."""
+        if self._waiters.get(waiter.task) is not waiter:  # an instrument or an argument cancels it
             return False
-        self._leave_line(waiter)
-        self.counters.cancelled += 1
-        self.advance()
+        self._leave_queue(waiter)
+        self._counters.cancelled += 1
+        self._assign()
         return True
 
-    def time_out(self, waiter: Waiter) -> None:
-        """It has waited for ``max_wait``, or would have to wait in line although that is 0."""
+    def end_waits(self, now: float) -> None:
+        """Fail the waiters that have waited for ``max_wait``."""
+        limit = self.options.max_wait
+        assert limit is not None
+        while self._waiters:
+            first = next(iter(self._waiters.values()))  # all have the same limit: it is due first
+            if first.arrived + limit > now:
+                break
+            self._time_out(first)
+        self._assign()
+
+    def _time_out(self, waiter: Waiter) -> None:
+        """Fail a waiter that waited for ``max_wait``, or must not wait because that is 0."""
         error = PoolTimeout(
-            f"pool {self.name!r}: no instance within max_wait={self.options.max_wait} s:"
+            f"pool {self._name!r}: no instance within max_wait={self.options.max_wait} s:"
             f" {describe(self)}"
         )
-        self.counters.timed_out += 1
-        self.fail(waiter, error)
+        self._counters.timed_out += 1
+        self._fail(waiter, error)
 
-    def refuse_line(self) -> None:
-        """Everybody in line gets PoolClosed."""
-        while self.line:
-            self.counters.refused_closed += 1
-            self.fail(next(iter(self.line.values())), self._closed_error())
+    def _refuse_waiters(self) -> None:
+        """Fail all waiters with PoolClosed."""
+        while self._waiters:
+            self._counters.refused_closed += 1
+            self._fail(next(iter(self._waiters.values())), self._closed_error())
 
-    def _leave_line(self, waiter: Waiter) -> None:
-        del self.line[waiter.task]
-        self.stuck -= self.held.get(waiter.task, 0)
+    def _leave_queue(self, waiter: Waiter) -> None:
+        del self._waiters[waiter.task]
+        self._leases_of_waiters -= self._leases_by_task.get(waiter.task, 0)
 
-    def fail(self, waiter: Waiter, error: Exception) -> None:
-        """Take a waiter out of the line with an error."""
-        self._leave_line(waiter)
+    def _fail(self, waiter: Waiter, error: Exception) -> None:
+        """Take a waiter out of the queue with an error."""
+        self._leave_queue(waiter)
         waiter.settle(None, error)
 
     def _closed_error(self) -> PoolClosed:
-        return PoolClosed(f"pool {self.name!r} is {self.state.value}: it grants no leases")
+        return PoolClosed(f"pool {self._name!r} is {self._state.value}: it grants no leases")
 
     # --- leases ---
 
-    def is_fresh(self, slot: Slot, now: float) -> bool:
-        """Whether an idle instance may serve without a check."""
-        return self.options.check is None or now - slot.idle_since <= _FRESH
+    def _is_fresh(self, slot: Slot, now: float) -> bool:
+        """Return True if an idle instance may serve without a check."""
+        return self._check is None or now - slot.idle_since <= _FRESH
 
     def _grant(
-        self, slot: Slot, task: trio.lowlevel.Task, place: Place | None, now: float, waited: float
+        self,
+        slot: Slot,
+        task: trio.lowlevel.Task,
+        call_site: CallSite | None,
+        now: float,
+        waited: float,
     ) -> None:
-        assert slot.generation is self.current
+        assert slot.generation is self._current
         slot.state = SlotState.LEASED
         slot.holder = task
         slot.since = now
-        slot.place = place
+        slot.call_site = call_site
         slot.uses += 1
-        self.leased[slot] = None
-        held = self.held
-        held[task] = held.get(task, 0) + 1
-        counters = self.counters
+        self._leased[slot] = None
+        leases = self._leases_by_task
+        leases[task] = leases.get(task, 0) + 1
+        counters = self._counters
         counters.granted += 1
         counters.wait_seconds.record(waited)
-        self.timers.watch_leaks(now)
-        if self.instruments.active:
+        self._deadlines.watch_leases(now)
+        if self.hooks.active:
             slot.info = lease_info(slot)
-            self.instruments.tell("lease_granted", slot.info, waited)
+            self.hooks.call("lease_granted", slot.info, waited)
         if self.options.max_uses == 1:
-            self.advance()  # a spare
+            self._assign()  # a spare
 
-    def end_call(self, slot: Slot, began: float) -> None:
-        """End a call on what `peek` gave, or on what is leased.
+    def finish_call(self, slot: Slot, began: float) -> None:
+        """End a call that ran in what `peek_idle` returned, whether it was granted since or not.
 
-        Where the call was done in one step, there was no lease that anybody could have seen. It
-        counts as one.
+        A call that was done in one step had no lease that other code could see. It counts as one.
         """
         if slot.state is not _IDLE:
             self.give_back(slot)
@@ -301,53 +291,66 @@ class Core:
         now = self.now()
         slot.uses += 1
         slot.idle_since = now
-        counters = self.counters
+        counters = self._counters
         counters.asked += 1
         counters.granted += 1
         counters.wait_seconds.zeros += 1
         counters.lease_seconds.record(now - began)
         if self._is_spent(slot, now):
-            self.retire_idle(slot, self._why_spent(slot, now))
-            self.advance()
+            self._retire_idle(slot, self._why_spent(slot, now))
+            self._assign()
 
-    def give_back(self, slot: Slot) -> None:
-        """End a lease; nothing, if it was revoked."""
+    def discard(self, slot: Slot) -> None:
+        """Do not let a leased instance serve again after its lease."""
+        slot.discarded = True
+
+    def mark_reported(self, slot: Slot) -> None:
+        """Note that a lease was logged as a leak."""
+        slot.reported = True
+
+    def give_back(self, slot: Slot, *, busy: bool = False) -> None:
+        """End a lease, or do nothing if it was revoked.
+
+        ``busy``: a call is under way in the instance, which therefore retires.
+        """
         if slot.state is not SlotState.LEASED:
             return
+        if busy:
+            slot.discarded = True
         now = self.now()
-        self.end_lease(slot, now)
+        self._end_lease(slot, now)
         reason = self._why_not_again(slot, now)
         if reason is not None:
-            self.retire(slot, reason)
-        elif self.serve(slot, now) and self.state is PoolState.OPEN:
+            self._retire(slot, reason, busy=busy)
+        elif self._hand_over_or_idle(slot, now) and self._state is PoolState.OPEN:
             return
-        self.advance()
+        self._assign()
 
-    def end_lease(self, slot: Slot, now: float) -> None:
-        """Take a lease from its holder; what becomes of the slot is the caller's to say."""
+    def _end_lease(self, slot: Slot, now: float) -> None:
+        """Take a lease from its holder; the caller decides what becomes of the slot."""
         task = slot.holder
         assert task is not None
-        if self.instruments.active:  # first: what they read adds up as long as it is in a table
-            self.instruments.tell("lease_ended", slot.info or lease_info(slot), now - slot.since)
-        del self.leased[slot]
-        held = self.held.pop(task) - 1
-        if held:
-            self.held[task] = held
-        if self.line and task in self.line:
-            self.stuck -= 1
-        self.counters.lease_seconds.record(now - slot.since)
+        if self.hooks.active:  # first: the counts that they read add up while it is in a table
+            self.hooks.call("lease_ended", slot.info or lease_info(slot), now - slot.since)
+        del self._leased[slot]
+        leases = self._leases_by_task.pop(task) - 1
+        if leases:
+            self._leases_by_task[task] = leases
+        if self._waiters and task in self._waiters:
+            self._leases_of_waiters -= 1
+        self._counters.lease_seconds.record(now - slot.since)
         slot.holder = None
         slot.info = None
         slot.reported = False
 
     def _why_not_again(self, slot: Slot, now: float) -> str | None:
-        """The reason for which an instance retires after a lease, if there is one."""
+        """Return the reason for which an instance retires after a lease, or None."""
         if self._is_spent(slot, now):
             return self._why_spent(slot, now)
         return self._why_unwanted(slot)
 
     def _is_spent(self, slot: Slot, now: float) -> bool:
-        """Whether an instance retires after a call, by what has become of it."""
+        """Return True if an instance retires after a call because of its own condition."""
         instance, max_memory = slot.instance, self._max_memory
         return (
             instance.poisoned is not None
@@ -358,10 +361,10 @@ class Core:
         )
 
     def _why_spent(self, slot: Slot, now: float) -> str:
-        """The reason that counts."""
+        """Return the reason that counts, of those for which `_is_spent` is true."""
         poisoned = slot.instance.poisoned
-        if poisoned is not None:  # in a word of its own, if it has one that is not known here
-            return poisoned if poisoned in self.counters.retired else RetireReason.HOST_ERROR
+        if poisoned is not None:  # other modules' instances may have words of their own
+            return poisoned if poisoned in self._counters.retired else RetireReason.HOST_ERROR
         if slot.discarded:
             return RetireReason.DISCARDED
         unwanted = self._why_unwanted(slot)
@@ -372,76 +375,87 @@ class Core:
         return RetireReason.AGE if now >= slot.expires else RetireReason.MEMORY
 
     def _why_unwanted(self, slot: Slot) -> RetireReason | None:
-        """Why there is no place for an instance that could serve."""
-        if slot.generation is not self.current:
+        """Return why the pool does not want an instance that could serve, or None."""
+        if slot.generation is not self._current:
             return RetireReason.REPLACED
-        if self.state is not PoolState.OPEN and not self.line:
+        if self._state is not PoolState.OPEN and not self._waiters:
             return RetireReason.CLOSED
-        if self.current.active > self.size:
+        if self._current.active > self._size:
             return RetireReason.SHRUNK
         return None
 
-    def serve(self, slot: Slot, now: float) -> bool:
-        """Give an instance to the first in line, else let it idle; it is in no table.
+    def _hand_over_or_idle(self, slot: Slot, now: float) -> bool:
+        """Give an instance that is in no table to the first waiter, or make it idle.
 
-        Calls that are over at once are run here, one after the other. False: one of them came to
-        what the instance retires for, and `advance` is up to the caller.
+        Queued calls that end in their first slice are run here, one after the other.
+
+        Returns:
+            False if one of these calls has made the instance retire. The caller then assigns.
         """
-        runs = _RUNS if self.line and has_headroom() else 0
-        while self.line:
-            waiter = next(iter(self.line.values()))
-            self._leave_line(waiter)
-            self._grant(slot, waiter.task, waiter.place, now, now - waiter.arrived)
-            if not (runs and waiter.call_ends_in(slot)):
+        runs = _RUNS if self._waiters and has_headroom() else 0
+        while self._waiters:
+            # 1. Grant it to the first waiter.
+            waiter = next(iter(self._waiters.values()))
+            self._leave_queue(waiter)
+            self._grant(slot, waiter.task, waiter.call_site, now, now - waiter.arrived)
+            # 2. Unless its call is over after the first slice, its task goes on with the lease.
+            if not (runs and waiter.run_first_slice(slot)):
                 waiter.settle(slot)
                 return True
+            # 3. The call is over: end the lease, and take the next waiter if it may serve again.
             runs -= 1
             now = self.now()
-            self.end_lease(slot, now)
+            self._end_lease(slot, now)
             waiter.settle(None)
             reason = self._why_not_again(slot, now)
             if reason is not None:
-                self.retire(slot, reason)
+                self._retire(slot, reason)
                 return False
         slot.state = SlotState.IDLE
         slot.idle_since = now
-        self.idle[slot] = None
-        self.timers.watch_idle()
+        self._idle[slot] = None
+        self._deadlines.watch_idle()
         return True
 
     # --- starts and checks ---
 
     def begin_start(self, generation: Generation) -> Slot:
-        """Take a place for a new instance. Its preparation is the caller's to begin."""
-        self._numbers += 1
-        slot = Slot(self._numbers, generation, self.now(), trio.CancelScope())
-        slot.round = self.backoff.round
-        self.starting[slot] = None
+        """Take the room for a new instance. The caller begins the start itself."""
+        self._last_number += 1
+        slot = Slot(self._last_number, generation, self.now(), trio.CancelScope())
+        slot.round = self._backoff.round
+        self._starting[slot] = None
         generation.live += 1
         generation.starting += 1
-        self.counters.started += 1
+        self._counters.started += 1
         return slot
 
+    def instantiated(self, slot: Slot, instance: Instance) -> None:
+        """Note the instance that a start has made; its setup may follow."""
+        slot.instance = instance
+
+    def prepared(self, slot: Slot) -> None:
+        """Note how long start, setup and check took, which have ended."""
+        slot.took = self.now() - slot.began
+
     def started(self, slot: Slot) -> None:
-        """A start has come to its end: the instance serves, unless it is unfit or too late."""
-        unfit = why_unfit(self.name, slot) if self._why_unwanted(slot) is None else None
+        """Let a prepared instance serve, unless it is unfit or not wanted any more."""
+        unfit = why_unfit(self._name, slot) if self._why_unwanted(slot) is None else None
         if unfit is not None:
             self.start_failed(slot, unfit)
             return
-        now = self.now()
-        self.counters.start_seconds.record(slot.took)
+        self._counters.start_seconds.record(slot.took)
         self._draw_limits(slot)
-        if slot.generation is self.current:
-            self.backoff.reset()
-            self.timers.backoff.stop()
-        if self.instruments.active:
-            self.instruments.tell(
-                "instance_started", slot.number, slot.generation.number, slot.took
-            )
+        if slot.generation is self._current:
+            self._backoff.reset()
+            self._deadlines.clear_backoff()
+        now = self.now()
+        if self.hooks.active:
+            self.hooks.call("instance_started", slot.number, slot.generation.number, slot.took)
         self._arrive(slot, now)
 
     def checked(self, slot: Slot) -> None:
-        """An idle instance was found healthy; it may have become too old meanwhile."""
+        """Let an instance that was found healthy serve, unless it became too old meanwhile."""
         now = self.now()
         if now >= slot.expires:
             self.start_abandoned(slot, RetireReason.AGE)
@@ -449,163 +463,377 @@ class Core:
             self._arrive(slot, now)
 
     def start_failed(self, slot: Slot, error: Exception) -> None:
-        """Start or setup failed, or took too long."""
-        if slot.generation is self.current:
-            pause = self.backoff.failed(slot.round, error)
+        """Retire an instance whose start or setup failed or took too long; pause starts."""
+        if slot.generation is self._current:
+            pause = self._backoff.failed(slot.round, error)
             if pause is not None:
-                self.timers.backoff.set(self.now() + pause)
+                self._deadlines.set_backoff(self.now() + pause)
         self.start_abandoned(slot, RetireReason.FAILED_START)
 
+    def end_backoff(self) -> None:
+        """The pause after a failed start is over."""
+        self._backoff.holds = False
+        self._assign()
+
     def start_abandoned(self, slot: Slot, reason: str | None = None) -> None:
-        """A start or check does not lead to service; without a reason, as it is not wanted."""
+        """Retire an instance that is being started or checked; without a reason, as unwanted."""
         self._leave_starting(slot)
-        self.retire(slot, reason or self._why_unwanted(slot) or RetireReason.CLOSED)
-        self.advance()
+        self._retire(slot, reason or self._why_unwanted(slot) or RetireReason.CLOSED)
+        self._assign()
 
     def _arrive(self, slot: Slot, now: float) -> None:
         reason = self._why_unwanted(slot)
         if reason is None:
             self._leave_starting(slot)
-            self.serve(slot, now)
-            self.advance()
+            self._hand_over_or_idle(slot, now)
+            self._assign()
         else:
             self.start_abandoned(slot, reason)
 
     def _leave_starting(self, slot: Slot) -> None:
-        del self.starting[slot]
+        del self._starting[slot]
         generation = slot.generation
         generation.starting -= 1
         if slot.checking:
             slot.checking = False
             generation.checking -= 1
 
-    def begin_check(self, slot: Slot) -> None:
-        """See whether an idle instance may serve again. It is in no table."""
+    def _begin_check(self, slot: Slot) -> None:
+        """Begin to check an instance that was idle and is in no table."""
         slot.state = SlotState.STARTING
         slot.scope = trio.CancelScope()
         slot.checking = True
-        self.starting[slot] = None
+        self._starting[slot] = None
         slot.generation.starting += 1
         slot.generation.checking += 1
-        self.work.check(slot)
+        self._maintenance.check(slot)
 
     def _draw_limits(self, slot: Slot) -> None:
         uses, age = self.options.max_uses, self.options.max_age
-        if uses is not None:  # below twenty there is no whole use to give or take
-            slot.last_use = uses - int(uses * _JITTER * self.random.random())
+        if uses is not None:  # below twenty, five per cent is no whole use
+            slot.last_use = uses - int(uses * _JITTER * self._random.random())
         if age is not None:
-            slot.expires = slot.began + age * (1 - _JITTER * self.random.random())
-            self.timers.ages.set(slot.expires)
+            slot.expires = slot.began + age * (1 - _JITTER * self._random.random())
+            self._deadlines.watch_age(slot.expires)
 
-    # --- bounds and generations ---
+    # --- name and bounds ---
+
+    def rename(self, name: str) -> None:
+        """Set what messages and logs call the pool."""
+        self._name = name
 
     def resize(self, size: int, min_size: int) -> None:
-        """Set the bounds. Idle excess goes at once, what is leased or starting when it arrives."""
-        self.size = size
-        self.min_size = min_size
-        while self.idle and self.current.active > size:
-            self.retire_idle(next(iter(self.idle)), RetireReason.SHRUNK)
-        self.timers.watch_idle()
-        self.freed.unpark_all()
-        self.advance()
+        """Set the bounds. Idle instances above them retire now, others when they arrive."""
+        self._size = size
+        self._min_size = min_size
+        while self._idle and self._current.active > size:
+            self._retire_idle(next(iter(self._idle)), RetireReason.SHRUNK)
+        self._deadlines.watch_idle()
+        self.room_freed.unpark_all()
+        self._assign()
+
+    # --- reload ---
+
+    def begin_reload(self, scope: trio.CancelScope) -> None:
+        """Have a close cancel the scope of a reload; at once, if the pool closes already."""
+        self._reload_scopes.add(scope)
+        if self._state is not PoolState.OPEN:
+            scope.cancel()
+
+    def end_reload(self, scope: trio.CancelScope) -> None:
+        """Forget the scope of a reload that has ended."""
+        self._reload_scopes.discard(scope)
+
+    def add_generation(self, new: Generation) -> None:
+        """Add a generation that is being prepared; its canary has the next free room."""
+        self._generations.append(new)
+        self._canary_waits = True
+
+    def start_canary(self, new: Generation) -> Slot:
+        """Take the room for its first instance; from now on the pool may grow again."""
+        self._canary_waits = False
+        slot = self.begin_start(new)
+        self._assign()
+        return slot
+
+    def withdraw_generation(self, new: Generation) -> None:
+        """Close all instances of a generation that is not put in service."""
+        new.replaced = True
+        self._canary_waits = False
+        reason = RetireReason.DISCARDED if self._state is PoolState.OPEN else RetireReason.CLOSED
+        for slot in tuple(self._starting):
+            if slot.generation is new:
+                self.start_abandoned(slot, reason)
+        self._drop_if_gone(new)
+        self._assign()
 
     def switch(self, new: Generation, ready: Sequence[Slot], grace: float) -> None:
-        """Put a generation in service, with what is ready of it, instead of the current one."""
-        old, self.current = self.current, new
+        """Put a prepared generation in service instead of the current one, with its instances."""
+        # 1. From here on no instance of the old one is granted.
+        old, self._current = self._current, new
         old.replaced = True
         old.closing.set()
-        for slot in tuple(self.idle):
-            self.retire_idle(slot, RetireReason.REPLACED)
+        for slot in tuple(self._idle):
+            self._retire_idle(slot, RetireReason.REPLACED)
+        # 2. The new one serves.
         for slot in ready:
             self.started(slot)
-        self.counters.reloads += 1
-        if self.instruments.active:
-            self.instruments.tell("reloaded", new.number)
-        self.bury(old)
+        self._counters.reloads += 1
+        if self.hooks.active:
+            self.hooks.call("reloaded", new.number)
+        # 3. What the old one has left ends within the grace.
+        self._drop_if_gone(old)
         if not old.gone.is_set():
-            old.grace = Alarm(partial(end_generation, self, old), self.spawn)
             if grace > 0:
-                old.grace.set(self.now() + grace)
+                self._deadlines.set_generation_grace(old, self.now() + grace)
             else:
-                end_generation(self, old)
-        self.advance()
+                self.end_generation(old)
+        self._assign()
+
+    def end_generation(self, generation: Generation) -> None:
+        """End the grace of a generation that was replaced."""
+        for slot in self._starting:
+            if slot.generation is generation:
+                slot.scope.cancel()
+        leased = tuple(slot for slot in self._leased if slot.generation is generation)
+        self._revoke(leased, RetireReason.REPLACED)
+
+    def _drop_if_gone(self, generation: Generation) -> None:
+        """Drop a replaced generation if it has no live instance."""
+        if generation.replaced and not generation.live and generation in self._generations:
+            self._generations.remove(generation)
+            generation.gone.set()
+            self._deadlines.clear_generation_grace(generation)
+
+    # --- close ---
+
+    def close(self, grace: float) -> bool:
+        """Begin to close, or bring the end of the grace forward. Return True if it was open.
+
+        New asks are refused first, then the leases are told, and only the end of the grace
+        touches a call under way.
+        """
+        first = self._state is PoolState.OPEN
+        if first:
+            self._state = PoolState.CLOSING
+            if self.hooks.active:
+                self.hooks.call("closing")
+            for generation in self._generations:
+                generation.closing.set()
+            for scope in self._reload_scopes:
+                scope.cancel()
+            if self.options.queue_on_close == "fail":
+                self._refuse_waiters()
+        if self._state is PoolState.CLOSING:
+            if grace > 0:
+                self._deadlines.set_grace(self.now() + grace)
+            else:
+                self.cut_grace()
+            self._assign()
+        return first
+
+    def cut_grace(self) -> None:
+        """End the grace of the close: waiters fail, leases are revoked."""
+        self._deadlines.clear_grace()
+        self._refuse_waiters()
+        self._revoke(tuple(self._leased), RetireReason.CLOSED)
+
+    def revoke_held_by(self, task: trio.lowlevel.Task) -> None:
+        """Revoke the leases of a task that leaves the pool's block and cannot give them back."""
+        leased = tuple(slot for slot in self._leased if slot.holder is task)
+        self._revoke(leased, RetireReason.CLOSED)
+
+    def _revoke(self, slots: Iterable[Slot], reason: RetireReason) -> None:
+        """Take leases from their holders.
+
+        A call under way raises `LeaseRevoked`; without one, the next use does.
+        """
+        now = self.now()
+        why = "it closed" if reason is RetireReason.CLOSED else "its generation was replaced"
+        for slot in slots:
+            slot.revoked = (
+                f"the lease of instance {slot.number} of pool {self._name!r} was revoked after"
+                f" {now - slot.since:.1f} s: {why}, and the grace is over"
+            )
+            self._end_lease(slot, now)
+            slot.instance.interrupt(LeaseRevoked(slot.revoked))
+            self._retire(slot, reason, busy=True)
+        self._assign()
 
     # --- the end of an instance ---
 
-    def retire(self, slot: Slot, reason: str, *, busy: bool = False) -> None:
-        """An instance does not serve again. It is in no table; `advance` is up to the caller.
+    def end_idle(self, now: float) -> None:
+        """Retire instances above ``min_size`` that have idled for ``max_idle``.
+
+        It does not assign: with ``max_uses=1`` that would start a spare in place of each.
+        """
+        limit = self.options.max_idle
+        assert limit is not None
+        while self._idle and self._current.active > self._min_size:
+            slot = next(iter(self._idle))  # idle for longest
+            if slot.idle_since + limit > now:
+                break
+            self._retire_idle(slot, RetireReason.IDLE)
+
+    def end_aged(self, now: float) -> None:
+        """Retire idle instances that are too old; leased ones retire when they are given back."""
+        for slot in tuple(self._idle):
+            if slot.expires <= now:
+                self._retire_idle(slot, RetireReason.AGE)
+        self._assign()
+
+    def _retire(self, slot: Slot, reason: str, *, busy: bool = False) -> None:
+        """Have an instance that is in no table closed. The caller assigns.
 
         ``busy``: a call may be under way in it.
         """
         slot.state = SlotState.RETIRING
-        self.retiring[slot] = None
+        self._retiring[slot] = None
         slot.generation.retiring += 1
-        self.counters.retired[reason] += 1
-        if self.instruments.active:
-            self.instruments.tell(
-                "instance_retired", slot.number, slot.generation.number, str(reason)
-            )
+        self._counters.retired[reason] += 1
+        if self.hooks.active:
+            self.hooks.call("instance_retired", slot.number, slot.generation.number, str(reason))
         if slot.instance is None:
             self._free(slot)
-        elif busy or slot.calls:
-            self.work.close_apart(slot)
         else:
-            self.work.close(slot)
+            self._maintenance.close(slot, busy=busy)
 
-    def retire_idle(self, slot: Slot, reason: str) -> None:
-        """The same for an idle one."""
-        del self.idle[slot]
-        self.retire(slot, reason)
+    def _retire_idle(self, slot: Slot, reason: str) -> None:
+        del self._idle[slot]
+        self._retire(slot, reason)
 
-    def freed_by(self, slot: Slot) -> None:
-        """A retired instance is closed: its place is free."""
+    def instance_closed(self, slot: Slot) -> None:
+        """Free the room of a retired instance that is closed now."""
         self._free(slot)
-        self.advance()
+        self._assign()
 
     def _free(self, slot: Slot) -> None:
-        del self.retiring[slot]
+        del self._retiring[slot]
         slot.state = SlotState.CLOSED
-        slot.instance = None  # type: ignore[assignment]  # nobody looks any more
+        slot.instance = None  # type: ignore[assignment]  # see the invariant of Slot
         generation = slot.generation
         generation.live -= 1
         generation.retiring -= 1
-        self.counters.closed += 1
-        self.bury(generation)
-        self.freed.unpark_all()
-
-    def bury(self, generation: Generation) -> None:
-        """If a replaced generation has nothing left, it is gone."""
-        if generation.replaced and not generation.live and generation in self.generations:
-            self.generations.remove(generation)
-            generation.gone.set()
-            if generation.grace is not None:
-                generation.grace.stop()
-                generation.grace = None  # it has the generation
-
-    def let_go(self) -> None:
-        """The block has ended: let go of what has this core, so that it is no reference cycle."""
-        self.timers.let_go()
-        del self.timers
-        del self.work
-        self.instruments.pool = None
+        self._counters.closed += 1
+        self._drop_if_gone(generation)
+        self.room_freed.unpark_all()
 
     # --- what next ---
 
-    @property
-    def live(self) -> int:
-        """Instances in all states but CLOSED."""
-        return len(self.idle) + len(self.leased) + len(self.starting) + len(self.retiring)
+    def _assign(self) -> None:
+        """Begin what is needed now, and fail the tasks that wait in vain."""
+        # 1. Use idle instances for waiters: a check is shorter than a start.
+        while self._idle and self._current.checking < len(self._waiters):
+            self._use_idle()
+        # 2. Start as many as are wanted and the bounds allow.
+        wanted = self._starts_wanted()
+        while self._current.starting < wanted and self._may_start():
+            self._maintenance.start(self.begin_start(self._current))
+        # 3. Fail the waiters that nothing will serve.
+        while self._waiters and self._is_hopeless():
+            self._fail_unavailable()
+        while self._waiters and self._is_deadlocked():
+            self._fail_deadlocked()
+        while self.options.max_wait == 0 and len(self._waiters) > self._coming():
+            latest = next(reversed(self._waiters.values()))  # earlier ones were promised one
+            self._time_out(latest)
+        # 4. Close what a closing pool does not need any more.
+        if self._state is PoolState.CLOSING and not self._waiters:
+            self._wind_down()
 
-    @property
-    def surge(self) -> int:
-        """How many instances more than ``size`` a reload may use."""
-        return max(1, self.min_size)
+    def _could_serve_or_fail_now(self) -> bool:
+        """Return True if a new waiter would cause a check or a start, or fail at once.
 
-    def has_room(self) -> bool:
-        """Whether the bounds allow one more instance, of whatever generation."""
-        surge = self.surge if len(self.generations) > 1 else 0
-        return self.live < self.size + surge
+        False: it would only lengthen the queue.
+        """
+        return bool(self._idle) or self._may_start() or self._is_hopeless()
 
-    def advance(self) -> None:
-        """Do what is to be done next."""
-        advance(self)
+    def _use_idle(self) -> None:
+        """Give the instance that was used last to the first waiter, or check it first."""
+        slot = next(reversed(self._idle))
+        if slot.instance.poisoned is not None:
+            self._retire_unfit()  # and `_assign` looks again
+            return
+        del self._idle[slot]
+        now = self.now()
+        if self._is_fresh(slot, now):
+            self._hand_over_or_idle(slot, now)
+        else:
+            self._begin_check(slot)
+
+    def _starts_wanted(self) -> int:
+        """Return how many instances should be starting, if there were room."""
+        waiting = len(self._waiters)
+        if self._state is not PoolState.OPEN:
+            return waiting
+        if self.options.max_uses == 1:  # a lease ends its instance: one for each waiter, and spares
+            return waiting + max(0, self._min_size - len(self._idle))
+        ready = self._current.active - self._current.starting
+        return max(waiting, self._min_size - ready)
+
+    def _may_start(self) -> bool:
+        return (
+            self._current.live < self._size
+            and not self._canary_waits
+            and not self._backoff.holds
+            and self.has_room()
+        )
+
+    def _is_hopeless(self) -> bool:
+        """Return True if starts fail and there is no instance to wait for."""
+        prepared = self._generations[-1]  # by a reload, if it is not the current one
+        return self._backoff.holds and not self._current.active and not prepared.active
+
+    def _fail_unavailable(self) -> None:
+        cause = self._backoff.cause
+        assert cause is not None  # starts are held back after a failure
+        error = PoolUnavailable(
+            f"pool {self._name!r}: no instance is alive, and none can be started"
+            f" ({self._backoff.round} attempts failed): {as_one_line(cause)}"
+        )
+        error.__cause__ = cause
+        self._counters.unavailable += 1
+        self._fail(next(iter(self._waiters.values())), error)
+
+    def _is_deadlocked(self) -> bool:
+        """Return True if each live instance is leased by a waiter, and nothing will change that."""
+        return (
+            self._leases_of_waiters == self.live > 0
+            and not self._backoff.holds
+            and not (self._current.live < self._size and self.has_room())
+        )
+
+    def _fail_deadlocked(self) -> None:
+        """Fail the latest asker: when the others asked, the wait could still end."""
+        waiter = next(reversed(self._waiters.values()))
+        error = LeaseDeadlock(
+            f"pool {self._name!r}: task {waiter.task.name!r} would wait for ever, as each lease is"
+            f" held by a task that waits for another: {describe(self)}. Give up one lease before"
+            " asking for the next, or make size larger than the leases one task needs"
+        )
+        self._counters.deadlocked += 1
+        self._fail(waiter, error)
+
+    def _coming(self) -> int:
+        """Return how many instances will soon be there without the end of a lease.
+
+        With ``max_wait=0`` a task waits for one of these only. The room that a retiring instance
+        or a start for a replaced generation takes is free as soon as that is closed.
+        """
+        prepared = self._generations[-1]  # by a reload, if it is neither in service nor replaced
+        is_prepared = not prepared.replaced and prepared is not self._current
+        for_reload = prepared.starting if is_prepared else 0
+        return len(self._starting) - for_reload + len(self._retiring)
+
+    def _wind_down(self) -> None:
+        """Close what a closing pool has left when no task waits."""
+        for slot in self._starting:
+            slot.scope.cancel()
+        for slot in tuple(self._idle):
+            self._retire_idle(slot, RetireReason.CLOSED)
+        if not self.live:
+            self._state = PoolState.CLOSED
+            for generation in self._generations:
+                generation.gone.set()
+            self._deadlines.stop()
+            self.closed.set()

@@ -1,4 +1,7 @@
-"""The counters that a pool's statistics are taken from."""
+"""The counters behind a pool's statistics.
+
+They are apart from `statistics`, whose classes are made late.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ __all__ = ["Counters"]
 
 @final
 class Counters:
-    """What has happened so far."""
+    """What has happened so far; the names are those of `PoolStatistics`."""
 
     __slots__ = (
         "asked", "cancelled", "closed", "deadlocked", "granted", "lease_seconds",

@@ -1,8 +1,8 @@
 """What the pool does because time passes.
 
-Each concern has one alarm, set for the earliest of its deadlines. When it goes off, it deals with
-all that are due and is set for the next. An alarm may go off in vain, as whatever set it is over;
-that costs one look, and far less than calling off a timer with each lease.
+Each concern has one alarm, set for the earliest of its deadlines. When it goes off, the core deals
+with all that are due, and the alarm is set for the next. An alarm may go off in vain, when its
+reason has ended early: that costs one test, far less than a timer that each lease sets and stops.
 """
 
 from __future__ import annotations
@@ -10,133 +10,147 @@ from __future__ import annotations
 import logging
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Final, final
-
-import trio
+from typing import TYPE_CHECKING, Any, Final, final
 
 from .alarm import Alarm
-from .call_site import describe as describe_place
-from .closing import cut_grace
-from .retire_reason import RetireReason
+from .call_site import describe as describe_call_site
 
 if TYPE_CHECKING:
-    from .core import Core
+    from collections.abc import Callable
 
-__all__ = ["Timers"]
+    from .core import Core
+    from .generation import Generation
+
+__all__ = ["Deadlines"]
 
 _LOGGER: Final = logging.getLogger("wasmpool")
 
 
 @final
-class Timers:
+class Deadlines:
     """A pool's alarms."""
 
-    __slots__ = ("_core", "_leak_after", "_max_idle", "_max_wait", "ages", "backoff", "grace",
-                 "idle", "leaks", "waits")  # fmt: skip
+    __slots__ = ("_core", "_graces", "_leak_after", "_max_idle", "_max_wait", "_spawn", "ages",
+                 "backoff", "grace", "idle", "leaks", "waits")  # fmt: skip
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, spawn: Callable[..., Any]) -> None:
+        """``spawn(function, *args)`` runs an async function in a task of the pool."""
         self._core = core
+        self._spawn = spawn
         self._leak_after = core.options.leak_after
         self._max_idle = core.options.max_idle
         self._max_wait = core.options.max_wait
-        self.waits = Alarm(self._end_waits, core.spawn)
-        self.leaks = Alarm(self._report_leaks, core.spawn)
-        self.idle = Alarm(self._end_idle, core.spawn)
-        self.ages = Alarm(self._end_aged, core.spawn)
-        self.backoff = Alarm(self._end_backoff, core.spawn)
-        self.grace = Alarm(partial(cut_grace, core), core.spawn)
+        self._graces: dict[Generation, Alarm] = {}
+        """Of generations that were replaced."""
+        self.waits = Alarm(self._end_waits, spawn)
+        self.leaks = Alarm(self._report_leaks, spawn)
+        self.idle = Alarm(self._end_idle, spawn)
+        self.ages = Alarm(self._end_aged, spawn)
+        self.backoff = Alarm(core.end_backoff, spawn)
+        self.grace = Alarm(core.cut_grace, spawn)
 
     def stop(self) -> None:
-        """Nothing is left to be done."""
+        """Stop all alarms: the pool is closed."""
         for alarm in (self.waits, self.leaks, self.idle, self.ages, self.backoff, self.grace):
             alarm.stop()
 
     def let_go(self) -> None:
-        """Let go of the alarms, which have these timers."""
+        """Drop the alarms, which refer to this object and to the core."""
         del self.waits, self.leaks, self.idle, self.ages, self.backoff, self.grace
 
     # --- max_wait ---
 
     def watch_waits(self) -> None:
-        """See to it that the first in line does not wait for longer than ``max_wait``."""
-        if not self._max_wait:  # without a limit, or `advance` sees to it
+        """Make sure that the first waiter does not wait for longer than ``max_wait``."""
+        if not self._max_wait:  # None is no limit; with 0 the core fails waiters itself
             return
-        if self._core.line and self.waits.at == inf:
-            first = next(iter(self._core.line.values()))
+        waiters = self._core.waiters
+        if waiters and self.waits.at == inf:
+            first = next(iter(waiters.values()))
             self.waits.set(first.arrived + self._max_wait)
 
     def _end_waits(self) -> None:
-        """All wait for equally long at most: who came first is due first."""
-        core, limit = self._core, self._max_wait
-        assert limit is not None
-        now = trio.current_time()
-        while core.line:
-            first = next(iter(core.line.values()))
-            if first.arrived + limit > now:
-                self.waits.set(first.arrived + limit)
-                break
-            core.time_out(first)
-        core.advance()
+        self._core.end_waits(self._core.now())
+        self.watch_waits()
 
     # --- leak_after ---
 
-    def watch_leaks(self, now: float) -> None:
-        """See to it that a lease granted now is looked at after ``leak_after``."""
+    def watch_leases(self, now: float) -> None:
+        """Make sure that a lease granted now is examined after ``leak_after``."""
         if self.leaks.at == inf and self._leak_after is not None:
             self.leaks.set(now + self._leak_after)
 
     def _report_leaks(self) -> None:
-        limit = self._leak_after
+        core, limit = self._core, self._leak_after
         assert limit is not None
-        now = trio.current_time()
-        for slot in self._core.leased:  # in order of their grants
+        now = core.now()
+        for slot in core.leased:  # in the order of their grants
             if slot.reported:
                 continue
             if slot.since + limit > now:
                 self.leaks.set(slot.since + limit)
                 return
-            slot.reported = True
+            core.mark_reported(slot)
             assert slot.holder is not None
             _LOGGER.warning(
                 "pool %r: instance %d has been leased for %.1f s (leak_after=%s) by task %r,"
                 " taken at %s",
-                self._core.name, slot.number, now - slot.since, limit, slot.holder.name,
-                describe_place(slot.place),
+                core.name, slot.number, now - slot.since, limit, slot.holder.name,
+                describe_call_site(slot.call_site),
             )  # fmt: skip
 
     # --- max_idle, max_age ---
 
     def watch_idle(self) -> None:
-        """See to it that idle instances above ``min_size`` go after ``max_idle``."""
+        """Make sure that idle instances above ``min_size`` retire after ``max_idle``."""
+        if self._max_idle is None:
+            return
         core = self._core
-        if self._max_idle is not None and core.idle and core.current.active > core.min_size:
-            self.idle.set(next(iter(core.idle)).idle_since + self._max_idle)
+        if core.idle and core.current.active > core.min_size:
+            longest = next(iter(core.idle))
+            self.idle.set(longest.idle_since + self._max_idle)
 
     def _end_idle(self) -> None:
-        core, limit = self._core, self._max_idle
-        assert limit is not None
-        now = trio.current_time()
-        while core.idle and core.current.active > core.min_size:
-            slot = next(iter(core.idle))  # idle for longest
-            if slot.idle_since + limit > now:
-                break
-            core.retire_idle(slot, RetireReason.IDLE)
+        self._core.end_idle(self._core.now())
         self.watch_idle()
 
+    def watch_age(self, at: float) -> None:
+        """Make sure that an instance retires at ``at``, or after its lease then."""
+        self.ages.set(at)
+
     def _end_aged(self) -> None:
-        """Retire idle instances that are too old; leased ones retire when they are given back."""
         core = self._core
-        now = trio.current_time()
-        for slot in tuple(core.idle):
-            if slot.expires <= now:
-                core.retire_idle(slot, RetireReason.AGE)
+        now = core.now()
+        core.end_aged(now)
         serving = (*core.idle, *core.leased, *core.starting)  # the last: those being checked
-        coming = (slot.expires for slot in serving if slot.expires > now)
-        self.ages.set(min(coming, default=inf))
-        core.advance()
+        self.ages.set(min((slot.expires for slot in serving if slot.expires > now), default=inf))
 
-    # --- back-off ---
+    # --- back-off, graces ---
 
-    def _end_backoff(self) -> None:
-        self._core.backoff.holds = False
-        self._core.advance()
+    def set_backoff(self, at: float) -> None:
+        """End the pause of starts at ``at``."""
+        self.backoff.set(at)
+
+    def clear_backoff(self) -> None:
+        """Starts do not pause any more."""
+        self.backoff.stop()
+
+    def set_grace(self, at: float) -> None:
+        """End the grace of the close at ``at``, if it does not end earlier."""
+        self.grace.set(at)
+
+    def clear_grace(self) -> None:
+        """The grace of the close has ended."""
+        self.grace.stop()
+
+    def set_generation_grace(self, generation: Generation, at: float) -> None:
+        """End the grace of a replaced generation at ``at``."""
+        alarm = Alarm(partial(self._core.end_generation, generation), self._spawn)
+        self._graces[generation] = alarm
+        alarm.set(at)
+
+    def clear_generation_grace(self, generation: Generation) -> None:
+        """The generation is gone."""
+        alarm = self._graces.pop(generation, None)
+        if alarm is not None:
+            alarm.stop()

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from wasmpool_host import InstanceClosed, InstancePoisoned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .slot import Slot
 
-__all__ = ["condition", "why_unfit"]
+__all__ = ["condition", "first_unfit", "why_unfit"]
 
 
 def condition(slot: Slot) -> str | None:
-    """What is wrong with an instance, in words; None if it can serve."""
+    """Return what is wrong with an instance, in words, or None if it can serve."""
     poisoned = slot.instance.poisoned
     if poisoned is None:
         return None
@@ -21,7 +23,7 @@ def condition(slot: Slot) -> str | None:
 
 
 def why_unfit(pool: str, slot: Slot) -> Exception | None:
-    """The error for a start that leaves an instance which cannot serve; None if it can."""
+    """Return the error for a start that leaves an instance unable to serve, or None if it can."""
     wrong = condition(slot)
     if wrong is None:
         return None
@@ -30,3 +32,12 @@ def why_unfit(pool: str, slot: Slot) -> Exception | None:
     if wrong == "closed":
         return InstanceClosed(f"{message}: leave it to the pool to close its instances")
     return InstancePoisoned(f"{message}: have the {step} raise the error of the call that failed")
+
+
+def first_unfit(pool: str, slots: Iterable[Slot]) -> tuple[Slot, Exception] | None:
+    """Return the first that was ready but became unfit while others were started."""
+    for slot in slots:
+        unfit = why_unfit(pool, slot)
+        if unfit is not None:
+            return slot, unfit
+    return None

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
+from .protocols import as_sync
+
 if TYPE_CHECKING:
-    from .alarm import Alarm
     from .protocols import Module, Setup
 
 __all__ = ["Generation"]
@@ -17,39 +18,38 @@ __all__ = ["Generation"]
 class Generation:
     """A module and its setup, from the first start to the last close.
 
+    Only `Core` changes it.
+
     Invariants:
         ``live`` counts its instances in all states but CLOSED; ``starting`` and ``retiring``
         are among them, and ``checking`` among those starting.
-        ``gone`` is set once nothing is live and nothing will be: it has left the pool's list.
+        ``gone`` is set once nothing is live and nothing will be: the pool has dropped it.
     """
 
     __slots__ = (
-        "checking", "closing", "gone", "grace", "in_one_step", "live", "module", "number",
-        "replaced", "retiring", "setup", "starting",
+        "checking", "closing", "gone", "live", "module", "number", "replaced", "retiring", "setup",
+        "starting", "sync_module",
     )  # fmt: skip
 
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
         self.number = number
         self.module = module
-        kind = type(module)
-        self.in_one_step = hasattr(kind, "start_instance") and hasattr(kind, "finish_start")
-        """Whether the module is a `SyncModule`."""
+        self.sync_module = as_sync(module)
+        """The module, if its instances start and close in one step; else None."""
         self.setup = setup
         self.live = 0
         self.starting = 0
         self.checking = 0
         self.retiring = 0
         self.replaced = False
-        """Whether another one is in service instead, or it was given up before it was."""
+        """Whether another one is in service instead, or it was given up before it served."""
         self.closing = trio.Event()
         """Set when its leases should end: the pool closes, or it was replaced."""
         self.gone = trio.Event()
-        self.grace: Alarm | None = None
-        """Goes off when the grace of a replaced one ends."""
 
     @property
     def active(self) -> int:
-        """Instances that serve, or are about to."""
+        """Instances that serve, or will soon."""
         return self.live - self.retiring
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The invariants of `core`, looked at all at once: what the tests call after each step."""
+"""The invariants of `core`, checked all at once; the tests call this after each step."""
 
 from __future__ import annotations
 
@@ -11,111 +11,111 @@ from .slot import Slot, SlotState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .core import Core
+    from .core_state import CoreState
 
 __all__ = ["check"]
 
 
-def check(core: Core) -> None:
-    """Raise AssertionError where a pool is not as it must be between two checkpoints.
+def check(pool: CoreState) -> None:
+    """Raise AssertionError if a pool is not as it must be between two checkpoints.
 
     It takes time in proportion to the pool, and may be called from anywhere on the loop.
     """
-    _check_leases(core)
-    _check_fitness(core)
-    _check_bounds(core)
-    _check_line(core)
-    _check_generations(core)
-    _check_conservation(core)
-    _check_end(core)
+    _check_leases(pool)
+    _check_fitness(pool)
+    _check_bounds(pool)
+    _check_queue(pool)
+    _check_generations(pool)
+    _check_conservation(pool)
+    _check_end(pool)
 
 
-def _slots(core: Core) -> Iterator[Slot]:
-    yield from core.idle
-    yield from core.leased
-    yield from core.starting
-    yield from core.retiring
+def _slots(pool: CoreState) -> Iterator[Slot]:
+    yield from pool.idle
+    yield from pool.leased
+    yield from pool.starting
+    yield from pool.retiring
 
 
-def _check_leases(core: Core) -> None:
+def _check_leases(pool: CoreState) -> None:
     """1: a slot is in the table of its state, in no other, and has a holder if it is leased."""
     tables = {
-        SlotState.IDLE: core.idle, SlotState.LEASED: core.leased,
-        SlotState.STARTING: core.starting, SlotState.RETIRING: core.retiring,
+        SlotState.IDLE: pool.idle, SlotState.LEASED: pool.leased,
+        SlotState.STARTING: pool.starting, SlotState.RETIRING: pool.retiring,
     }  # fmt: skip
     for state, table in tables.items():
         for slot in table:
             assert slot.state is state, f"{slot} is in the table of {state}"
             assert (slot.holder is not None) == (state is SlotState.LEASED), slot
             assert slot.instance is not None or state is SlotState.STARTING, slot
-    assert len(set(_slots(core))) == core.live
-    held = Counter(slot.holder for slot in core.leased)
-    assert held == Counter(core.held), f"holders are counted as {core.held}"
-    assert core.stuck == sum(slot.holder in core.line for slot in core.leased)
+    assert len(set(_slots(pool))) == pool.live
+    held = Counter(slot.holder for slot in pool.leased)
+    assert held == Counter(pool.leases_by_task), f"leases are counted as {pool.leases_by_task}"
+    assert pool.leases_of_waiters == sum(slot.holder in pool.waiters for slot in pool.leased)
 
 
-def _check_fitness(core: Core) -> None:
+def _check_fitness(pool: CoreState) -> None:
     """9: what the next asker would be granted can serve."""
-    for slot in core.idle:
+    for slot in pool.idle:
         assert slot.instance.poisoned is None, f"{slot} idles, but is {slot.instance.poisoned}"
 
 
-def _check_bounds(core: Core) -> None:
-    """2: the bounds hold; above them (after a resize) nothing is begun, and what idles has gone."""
-    surge = core.surge if len(core.generations) > 1 else 0
-    if core.live > core.size + surge:
-        assert core.current.active <= core.size or not core.idle, "idle instances above size"
+def _check_bounds(pool: CoreState) -> None:
+    """2: the bounds hold; above them (after a resize) nothing is begun and nothing idles."""
+    surge = pool.surge if len(pool.generations) > 1 else 0
+    if pool.live > pool.size + surge:
+        assert pool.current.active <= pool.size or not pool.idle, "idle instances above size"
 
 
-def _check_line(core: Core) -> None:
-    """3 and 4: whoever waits has a reason to, and is not settled."""
-    for task, waiter in core.line.items():
+def _check_queue(pool: CoreState) -> None:
+    """3 and 4: each waiter has a reason to wait, and is not settled."""
+    for task, waiter in pool.waiters.items():
         assert waiter.task is task
-        assert not waiter.settled, f"{task} is in line, and settled"
-    if core.current.checking < len(core.line):
-        assert not core.idle, "somebody waits beside idle instances"
-    if core.current.starting < len(core.line):
+        assert not waiter.settled, f"{task} is in the queue, and settled"
+    if pool.current.checking < len(pool.waiters):
+        assert not pool.idle, "a task waits beside idle instances"
+    if pool.current.starting < len(pool.waiters):
         assert (
-            core.backoff.holds
-            or core.canary_waits
-            or not (core.current.live < core.size and core.has_room())
-        ), "somebody waits although there is room"
+            pool.backoff.holds
+            or pool.canary_waits
+            or not (pool.current.live < pool.size and pool.has_room())
+        ), "a task waits although there is room"
 
 
-def _check_generations(core: Core) -> None:
+def _check_generations(pool: CoreState) -> None:
     """5: only the generation in service idles; each counts its instances right."""
-    for slot in core.idle:
-        assert slot.generation is core.current, f"{slot} idles, but was replaced"
-    live = Counter(slot.generation for slot in _slots(core))
-    starting = Counter(slot.generation for slot in core.starting)
-    checking = Counter(slot.generation for slot in core.starting if slot.checking)
-    retiring = Counter(slot.generation for slot in core.retiring)
-    assert set(live) <= {*core.generations}
-    for generation in core.generations:
+    for slot in pool.idle:
+        assert slot.generation is pool.current, f"{slot} idles, but was replaced"
+    live = Counter(slot.generation for slot in _slots(pool))
+    starting = Counter(slot.generation for slot in pool.starting)
+    checking = Counter(slot.generation for slot in pool.starting if slot.checking)
+    retiring = Counter(slot.generation for slot in pool.retiring)
+    assert set(live) <= {*pool.generations}
+    for generation in pool.generations:
         assert generation.live == live[generation]
         assert generation.starting == starting[generation]
         assert generation.checking == checking[generation]
         assert generation.retiring == retiring[generation]
         assert not generation.replaced or generation.live, f"{generation} should be gone"
-    # One being prepared is alive, too, but is made only where there is place for it.
-    assert len(core.generations) <= core.options.max_generations
+    # One being prepared is alive, too, but is made only where there is room for it.
+    assert len(pool.generations) <= pool.options.max_generations
 
 
-def _check_conservation(core: Core) -> None:
-    """6: nobody and nothing is lost."""
-    counters = core.counters
-    assert counters.asked == counters.settled + len(core.line)
-    assert counters.started == counters.closed + core.live
-    assert sum(counters.retired.values()) == counters.closed + len(core.retiring)
+def _check_conservation(pool: CoreState) -> None:
+    """6: no ask and no instance is lost."""
+    counters = pool.counters
+    assert counters.asked == counters.settled + len(pool.waiters)
+    assert counters.started == counters.closed + pool.live
+    assert sum(counters.retired.values()) == counters.closed + len(pool.retiring)
 
 
-def _check_end(core: Core) -> None:
-    """7: a closed pool has nothing left; a closing one keeps nothing that it need not."""
-    if core.state is PoolState.CLOSED:
-        assert not core.live
-        assert not core.line
-        assert not core.held
-        assert core.closed.is_set()
-    elif core.state is PoolState.CLOSING:
-        assert core.line or not core.idle
-        assert core.live or core.line, "nothing keeps it from being closed"
+def _check_end(pool: CoreState) -> None:
+    """7: a closed pool has nothing left; a closing one keeps nothing that it does not need."""
+    if pool.state is PoolState.CLOSED:
+        assert not pool.live
+        assert not pool.waiters
+        assert not pool.leases_by_task
+        assert pool.closed.is_set()
+    elif pool.state is PoolState.CLOSING:
+        assert pool.waiters or not pool.idle
+        assert pool.live or pool.waiters, "nothing keeps it from being closed"

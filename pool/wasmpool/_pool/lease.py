@@ -9,14 +9,15 @@ import trio
 from wasmpool._errors import LeaseExpired, LeaseRevoked
 from wasmpool_host.lowlevel import check_process, check_trio
 
+from .acquire import acquire, acquire_nowait
 from .slot import Slot, SlotState
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .call_site import Place
+    from .call_site import CallSite
+    from .core import Core
     from .generation import Generation
-    from .pool import Pool
     from .protocols import Memory
 
 __all__ = ["Lease", "LeasedMemory"]
@@ -27,25 +28,27 @@ class Lease:
     """An exclusive right to one instance: ``async with pool.lease() as lease:``.
 
     Entering waits for an instance; leaving gives it back, and never waits. Outside its block a
-    lease is dead for ever, also when its instance already serves another task. It may be used
-    from child tasks, one call at a time: two at once is `trio.BusyResourceError`.
+    lease cannot be used, even if its instance is still alive. Child tasks may use it, one call at
+    a time: two at once is `trio.BusyResourceError`.
 
-    An exception in the block retires nothing by itself; what happened to the instance does. A
-    block that ends while a child's call is under way ends that call with `LeaseExpired`.
+    An exception in the block does not retire the instance by itself; what happened to the instance
+    does. A block that ends while a child's call is under way ends that call with `LeaseExpired`.
     """
 
-    __slots__ = ("_entered", "_generation", "_nowait", "_place", "_pool", "_slot")
+    __slots__ = ("_call_site", "_calls", "_core", "_entered", "_generation", "_nowait", "_slot")
 
-    def __init__(self, pool: Pool, place: Place | None, *, nowait: bool) -> None:
+    def __init__(self, core: Core, call_site: CallSite | None, *, nowait: bool) -> None:
         """`Pool.lease` and `Pool.lease_nowait` make leases."""
-        self._pool = pool
-        self._place = place
+        self._core = core
+        self._call_site = call_site
         self._nowait = nowait
         self._entered = False
+        self._calls = 0
+        """Calls under way; above 1 for the moment of a BusyResourceError."""
         self._slot: Slot | None = None
         self._generation: Generation | None = None
 
-    if not TYPE_CHECKING:  # type checkers say it themselves
+    if not TYPE_CHECKING:  # type checkers report these uses themselves
 
         def __await__(self) -> NoReturn:
             raise TypeError("a lease is not awaited: use `async with pool.lease() as lease:`")
@@ -54,18 +57,17 @@ class Lease:
             raise TypeError("a lease needs `async with`: use `async with pool.lease() as lease:`")
 
         def __exit__(self, *_: object) -> None:
-            """Python looks for it before it enters."""
+            """Python looks this up before it calls ``__enter__``."""
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("a lease is entered once: ask the pool for another")
         self._entered = True
-        pool = self._pool
         if self._nowait:
-            slot = pool._take_nowait(self._place)  # noqa: SLF001 - the pool's other half
+            slot = acquire_nowait(self._core, self._call_site)
         else:
-            slot = await pool._take(self._place)  # noqa: SLF001
+            slot = await acquire(self._core, self._call_site)
         self._slot = slot
         self._generation = slot.generation
         return self
@@ -81,13 +83,13 @@ class Lease:
         if slot is None:
             return
         try:
-            if slot.state is SlotState.LEASED:  # else it was ended already
-                if slot.calls:
-                    self._end_call(slot)
+            if slot.state is SlotState.LEASED:  # else it was revoked
+                if self._calls:
+                    slot.instance.interrupt(self._expired_during_call())
                 else:
                     slot.instance.end_output()
         finally:
-            self._pool._core.give_back(slot)  # noqa: SLF001
+            self._core.give_back(slot, busy=self._calls > 0)
 
     async def call(self, name: str, *args: Any) -> Any:
         """Call an exported function of the instance.
@@ -104,10 +106,10 @@ class Lease:
             LeaseRevoked: the grace of a close or of a reload ended, before the call or during it.
             trio.BusyResourceError: another call on this lease is under way.
             TypeError, ValueError: no such export, or arguments that do not fit its type.
-            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: what the guest came to.
+            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: how the guest failed.
             Exception: what a host function raised.
             InstancePoisoned: an earlier call ended in one of these ways, or was cancelled.
-            InstanceClosed: other code, which a setup gave the instance to, closed it.
+            InstanceClosed: other code, to which a setup passed the instance, closed it.
             MemoryError: there is no room for the guest's stack.
             RecursionError: there is too little left of the Python stack.
             RuntimeError: the lease was not entered, or this is a forked child.
@@ -115,18 +117,12 @@ class Lease:
         It is a checkpoint before the guest starts. A cancel after that ends the guest, and the
         instance does not serve again; nothing is raised for a cancel once the guest has returned.
         """
-        check_process()
-        try:
-            await trio.lowlevel.checkpoint()
-        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
-            check_trio(f"a lease of pool {self._pool.name!r}")
-            raise
-        slot = self._use()
-        slot.calls += 1
+        slot = await self._checkpoint()
+        self._calls += 1
         try:
             return await slot.instance.run_call(name, args)
         finally:
-            slot.calls -= 1
+            self._calls -= 1
 
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
         """Exchange bytes with an export of the packed ABI.
@@ -144,18 +140,12 @@ class Lease:
 
         A checkpoint and a cancel are as for `call`.
         """
-        check_process()
-        try:
-            await trio.lowlevel.checkpoint()
-        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
-            check_trio(f"a lease of pool {self._pool.name!r}")
-            raise
-        slot = self._use()
-        slot.calls += 1
+        slot = await self._checkpoint()
+        self._calls += 1
         try:
             return await slot.instance.run_exchange(name, payload)
         finally:
-            slot.calls -= 1
+            self._calls -= 1
 
     @property
     def memory(self) -> LeasedMemory:
@@ -193,14 +183,24 @@ class Lease:
             LeaseExpired, LeaseRevoked: the lease has ended, or was taken away.
             RuntimeError: the lease was not entered.
         """
-        self._use().discarded = True
+        self._core.discard(self._use())
+
+    async def _checkpoint(self) -> Slot:
+        """Make the checkpoint before a call, and return the instance's slot."""
+        check_process()
+        try:
+            await trio.lowlevel.checkpoint()
+        except RuntimeError:  # outside of trio; this takes time, so it is not tested before
+            check_trio(f"a lease of pool {self._core.name!r}")
+            raise
+        return self._use()
 
     def _use(self) -> Slot:
-        """The instance's slot, if the lease is alive."""
+        """Return the instance's slot, or raise if the lease is not alive."""
         slot = self._slot
         if slot is not None and slot.state is SlotState.LEASED:
             return slot
-        name = self._pool.name
+        name = self._core.name
         if slot is not None:
             raise LeaseRevoked(slot.revoked)
         if self._entered:
@@ -214,31 +214,27 @@ class Lease:
 
     def _not_entered(self) -> RuntimeError:
         return RuntimeError(
-            f"this lease of pool {self._pool.name!r} was not entered:"
+            f"this lease of pool {self._core.name!r} was not entered:"
             " `async with pool.lease() as lease:`"
         )
 
-    def _end_call(self, slot: Slot) -> None:
-        """A child task is in a call although the block ends: the instance is of no more use."""
-        slot.discarded = True
-        slot.instance.interrupt(
-            LeaseExpired(
-                f"the block of a lease of pool {self._pool.name!r} ended while a call on it was"
-                " under way: keep the block open until the tasks that use the lease are done"
-            )
+    def _expired_during_call(self) -> LeaseExpired:
+        return LeaseExpired(
+            f"the block of a lease of pool {self._core.name!r} ended while a call on it was"
+            " under way: keep the block open until the tasks that use the lease are done"
         )
 
     def __repr__(self) -> str:
         if self._slot is None:
-            return f"<Lease of pool {self._pool.name!r}: {'ended' if self._entered else 'new'}>"
-        return f"<Lease of pool {self._pool.name!r}: instance {self._slot.number}>"
+            return f"<Lease of pool {self._core.name!r}: {'ended' if self._entered else 'new'}>"
+        return f"<Lease of pool {self._core.name!r}: instance {self._slot.number}>"
 
 
 @final
 class LeasedMemory:
-    """The linear memory of a leased instance; it dies with the lease.
+    """The linear memory of a leased instance, for as long as the lease is alive.
 
-    Each use raises `LeaseExpired` or `LeaseRevoked` once the lease is no more,
+    Each use raises `LeaseExpired` or `LeaseRevoked` once the lease has ended,
     `trio.BusyResourceError` during a call, and `InstanceClosed` if other code has closed the
     instance.
     """
@@ -272,4 +268,4 @@ class LeasedMemory:
         self._memory().write(ptr, data)
 
     def _memory(self) -> Memory:
-        return self._lease._use().instance.memory  # noqa: SLF001 - it is the lease's memory
+        return self._lease._use().instance.memory  # noqa: SLF001 - a class of this file

@@ -1,12 +1,12 @@
-"""The pool's own tasks: starting instances, checking them, closing them.
+"""The pool's own tasks: they start, check and close instances.
 
-They run in the pool's nursery, so an asker that gives up wastes no start, and report each end to
-the core with one synchronous call. The user's ``setup`` and ``check`` run here.
+They run in the pool's nursery, so that a start goes on when the task that asked gives up, and
+report each end to the core with one synchronous call. The user's ``setup`` and ``check`` run here.
 
-To start an instance, or to close one, is a matter of microseconds for most modules: much less
-than a task of its own with its cancel scopes. So one task, the housekeeper, does that for modules
-that can do it in one step, one instance after the other, and lets the loop go on after each slice
-of its time. What takes longer than a step is then given a task of its own.
+To start or close an instance takes microseconds for most modules: much less than a task of its own
+with its cancel scopes. So one task does this for modules that can do it in one step, one instance
+after the other, and lets the loop run after each slice of its time. What takes longer than a step
+is then given a task of its own.
 """
 
 from __future__ import annotations
@@ -20,120 +20,116 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import trio
 
-from .fitness import condition, why_unfit
+from .fitness import condition, first_unfit, why_unfit
 from .retire_reason import RetireReason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from .core import Core
     from .protocols import SyncInstance, SyncModule
     from .slot import Slot
 
-__all__ = ["SLICE", "Unhealthy", "Work"]
+__all__ = ["Maintenance", "Unhealthy"]
 
 _LOGGER: Final = logging.getLogger("wasmpool")
 
 _CLOSE_FAILED: Final = "pool %r: closing instance %d failed"
 
-SLICE: Final = 0.0005
+_SLICE: Final = 0.0005
 """Seconds of the loop that starts and closes take at once."""
 
 
 class Unhealthy(Exception):
-    """``check`` said that an instance may not serve."""
+    """``check`` has found that an instance may not serve."""
 
 
 @final
-class Work:
+class Maintenance:
     """What a pool does in tasks of its own."""
 
-    __slots__ = (
-        "_body", "_core", "_housekeeper", "_nursery", "_retired", "_starts", "crash",
-    )  # fmt: skip
+    __slots__ = ("_body", "_core", "_idle_task", "_nursery", "_retired", "_starts", "crash")
 
     def __init__(self, core: Core, nursery: trio.Nursery, body: trio.CancelScope) -> None:
+        """Run in a nursery; what ends a task there that should not end cancels ``body``."""
         self._core = core
         self._nursery = nursery
         self._body = body
         self._retired: deque[Slot] = deque()
-        """To be closed by the housekeeper."""
+        """To be closed by `_run`."""
         self._starts: deque[Slot] = deque()
         """To be started by it."""
-        self._housekeeper: trio.lowlevel.Task | None = None
-        """While it has nothing to do."""
+        self._idle_task: trio.lowlevel.Task | None = None
+        """The task of `_run`, while it has nothing to do."""
         self.crash: BaseException | None = None
-        """What a task of the pool ended with that ends the block."""
-        core.work = self
-        self.spawn(self._keep_house)
+        """The error of a task of the pool that ends the block."""
+        self.spawn(self._run)
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> None:
-        """Run a function in a task of the pool."""
+        """Run an async function in a task of the pool."""
         name = f"{function.__qualname__} of pool {self._core.name!r}"
         self._nursery.start_soon(self._guard, function, args, name=name)
 
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        """Let what ends a program (Ctrl-C in a setup, say) end the block: the pool closes first."""
+        """Have an error that ends a program (Ctrl-C in a setup, say) close the pool first."""
         try:
             await function(*args)
         except trio.Cancelled:
             raise
-        except BaseException as error:  # noqa: BLE001 - it comes out of the block
+        except BaseException as error:  # noqa: BLE001 - the block raises it
             self._end_with(error)
 
     def _end_with(self, error: BaseException) -> None:
         self.crash = error
         self._body.cancel()
 
+    # --- what the core asks for ---
+
     def start(self, slot: Slot) -> None:
-        """Prepare an instance for service."""
-        if slot.generation.in_one_step:
+        """Begin to start an instance and to set it up."""
+        if slot.generation.sync_module is not None:
             self._starts.append(slot)
-            self._call_housekeeper()
+            self._wake()
         else:
             self.spawn(self._start, slot, None)
 
     def check(self, slot: Slot) -> None:
-        """See whether an idle instance may serve again."""
+        """Begin to check if an idle instance may serve again."""
         self.spawn(self._check, slot)
 
-    def close(self, slot: Slot) -> None:
-        """Close a retired instance that nobody is in."""
-        if slot.generation.in_one_step:
+    def close(self, slot: Slot, *, busy: bool) -> None:
+        """Begin to close a retired instance; ``busy`` if a call may be under way in it."""
+        if slot.generation.sync_module is not None and not busy:
             self._retired.append(slot)
-            self._call_housekeeper()
+            self._wake()
         else:
-            self.close_apart(slot)
+            self.spawn(self._close, slot)
 
-    def close_apart(self, slot: Slot) -> None:
-        """Close a retired instance in a task of its own, as a call is under way in it, perhaps."""
-        self.spawn(self._close, slot)
+    # --- one step each ---
 
-    # --- the housekeeper ---
-
-    def _call_housekeeper(self) -> None:
-        task, self._housekeeper = self._housekeeper, None
+    def _wake(self) -> None:
+        task, self._idle_task = self._idle_task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
 
     @trio.lowlevel.enable_ki_protection
-    async def _keep_house(self) -> None:
-        """Start and close instances, whenever there are any, until the pool is gone."""
+    async def _run(self) -> None:
+        """Start and close instances when there are any, until the nursery is cancelled."""
         while True:
-            until = perf_counter() + SLICE
+            until = perf_counter() + _SLICE
             while self._starts or self._retired:
                 if perf_counter() > until:
                     await trio.lowlevel.cancel_shielded_checkpoint()
-                    until = perf_counter() + SLICE
+                    until = perf_counter() + _SLICE
                 try:
-                    if self._starts:  # first: somebody may wait for them
+                    if self._starts:  # first: a task may wait for them
                         self._start_now(self._starts.popleft())
                     else:
                         self._close_now(self._retired.popleft())
-                except BaseException as error:  # noqa: BLE001 - it comes out of the block
+                except BaseException as error:  # noqa: BLE001 - the block raises it
                     self._end_with(error)
-            self._housekeeper = trio.lowlevel.current_task()
+            self._idle_task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
 
     def _start_now(self, slot: Slot) -> None:
@@ -141,7 +137,7 @@ class Work:
             self._core.start_abandoned(slot)
             return
         try:
-            rest = self.begin(slot)
+            rest = self._begin(slot)
         except Exception as error:  # noqa: BLE001 - as in `_start`
             self._core.start_failed(slot, error)
         except BaseException:
@@ -149,7 +145,8 @@ class Work:
             raise
         else:
             if rest is None:
-                self._has_started(slot)
+                self._core.prepared(slot)
+                self._core.started(slot)
             else:
                 self.spawn(self._start, slot, rest)
 
@@ -161,19 +158,20 @@ class Work:
             _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
         finally:
             if closed:
-                self._core.freed_by(slot)
+                self._core.instance_closed(slot)
             else:
-                self.close_apart(slot)
+                self.spawn(self._close, slot)
 
-    # --- what takes its time ---
+    # --- what takes longer ---
 
     @trio.lowlevel.enable_ki_protection
     async def _start(self, slot: Slot, rest: Awaitable[object] | None) -> None:
-        """Prepare an instance; ``rest`` is what `begin` has left of it, None before that."""
+        """Start an instance; ``rest`` is what `_begin` has returned, None before it was called."""
         try:
             with slot.scope:
-                await self.finish(slot, self.begin(slot) if rest is None else rest, check=False)
-        except Exception as error:  # noqa: BLE001 - whatever a start ends with, it has failed
+                rest = self._begin(slot) if rest is None else rest
+                await self._finish(slot, rest, check=False)
+        except Exception as error:  # noqa: BLE001 - whatever a start raises, it has failed
             self._core.start_failed(slot, error)
         except BaseException:
             self._core.start_abandoned(slot)
@@ -182,71 +180,69 @@ class Work:
             if slot.scope.cancelled_caught:
                 self._core.start_abandoned(slot)
             else:
-                self._has_started(slot)
-
-    def _has_started(self, slot: Slot) -> None:
-        slot.took = trio.current_time() - slot.began
-        self._core.started(slot)
+                self._core.started(slot)
 
     @trio.lowlevel.enable_ki_protection
-    def begin(self, slot: Slot) -> Awaitable[object] | None:
-        """The first step of a start; what is to be awaited for the rest, if anything is."""
+    def _begin(self, slot: Slot) -> Awaitable[object] | None:
+        """Do the first step of a start. Return what must be awaited for the rest, or None."""
         generation = slot.generation
-        if not generation.in_one_step:
+        module = generation.sync_module
+        if module is None:
             return self._instantiate(slot, _unprotected(generation.module.instantiate))
-        module = cast("SyncModule", generation.module)
         instance, ready = module.start_instance()
         if not ready:
-            return self._instantiate(slot, _rest_of_start(module, instance))
-        slot.instance = instance
+            return self._instantiate(slot, _finish_start(module, instance))
+        self._core.instantiated(slot, instance)
         return self._set_up(slot)
 
     @trio.lowlevel.enable_ki_protection
     async def _instantiate(self, slot: Slot, making: Awaitable[Any]) -> None:
-        slot.instance = await making
+        self._core.instantiated(slot, await making)
         rest = self._set_up(slot)
         if rest is not None:
             await rest
 
     def _set_up(self, slot: Slot) -> Awaitable[object] | None:
+        """Call the setup. Return what must be awaited for the rest of it, or None."""
         setup = slot.generation.setup
         if setup is None or slot.generation.replaced or slot.scope.cancel_called:
-            return None  # the last two: it comes too late
+            return None  # the last two: the instance is not wanted any more
         result = copy_context().run(_unprotected_call, setup, slot.instance)
         return _unprotected_rest(result) if inspect.isawaitable(result) else None
 
     @trio.lowlevel.enable_ki_protection
-    async def finish(self, slot: Slot, rest: Awaitable[object] | None, *, check: bool) -> None:
-        """What `begin` has left of a start, and a check if that is asked for.
+    async def _finish(self, slot: Slot, rest: Awaitable[object] | None, *, check: bool) -> None:
+        """Finish what `_begin` has begun, and check the instance if ``check``.
 
         Raises:
             trio.TooSlowError: it took longer than ``start_timeout``.
             InstancePoisoned, InstanceClosed: the setup ended well, but the instance cannot serve.
-            Exception: as start, setup or check failed.
+            Exception: what start, setup or check raised.
         """
         limit = self._core.options.start_timeout
         with trio.move_on_after(limit) as scope:
             if rest is not None:
                 await rest
             if not (scope.cancel_called or slot.generation.replaced or slot.scope.cancel_called):
-                await self._look_at_new(slot, check=check)
-        slot.took = trio.current_time() - slot.began
-        if scope.cancel_called:  # also where the setup let the cancel end its own call only
+                unfit = why_unfit(self._core.name, slot)
+                if unfit is not None:
+                    raise unfit
+                if check:
+                    await self._run_check(slot)
+        self._core.prepared(slot)
+        if scope.cancel_called:  # also if the setup has caught the cancel
             raise trio.TooSlowError(
                 f"pool {self._core.name!r}: starting instance {slot.number} took longer than"
                 f" start_timeout={limit} s"
             )
 
     @trio.lowlevel.enable_ki_protection
-    async def _look_at_new(self, slot: Slot, *, check: bool) -> None:
-        unfit = why_unfit(self._core.name, slot)
-        if unfit is not None:
-            raise unfit
-        if check:
-            await self._look_at(slot)
+    async def _run_check(self, slot: Slot) -> None:
+        """Run the user's check.
 
-    @trio.lowlevel.enable_ki_protection
-    async def _look_at(self, slot: Slot) -> None:
+        Raises:
+            Unhealthy: it returned False, raised, or left the instance poisoned or closed.
+        """
         check = self._core.options.check
         if check is None:
             return
@@ -265,9 +261,9 @@ class Work:
         healthy = False
         try:
             with slot.scope, trio.fail_after(self._core.options.start_timeout) as limit:
-                await self._look_at(slot)
+                await self._run_check(slot)
                 healthy = not limit.cancel_called
-        except Exception as error:  # noqa: BLE001 - whatever a check raises, it says no
+        except Exception as error:  # noqa: BLE001 - whatever a check raises, it has failed
             _LOGGER.info(
                 "pool %r: instance %d is not healthy: %r", self._core.name, slot.number, error
             )
@@ -289,10 +285,57 @@ class Work:
         except Exception:
             _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
         finally:
-            self._core.freed_by(slot)
+            self._core.instance_closed(slot)
+
+    # --- several, in the task that asks ---
+
+    @trio.lowlevel.enable_ki_protection
+    async def start_all(
+        self, slots: Sequence[Slot], *, check: bool
+    ) -> tuple[Slot, Exception] | None:
+        """Start instances together, when a pool opens or reloads.
+
+        Returns:
+            None once all are prepared; else the first that failed, with its error. The others are
+            cancelled then.
+        """
+        failures: list[tuple[Slot, BaseException]] = []
+
+        def fail(slot: Slot, error: BaseException) -> None:
+            failures.append((slot, error))  # raised below, outside of the nursery's group
+            nursery.cancel_scope.cancel()
+
+        @trio.lowlevel.enable_ki_protection
+        async def finish(slot: Slot, rest: Awaitable[object] | None) -> None:
+            try:
+                await self._finish(slot, rest, check=check)
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # noqa: BLE001 - raised or returned below
+                fail(slot, error)
+
+        async with trio.open_nursery() as nursery:
+            until = perf_counter() + _SLICE
+            for slot in slots:
+                if perf_counter() > until:
+                    await trio.lowlevel.checkpoint()
+                    until = perf_counter() + _SLICE
+                try:
+                    rest = self._begin(slot)
+                except BaseException as error:  # noqa: BLE001 - raised or returned below
+                    fail(slot, error)
+                    break
+                nursery.start_soon(finish, slot, rest)
+        if not failures:
+            return first_unfit(self._core.name, slots)
+        slot, failure = failures[0]
+        failures.clear()  # the errors' tracebacks refer to it, by way of `fail`
+        if not isinstance(failure, Exception):
+            raise failure
+        return slot, failure
 
 
-# The user's code: Ctrl-C may end it anywhere.
+# The user's code runs without protection: Ctrl-C may end it anywhere.
 
 
 @trio.lowlevel.disable_ki_protection
@@ -307,14 +350,14 @@ async def _unprotected_rest(rest: Awaitable[Any]) -> Any:
 
 @trio.lowlevel.disable_ki_protection
 async def _unprotected(function: Callable[..., Any], *args: Any) -> Any:
-    """Plain or async."""
+    """Call a function that is plain or async."""
     result = function(*args)
     if inspect.isawaitable(result):
         return await result
     return result
 
 
-@trio.lowlevel.enable_ki_protection  # nobody else has the instance yet
-async def _rest_of_start(module: SyncModule, instance: SyncInstance) -> SyncInstance:
+@trio.lowlevel.enable_ki_protection  # no other code has the instance yet
+async def _finish_start(module: SyncModule, instance: SyncInstance) -> SyncInstance:
     await module.finish_start(instance)
     return instance

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterable
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from .instruments import Instrument
     from .protocols import Check, Setup
 
 __all__ = ["Options", "QueueOnClose", "check_grace", "check_module", "check_setup", "check_sizes"]
@@ -90,8 +90,8 @@ def _queue_on_close(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise ValueError(f"{attribute.name} must be 'fail' or 'serve', not {value!r}")
 
 
-def _as_tuple(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
-    if isinstance(instruments, str) or not hasattr(instruments, "__iter__"):
+def _as_tuple(instruments: object) -> tuple[Any, ...]:
+    if isinstance(instruments, str) or not isinstance(instruments, Iterable):
         raise TypeError(f"instruments must be a sequence of instruments, not {instruments!r}")
     return tuple(instruments)
 
@@ -153,7 +153,7 @@ class Options:
     leak_after: float | None = attrs.field(
         default=60.0, validator=_time(positive=True, optional=True)
     )
-    instruments: Sequence[Instrument] = attrs.field(default=(), converter=_as_tuple)
+    instruments: Sequence[Any] = attrs.field(default=(), converter=_as_tuple)
 
     def __attrs_post_init__(self) -> None:
         check_sizes(self.size, self.min_size)

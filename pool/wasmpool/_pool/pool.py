@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
-from operator import methodcaller
 from random import Random
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, final
@@ -15,37 +15,29 @@ import trio
 from trio.lowlevel import checkpoint, current_task
 
 from wasmpool._block import Block
-from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, as_one_line
-from wasmpool_host.lowlevel import (
-    PENDING,
-    SOFT_LIMIT,
-    budget_of_this_run,
-    check_headroom,
-    check_process,
-    check_trio,
-)
+from wasmpool._errors import PoolClosed, PoolUnavailable, as_one_line
+from wasmpool_host.lowlevel import PENDING, SOFT_LIMIT, budget_of_this_run, check_trio
 
-from . import closing as closing_module
-from .call_site import here
+from .acquire import call_with_lease, check_run
+from .call_site import caller_site
 from .core import Core
+from .deadlines import Deadlines
 from .generation import Generation
-from .instruments import Instruments
+from .hooks import Hooks
 from .lease import Lease
-from .maintenance import Work
+from .maintenance import Maintenance
 from .options import Options, check_grace, check_module, check_setup, check_sizes
 from .pool_state import PoolState
-from .prepare import prepare_all
-from .reload import KEEP, Keep, reload
+from .reload import KEEP, Keep, Reloads
 from .retire_reason import RetireReason
-from .snapshot import lease_info, statistics
+from .snapshot import lease_info, pool_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from .call_site import Place
     from .options import QueueOnClose
-    from .protocols import Check, Module, Setup
+    from .protocols import Check, Instance, Module, Setup
     from .slot import Slot
     from .statistics import LeaseInfo, PoolStatistics
 
@@ -144,7 +136,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
         pool = Pool(module, options, nursery, around.cancel_scope)
         del module  # a reload may replace it
         try:
-            await pool._start_first()  # noqa: SLF001 - its own half
+            await pool._start_first()  # noqa: SLF001 - a class of this file
             yield pool
             await pool._end()  # noqa: SLF001
         except BaseException as error:  # noqa: BLE001 - raised below
@@ -153,8 +145,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
                 await pool._end(grace=0)  # noqa: SLF001
         around.cancel_scope.shield = True
         nursery.cancel_scope.cancel()
-    ended_with = pool._core.work.crash or ended_with  # noqa: SLF001
-    pool._core.let_go()  # noqa: SLF001
+    ended_with = pool._detach() or ended_with  # noqa: SLF001 - a class of this file
     if ended_with is not None:
         try:
             raise ended_with
@@ -184,22 +175,24 @@ class Pool:
     `leases` and ``repr`` go on working when it is closed.
     """
 
-    __slots__ = ("__weakref__", "_budget", "_core", "_thread", "_token")
+    __slots__ = ("__weakref__", "_budget", "_core", "_maintenance", "_reloads", "_thread")
 
     def __init__(
         self, module: Module, options: Options, nursery: trio.Nursery, body: trio.CancelScope
     ) -> None:
         """`open_pool` makes pools."""
         name = options.name or module.name or "wasm"
-        instruments = Instruments(options.instruments)
-        instruments.pool = self
+        hooks = Hooks(options.instruments)
+        hooks.pool = self
         first = Generation(1, module, options.setup)
-        self._core = Core(name, options, first, Random(), instruments)  # noqa: S311 - for jitter
-        self._token = trio.lowlevel.current_trio_token()
+        core = Core(name, options, first, Random(), hooks)  # noqa: S311 - for jitter
+        self._core = core
+        self._maintenance = Maintenance(core, nursery, body)
+        core.attach(self._maintenance, Deadlines(core, self._maintenance.spawn))
+        self._reloads = Reloads(core, self._maintenance)
         self._thread = get_ident()
         self._budget = budget_of_this_run()
         _pools.add(self)
-        Work(self._core, nursery, body)
 
     # --- leases and calls ---
 
@@ -221,7 +214,7 @@ class Pool:
             RuntimeError: the pool belongs to another trio run, this is a forked child, or the
                 lease was entered before.
         """
-        return Lease(self, here(1), nowait=False)
+        return Lease(self._core, caller_site(1), nowait=False)
 
     def lease_nowait(self) -> Lease:
         """The same, if an instance is idle: entering never waits, and is no checkpoint.
@@ -233,7 +226,7 @@ class Pool:
             PoolClosed: the pool is closing or closed.
             RecursionError, RuntimeError: as entering a `lease`.
         """
-        return Lease(self, here(1), nowait=True)
+        return Lease(self._core, caller_site(1), nowait=True)
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, name: str, *args: Any) -> Any:
@@ -271,26 +264,23 @@ class Pool:
             self._check_run()
             raise
         if self._budget.spent > SOFT_LIMIT:
-            await self._let_pass()
+            await self._yield_passes()
         core = self._core
-        slot, result = core.peek(), None
-        if slot is None:
-            begin = methodcaller("start_call", name, args)
-            slot, result = await self._wait(here(1), begin)
-            if slot is None:
-                return result
+        slot = core.peek_idle()
+        if slot is None or core.hooks.active:
+            start_call = partial(_start_call, name, args)
+            return await call_with_lease(core, caller_site(1), start_call)
+        # The first slice runs while the instance still stands among the idle ones, so most calls
+        # never pay for a lease. Nothing may be awaited before `grant_idle`: no other task can see
+        # the instance until then.
         began = core.now()
         try:
-            if core.instruments.active:
-                check_headroom()
-                core.hold(slot, current_task(), here(1), began)
-            if result is not PENDING:
-                result = slot.instance.start_call(name, args)
+            result = slot.instance.start_call(name, args)
             if result is PENDING:
-                core.hold(slot, current_task(), here(1), began)
+                core.grant_idle(slot, current_task(), caller_site(1), began)
                 result = await slot.instance.finish()
         finally:
-            core.end_call(slot, began)
+            core.finish_call(slot, began)
         return result
 
     @trio.lowlevel.enable_ki_protection
@@ -318,67 +308,27 @@ class Pool:
             self._check_run()
             raise
         if self._budget.spent > SOFT_LIMIT:
-            await self._let_pass()
+            await self._yield_passes()
         core = self._core
-        slot, result = core.peek(), None
-        if slot is None:
-            begin = methodcaller("start_exchange", name, payload)
-            slot, result = await self._wait(here(1), begin)
-            if slot is None:
-                return result  # type: ignore[no-any-return]  # as below
+        slot = core.peek_idle()
+        if slot is None or core.hooks.active:
+            start_exchange = partial(_start_exchange, name, payload)
+            answer: bytes = await call_with_lease(core, caller_site(1), start_exchange)
+            return answer
         began = core.now()
-        try:
-            if core.instruments.active:
-                check_headroom()
-                core.hold(slot, current_task(), here(1), began)
-            if result is not PENDING:
-                result = slot.instance.start_exchange(name, payload)
+        try:  # as in `call`: nothing may be awaited before `grant_idle`
+            result = slot.instance.start_exchange(name, payload)
             if result is PENDING:
-                core.hold(slot, current_task(), here(1), began)
+                core.grant_idle(slot, current_task(), caller_site(1), began)
                 result = await slot.instance.finish()
         finally:
-            core.end_call(slot, began)
-        return result  # type: ignore[no-any-return]  # bytes, by the instance's protocol
+            core.finish_call(slot, began)
+        return result
 
-    async def _let_pass(self) -> None:
+    async def _yield_passes(self) -> None:
         self._check_run()
         if self._budget.is_exhausted():
             await self._budget.yield_passes()
-
-    async def _take(self, place: Place | None) -> Slot:
-        self._check_run()
-        check_headroom()
-        await checkpoint()
-        slot = self._core.take(current_task(), place)
-        if slot is None:
-            slot, _ = await self._wait(place)
-            assert slot is not None  # there is no call that could be over
-        return slot
-
-    async def _wait(
-        self, place: Place | None, begin: Callable[[Any], Any] | None = None
-    ) -> tuple[Slot | None, Any]:
-        """Stand in line, as there is no idle instance for this task.
-
-        Returns:
-            The instance that it is granted, or None if its call is over by then; and what its
-            call returned, PENDING if that has begun.
-        """
-        self._check_run()
-        check_headroom()  # for a call that is begun by who gives it an instance, too
-        waiter = self._core.join(current_task(), place, begin)
-        slot = await waiter.wait()
-        if slot is not None and slot.revoked is not None:  # since, and before this task's turn
-            raise LeaseRevoked(slot.revoked)
-        return slot, waiter.result
-
-    def _take_nowait(self, place: Place | None) -> Slot:
-        self._check_run()
-        check_headroom()
-        slot = self._core.take(current_task(), place)
-        if slot is None:
-            raise self._core.refuse()
-        return slot
 
     # --- bounds, reload, close ---
 
@@ -455,7 +405,7 @@ class Pool:
         self._check_open()
         self._refuse_holder("reload")
         seconds = self._core.options.grace if grace is None else grace
-        return await reload(self._core, module, setup, seconds, task_status, force=force)
+        return await self._reloads.reload(module, setup, seconds, task_status, force=force)
 
     @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:
@@ -496,27 +446,18 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _close(self, grace: float) -> None:
-        first = closing_module.close(self._core, grace)
+        first = self._core.close(grace)
         try:
             await self._core.closed.wait()
         except BaseException:
             if first:
-                closing_module.cut_grace(self._core)
+                self._core.cut_grace()
                 with trio.CancelScope(shield=True):
                     await self._core.closed.wait()
             raise
 
     def _check_run(self) -> None:
-        check_process()
-        try:
-            token = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            check_trio(f"pool {self.name!r}")
-            raise
-        if token is not self._token:
-            raise RuntimeError(
-                f"pool {self.name!r} belongs to another trio run: open one in each run"
-            )
+        check_run(self._core)
 
     def _check_open(self) -> None:
         if self._core.state is not PoolState.OPEN:
@@ -524,7 +465,7 @@ class Pool:
 
     def _refuse_holder(self, method: str) -> None:
         task = trio.lowlevel.current_task()
-        if task in self._core.held:
+        if task in self._core.leases_by_task:
             raise RuntimeError(
                 f"{method} of pool {self.name!r} by task {task.name!r}, which holds a lease of"
                 " it, would wait for itself: leave the lease first, or start it in a nursery"
@@ -549,7 +490,7 @@ class Pool:
 
     def statistics(self) -> PoolStatistics:
         """A snapshot of the pool's counts and times."""
-        return statistics(self._core)
+        return pool_statistics(self._core)
 
     def leases(self) -> tuple[LeaseInfo, ...]:
         """The leases that are held now, the oldest first."""
@@ -559,7 +500,7 @@ class Pool:
         core = self._core
         return (
             f"<Pool {core.name!r} {core.state.value} gen={core.current.number}:"
-            f" {len(core.leased)} leased, {len(core.idle)} idle, {len(core.line)} waiting,"
+            f" {len(core.leased)} leased, {len(core.idle)} idle, {len(core.waiters)} waiting,"
             f" size {core.size}>"
         )
 
@@ -572,7 +513,7 @@ class Pool:
         slots = [core.begin_start(core.current) for _ in range(core.min_size)]
         failure: tuple[Slot, Exception] | None = None
         try:
-            failure = await prepare_all(core, slots, check=False)
+            failure = await self._maintenance.start_all(slots, check=False)
         except BaseException:
             self._give_up_start(slots)
             raise
@@ -587,7 +528,7 @@ class Pool:
         ) from failure[1]
 
     def _give_up_start(self, slots: Sequence[Slot], failed: Slot | None = None) -> None:
-        closing_module.close(self._core, 0)
+        self._core.close(0)
         for slot in slots:
             reason = RetireReason.FAILED_START if slot is failed else RetireReason.CLOSED
             self._core.start_abandoned(slot, reason)
@@ -595,9 +536,25 @@ class Pool:
     @trio.lowlevel.enable_ki_protection
     async def _end(self, grace: float | None = None) -> None:
         """Close at the end of the block; its own leases cannot be given back any more."""
-        closing_module.revoke_held_by(self._core, trio.lowlevel.current_task())
+        self._core.revoke_held_by(trio.lowlevel.current_task())
         seconds = self._core.options.grace if grace is None else grace
         await self._close(seconds)
+
+    def _detach(self) -> BaseException | None:
+        """Drop the pool's tasks when they are gone. Return the error that one has ended with."""
+        crash = self._maintenance.crash
+        self._core.detach()
+        del self._maintenance
+        del self._reloads
+        return crash
+
+
+def _start_call(name: str, args: tuple[Any, ...], instance: Instance) -> Any:
+    return instance.start_call(name, args)
+
+
+def _start_exchange(name: str, payload: bytes | None, instance: Instance) -> Any:
+    return instance.start_exchange(name, payload)
 
 
 _pools: WeakSet[Pool] = WeakSet()

@@ -1,15 +1,27 @@
-"""What the pool knows of a module and of an instance, and of nothing else.
+"""All that the pool knows of a module and of an instance.
 
-`wasmpool_host.Module` and its instances are made to this; the tests' fakes are, too. The pool uses
-nothing that is not here, so whatever a type checker accepts works.
+`wasmpool_host.Module` and its instances follow these protocols, and so do the tests' fakes. The
+pool uses nothing else of them, so whatever a type checker accepts works.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
 
-__all__ = ["Check", "Instance", "Memory", "Module", "Setup", "SyncInstance", "SyncModule"]
+if TYPE_CHECKING:
+    from wasmpool_host.lowlevel import Pending
+
+__all__ = [
+    "Check",
+    "Instance",
+    "Memory",
+    "Module",
+    "Setup",
+    "SyncInstance",
+    "SyncModule",
+    "as_sync",
+]
 
 
 class Memory(Protocol):
@@ -36,7 +48,7 @@ class Instance(Protocol):
 
     @property
     def poisoned(self) -> str | None:
-        """Why it may not serve again; None if it may.
+        """Why it may not serve again, or None if it may.
 
         One of the first six of `RetireReason`, or ``"closed"`` from the beginning of its close.
         """
@@ -51,24 +63,24 @@ class Instance(Protocol):
         ...
 
     def end_output(self) -> None:
-        """Give out what the calls of a lease have printed of a line without its end."""
+        """Emit a last line that the calls of a lease have printed without its end."""
         ...
 
     def start_call(self, name: str, args: tuple[Any, ...], /) -> Any:
-        """Begin `run_call`: its result, or PENDING.
+        """Begin `run_call`. Return its result, or PENDING.
 
-        Then `finish` is awaited, perhaps by another task that has its turn later; or nobody does,
-        where `interrupt` and `aclose` came before. What is done here takes a millisecond at most,
-        and is done in one step: no host function is run, and nothing else on the loop.
+        After PENDING `finish` is awaited, perhaps by another task and later; or it never is, if
+        `interrupt` and `aclose` came before. This takes a millisecond at most and is one step: it
+        runs no host function, and nothing else on the loop.
         """
         ...
 
-    def start_exchange(self, name: str, payload: bytes | None, /) -> Any:
-        """The same for `run_exchange`."""
+    def start_exchange(self, name: str, payload: bytes | None, /) -> bytes | Pending:
+        """Begin `run_exchange`, in the same way."""
         ...
 
     async def finish(self) -> Any:
-        """Go on with the call that is pending; its result. It ends the output, too."""
+        """Finish the call that is pending and return its result. It ends the output, too."""
         ...
 
     def interrupt(self, error: BaseException, /) -> None:
@@ -76,19 +88,19 @@ class Instance(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Free it: bounded, not to be cancelled, safe to call again."""
+        """Free it: in bounded time, regardless of cancels, and safe to call again."""
         ...
 
 
 class Module(Protocol):
-    """Compiled code that instances are made of.
+    """Compiled code that instances are made from.
 
     One whose class also has ``start_instance`` and ``finish_start`` is a `SyncModule`.
     """
 
     @property
     def name(self) -> str:
-        """What messages, logs and `repr` call a pool of it that has no name of its own."""
+        """The name of a pool that was opened without a name, in messages, logs and `repr`."""
         ...
 
     @property
@@ -97,38 +109,48 @@ class Module(Protocol):
         ...
 
     async def instantiate(self) -> Instance:
-        """Make an instance; where it fails or is cancelled, nothing is left of it."""
+        """Make an instance; if it fails or is cancelled, nothing is left of it."""
         ...
 
 
-class SyncModule(Module, Protocol):
-    """One that can start and close instances in one synchronous step.
-
-    No module has to. A pool makes use of it where the module's class has both methods.
-    """
+@runtime_checkable
+class _HasSyncStart(Protocol):
+    """The methods that a `SyncModule` adds to a `Module`."""
 
     def start_instance(self) -> tuple[SyncInstance, bool]:
-        """The first slice of ``instantiate``: the instance, and whether it is ready to serve.
+        """Begin ``instantiate``. Return the instance, and whether it is ready to serve.
 
-        As with ``start_call``, it is done in one step of a millisecond at most.
+        As with ``start_call``, it is one step of a millisecond at most.
         """
         ...
 
     async def finish_start(self, instance: Any, /) -> None:
-        """The rest of it, where it was not ready; it raises and is cancelled as ``instantiate``."""
+        """Finish a start that was not ready; it raises and is cancelled as ``instantiate``."""
         ...
+
+
+class SyncModule(Module, _HasSyncStart, Protocol):
+    """One that can start and close instances in one synchronous step.
+
+    This is optional. A pool makes use of it if the module's class has both methods.
+    """
 
 
 class SyncInstance(Instance, Protocol):
-    """What it makes."""
+    """An instance of a `SyncModule`."""
 
     def close_now(self) -> bool:
-        """Free it at once. False: that cannot be, and ``aclose`` is to be awaited."""
+        """Free it at once. False if that is not possible: then ``aclose`` must be awaited."""
         ...
+
+
+def as_sync(module: Module) -> SyncModule | None:
+    """Return the module as a `SyncModule`, or None if its class is not one."""
+    return cast("SyncModule", module) if issubclass(type(module), _HasSyncStart) else None
 
 
 Setup: TypeAlias = Callable[[Any], Awaitable[Any] | object]
 """Runs on every new instance before it serves; async or plain."""
 
 Check: TypeAlias = Callable[[Any], Awaitable[bool | None] | bool | None]
-"""Says whether an instance may serve on; async or plain. False or an exception retires it."""
+"""Returns whether an instance may serve again; async or plain. False or an exception retires it."""

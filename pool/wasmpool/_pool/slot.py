@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 if TYPE_CHECKING:
     import trio
 
-    from .call_site import Place
+    from .call_site import CallSite
     from .generation import Generation
     from .protocols import Instance
     from .statistics import LeaseInfo
@@ -18,36 +18,39 @@ __all__ = ["Slot", "SlotState"]
 
 
 class SlotState(Enum):
-    """Where an instance is in its life; it only goes on, but for IDLE <-> LEASED and the checks."""
+    """Where an instance is in its life.
+
+    Transitions only move forward, except IDLE to LEASED and back, and IDLE to STARTING for a check.
+    """
 
     STARTING = "starting"
-    """Being instantiated, set up or checked by the pool, or about to be."""
+    """The pool starts it, sets it up or checks it, or will soon."""
     IDLE = "idle"
-    """Ready; nobody has it."""
+    """Ready, and leased by no task."""
     LEASED = "leased"
     """One task has the exclusive right to it."""
     RETIRING = "retiring"
-    """It does not serve again; it is being closed, and still counts as live."""
+    """It will not serve again; it is being closed, and still counts as live."""
     CLOSED = "closed"
-    """Its store is gone, its place is free."""
+    """Its store is gone, its room is free."""
 
 
 @final
 class Slot:
-    """One instance's place in the pool.
+    """One instance in the pool. Only `Core` changes it.
 
     Invariants:
         It is in the pool's table of its ``state``, and in no other.
         ``holder`` is a task if and only if the state is LEASED (an instance has at most one
         lease, a lease exactly one instance).
-        ``generation`` never changes: it is the stamp of when the start began.
+        ``generation`` never changes: it is the one that was current when the start began.
         ``instance`` is None only while STARTING, if a start failed, and when CLOSED.
     """
 
     __slots__ = (
-        "began", "calls", "checking", "discarded", "expires", "generation", "holder", "idle_since",
-        "info", "instance", "last_use", "number", "place", "reported", "revoked", "round", "scope",
-        "since", "state", "took", "uses",
+        "began", "call_site", "checking", "discarded", "expires", "generation", "holder",
+        "idle_since", "info", "instance", "last_use", "number", "reported", "revoked", "round",
+        "scope", "since", "state", "took", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -58,14 +61,15 @@ class Slot:
         self.state = SlotState.STARTING
         self.instance: Instance = None  # type: ignore[assignment]  # see the invariant
         self.began = began
+        """When its start began, in trio's time."""
         self.scope = scope
-        """What ends its start."""
+        """Cancels its start or its check."""
         self.checking = False
-        """Whether it is STARTING for a check, having been idle."""
+        """Whether it is STARTING for a check, after it was idle."""
         self.took = 0.0
         """How long its start took, in seconds."""
         self.round = 0
-        """The back-off's round that the start is of."""
+        """The round of the back-off in which its start began."""
         self.uses = 0
         """Leases so far."""
         self.last_use: float = inf
@@ -73,20 +77,22 @@ class Slot:
         self.expires = inf
         """When it is too old, in trio's time."""
         self.idle_since = 0.0
+        """In trio's time."""
 
         # Of the lease:
         self.holder: trio.lowlevel.Task | None = None
         self.since = 0.0
-        self.place: Place | None = None
+        """When it was granted, in trio's time."""
+        self.call_site: CallSite | None = None
+        """Where it was asked for."""
         self.info: LeaseInfo | None = None
-        """What instruments are told of it, where there are any."""
-        self.calls = 0
-        """Calls under way through a `Lease`; above 1 for the moment of a BusyResourceError."""
+        """What instruments are given for it, if there are any."""
         self.discarded = False
+        """Whether the instance retires after it."""
         self.reported = False
         """Whether it was logged as a leak."""
         self.revoked: str | None = None
-        """Why the lease was taken away from its holder."""
+        """Why it was taken away from its holder."""
 
     def __repr__(self) -> str:
         return f"<Slot {self.number} of generation {self.generation.number}: {self.state.value}>"

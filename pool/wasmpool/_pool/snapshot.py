@@ -1,35 +1,33 @@
-"""A pool's counts, and its leases, in the words of its messages."""
+"""A pool's counts and leases, in the words of its messages and of its statistics."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import trio
-
-from .call_site import describe as describe_place
+from .call_site import describe as describe_call_site
 
 if TYPE_CHECKING:
-    from .core import Core
+    from .core_state import CoreState
     from .slot import Slot
     from .statistics import LeaseInfo, PoolStatistics
 
-__all__ = ["describe", "lease_info", "statistics"]
+__all__ = ["describe", "lease_info", "pool_statistics"]
 
 
-def describe(core: Core) -> str:
-    """Who holds what: ``8/8 leased, 12 waiting, oldest lease 3.2 s by task 'sync'``."""
-    words = f"{len(core.leased)}/{core.size} leased, {len(core.line)} waiting"
-    oldest = next(iter(core.leased), None)
+def describe(pool: CoreState) -> str:
+    """Return the load: ``8/8 leased, 12 waiting, oldest lease 3.2 s by task 'sync'``."""
+    words = f"{len(pool.leased)}/{pool.size} leased, {len(pool.waiters)} waiting"
+    oldest = next(iter(pool.leased), None)
     if oldest is None or oldest.holder is None:
         return words
-    held = trio.current_time() - oldest.since
+    held = pool.now() - oldest.since
     return f"{words}, oldest lease {held:.1f} s by task {oldest.holder.name!r}"
 
 
 def lease_info(slot: Slot) -> LeaseInfo:
-    """The lease on a leased instance."""
-    from .statistics import LeaseInfo  # noqa: PLC0415 - as its module says
+    """Return what users see of the lease on a leased instance."""
+    from .statistics import LeaseInfo  # noqa: PLC0415 - imported late, as its module explains
 
     assert slot.holder is not None
     return LeaseInfo(
@@ -38,25 +36,25 @@ def lease_info(slot: Slot) -> LeaseInfo:
         generation=slot.generation.number,
         uses=slot.uses,
         instance=slot.number,
-        place=describe_place(slot.place),
+        place=describe_call_site(slot.call_site),
     )
 
 
-def statistics(core: Core) -> PoolStatistics:
-    """A snapshot."""
-    from .statistics import PoolStatistics  # noqa: PLC0415 - likewise
+def pool_statistics(pool: CoreState) -> PoolStatistics:
+    """Return the pool's counts and times of this moment."""
+    from .statistics import PoolStatistics  # noqa: PLC0415 - imported late, as its module explains
 
-    counters = core.counters
+    counters = pool.counters
     return PoolStatistics(
-        state=core.state,
-        generation=core.current.number,
-        size=core.size,
-        min_size=core.min_size,
-        idle=len(core.idle),
-        leased=len(core.leased),
-        starting=len(core.starting),
-        retiring=len(core.retiring),
-        waiting=len(core.line),
+        state=pool.state,
+        generation=pool.current.number,
+        size=pool.size,
+        min_size=pool.min_size,
+        idle=len(pool.idle),
+        leased=len(pool.leased),
+        starting=len(pool.starting),
+        retiring=len(pool.retiring),
+        waiting=len(pool.waiters),
         asked=counters.asked,
         granted=counters.granted,
         cancelled=counters.cancelled,

@@ -1,22 +1,23 @@
-"""A task in line for an instance.
+"""A task in the queue for an instance.
 
-The hand-over is the subtle moment of every pool: a waiter may be cancelled while it is handed an
-instance. Here both are synchronous. Whoever settles a waiter first takes it out of the line;
-from then on a cancellation finds nothing to abort, so the waiter wakes up with what it was given,
-owns it, and meets the cancellation at its next checkpoint. Between "in line" and "settled" there
-is no checkpoint.
+The hand-over is the critical moment of every pool: a waiter may be cancelled while it is handed an
+instance. Here both are synchronous. The code that settles a waiter first takes it out of the
+queue; from then on a cancellation finds nothing to abort, so the waiting task wakes up with what
+it was given, owns it, and meets the cancellation at its next checkpoint. There is no checkpoint
+between "in the queue" and "settled".
 
-Who wants no more than a call leaves that with the waiter (`Pool.call`), and whoever gives an
-instance to it runs the call's first slice as well. Most calls are over then, in one plain step,
-and the instance is free for the next in line. Were it handed from task to task, each would first
-have to come round in the scheduler, with as many calls in a pass as there are instances, though
-none of these is busy; and as everybody joins the end of a line while there is one, it would stay.
+A task that wants a single call leaves its beginning with the waiter (`Pool.call`), and the task
+that hands an instance over runs the call's first slice as well. Most calls are over then, in one
+plain step, and the instance is free for the next waiter. If the instance went from task to task
+instead, each of them would first have to be scheduled. A scheduler pass would run only as many
+calls as there are instances, though none of these is busy; and as new askers join the end of the
+queue while there is one, it would never end.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import trio
 
@@ -25,21 +26,25 @@ from wasmpool_host.lowlevel import PENDING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .call_site import Place
+    from .call_site import CallSite
+    from .protocols import Instance
     from .slot import Slot
 
-__all__ = ["Waiter"]
+__all__ = ["StartCall", "Waiter"]
+
+StartCall: TypeAlias = "Callable[[Instance], Any]"
+"""Runs a call's first slice in an instance; returns its result, or PENDING."""
 
 
 @final
 class Waiter:
-    """One task's place in line.
+    """One task's place in the queue.
 
-    Invariant: until it is ``settled`` it is in line, or its call is being run.
+    Invariant: until it is ``settled`` it is in the queue, or its call is being run.
     """
 
     __slots__ = (
-        "_begin", "_error", "_give_up", "_parked", "_slot", "arrived", "place", "result",
+        "_error", "_give_up", "_parked", "_slot", "_start_call", "arrived", "call_site", "outcome",
         "settled", "task",
     )  # fmt: skip
 
@@ -47,37 +52,37 @@ class Waiter:
         self,
         task: trio.lowlevel.Task,
         arrived: float,
-        place: Place | None,
+        call_site: CallSite | None,
         give_up: Callable[[Waiter], bool],
-        begin: Callable[[Any], Any] | None,
+        start_call: StartCall | None,
     ) -> None:
         self.task = task
         self.arrived = arrived
-        self.place = place
+        self.call_site = call_site
         self.settled = False
         """Whether it has what it waited for."""
-        self.result: Any = None
-        """What its call returned, or PENDING."""
+        self.outcome: Any = None
+        """What the first slice of its call returned: the result, or PENDING. None before that."""
         self._slot: Slot | None = None
         self._error: BaseException | None = None
         self._give_up = give_up
-        """Takes it out of the line, if it is in it."""
-        self._begin = begin
-        """Runs the first slice of its call in an instance; None for a lease."""
+        """Takes it out of the queue, if it is in it."""
+        self._start_call = start_call
+        """None for a lease."""
         self._parked = False
 
-    def call_ends_in(self, slot: Slot) -> bool:
-        """Begin its call in an instance that it was granted; whether the call is over."""
-        if self._begin is None:
+    def run_first_slice(self, slot: Slot) -> bool:
+        """Begin its call in the instance that it was granted. Return True if the call is over."""
+        if self._start_call is None:
             return False
         handled = sys.exception()
         try:
-            self.result = self._begin(slot.instance)
-        except BaseException as error:  # noqa: BLE001 - it is raised in the task
+            self.outcome = self._start_call(slot.instance)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the waiting task
             _forget_giver(error, handled)
             self._error = error
             return True
-        return self.result is not PENDING
+        return self.outcome is not PENDING
 
     def settle(self, slot: Slot | None, error: Exception | None = None) -> None:
         """Give it an instance, an error, or the end of its call; once."""
@@ -90,7 +95,11 @@ class Waiter:
 
     @trio.lowlevel.enable_ki_protection
     async def wait(self) -> Slot | None:
-        """Sleep until settled; the instance that it was granted, or None if its call is over."""
+        """Wait until settled. Return the instance it was granted, or None if its call is over.
+
+        Raises:
+            Exception: the error that it was settled with, or that its call raised.
+        """
         if not self.settled:
             self._parked = True
             await trio.lowlevel.wait_task_rescheduled(self._abort)
@@ -102,14 +111,14 @@ class Waiter:
                 del error  # it has this frame in its traceback
         return self._slot
 
-    @trio.lowlevel.enable_ki_protection  # runs in the midst of whatever task cancels
+    @trio.lowlevel.enable_ki_protection  # runs on the stack of the task that cancels
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         left = self._give_up(self)
         return trio.lowlevel.Abort.SUCCEEDED if left else trio.lowlevel.Abort.FAILED
 
 
 def _forget_giver(error: BaseException, handled: BaseException | None) -> None:
-    """Have an error know nothing of the giver: its stack, or an exception that it just handles."""
+    """Remove the giving task from an error: its stack, and the exception that it handles now."""
     error.with_traceback(None)
     while error.__context__ is not None and error.__context__ is not handled:
         error = error.__context__

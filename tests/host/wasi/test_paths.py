@@ -12,7 +12,7 @@ import pytest
 from wasmpool_host._wasi import Preopen
 from wasmpool_host._wasi import resolve as resolve_module
 from wasmpool_host._wasi.errno import Errno
-from wasmpool_host._wasi.files import open_place
+from wasmpool_host._wasi.files import open_resolved
 from wasmpool_host._wasi.layout import FdFlag, OFlag
 from wasmpool_host._wasi.path_functions import _status
 from wasmpool_host._wasi.resolve import resolve
@@ -183,8 +183,8 @@ def test_a_directory_moved_away_while_walking_leads_back_to_the_tree(
 
     monkeypatch.setattr(resolve_module._Walk, "_down", moving)
     try:
-        with resolve(descriptor, b"dir/../file", follow=True) as place:
-            found = os.stat(place.name, dir_fd=place.directory)
+        with resolve(descriptor, b"dir/../file", follow=True) as resolved:
+            found = os.stat(resolved.name, dir_fd=resolved.directory)
             assert found.st_ino == os.stat(root / "file").st_ino
         with pytest.raises(FileNotFoundError), resolve(descriptor, b"dir/../../x", follow=True):
             pass
@@ -197,13 +197,13 @@ def test_an_entry_swapped_for_a_link_is_not_followed(root: Path) -> None:
     preopen = Preopen(root, writable=True)
     descriptor = os.open(root, os.O_RDONLY)
     try:
-        with resolve(descriptor, b"file", follow=True) as place:
+        with resolve(descriptor, b"file", follow=True) as resolved:
             (root / "file").unlink()
             os.symlink("../secret", root / "file")
             for access in (Right.FD_READ, BOTH):
                 with pytest.raises(OSError, match="symbolic links"):
-                    open_place(place, preopen, OFlag(0), access, FdFlag.NONE)
-            assert stat.S_ISLNK(_status(place).st_mode)
+                    open_resolved(resolved, preopen, OFlag(0), access, FdFlag.NONE)
+            assert stat.S_ISLNK(_status(resolved).st_mode)
     finally:
         os.close(descriptor)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.guest_memory import MAX_TRANSFER
 from wasmpool_host._wasi.layout import FdFlag, FileType
-from wasmpool_host._wasi.memory import MAX_TRANSFER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from wasmpool_host import Module, Preopen, Wasi
-from wasmpool_host._wasi import fixed
+from wasmpool_host._wasi import directory_identity
 from wasmpool_host._wasi.errno import Errno
 
 if TYPE_CHECKING:
@@ -108,8 +108,10 @@ def test_an_inode_that_is_used_again_does_not_help_a_link(
     """A directory outside that has got the number of the removed one is not reached by a link."""
     preopen = Preopen(tree / "work" / "cache")
     status = os.stat(tree / "secret")
-    again = fixed.Fixed(preopen.fixed.real, status.st_dev, status.st_ino)
-    object.__setattr__(preopen, "fixed", again)  # as if the number had been used again
+    again = directory_identity.DirectoryIdentity(
+        preopen.identity.real_path, status.st_dev, status.st_ino
+    )
+    object.__setattr__(preopen, "identity", again)  # as if the number had been used again
     shutil.rmtree(tree / "work" / "cache")
     os.symlink("../secret", tree / "work" / "cache")
     with pytest.raises(OSError, match="make a new Preopen"):
@@ -123,7 +125,7 @@ def test_a_swap_between_the_walk_and_the_use_changes_nothing(
     cache = tree / "work" / "cache"
     (cache / "file").write_text("ours")
     guest = open_guest(preopens={"/cache": Preopen(cache)})
-    walk = fixed._walk
+    walk = directory_identity._walk
 
     def walk_and_swap(real: str) -> int:
         descriptor = walk(real)
@@ -131,7 +133,7 @@ def test_a_swap_between_the_walk_and_the_use_changes_nothing(
         os.symlink("../secret", cache)
         return descriptor
 
-    monkeypatch.setattr(fixed, "_walk", walk_and_swap)
+    monkeypatch.setattr(directory_identity, "_walk", walk_and_swap)
     assert guest.read(guest.opened("file")) == (Errno.SUCCESS, b"ours")
     assert guest.open("key")[0] == Errno.NOENT
 

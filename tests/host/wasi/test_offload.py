@@ -16,7 +16,7 @@ import trio.testing
 from tests.host.wasi.conftest import SCRATCH
 
 from wasmpool_host import Module, Preopen, Wasi
-from wasmpool_host._wasi import apart, mounts
+from wasmpool_host._wasi import device_calls, mounts
 from wasmpool_host._wasi import process as process_module
 from wasmpool_host._wasi.errno import Errno
 from wasmpool_host._wasi.files import Directory, File
@@ -60,7 +60,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Devices are as new, so that no other test's calls count."""
-    monkeypatch.setattr(apart, "_calls", {})
+    monkeypatch.setattr(device_calls, "_calls", {})
     server = Server()
     yield server
     server.answers.set()
@@ -88,7 +88,7 @@ async def opened(guest: FakeGuest, path: str, rights: Right = BOTH, oflags: int 
 async def settled(server: Server) -> None:
     """Let the server answer, and wait until no abandoned call is left."""
     server.answers.set()
-    while any(calls.abandoned for calls in apart._calls.values()):
+    while any(calls.abandoned for calls in device_calls._calls.values()):
         await trio.lowlevel.checkpoint()
 
 
@@ -184,7 +184,7 @@ async def test_a_silent_server_holds_up_nobody_else(  # noqa: PLR0917 - fixtures
         nursery.start_soon(far.acall, function, *args)
         await server.was_asked(1)
         nursery.cancel_scope.cancel()
-    (calls,) = apart._calls.values()
+    (calls,) = device_calls._calls.values()
     assert calls.abandoned == 1
     far.close()
     assert descriptors_of(root)  # the thread's: their numbers are not used again
@@ -200,7 +200,7 @@ async def test_a_late_answer_touches_neither_memory_nor_files(
     room = far.put(bytes(8))
     pairs = far.vectors((room, 8))
     server.silence(monkeypatch, File, "read")
-    server.silence(monkeypatch, process_module.Process, "check")
+    server.silence(monkeypatch, process_module.Process, "check_open")
     texts = far.text("dir/nested"), far.text("new")
     calls = [
         ("fd_read", (fd, *pairs, SCRATCH)),

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wasmpool_host._wasi import output as output_module
+from wasmpool_host._wasi import line_log as line_log_module
 from wasmpool_host._wasi.errno import Errno
-from wasmpool_host._wasi.output import LineLog
+from wasmpool_host._wasi.line_log import LineLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,10 +70,10 @@ def test_an_endless_line_is_cut_and_never_kept_whole(
     sent = 0
     for _ in range(100):
         sent += log.write(b"x" * 10_000)
-        assert len(log._partial) <= output_module.MAX_LINE
+        assert len(log._partial) <= line_log_module.MAX_LINE
     log.close()
     assert sent == 1_000_000
-    assert max(map(len, caplog.messages)) == output_module.MAX_LINE
+    assert max(map(len, caplog.messages)) == line_log_module.MAX_LINE
     assert sum(map(len, caplog.messages)) == sent
 
 
@@ -81,11 +81,11 @@ def test_a_line_of_exactly_the_limit_is_one_record(
     log: LineLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The limit itself is not too long."""
-    log.write(b"x" * output_module.MAX_LINE + b"\n")
-    log.write(b"x" * (output_module.MAX_LINE + 1) + b"\n")
+    log.write(b"x" * line_log_module.MAX_LINE + b"\n")
+    log.write(b"x" * (line_log_module.MAX_LINE + 1) + b"\n")
     assert [len(message) for message in caplog.messages] == [
-        output_module.MAX_LINE,
-        output_module.MAX_LINE,
+        line_log_module.MAX_LINE,
+        line_log_module.MAX_LINE,
         1,
     ]
 
@@ -111,11 +111,11 @@ def test_one_write_makes_a_bounded_number_of_records(
     while data:
         seen = len(caplog.messages)
         data = data[log.write(data) :]
-        assert len(caplog.messages) - seen <= output_module.MAX_LINES_A_WRITE
+        assert len(caplog.messages) - seen <= line_log_module.MAX_LINES_A_WRITE
         writes += 1
     assert len(caplog.messages) == 1000
     assert writes == 16
-    assert log.write(b"x" * 2**20) == output_module.MAX_BYTES_A_WRITE
+    assert log.write(b"x" * 2**20) == line_log_module.MAX_BYTES_A_WRITE
 
 
 def test_a_logger_that_is_off_gets_nothing(caplog: pytest.LogCaptureFixture) -> None:

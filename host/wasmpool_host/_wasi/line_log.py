@@ -1,9 +1,9 @@
 """A guest's output as log records: line by line, and bounded whatever the guest writes.
 
-A line whose end the guest has not written yet belongs to the caller that it was written for. It is
-held back until its end comes, or until the call or lease is over (`Process.end_output`): the next
-caller's output begins a line of its own. It is logged in the context in which it was written, also
-where somebody else closes the instance.
+An incomplete line belongs to the caller for which it was written. It is held back until the guest
+ends it, or until the call or lease ends (`Process.end_output`), so that the next caller's output
+starts a line of its own. It is logged in the context in which it was written, also when another
+task closes the instance.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["LineLog"]
 
 MAX_LINE = 8 * 1024
-"""Bytes held back while a line has no end yet, and the most that one record shows."""
+"""Maximum bytes of an incomplete line that is held back, and of one record."""
 
-# A record costs some 10 us, more with a slow handler, and escaping 0.3 us a byte; the loop waits
-# for it. So of one write no more is taken than this; the guest is told, and writes the rest next.
+# A record costs about 10 us, more with a slow handler, and escaping 0.3 us per byte; the loop waits
+# for it. So one write accepts no more than this; the guest gets the number, and writes the rest.
 MAX_LINES_A_WRITE = 64
 MAX_BYTES_A_WRITE = 16 * 1024
 
-_CONTINUATION = 0x80  # the top two bits of a UTF-8 byte that does not begin a character
+_CONTINUATION = 0x80  # the top two bits of a UTF-8 byte that does not start a character
 
 
 @final
@@ -37,19 +37,19 @@ class LineLog:
     __slots__ = ("_context", "_level", "_logger", "_open_lines", "_partial")
 
     # Invariants:
-    # - len(_partial) <= MAX_LINE, and there is no newline in it
-    # - while there is a `_partial`, this is in `_open_lines`, and has its `_context`
+    # - len(_partial) <= MAX_LINE, and it contains no newline
+    # - while `_partial` is not empty, this is in `_open_lines`, and `_context` is set
 
     def __init__(self, logger: logging.Logger, level: int, open_lines: list[LineLog]) -> None:
         self._logger = logger
         self._level = level
         self._open_lines = open_lines
-        """Those of the guest that hold a line back, in the order of their lines' beginnings."""
+        """The guest's streams that hold a line back, in the order in which these lines started."""
         self._partial = b""
         self._context: Context | None = None
 
     def write(self, data: bytes) -> int:
-        """Take `data`, or the first part of it, and return how many bytes were taken."""
+        """Accept `data`, or its first part, and return the number of bytes accepted."""
         data = data[:MAX_BYTES_A_WRITE]
         *lines, rest = data.split(b"\n", MAX_LINES_A_WRITE)
         taken = len(data)
@@ -63,13 +63,13 @@ class LineLog:
         return taken
 
     def close(self) -> None:
-        """Show the rest of a line that has no end."""
+        """Log an incomplete line."""
         context, rest = self._context, self._take()
         if context is not None:
             context.run(self._emit_line, rest)
 
     def _hold(self, rest: bytes) -> None:
-        """Keep what has no end yet until it has one, or nobody can write it any more."""
+        """Hold an incomplete line back."""
         partial = self._cut(self._partial + rest)
         if not self._partial:
             self._open_lines.append(self)
@@ -77,7 +77,7 @@ class LineLog:
         self._context = copy_context()
 
     def _take(self) -> bytes:
-        """What was held back, and is no more."""
+        """Return what was held back, and hold nothing back any more."""
         rest = self._partial
         if rest:
             self._partial = b""
@@ -89,10 +89,10 @@ class LineLog:
         self._emit(self._cut(line.removesuffix(b"\r")))
 
     def _cut(self, line: bytes) -> bytes:
-        """Show whole pieces of a line that is too long; return what is left of it."""
+        """Log full pieces of a line that is too long; return the rest."""
         while len(line) > MAX_LINE:
             end = MAX_LINE
-            # Not within a character, if this is UTF-8: it has at most three continuation bytes.
+            # Do not cut a character of UTF-8, which has at most three continuation bytes.
             while end > MAX_LINE - 3 and line[end] & 0xC0 == _CONTINUATION:
                 end -= 1
             self._emit(line[:end])
