@@ -1,1 +1,1 @@
-"""Benchmarks: each measures wasmpool and what it is compared with in one run, and prints ratios."""
+"""Benchmarks: each measures wasmpool and its peers in the same run, and prints ratios."""

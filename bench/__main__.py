@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _WIDTH = 120
-"""Of what goes to a file."""
+"""Columns of output that does not go to a terminal."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure what is asked for; 0 also where a bound is not reached, for noise may be to blame."""
+    """Measure the scenarios. The status is 0 even if a bound is not reached: it may be noise."""
     options = _parse(arguments)
     console = Console()
     if not console.is_terminal:
@@ -64,7 +64,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog="Contenders: " + "; ".join(f"{name}: {what}" for name, what in CONTENDERS.items()),
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(ALL))
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a look")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds, for a rough result"
+    )
     parser.add_argument(
         "--json", type=Path, default=Path("bench.json"), metavar="FILE", help="all numbers"
     )

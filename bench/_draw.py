@@ -1,4 +1,4 @@
-"""Draws a plot as SVG."""
+"""Draw a plot as SVG."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STYLE: Any = {
     "font.size": 9.5,
     "grid.color": "#e2e8f0",
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text
+    "svg.fonttype": "none",  # keep text as text
     "text.color": _INK,
     "xtick.color": _INK,
     "ytick.color": _INK,
@@ -89,7 +89,7 @@ def _draw_lines(axes: Any, plot: Plot) -> None:
 
 
 def _draw_bars(axes: Any, plot: Plot) -> None:
-    """From left to right, with what they stand for beside them; the values at their ends."""
+    """Horizontal bars, with their labels at the left, and their values at the end."""
     height = 0.8 / len(plot.lines)
     for k, (name, line) in enumerate(plot.lines.items()):
         at = [x + (k + 0.5) * height - 0.4 for x in line.x]
@@ -130,7 +130,7 @@ def _scale(axes: Any, plot: Plot) -> None:
 
 
 def _label(axis: Any, scale: str) -> None:
-    """In plain numbers; a log axis of few decades has some between them."""
+    """Label with plain numbers; a log axis with few decades also gets numbers between them."""
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _short(value)))
     if scale == "log":
         low, high = sorted(axis.get_view_interval())
@@ -140,7 +140,7 @@ def _label(axis: Any, scale: str) -> None:
 
 
 def _spread(percentile: Any) -> Any:
-    """Each nine more takes as much room as the one before."""
+    """A scale on which 90, 99, 99.9, ... are equally far apart."""
     return -np.log10(np.maximum(100 - np.asarray(percentile, dtype=float), 1e-3) / 100)
 
 

@@ -1,4 +1,4 @@
-"""How much a run of the benchmarks does."""
+"""How long and how often a run of the benchmarks measures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CALIBRATED_WITH: Final = 2_000_000  # rounds of `spin`: a few milliseconds
 
 
 def cpus() -> int:
-    """How many CPUs this process may use."""
+    """The number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -25,13 +25,13 @@ def cpus() -> int:
 
 @attrs.frozen(kw_only=True)
 class Effort:
-    """What each scenario is given, in each process.
+    """The settings of each scenario, in each process.
 
     Attributes:
-        quick: fewer cases, for a look in passing.
-        rounds: how often each contender has its turn.
-        seconds: how long a round of repeated calls takes, about.
-        spins_per_ms: how many rounds the guest's ``spin`` makes in a millisecond here.
+        quick: fewer cases, for a rough result.
+        rounds: how often each contender is measured.
+        seconds: the approximate time of a round of repeated calls.
+        spins_per_ms: iterations of the guest's ``spin`` in one millisecond on this machine.
     """
 
     quick: bool
@@ -41,14 +41,14 @@ class Effort:
 
     @classmethod
     def of(cls, *, quick: bool) -> Self:
-        """For this machine: measured once, so that all contenders compute the same."""
+        """The settings for this machine; measured once, so that all contenders compute the same."""
         spins = _measure_spin()
         if quick:
             return cls(quick=True, rounds=3, seconds=0.1, spins_per_ms=spins)
         return cls(quick=False, rounds=11, seconds=0.4, spins_per_ms=spins)
 
     def spins(self, milliseconds: float) -> int:
-        """The argument of ``spin`` for about so many milliseconds."""
+        """The argument of ``spin`` for about this many milliseconds."""
         return max(1, round(self.spins_per_ms * milliseconds))
 
 

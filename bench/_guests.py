@@ -10,8 +10,8 @@ __all__ = ["CALLS", "ECHO_BYTES", "EXAMPLE", "EXTISM"]
 EXAMPLE: Final[Path] = (
     Path(__file__).parent.parent / "pool" / "wasmpool" / "example" / "example.wasm"
 )
-"""The example plugin, for whatever executes: JSON in and out. Its bytes alone, so that no contender
-has to import wasmpool for it."""
+"""The example plugin, which takes and returns JSON. A path, so that no contender has to import
+wasmpool for it."""
 
 CALLS: Final = """(module
   (memory (export "memory") 1)
@@ -24,7 +24,7 @@ CALLS: Final = """(module
       (br_if $again (local.get 0)))
     (local.get 1))
   (func (export "forever") (loop $again (br $again))))"""
-"""``add``: nothing to do. ``spin``: as long as it is told. ``forever``: until it is stopped."""
+"""``add`` does almost nothing, ``spin`` runs as long as it is told, ``forever`` until stopped."""
 
 ECHO_BYTES: Final = """(module
   (memory (export "memory") 1)
@@ -38,7 +38,7 @@ ECHO_BYTES: Final = """(module
     (local.get $at))
   (func (export "free") (param i32))
   (func (export "echo") (param i64) (result i64) (local.get 0)))"""
-"""``echo`` gives back the region that it was given: what is left is the host's copying."""
+"""``echo`` returns the region that it was given, so only the host's copying is measured."""
 
 EXTISM: Final = """(module
   (import "extism:host/env" "input_length" (func $length (result i64)))
@@ -78,4 +78,4 @@ EXTISM: Final = """(module
       (br $byte)))
     (call $output (local.get $to) (local.get $n))
     (i32.const 0)))"""
-"""The same for Extism, whose guests have an interface of their own."""
+"""The same functions for Extism, whose guests have another interface."""

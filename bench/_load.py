@@ -1,4 +1,4 @@
-"""Load: calls made again and again by a number of tasks, and what is noted of them."""
+"""Load: repeated calls by a number of tasks, and their times."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["keep_calling", "late_sleeps", "per_call", "thin"]
 
 _PROBE: Final = 0.01
-_BATCHES: Final = 7  # of a round; the median batch counts, so that a stray pause does not
-_EACH: Final = 8  # calls of each task in a batch at least, or its beginning and end would count
+_BATCHES: Final = 7  # in a round; the median batch counts, so that one pause has no effect
+_EACH: Final = 8  # minimum calls of each task in a batch, so that its start and end do not matter
 _MOST: Final = 2_000
 
 
 async def per_call(step: Callable[[], Awaitable[Any]], tasks: int, seconds: float) -> float:
-    """Microseconds that a call takes of the whole, when ``tasks`` tasks make them side by side."""
-    await _run(step, tasks, tasks)  # each once: caches, instances, threads
+    """Microseconds per call: the total time, divided by the calls of ``tasks`` concurrent tasks."""
+    await _run(step, tasks, tasks)  # one call each to warm up: caches, instances, threads
     took, calls = 0.0, tasks
     while took < _PROBE:
         took = await _run(step, tasks, calls)
@@ -52,7 +52,7 @@ async def _run(step: Callable[[], Awaitable[Any]], tasks: int, calls: int) -> fl
 
 
 async def keep_calling(step: Callable[[], Awaitable[Any]], milliseconds: list[float]) -> None:
-    """Call until cancelled, and note how long each call took."""
+    """Call until cancelled, and record the time of each call."""
     while True:
         began = perf_counter()
         await step()
@@ -60,7 +60,7 @@ async def keep_calling(step: Callable[[], Awaitable[Any]], milliseconds: list[fl
 
 
 async def late_sleeps(seconds: float) -> AsyncGenerator[float]:
-    """Sleep for a millisecond again and again; by how many milliseconds each wakes too late."""
+    """Sleep for a millisecond repeatedly; yield how many milliseconds late each wake-up is."""
     until = trio.current_time() + seconds
     while trio.current_time() < until:
         due = trio.current_time() + 0.001
@@ -69,7 +69,7 @@ async def late_sleeps(seconds: float) -> AsyncGenerator[float]:
 
 
 def thin(values: list[float], name: str) -> Sample:
-    """A sample of a distribution: its percentiles, and enough of it to draw it."""
+    """A sample of a distribution: its percentiles, and enough values to draw it."""
     ordered = sorted(values)
     step = max(1, len(ordered) // _MOST)
     kept = ordered[::step]

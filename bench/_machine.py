@@ -1,4 +1,4 @@
-"""On what it was measured."""
+"""The machine and the versions of a measurement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = ("wasmpool", "wasmtime", "trio", "extism", "extism-sys")
 
 
 def describe() -> dict[str, str]:
-    """Machine and versions, in words."""
+    """The machine and the versions, by name."""
     return {
         "machine": f"{_processor()}, {cpus()} CPUs, {_memory()}",
         "system": f"{platform.system()} {platform.release()}",

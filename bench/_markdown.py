@@ -1,4 +1,4 @@
-"""The part of ``docs/benchmarks.md`` that is measured, written by the run that measured it."""
+"""The measured part of ``docs/benchmarks.md``, written by the run that measured it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _END: Final = "<!-- measured: end -->\n"
 
 
 def update(path: Path, measured: Sequence[tuple[Scenario, Results]], *, quick: bool) -> None:
-    """Put what was measured in the place of what was measured before.
+    """Replace the earlier measurements in the file.
 
     Raises:
-        ValueError: the file has no such place.
+        ValueError: the file does not mark where they are.
     """
     text = path.read_text()
     before, begin, rest = text.partition(_BEGIN)

@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing else, plots and all."""
+"""The report: one self-contained HTML page with plots."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ tr.ours td { font-weight: 600; }
 
 
 def write(folder: Path, measured: Sequence[tuple[Scenario, Results]], effort: Effort) -> Path:
-    """Write the page; its path."""
+    """Write the page, and return its path."""
     path = folder / "index.html"
     path.write_text(_page(measured, effort))
     return path
@@ -59,7 +59,7 @@ def write(folder: Path, measured: Sequence[tuple[Scenario, Results]], effort: Ef
 
 def _page(measured: Sequence[tuple[Scenario, Results]], effort: Effort) -> str:
     links = " ".join(f'<a href="#{s.name}">{s.name}</a>' for s, _ in measured)
-    quick = " A quick run: a look, no measurement." if effort.quick else ""
+    quick = " A quick run: the results are rough." if effort.quick else ""
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -67,7 +67,8 @@ def _page(measured: Sequence[tuple[Scenario, Results]], effort: Effort) -> str:
         "<h1>wasmpool: benchmarks</h1>",
         (
             '<p class="soft">wasmpool and its peers, measured in one run, taking turns, each in a'
-            " process of its own. Medians over rounds; ratios are of neighbours in time."
+            " process of its own. Medians over rounds; ratios compare measurements that follow each"
+            " other."
             f"{quick}</p>"
         ),
         _about(),
@@ -123,7 +124,7 @@ def _section(scenario: Scenario, results: Results) -> str:
 
 
 def _words(text: str) -> str:
-    """The pieces in backticks are code."""
+    """HTML of a text, with the parts in backticks as code."""
     pieces = escape(text).split("`")
     return "".join(f"<code>{p}</code>" if k % 2 else p for k, p in enumerate(pieces))
 

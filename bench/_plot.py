@@ -1,4 +1,4 @@
-"""What is to be drawn, apart from how: the page draws it, and only that needs the library."""
+"""The content of plots, without the drawing: only the page needs the plotting library."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Plot:
 
     Attributes:
         title: what it shows.
-        x: the axis in words, with its unit.
-        y: likewise.
-        lines: by contender, or by whatever is compared.
+        x: the label of the x axis, with its unit.
+        y: the label of the y axis, with its unit.
+        lines: by contender, or by the other names that are compared.
         x_scale: of the x axis; "quantile" spreads the high percentiles.
         y_scale: of the y axis.
-        marks: places on the x axis to be marked, as when something happened.
-        marked: what happened there.
-        limit: a place on the y axis that should not be exceeded.
-        bars: what stands at 0, 1, 2, ... of the x axis, where it has no numbers.
+        marks: values on the x axis to mark, for example times of events.
+        marked: the name of these events.
+        limit: a value on the y axis that should not be exceeded.
+        bars: the labels of the x values 0, 1, 2, ..., if the plot has bars.
     """
 
     title: str
@@ -74,7 +74,7 @@ def by_case(
 def distribution(
     title: str, unit: str, values: Mapping[str, Sequence[float]], limit: float | None = None
 ) -> Plot:
-    """How the values of each are distributed, the high percentiles spread out."""
+    """A plot of the distribution of each list of values, with the high percentiles spread out."""
     lines = {}
     for name, numbers in values.items():
         if numbers:

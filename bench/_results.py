@@ -1,4 +1,4 @@
-"""What was measured, and how it is summed up: medians over rounds, ratios within a round."""
+"""Measurements, and their summary: medians over rounds, ratios within a round."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Results", "Sample", "percentile"]
 
 @attrs.frozen
 class Sample:
-    """What one round of one contender in one case gave.
+    """The measurements of one contender in one case and one round.
 
     Attributes:
         values: numbers by name.
@@ -36,27 +36,27 @@ class Results:
         """By case and contender, in the order of the rounds."""
 
     def add(self, case: str, contender: str, sample: Sample) -> None:
-        """Take one in."""
+        """Add one sample."""
         self.samples[case][contender].append(sample)
 
     def has(self, case: str, contender: str) -> bool:
-        """Whether there is any of it."""
+        """Return True if there is a sample."""
         return bool(self.samples.get(case, {}).get(contender))
 
     def values(self, case: str, contender: str, key: str) -> list[float]:
-        """One number of each round; nothing if it was not measured."""
+        """One number of each round; empty if it was not measured."""
         if not self.has(case, contender):
             return []
         found = self.samples[case][contender]
         return [sample.values[key] for sample in found if key in sample.values]
 
     def median(self, case: str, contender: str, key: str) -> float | None:
-        """Over the rounds."""
+        """The median over the rounds; None if it was not measured."""
         values = self.values(case, contender, key)
         return statistics.median(values) if values else None
 
     def spread(self, case: str, contender: str, key: str) -> float | None:
-        """Half of the distance between the quartiles, as a share of the median."""
+        """Half of the distance between the quartiles, relative to the median."""
         values = self.values(case, contender, key)
         if len(values) < 2:
             return None
@@ -64,16 +64,17 @@ class Results:
         return (high - low) / 2 / median if median else None
 
     def ratio(self, key: str, over: tuple[str, str], under: tuple[str, str]) -> float | None:
-        """Of a case and contender to another: the median of the ratios within each round.
+        """The ratio of two cases and contenders: the median of the ratios within each round.
 
-        Both of a ratio were measured one after the other, so what else the machine did hit both.
+        Within a round, both were measured one after the other, so other load of the machine
+        affected both.
         """
         pairs = zip(self.values(*over, key), self.values(*under, key), strict=False)
         ratios = [a / b for a, b in pairs if b]
         return statistics.median(ratios) if ratios else None
 
     def series(self, case: str, contender: str, name: str) -> list[float]:
-        """All rounds', one after the other."""
+        """The values of all rounds, in order."""
         if not self.has(case, contender):
             return []
         return [
@@ -83,7 +84,7 @@ class Results:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The values of each round; series are summed up by percentiles."""
+        """The values of each round, and percentiles of the series."""
         return {
             case: {
                 contender: {
@@ -108,7 +109,7 @@ class Results:
 
 
 def percentile(values: Iterable[float], q: float) -> float:
-    """The value that ``q`` percent do not exceed: the largest for 100."""
+    """The value that ``q`` percent of the values do not exceed; for 100 the largest."""
     ordered = sorted(values)
     if not ordered:
         return 0.0

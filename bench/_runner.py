@@ -1,7 +1,7 @@
-"""Runs a scenario: each contender in a process of its own, taking turns.
+"""Run a scenario: each contender in a process of its own, in turns.
 
-A round is one measurement of every case by every contender, so what the machine does meanwhile
-hits all of them, and a ratio within a round means something even where times do not.
+A round is one measurement of every case by every contender. So other load of the machine affects
+all of them, and ratios within a round are meaningful even if the times are not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["run"]
 
 @final
 class Worker:
-    """A contender's process, seen from the runner."""
+    """The process of a contender."""
 
     def __init__(self, scenario: str, contender: str, effort: Effort) -> None:
         self._of = f"{contender} in {scenario}"
@@ -43,7 +43,7 @@ class Worker:
         )  # fmt: skip
 
     def measure(self, case: str) -> Sample:
-        """Have it measure a case."""
+        """Let it measure a case."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(case + "\n")
@@ -71,7 +71,7 @@ class Worker:
 
 
 def run(scenario: Scenario, effort: Effort, tell: Callable[[str], None]) -> Results:
-    """Measure; ``tell`` is given a few words at each step."""
+    """Measure a scenario; ``tell`` gets a short text at each step."""
     results = Results()
     cases = [_present(case, tell) for case in scenario.cases(effort)]
     names = dict.fromkeys(name for case in cases for name in case.contenders)
@@ -92,7 +92,7 @@ def _turns(cases: Sequence[Case]) -> Iterator[tuple[str, str]]:
 
 
 def _present(case: Case, tell: Callable[[str], None]) -> Case:
-    """The case without who is not installed."""
+    """The case without the contenders that are not installed."""
     missing = [name for name in case.contenders if name in ALL and not is_installed(name)]
     for name in missing:
         tell(f"{name} is not installed (extra `bench`): left out")

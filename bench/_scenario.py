@@ -1,4 +1,4 @@
-"""What a scenario is: who runs what, what is shown of it, and what must be reached."""
+"""A scenario: its cases and contenders, its tables and plots, and the bounds to reach."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["Bound", "Case", "Column", "Round", "Scenario"]
 
 Round: TypeAlias = "Callable[[str], Awaitable[Sample]]"
-"""Measures a case once, in a contender's process."""
+"""A function that measures a case once, in the process of a contender."""
 
 
 @attrs.frozen
 class Case:
-    """One situation, and the contenders that are put into it."""
+    """One situation, and the contenders that are measured in it."""
 
     name: str
     contenders: Sequence[str]
@@ -30,13 +30,13 @@ class Case:
 
 @attrs.frozen
 class Column:
-    """A value of the samples that the table shows. The first column's ratios are shown as well.
+    """A value of the samples that the table shows. For the first column it also shows ratios.
 
     Attributes:
         key: the value's name in the samples.
         title: with its unit.
-        higher: whether more is better.
-        digits: after the point.
+        higher: True if more is better.
+        digits: the number of decimals.
     """
 
     key: str
@@ -47,14 +47,14 @@ class Column:
 
 @attrs.frozen
 class Bound:
-    """What must be reached.
+    """A bound that a measured value must reach.
 
     Attributes:
-        what: in words, without the number.
-        value: what was reached; None where it was not measured.
-        at_least: the bound from below, or None.
-        at_most: the bound from above, or None.
-        unit: of value and bound: "x" for ratios.
+        what: a description, without the number.
+        value: the measured value, or None.
+        at_least: the lower bound, or None.
+        at_most: the upper bound, or None.
+        unit: of the value and the bound; "x" for ratios.
     """
 
     what: str
@@ -65,7 +65,7 @@ class Bound:
 
     @property
     def reached(self) -> bool | None:
-        """Whether it was; None where it was not measured."""
+        """Return True if the bound is reached, None if the value was not measured."""
         if self.value is None:
             return None
         if self.at_least is not None:
@@ -86,15 +86,15 @@ class Scenario:
     """A scenario.
 
     Attributes:
-        name: on the command line.
-        measures: a sentence.
+        name: the name on the command line.
+        measures: a sentence on what is measured.
         objection: what a sceptical reader could fairly say.
-        cases: what is run, with how much effort.
-        open: a contender's side, in a process of its own; it measures a case each time.
-        columns: what the table shows.
-        bounds: what must be reached, from the results.
-        plots: what the page shows, from the results.
-        seldom: one round in so many of the others', for what takes long.
+        cases: the cases to run, by effort.
+        open: opens a contender in its own process, and yields the function that measures a case.
+        columns: the columns of the table.
+        bounds: the bounds, with values from the results.
+        plots: the plots of the page, from the results.
+        seldom: the number of rounds is divided by this, for a scenario that takes long.
     """
 
     name: str

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["bounds_table", "marks", "rows", "samples_table", "show"]
 
 marks = {True: "reached", False: "NOT reached", None: "not measured"}
-"""What is said of a bound."""
+"""The words for a bound that is reached, not reached, or not measured."""
 _STYLES = {True: "green", False: "bold red", None: "dim"}
 
 
 def samples_table(scenario: Scenario, results: Results) -> Table:
-    """What was measured."""
+    """The table of the measurements."""
     table = Table(
         title=f"{scenario.name}: median ±half of the distance of the quartiles",
         title_justify="left",
@@ -65,7 +65,7 @@ def _cell(results: Results, case: str, contender: str, column: Column) -> str:
 
 
 def _ratio(results: Results, case: str, contender: str, column: Column) -> str:
-    """How many times as good wasmpool is."""
+    """How many times better wasmpool is."""
     if contender == "wasmpool" or not results.has(case, "wasmpool"):
         return ""
     pair = (case, contender), (case, "wasmpool")
@@ -74,7 +74,7 @@ def _ratio(results: Results, case: str, contender: str, column: Column) -> str:
 
 
 def show(number: float, digits: int) -> str:
-    """With no more digits than are of interest."""
+    """The number as text, with fewer decimals if it is large."""
     if abs(number) >= 1_000:
         return f"{number:,.0f}"
     if abs(number) >= 100:
@@ -83,7 +83,7 @@ def show(number: float, digits: int) -> str:
 
 
 def bounds_table(bounds: Sequence[Bound]) -> Table:
-    """What must be reached, and whether it was."""
+    """The table of the bounds, and whether each is reached."""
     table = Table(box=None, show_edge=False, pad_edge=False)
     table.add_column("must reach")
     table.add_column("required", justify="right")

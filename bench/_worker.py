@@ -1,7 +1,7 @@
 """A contender's process: ``python -m bench._worker SCENARIO CONTENDER EFFORT``.
 
-It reads a case's name from each line of its input, measures it, and answers with a line of JSON.
-In between it does nothing, so that those whose turn it is have the machine.
+It reads the name of a case from each line of its input, measures the case, and writes a line of
+JSON. In between it does nothing, so that the other contenders can use the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
 
 async def _serve(scenario: str, contender: str, effort: Effort) -> None:
     async with load(scenario).open(contender, effort) as measure:
-        # The loop stands still while it waits for its turn: that is meant.
+        # Reading blocks the loop until the next turn, on purpose.
         while line := sys.stdin.readline():
             sample = await measure(line.strip())
             print(json.dumps(attrs.asdict(sample)), flush=True)

@@ -1,7 +1,7 @@
-"""Who takes part, and what each can do.
+"""The contenders, and their interface.
 
-A contender is a module with two functions, `Contender`. Each runs in a process of its own and
-imports only what it needs.
+A contender is a module with the two functions of `Contender`. Each runs in a process of its own,
+and imports only what it needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALL: Final = {
     "floor": "a checkpoint and a bare fiber call through the C API, nothing around it",
     "wasmpool": "this project",
 }
-"""By name, with what it is."""
+"""The contenders by name, with a description."""
 
 Call: TypeAlias = "Callable[..., Awaitable[Any]]"
 """``await call("add", 1, 2)``."""
@@ -33,10 +33,10 @@ Execute: TypeAlias = "Callable[[str, dict[str, Any]], Awaitable[Any]]"
 
 
 class Contender(Protocol):
-    """What a contender can do."""
+    """The functions of a contender."""
 
     def open_calls(self, size: int) -> AbstractAsyncContextManager[Call]:
-        """Make ready to call the guest `bench._guests.CALLS` with up to ``size`` instances."""
+        """Prepare to call the guest `bench._guests.CALLS` on up to ``size`` instances."""
         ...
 
     def open_executes(self, size: int) -> AbstractAsyncContextManager[Execute]:
@@ -50,5 +50,5 @@ def load(name: str) -> Contender:
 
 
 def is_installed(name: str) -> bool:
-    """Whether it can be run here; only Extism may be missing."""
+    """Return True if the contender can run here; only Extism may be missing."""
     return name != "extism" or importlib.util.find_spec("extism") is not None

@@ -1,4 +1,4 @@
-"""Guests by wasmtime-py's public API, as its documentation has it."""
+"""Guests through wasmtime-py's public API, as its documentation shows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Calls:
 
 
 class Plugins:
-    """The example plugin, compiled and linked, with WASI as the wheel has it."""
+    """The example plugin, compiled and linked, with the wheel's own WASI."""
 
     def __init__(self, *, epochs: bool) -> None:
         self.epochs = epochs
@@ -58,7 +58,7 @@ class Plugins:
 
 
 def _log(_ptr: int, _size: int) -> None:
-    """Take no notice."""
+    """Ignore the message."""
 
 
 def _request(_packed: int) -> int:
@@ -79,7 +79,7 @@ class Guest:
             initialize(self.store)
 
     def allow_ticks(self, ticks: int = _FAR) -> None:
-        """How many ticks of the epoch a call may take before it traps."""
+        """Set how many ticks of the epoch a call may take before it traps."""
         if self._epochs:
             self.store.set_epoch_deadline(ticks)
 
@@ -92,7 +92,7 @@ class PluginGuest(Guest):
     """One instance of the example plugin."""
 
     def execute(self, tool: str, args: dict[str, Any]) -> Any:
-        """Run a tool by the packed ABI: malloc, write, call, read, free."""
+        """Run a tool through the packed ABI: malloc, write, call, read, free."""
         exports, store = self._exports, self.store
         payload = json.dumps({"tool_name": tool, "args": args}).encode()
         ptr = exports["malloc"](store, len(payload))

@@ -1,4 +1,4 @@
-"""wasmtime-py's own synchronous call in a loop: no async, no pool, nothing that could stop it."""
+"""wasmtime-py's own synchronous call in a loop: no async, no pool, and it cannot be stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["open_calls", "open_executes"]
 
 @asynccontextmanager
 async def open_calls(_size: int) -> AsyncGenerator[Call]:
-    """One instance, used where it stands."""
+    """One instance, called directly on the loop."""
     guest = Guest(Calls(epochs=False))
 
     async def call(name: str, *args: int) -> Any:

@@ -1,7 +1,7 @@
 """Extism's Python SDK: one plugin for each worker thread.
 
-Its guests have another interface (input and output by host calls), so they are others, that do
-the same. The echo does not look into its JSON, which the example plugin does.
+Its guests have another interface (input and output through host calls), so these are other guests
+that do the same. Their echo does not parse its JSON, but the example plugin does.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import extism  # type: ignore[import-untyped]  # it comes without types
+import extism  # type: ignore[import-untyped]  # it has no types
 import trio
 import wasmtime
-from extism.extism import CompiledPlugin  # type: ignore[import-untyped]  # likewise
+from extism.extism import CompiledPlugin  # type: ignore[import-untyped]  # it has no types
 
 from bench._guests import EXTISM
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["open_calls", "open_executes"]
 
 
-@extism.host_fn(name="pause", signature=([extism.ValType.I64], []))  # type: ignore[untyped-decorator]  # likewise
+@extism.host_fn(name="pause", signature=([extism.ValType.I64], []))  # type: ignore[untyped-decorator]  # it has no types
 def _pause(_plugin: Any, params: Any, _results: Any) -> None:
     time.sleep(params[0].value / 1_000)
 
@@ -63,7 +63,7 @@ async def open_calls(size: int) -> AsyncGenerator[Call]:
 
 @asynccontextmanager
 async def open_executes(size: int) -> AsyncGenerator[Execute]:
-    """``echo`` with its JSON, and ``nap`` by a host function that sleeps."""
+    """``echo`` with JSON, and ``nap`` through a host function that sleeps."""
     pool = _Pool(size)
 
     def execute_in(plugin: Any, tool: str, args: dict[str, Any]) -> Any:

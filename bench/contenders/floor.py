@@ -1,10 +1,10 @@
 """One trio checkpoint and a bare fiber call through the C API, nothing around it.
 
-This is as fast as a call can be that starts after a checkpoint and could be interrupted, driven
-from Python by ctypes. What is missing to be of use: the arguments are written once, results are
-not looked at, nobody advances the epoch, errors are not noticed, the instance is nobody's.
+No call that starts after a checkpoint, can be interrupted, and is driven from Python with ctypes,
+can be faster. It is not usable: the arguments are written once, results and errors are ignored, the
+epoch never advances, and the instance is not leased.
 
-It binds the functions itself: a floor that moves with what stands on it is none.
+It binds the C functions itself, so that changes of wasmpool do not move the floor.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _raw(managed: Any) -> int:
 
 
 class Floor:
-    """One instance and its exports by address."""
+    """One instance, and the addresses of its exports."""
 
     def __init__(self, source: str | bytes) -> None:
         config = wasmtime.Config()
@@ -73,7 +73,7 @@ class Floor:
         linker.define_unknown_imports_as_traps(module)
         self._pre = linker.instantiate_pre(module)
         self._store = wasmtime.Store(self._engine)
-        self.context = ctypes.cast(self._store._context(), _P).value or 0  # noqa: SLF001 - C's view
+        self.context = ctypes.cast(self._store._context(), _P).value or 0  # noqa: SLF001 - its address
         _set_deadline(self.context, 1)
         _yield_every(self.context, 1)
         self._errors = (_P * 2)()
@@ -113,7 +113,7 @@ class Floor:
         return args, out, call
 
     def memory_at(self) -> int:
-        """Where the memory is now."""
+        """The current address of the memory."""
         memory = self.exports["memory"]._memory  # noqa: SLF001 - its address
         base: int = _memory_data(self.context, addressof(memory))
         return base
@@ -121,7 +121,7 @@ class Floor:
 
 @asynccontextmanager
 async def open_calls(_size: int) -> AsyncGenerator[Call]:
-    """``add(1, 2)``, whatever is asked for."""
+    """``add(1, 2)``, whatever the arguments."""
     args, _, add = Floor(CALLS).bind("add", [0, 0], 1)
     args[0].of.i32, args[1].of.i32 = 1, 2
 
@@ -134,7 +134,7 @@ async def open_calls(_size: int) -> AsyncGenerator[Call]:
 
 @asynccontextmanager
 async def open_executes(_size: int) -> AsyncGenerator[Execute]:
-    """One crossing with the JSON around it; nothing is freed."""
+    """One crossing, with its JSON; nothing is freed."""
     floor = Floor(EXAMPLE.read_bytes())
     size, at, malloc = floor.bind("malloc", [0], 1)
     size[0].of.i32 = 1 << 16

@@ -19,7 +19,7 @@ __all__ = ["open_calls", "open_executes"]
 
 @asynccontextmanager
 async def open_calls(_size: int) -> AsyncGenerator[Call]:
-    """One instance, whatever the size."""
+    """One instance, whatever ``size`` is."""
     guest = Guest(Calls(epochs=False))
     lock = trio.Lock()
 

@@ -1,7 +1,7 @@
 """The obvious pool: N instances, a `trio.CapacityLimiter`, and a worker thread for each call.
 
 Epoch interruption is on, and each call has a deadline, as in any host that can stop a guest. The
-epoch is advanced a hundred times in a second, which is enough for a timeout.
+epoch advances a hundred times per second, which is enough for a timeout.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TIMEOUT: Final = 3_000  # ticks: thirty seconds
 
 
 class Pool:
-    """Free instances, the last used first, and as many threads."""
+    """Free instances, the last used one first, and as many threads."""
 
     def __init__(self, make: Callable[[], Guest], size: int) -> None:
         self._limiter = trio.CapacityLimiter(size)
@@ -39,7 +39,7 @@ class Pool:
         return await trio.to_thread.run_sync(self._run, use, limiter=self._limiter)
 
     def _run(self, use: Callable[[Any], Any]) -> Any:
-        guest = self._free.pop()  # by the limiter there is one
+        guest = self._free.pop()  # the limiter guarantees that there is one
         try:
             guest.allow_ticks(_TIMEOUT)
             return use(guest)

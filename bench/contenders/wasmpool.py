@@ -1,4 +1,4 @@
-"""This project, by its public names, with its defaults."""
+"""This project, through its public API, with its defaults."""
 
 from __future__ import annotations
 

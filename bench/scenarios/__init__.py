@@ -1,4 +1,4 @@
-"""The scenarios, one a file. Each says what it measures, and what would be a fair objection."""
+"""The scenarios, one per file. Each says what it measures, and names a fair objection."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ALL: Final = (
     "short", "execute", "wait", "compute", "mixed", "lag", "fresh", "cancel", "reload", "scale",
     "start",
 )  # fmt: skip
-"""In the order in which they are run."""
+"""In the order in which they run."""
 
 
 def load(name: str) -> Scenario:
-    """Import a scenario, and nothing of the others."""
+    """Import a scenario without the others."""
     found: Scenario = importlib.import_module(f"bench.scenarios.{name}").SCENARIO
     return found

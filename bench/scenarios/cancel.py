@@ -1,4 +1,4 @@
-"""How soon a cancelled task goes on whose guest spins."""
+"""How soon a cancelled task continues while its guest spins."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _INLINE: Final = "inline"
 _THREAD: Final = "in a thread"
 _CROWD: Final = "in a thread, others spin too"
 _AFTER: Final = {_INLINE: 0.0003, _THREAD: 0.015, _CROWD: 0.015}  # seconds
-"""The first is within the slice that a guest has on the loop's own thread."""
+"""When to cancel. The first is within a guest's slice on the loop's own thread."""
 
 
 def _cases(_effort: Effort) -> list[Case]:
@@ -54,7 +54,7 @@ async def _open(_contender: str, effort: Effort) -> AsyncGenerator[Round]:
 
 
 async def _cancel(pool: Pool, after: float) -> float:
-    """Milliseconds from the deadline to the task going on."""
+    """Milliseconds from the deadline until the task continues."""
     due = trio.current_time() + after
     with trio.move_on_at(due):
         await pool.call("forever")
@@ -72,16 +72,16 @@ def _bounds(results: Results) -> Sequence[Bound]:
 
 def _plots(results: Results) -> Sequence[Plot]:
     lines = {case: results.series(case, "wasmpool", "ms") for case in _AFTER}
-    return [distribution("From a cancel to the task going on", "ms", lines, limit=5)]
+    return [distribution("From a cancel until the task continues", "ms", lines, limit=5)]
 
 
 SCENARIO: Final = Scenario(
     name="cancel",
-    measures="The time from a cancel to the task going on, while its guest spins for ever.",
+    measures="The time from a cancel until the task continues, while its guest spins forever.",
     objection=(
-        "There is nobody to compare with: through the wheel a guest ends at a deadline set before"
-        " the call, and Extism's cancel is for a whole plugin. And a guest inside one huge bulk"
-        " instruction is not stopped that fast."
+        "There is no peer to compare with: with the wheel a guest ends at a deadline that is set"
+        " before the call, and Extism's cancel is for a whole plugin. And a guest inside one huge"
+        " bulk instruction is not stopped that fast."
     ),
     cases=_cases,
     open=_open,

@@ -1,4 +1,4 @@
-"""Guests that compute: how much of the machine they get."""
+"""Guests that compute: their share of the machine."""
 
 from __future__ import annotations
 
@@ -99,12 +99,12 @@ def _plots(results: Results) -> Sequence[Plot]:
 SCENARIO: Final = Scenario(
     name="compute",
     measures=(
-        "How many computing calls 8 tasks get done on as many instances as there are CPUs, against"
-        " one guest alone that has epochs on; the row without them says what epochs cost."
+        "How many computing calls 8 tasks complete on as many instances as there are CPUs, compared"
+        " with one guest alone that has epochs on; the row without epochs shows their cost."
     ),
     objection=(
-        "The loop of this guest has five instructions, so its look at the epoch weighs more than"
-        " in real code; and on a small machine the loop's own thread is a guest less."
+        "The loop of this guest has five instructions, so its check of the epoch weighs more than"
+        " in real code; and on a small machine the loop's own thread takes the place of a guest."
     ),
     cases=_cases,
     open=_open,

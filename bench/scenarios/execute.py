@@ -1,4 +1,4 @@
-"""A plugin's ``execute`` with its JSON, by number of tasks and by the pool's size."""
+"""A plugin's ``execute`` with its JSON, by the number of tasks and by the pool's size."""
 
 from __future__ import annotations
 

@@ -42,13 +42,13 @@ def _cases(_effort: Effort) -> list[Case]:
 
 
 class _WaitedInVain(Instrument):
-    """Counts who waits although an instance is idle."""
+    """Counts calls that wait although an instance is idle."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def waiting(self, pool: Pool, waiting: int) -> None:
-        """Look at whoever joins the line."""
+        """Count a waiting call if an instance is idle."""
         self.count += waiting > 0 and pool.statistics().idle > 0
 
 
@@ -88,7 +88,7 @@ async def _opened(
 
 
 def _threads(what: str) -> Callable[[], Awaitable[object]]:
-    """A store and an instance for each call, made and used in a thread."""
+    """A store and an instance for each call, created and used in a thread."""
     calls, plugins = Calls(epochs=True), Plugins(epochs=True)
     pool = threads.Pool(lambda: Guest(calls), cpus())
 
@@ -128,10 +128,10 @@ def _plots(results: Results) -> Sequence[Plot]:
 
 SCENARIO: Final = Scenario(
     name="fresh",
-    measures="What a call costs when each has a pristine instance (`max_uses=1`), against reuse.",
+    measures="What a call costs if each has a pristine instance (`max_uses=1`), against reuse.",
     objection=(
-        "A guest with a large initial memory costs more to make anew than these do; whoever trusts"
-        " a plugin between calls reuses it."
+        "A guest with a large initial memory costs more to create than these; and an application"
+        " that trusts a plugin between calls reuses its instances."
     ),
     cases=_cases,
     open=_open,

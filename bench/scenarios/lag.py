@@ -1,4 +1,4 @@
-"""The loop's lag: what the rest of the application feels of computing guests."""
+"""The loop's lag: how computing guests affect the rest of the application."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SCENARIO"]
 
 TASKS: Final = 32
-LENGTHS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)  # milliseconds; the tasks have one each, in turn
+LENGTHS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)  # milliseconds, given to the tasks in turn
 _LARGE: Final = "size 32"
 _SMALL: Final = "size = CPUs"
 _IDLE: Final = "no calls"
@@ -98,10 +98,10 @@ def _plots(results: Results) -> Sequence[Plot]:
 
 SCENARIO: Final = Scenario(
     name="lag",
-    measures="How late a task wakes that sleeps 1 ms, under 32 tasks of 0.1 to 10 ms spins.",
+    measures="How late a task wakes that sleeps 1 ms, while 32 tasks spin for 0.1 to 10 ms.",
     objection=(
-        "A loop that only serves guests does not mind lag; and with threads it is the kernel's"
-        " scheduler that is measured, which a machine with more CPUs has less of."
+        "Lag does not matter to a loop that only serves guests; and with threads this measures the"
+        " kernel's scheduler, which matters less on a machine with more CPUs."
     ),
     cases=_cases,
     open=_open,

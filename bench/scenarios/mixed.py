@@ -1,4 +1,4 @@
-"""Short calls beside one that computes for long."""
+"""Short calls beside one that computes for a long time."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _plots(results: Results) -> Sequence[Plot]:
 
 SCENARIO: Final = Scenario(
     name="mixed",
-    measures="What 31 callers of short calls keep of their rate beside one that computes 200 ms.",
+    measures="How much of their rate 31 short callers keep beside a call that computes for 200 ms.",
     objection=(
         "On two CPUs the computing guest takes one and Python the other, so little is lost; with"
         " more computing guests than CPUs the short calls share with them, as with threads."

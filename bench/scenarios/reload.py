@@ -54,7 +54,7 @@ async def _open(_contender: str, effort: Effort) -> AsyncGenerator[Round]:
 async def _measure(
     plugin: Plugin, source: bytes, numbers: count[int], pause: float, reloads: int
 ) -> Sample:
-    ended: list[tuple[float, float]] = []  # when, and how many seconds it took
+    ended: list[tuple[float, float]] = []  # the time of its end, and its seconds
     failed = 0
 
     async def use() -> None:
@@ -63,7 +63,7 @@ async def _measure(
             began = perf_counter()
             try:
                 failed += (await plugin.execute("echo", {"message": 1})).is_error
-            except Exception:  # noqa: BLE001 - to be counted
+            except Exception:  # noqa: BLE001 - it is counted
                 failed += 1
             now = perf_counter()
             ended.append((now, now - began))
@@ -72,7 +72,7 @@ async def _measure(
     async with trio.open_nursery() as nursery:
         for _ in range(TASKS):
             nursery.start_soon(use)
-        await trio.sleep(0.2)  # instances start, caches warm
+        await trio.sleep(0.2)  # let instances start and caches warm up
         ended.clear()
         start = perf_counter()
         await trio.sleep(0.05 * reloads)
@@ -107,7 +107,7 @@ async def _measure(
 
 
 async def _watch(lags: list[float]) -> None:
-    async for late in late_sleeps(float("inf")):  # it ends by a cancel, and keeps what it has
+    async for late in late_sleeps(float("inf")):  # a cancel ends it, and the values are kept
         lags.append(late)  # noqa: PERF401 - awaits between
 
 
@@ -121,7 +121,7 @@ async def _reload(plugin: Plugin, source: bytes, numbers: count[int], reloads: i
 
 
 def _variant(source: bytes, number: int) -> bytes:
-    """The same module with another digest: a custom section more."""
+    """The same module with one more custom section, and so with another digest."""
     content = b"\x07variant" + number.to_bytes(4, "little")
     return source + b"\x00" + bytes([len(content)]) + content
 
@@ -176,12 +176,12 @@ def _plots(results: Results) -> Sequence[Plot]:
 SCENARIO: Final = Scenario(
     name="reload",
     measures=(
-        "What 32 tasks that execute notice of 20 reloads, each of which compiles, starts, checks"
-        " and puts new instances in service."
+        "How 20 reloads affect 32 tasks that execute. Each reload compiles a module, and starts,"
+        " checks and puts into service new instances."
     ),
     objection=(
-        "Tasks that call flat out leave no CPU to compile with, which production should never see;"
-        " so there is a case with pauses. Nobody else reloads, so there is nobody to compare with."
+        "Tasks that call without a pause leave no CPU for the compiler, which should never happen"
+        " in production; so there is a case with pauses. No peer can reload."
     ),
     cases=_cases,
     open=_open,

@@ -1,4 +1,4 @@
-"""How costs grow: with instances, with waiters, with bytes."""
+"""How costs grow with instances, with waiters and with bytes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
             number, of = int(case.split(maxsplit=1)[0].replace(",", "")), case.split()[1]
             if of == _INSTANCES:
                 sample = await _measure_instances(module, number, effort.seconds)
-                # What the first time took from the system, the process may have kept.
+                # The process may have kept memory that it got from the system the first time.
                 if number < 1_000 or number in weighed:
                     del sample.values["kB"]
                 weighed.add(number)
@@ -83,7 +83,7 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
 async def _measure_instances(module: Module, count: int, seconds: float) -> Sample:
     before = _resident()
     async with open_pool(module, size=count, min_size=count) as pool:
-        async with AsyncExitStack() as stack:  # each has been called, as in use
+        async with AsyncExitStack() as stack:  # call each one, as in real use
             for _ in range(count):
                 lease = await stack.enter_async_context(pool.lease())
                 await lease.call("add", 1, 2)
@@ -93,9 +93,9 @@ async def _measure_instances(module: Module, count: int, seconds: float) -> Samp
 
 
 async def _measure_waiters(pool: Any, waiters: int, seconds: float) -> Sample:
-    """What a call in a lease costs while so many tasks wait in line, of all that do it steadily.
+    """The cost of a call in a lease while this many tasks wait; all of them call in a loop.
 
-    Short calls by themselves would not wait: each is done before the next one asks.
+    Calls without a lease would not wait: each is done before the next task asks.
     """
     calls = 0
 
@@ -110,7 +110,7 @@ async def _measure_waiters(pool: Any, waiters: int, seconds: float) -> Sample:
         leases = [pool.lease() for _ in range(_SIZE - 1)]
         for _ in range(waiters + 1):
             nursery.start_soon(use)
-        async with AsyncExitStack() as stack:  # one instance serves, so that there is a line
+        async with AsyncExitStack() as stack:  # leave one instance, so that tasks wait
             for lease in leases:
                 await stack.enter_async_context(lease)
             await trio.lowlevel.checkpoint()
@@ -215,8 +215,8 @@ SCENARIO: Final = Scenario(
     name="scale",
     measures="What a call costs, and an instance takes, as instances, waiters and payloads grow.",
     objection=(
-        "Instances of real guests take what their own memory takes, which is most of it; memory is"
-        " the process's resident set, so the small numbers are coarse."
+        "The memory of a real guest is most of what its instance takes; and memory is measured as"
+        " the process's resident set, so small numbers are imprecise."
     ),
     cases=_cases,
     open=_open,

@@ -1,4 +1,4 @@
-"""Short calls: what a call costs beyond the guest's work, which is nothing here."""
+"""Short calls: what a call costs besides the guest's work, which is almost none here."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _plots(results: Results) -> Sequence[Plot]:
 
 SCENARIO: Final = Scenario(
     name="short",
-    measures="What `add(1, 2)` costs through the pool: all but the guest's work, which is nothing.",
+    measures="What `add(1, 2)` costs through the pool: all but the guest's work, which is tiny.",
     objection=(
         "Few guests do nothing: the more a call computes, the less its overhead matters. And the"
         " wheel's direct call can neither be stopped nor wait for anything, so it does less."

@@ -1,4 +1,4 @@
-"""Starting: what comes before the first result."""
+"""Starting: the time until the first result."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def _open(_contender: str, effort: Effort) -> AsyncGenerator[Round]:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as bytecode:
         for command in _COMMANDS.values():
-            _run(command, bytecode)  # as after the first time on any machine
+            _run(command, bytecode)  # write the bytecode, as the first run on any machine does
 
         async def measure(case: str) -> Sample:
             if case == next(iter(_COMMANDS)):
@@ -74,7 +74,7 @@ async def _open(_contender: str, effort: Effort) -> AsyncGenerator[Round]:
 
 
 def _in_turns(bytecode: str, times: int) -> dict[str, float]:
-    """The fastest of each command: one after the other, so that what disturbs one disturbs all."""
+    """The fastest run of each command. They take turns, so that other load affects all of them."""
     taken: dict[str, list[float]] = {name: [] for name in _COMMANDS}
     for _ in range(times):
         for name, command in _COMMANDS.items():
@@ -94,10 +94,10 @@ def _first_calls(bytecode: str) -> dict[str, float]:
 
 
 def _run(arguments: list[str], bytecode: str) -> tuple[float, str]:
-    """Milliseconds of a process, and what it printed.
+    """The milliseconds of a process, and its output.
 
-    Its modules' bytecode is kept in a directory of its own: whether it may be written beside the
-    sources would otherwise decide who is fast.
+    The bytecode of its modules is kept in a directory of its own. Otherwise the times would depend
+    on whether it can be written beside the sources.
     """
     environment = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
@@ -133,12 +133,12 @@ def _plots(results: Results) -> Sequence[Plot]:
 SCENARIO: Final = Scenario(
     name="start",
     measures=(
-        "How long a process takes to import and to end, and the example plugin to be opened"
-        " (compiled, and from the cache) and to answer its first call."
+        "How long a process takes to import and to end, and how long the example plugin takes to"
+        " open (compiled, and from the cache) and to answer its first call."
     ),
     objection=(
-        "Files are in the kernel's cache, which after a restart they are not; and the interpreter's"
-        " own start is in all of the first four."
+        "Files are in the kernel's cache, but after a restart they would not be; and the first four"
+        " include the interpreter's own start."
     ),
     cases=_cases,
     open=_open,

@@ -1,4 +1,4 @@
-"""Calls that wait: how many can do so at once."""
+"""Calls that wait: how many can wait at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _name(calls: int) -> str:
 def _cases(_effort: Effort) -> list[Case]:
     return [
         Case(_name(32), ("lock", "threads", "extism", "wasmpool")),
-        Case(_name(2_000), ("threads", "wasmpool")),  # with a lock it is 100 s
+        Case(_name(2_000), ("threads", "wasmpool")),  # with a lock it would take 100 s
     ]
 
 
@@ -48,7 +48,7 @@ async def _open(contender: str, _effort: Effort) -> AsyncGenerator[Round]:
                 execute = await stack.enter_async_context(load(contender).open_executes(calls))
                 warm[case] = lambda: execute("nap", {"ms": MILLISECONDS})
                 cold = await _all_at_once(warm[case], calls)
-                if contender == "lock":  # it has nothing to warm up, and takes its time
+                if contender == "lock":  # nothing to warm up, and it takes long
                     return Sample({"ms": cold, "cold": cold})
             took = await _all_at_once(warm[case], calls)
             return Sample({"ms": took} | ({} if cold is None else {"cold": cold}))
@@ -96,10 +96,10 @@ def _plots(results: Results) -> Sequence[Plot]:
 
 SCENARIO: Final = Scenario(
     name="wait",
-    measures="How long calls take together that each wait 50 ms on the host.",
+    measures="How long many calls take together if each waits 50 ms on the host.",
     objection=(
-        "Whoever has few callers does not notice; and threads wait as well as fibers do, until"
-        " there are thousands. Instances are warm; the column `first time` has their start in it."
+        "With few callers it makes no difference; and threads wait as well as fibers do, up to"
+        " thousands. Instances are warm; the column `first time` includes their start."
     ),
     cases=_cases,
     open=_open,

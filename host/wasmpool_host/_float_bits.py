@@ -1,12 +1,12 @@
-"""f32 and f64 between Python and WebAssembly, without a bit that changes unsaid.
+"""f32 and f64 between Python and WebAssembly, without silent changes of bits.
 
-A Python float is an f64, and has all of its bits. To and from f32 the machine converts, and that
-turns a signalling NaN into a quiet one. So NaNs are converted here, by their bits: the sign, the
-quiet bit and the payload's 23 bits stay what they are, in the upper places of the wider payload.
-A NaN whose payload needs more bits has no form as f32, and is refused.
+A Python float is an f64 with all its bits. The machine's conversion to and from f32 turns a
+signalling NaN into a quiet one, so NaNs are converted here, by their bits: the sign, the quiet bit
+and the 23 bits of the payload are kept, in the upper bits of the wider payload. A NaN whose payload
+needs more bits cannot be represented as f32, and is refused.
 
 Other floats are rounded to the nearest f32; one that would become infinite is refused. An int is
-a number that somebody means exactly: one that the type cannot hold is refused, too.
+meant exactly: one that the type cannot represent is refused, too.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _F64: Final = Struct("<d")
 _BITS: Final = Struct("<Q")
 
 _ALL_F32: Final = 1 << 24
-"""Every int up to this one has a form as f32."""
+"""Every int up to this one can be represented as f32."""
 _ALL_F64: Final = 1 << 53
 
 _NARROWED: Final = 29
-"""Bits by which an f64's payload is longer than that of an f32."""
+"""The difference in bits between the payloads of an f64 and an f32."""
 
 
 def put_f32(buffer: bytearray, at: int, value: Any) -> None:
     """Write a float.
 
     Raises:
-        TypeError: it is no float and no small int; `as_float` knows more.
-        OverflowError: it has no form as f32.
+        TypeError: it is neither a float nor a small int; `as_float` handles other values.
+        OverflowError: it cannot be represented as f32.
     """
     if value.__class__ is float:
         if value == value:  # noqa: PLR0124 - only a NaN is not
@@ -56,7 +56,7 @@ def put_f32(buffer: bytearray, at: int, value: Any) -> None:
 
 
 def put_f64(buffer: bytearray, at: int, value: Any) -> None:
-    """Write a float; TypeError for what is no float and no small int, which `as_float` knows."""
+    """Write a float; raise TypeError for other values, which `as_float` handles."""
     if value.__class__ is float or (value.__class__ is int and -_ALL_F64 <= value <= _ALL_F64):
         _put_f64(buffer, at, value)
     else:
@@ -68,7 +68,7 @@ def as_float(value: Any, type_: str) -> float:
 
     Raises:
         TypeError: it is no number.
-        ValueError: the type cannot hold it; the message is what is to be said of it.
+        ValueError: the type cannot represent it; the message is the end of a sentence about it.
     """
     kind = type(value)
     if not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):  # float() would read a str
@@ -79,7 +79,7 @@ def as_float(value: Any, type_: str) -> float:
         if type_ == "f32":
             put_f32(buffer, 0, number)
         if isinf(number) and value != number:  # a Decimal
-            raise OverflowError  # noqa: TRY301 - it is what an int raises
+            raise OverflowError  # noqa: TRY301 - the same error as for an int
     except OverflowError:
         raise ValueError(_why_not(value)) from None
     if not isinstance(value, float) and hasattr(kind, "__index__"):
@@ -100,7 +100,7 @@ def _why_not(value: object) -> str:
 def nans_kept(
     unpack: Callable[[bytes | bytearray], tuple[int | float, ...]], places: Sequence[int]
 ) -> Callable[[bytes | bytearray], tuple[int | float, ...]]:
-    """What unpacks values of which some are f32, these at the ``places``; -1 stands for others."""
+    """A function that unpacks values; ``places`` has the offset of each f32, and -1 for others."""
 
     def take(buffer: bytes | bytearray) -> tuple[int | float, ...]:
         values = unpack(buffer)

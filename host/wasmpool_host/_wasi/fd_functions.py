@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from .descriptors import Directory
 from .errno import Errno, WasiError
-from .files import Directory, File
+from .files import DiskFile
 from .guest_memory import check_region, gather, read_vectors, scatter, transfer_size
 from .layout import FDSTAT, PRESTAT, U32, U64, FdFlag
 from .listing import MAX_BUFFER
@@ -61,7 +62,7 @@ def fd_advise(
 
 
 def fd_allocate(process: Process, _memory: GuestMemory, fd: int, _offset: int, _size: int) -> None:
-    """``NOTSUP``: see `File.allocate`."""
+    """``NOTSUP``: see `DiskFile.allocate`."""
     process.descriptors.get(fd).allocate()
 
 
@@ -108,7 +109,7 @@ def fd_filestat_get(process: Process, memory: GuestMemory, fd: int, out: int) ->
 def fd_filestat_set_size(process: Process, _memory: GuestMemory, fd: int, size: int) -> None:
     """Truncate a file, or extend it with zeros."""
     descriptor = process.descriptors.get(fd)
-    if isinstance(descriptor, File) and descriptor.shrinks_much(size):
+    if isinstance(descriptor, DiskFile) and descriptor.shrinks_much(size):
         process.require_thread(descriptor)
     descriptor.set_size(size)
 
@@ -260,7 +261,7 @@ def _no_socket(process: Process, fd: int) -> None:
 def _require_thread_if_large(process: Process, fd: int) -> None:
     """Continue in a thread if closing the descriptor frees a large file."""
     descriptor = process.descriptors.get(fd)
-    if isinstance(descriptor, File) and descriptor.close_frees_large_file():
+    if isinstance(descriptor, DiskFile) and descriptor.close_frees_large_file():
         process.require_thread(descriptor)
 
 

@@ -4,7 +4,7 @@ Their operations are short and run on the trio thread: only regular files and di
 opened, and one call moves at most 1 MiB. Operations that may block run in a thread: see `offload`.
 """
 
-# ruff: noqa: ARG002  # a directory refuses operations, whatever the arguments
+# a directory refuses operations, whatever the arguments
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ import fcntl
 import os
 import stat
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
 from . import rights as rights_module
-from .descriptors import Descriptor
+from .descriptors import Descriptor, Directory
 from .errno import Errno, WasiError
 from .layout import FdFlag, FileType, FstFlag, OFlag, filestat
 from .listing import Listing
+from .resolve import resolve
 from .rights import Right
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .config import Preopen
+    from .entry import Entry
+    from .layout import Status
     from .resolve import ResolvedPath
 
-__all__ = ["Directory", "File", "check_writable", "is_large", "new_times", "open_resolved"]
+__all__ = ["DiskDirectory", "DiskFile", "check_writable", "new_times"]
 
 _MAX_OFFSET = 2**63 - 1  # off_t
 _MAX_TIME = 2**63 - 1  # nanoseconds, year 2262: file systems truncate later times without an error
@@ -47,7 +51,7 @@ def check_writable(preopen: Preopen) -> None:
         raise WasiError(Errno.ROFS)
 
 
-def new_times(status: os.stat_result, atim: int, mtim: int, flags: int) -> tuple[int, int]:
+def new_times(status: Status, atim: int, mtim: int, flags: int) -> tuple[int, int]:
     """The two times to set, in nanoseconds, by ``$fstflags``; a time without a flag stays."""
     if flags & ~0xF or flags & 3 == 3 or flags & 12 == 12:
         raise WasiError(Errno.INVAL)
@@ -100,13 +104,13 @@ class _OnDisk(Descriptor):
         os.close(self.fd)
 
 
-def is_large(status: os.stat_result) -> bool:
+def _is_large(status: os.stat_result) -> bool:
     """Return True if freeing the file's blocks takes long enough to delay the loop."""
     return status.st_blocks > _LARGE and stat.S_ISREG(status.st_mode)
 
 
 @final
-class File(_OnDisk):
+class DiskFile(_OnDisk):
     """A regular file."""
 
     __slots__ = ("_readable", "_writable", "rights")
@@ -169,13 +173,13 @@ class File(_OnDisk):
     def shrinks_much(self, size: int) -> bool:
         """Return True if `set_size` to this size frees many blocks."""
         status = os.fstat(self.fd)
-        return size < status.st_size and is_large(status)
+        return size < status.st_size and _is_large(status)
 
     def close_frees_large_file(self) -> bool:
         if self.may_wait or not self.preopen.writable:  # this guest did not write it
             return False
         status = os.fstat(self.fd)
-        return status.st_nlink == 0 and is_large(status)
+        return status.st_nlink == 0 and _is_large(status)
 
     def advise(self) -> None:
         pass
@@ -200,14 +204,10 @@ class File(_OnDisk):
 
 
 @final
-class Directory(_OnDisk):
+class DiskDirectory(_OnDisk, Directory):
     """A directory, and everything beneath it."""
 
     __slots__ = ("_listing", "guest_path")
-
-    filetype = FileType.DIRECTORY
-    rights = rights_module.DIRECTORY
-    inheriting = rights_module.INHERITING
 
     def __init__(
         self,
@@ -218,33 +218,21 @@ class Directory(_OnDisk):
     ) -> None:
         super().__init__(fd, preopen, flags)
         self.guest_path = guest_path
-        """The guest's path for it, if it was preopened."""
         self._listing: Listing | None = None
 
+    def check_writable(self) -> None:
+        check_writable(self.preopen)
+
+    @contextmanager
+    def resolve(self, path: bytes, *, follow: bool) -> Iterator[DiskEntry]:
+        with resolve(self.fd, path, follow=follow) as resolved:
+            yield DiskEntry(resolved, self.preopen)
+
     def list(self, cookie: int, size: int) -> bytes:
-        """The entries from `cookie` on, in the format of ``fd_readdir``, truncated at `size`."""
         if cookie == 0 or self._listing is None:
             self._close_listing()
             self._listing = Listing(self.fd)
         return self._listing.pack(cookie, size)
-
-    def pread(self, size: int, offset: int) -> bytes:
-        raise WasiError(Errno.BADF)
-
-    def pwrite(self, data: bytes, offset: int) -> int:
-        raise WasiError(Errno.BADF)
-
-    def seek(self, offset: int, whence: int) -> int:
-        raise WasiError(Errno.BADF)
-
-    def set_size(self, size: int) -> None:
-        raise WasiError(Errno.BADF)
-
-    def advise(self) -> None:
-        raise WasiError(Errno.BADF)
-
-    def allocate(self) -> None:
-        raise WasiError(Errno.BADF)
 
     def close(self) -> None:
         self._close_listing()
@@ -256,44 +244,116 @@ class Directory(_OnDisk):
             self._listing = None
 
 
-def open_resolved(
-    resolved: ResolvedPath, preopen: Preopen, oflags: OFlag, access: Right, flags: FdFlag
-) -> File | Directory:
-    """Open the regular file or the directory at `resolved`, or create the file.
+@final
+class DiskEntry:
+    """An entry of an open directory of the system."""
 
-    Args:
-        resolved: the entry; a link there is not followed.
-        preopen: the directory with its permissions.
-        oflags: create, truncate, require a directory.
-        access: only its bits ``FD_READ`` and ``FD_WRITE`` count: what the file is opened for.
-        flags: of the descriptor. Synchronous writes are refused: the loop would wait for the disk.
+    __slots__ = ("_at", "_preopen")
 
-    Raises:
-        WasiError: ``ROFS``, ``INVAL``, or ``NOTSUP`` if it is neither a file nor a directory.
-        OSError: an error of the system.
-    """
-    if flags | File.settable != File.settable:
+    def __init__(self, at: ResolvedPath, preopen: Preopen) -> None:
+        self._at = at
+        self._preopen = preopen
+
+    @property
+    def trailing_slash(self) -> bool:
+        return self._at.trailing_slash
+
+    def status(self) -> os.stat_result:
+        return os.stat(self._at.name, dir_fd=self._at.directory, follow_symlinks=False)
+
+    def is_large(self) -> bool:
+        return _is_large(self.status())
+
+    def open(self, oflags: OFlag, access: Right, flags: FdFlag) -> DiskFile | DiskDirectory:
+        """As `Entry.open`. Synchronous writes are refused: the loop would wait for the disk.
+
+        Raises:
+            WasiError: ``ROFS``, ``INVAL``, or ``NOTSUP`` if it is neither a file nor a directory.
+            OSError: an error of the system.
+        """
+        at = self._at
+        if flags | DiskFile.settable != DiskFile.settable:
+            raise WasiError(Errno.NOTSUP)
+        if oflags & OFlag.CREAT and oflags & OFlag.DIRECTORY:
+            raise WasiError(Errno.INVAL)
+        if oflags & OFlag.CREAT and at.trailing_slash:
+            # Not left to the system: kernels before 6.4 create a file, and then report that it is
+            # no directory.
+            raise WasiError(Errno.ISDIR)
+        if access & Right.FD_WRITE or oflags & (OFlag.CREAT | OFlag.TRUNC):
+            check_writable(self._preopen)
+        self._check_kind_before()
+        how = _how(oflags, access, flags)
+        if at.trailing_slash:
+            how |= os.O_DIRECTORY
+        fd = os.open(at.name, how, 0o666, dir_fd=at.directory)
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            return DiskDirectory(fd, self._preopen, flags)
+        if stat.S_ISREG(mode):
+            return DiskFile(fd, self._preopen, flags, access)
+        os.close(fd)
         raise WasiError(Errno.NOTSUP)
-    if oflags & OFlag.CREAT and oflags & OFlag.DIRECTORY:
-        raise WasiError(Errno.INVAL)
-    if oflags & OFlag.CREAT and resolved.trailing_slash:
-        # Not left to the system: kernels before 6.4 create a file, and then report that it is no
-        # directory.
-        raise WasiError(Errno.ISDIR)
-    if access & Right.FD_WRITE or oflags & (OFlag.CREAT | OFlag.TRUNC):
-        check_writable(preopen)
-    _check_kind_before(resolved)
-    how = _how(oflags, access, flags)
-    if resolved.trailing_slash:
-        how |= os.O_DIRECTORY
-    fd = os.open(resolved.name, how, 0o666, dir_fd=resolved.directory)
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISDIR(mode):
-        return Directory(fd, preopen, flags)
-    if stat.S_ISREG(mode):
-        return File(fd, preopen, flags, access)
-    os.close(fd)
-    raise WasiError(Errno.NOTSUP)
+
+    def _check_kind_before(self) -> None:
+        """Refuse pipes, devices and sockets without opening them: that could have side effects.
+
+        The entry may change after this check, so the opened file is checked again.
+        """
+        try:
+            mode = self.status().st_mode
+        except FileNotFoundError:
+            return
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise WasiError(Errno.NOTSUP)
+
+    def set_times(self, atim: int, mtim: int, flags: int) -> None:
+        both = new_times(self.status(), atim, mtim, flags)
+        os.utime(self._at.name, ns=both, dir_fd=self._at.directory, follow_symlinks=False)
+
+    def read_link(self) -> bytes:
+        return os.readlink(self._at.name, dir_fd=self._at.directory)
+
+    def make_directory(self) -> None:
+        os.mkdir(self._at.name_with_slash, dir_fd=self._at.directory)
+
+    def make_link(self, target: bytes) -> None:
+        os.symlink(target, self._at.name_with_slash, dir_fd=self._at.directory)
+
+    def link_to(self, new: Entry) -> None:
+        to = _on_disk(new)
+        if self._at.trailing_slash:
+            # The system would follow the old name if it were a link with a slash at the end.
+            raise WasiError(Errno.NOTDIR)
+        os.link(
+            self._at.name,
+            to.name_with_slash,
+            src_dir_fd=self._at.directory,
+            dst_dir_fd=to.directory,
+            follow_symlinks=False,
+        )
+
+    def rename_to(self, new: Entry) -> None:
+        to = _on_disk(new)
+        os.rename(
+            self._at.name_with_slash,
+            to.name_with_slash,
+            src_dir_fd=self._at.directory,
+            dst_dir_fd=to.directory,
+        )
+
+    def remove_directory(self) -> None:
+        os.rmdir(self._at.name_with_slash, dir_fd=self._at.directory)
+
+    def remove_file(self) -> None:
+        os.unlink(self._at.name_with_slash, dir_fd=self._at.directory)
+
+
+def _on_disk(entry: Entry) -> ResolvedPath:
+    """Where an entry is; ``XDEV`` for one in memory."""
+    if not isinstance(entry, DiskEntry):
+        raise WasiError(Errno.XDEV)
+    return entry._at  # noqa: SLF001 - of the same class
 
 
 def _how(oflags: OFlag, access: Right, flags: FdFlag) -> int:
@@ -309,19 +369,6 @@ def _how(oflags: OFlag, access: Right, flags: FdFlag) -> int:
         if oflags & bit:
             how |= system
     return how | os.O_APPEND if flags & FdFlag.APPEND else how
-
-
-def _check_kind_before(resolved: ResolvedPath) -> None:
-    """Refuse pipes, devices and sockets without opening them: that could have side effects.
-
-    The entry may change after this check, so the opened file is checked again.
-    """
-    try:
-        mode = os.stat(resolved.name, dir_fd=resolved.directory, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
-        raise WasiError(Errno.NOTSUP)
 
 
 def _offset(offset: int) -> int:

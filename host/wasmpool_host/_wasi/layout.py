@@ -5,10 +5,7 @@ from __future__ import annotations
 import stat
 import struct
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import os
+from typing import Protocol
 
 __all__ = [
     "ALL_LOOKUPFLAGS",
@@ -28,6 +25,7 @@ __all__ = [
     "FstFlag",
     "LookupFlag",
     "OFlag",
+    "Status",
     "filestat",
     "filetype_of",
     "stream_filestat",
@@ -122,7 +120,28 @@ def _timestamp(nanoseconds: int) -> int:
     return min(max(nanoseconds, 0), 2**64 - 1)
 
 
-def filestat(status: os.stat_result) -> bytes:
+class Status(Protocol):
+    """What ``stat`` tells of a file; an `os.stat_result` is one."""
+
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_nlink(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_atime_ns(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ctime_ns(self) -> int: ...
+
+
+def filestat(status: Status) -> bytes:
     """A ``$filestat`` record."""
     return _FILESTAT.pack(
         status.st_dev,

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from .descriptors import Directory
 from .errno import Errno, WasiError
-from .files import Directory, check_writable, is_large, new_times, open_resolved
 from .guest_memory import check_region, read_path
 from .layout import (
     ALL_LOOKUPFLAGS,
@@ -21,13 +20,14 @@ from .layout import (
     OFlag,
     filestat,
 )
-from .resolve import ResolvedPath, resolve
 from .rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .entry import Entry
     from .guest_memory import GuestMemory
+    from .layout import Status
     from .process import Process
 
 __all__ = [
@@ -48,8 +48,8 @@ def path_create_directory(
     process: Process, memory: GuestMemory, fd: int, path: int, size: int
 ) -> None:
     """Create a directory."""
-    with _entry_to_change(process, memory, fd, path, size) as resolved:
-        os.mkdir(resolved.name_with_slash, dir_fd=resolved.directory)
+    with _entry_to_change(process, memory, fd, path, size) as entry:
+        entry.make_directory()
 
 
 def path_filestat_get(
@@ -57,8 +57,8 @@ def path_filestat_get(
 ) -> None:
     """The result of ``stat`` or ``lstat``."""
     directory = _directory(process, fd)
-    with _look_up(directory, read_path(memory, path, size), lookup) as resolved:
-        memory.write(out, filestat(_status(resolved)))
+    with _look_up(directory, read_path(memory, path, size), lookup) as entry:
+        memory.write(out, filestat(_status(entry)))
 
 
 def path_filestat_set_times(
@@ -74,10 +74,10 @@ def path_filestat_set_times(
 ) -> None:
     """Set the times of a file or a directory, or of a link that is not followed."""
     directory = _directory(process, fd)
-    check_writable(directory.preopen)
-    with _look_up(directory, read_path(memory, path, size), lookup) as resolved:
-        both = new_times(_status(resolved), atim, mtim, flags)
-        os.utime(resolved.name, ns=both, dir_fd=resolved.directory, follow_symlinks=False)
+    directory.check_writable()
+    with _look_up(directory, read_path(memory, path, size), lookup) as entry:
+        _status(entry)
+        entry.set_times(atim, mtim, flags)
 
 
 def path_link(
@@ -102,16 +102,7 @@ def path_link(
         _entry_to_change(process, memory, old_fd, old_path, old_size) as old,
         _entry_to_change(process, memory, new_fd, new_path, new_size) as new,
     ):
-        if old.trailing_slash:
-            # The system would follow the old name if it were a link with a slash at the end.
-            raise WasiError(Errno.NOTDIR)
-        os.link(
-            old.name,
-            new.name_with_slash,
-            src_dir_fd=old.directory,
-            dst_dir_fd=new.directory,
-            follow_symlinks=False,
-        )
+        old.link_to(new)
 
 
 def path_open(
@@ -137,11 +128,11 @@ def path_open(
     if oflags & OFlag.EXCL:
         lookup = 0  # a link at this path exists already, whatever its target
     how = (OFlag(oflags), Right(rights & (Right.FD_READ | Right.FD_WRITE)), FdFlag(flags))
-    with _look_up(directory, name, lookup) as resolved:
+    with _look_up(directory, name, lookup) as entry:
         process.check_open()
         if oflags & OFlag.TRUNC:
-            _require_thread_if_large(process, directory, resolved)
-        opened = open_resolved(resolved, directory.preopen, *how)
+            _require_thread_if_large(process, directory, entry)
+        opened = entry.open(*how)
     memory.write(out, U32.pack(process.descriptors.add(opened)))
 
 
@@ -158,8 +149,8 @@ def path_readlink(
     """The target of a link, truncated to the size of the buffer."""
     directory = _directory(process, fd)
     check_region(memory, buf, room)
-    with _look_up(directory, read_path(memory, path, size), 0) as resolved:
-        target = os.readlink(resolved.name, dir_fd=resolved.directory)[:room]
+    with _look_up(directory, read_path(memory, path, size), 0) as entry:
+        target = entry.read_link()[:room]
     memory.write(buf, target)
     memory.write(out, U32.pack(len(target)))
 
@@ -168,8 +159,8 @@ def path_remove_directory(
     process: Process, memory: GuestMemory, fd: int, path: int, size: int
 ) -> None:
     """Remove an empty directory."""
-    with _entry_to_change(process, memory, fd, path, size) as resolved:
-        os.rmdir(resolved.name_with_slash, dir_fd=resolved.directory)
+    with _entry_to_change(process, memory, fd, path, size) as entry:
+        entry.remove_directory()
 
 
 def path_rename(
@@ -188,12 +179,7 @@ def path_rename(
         _entry_to_change(process, memory, new_fd, new_path, new_size) as new,
     ):
         _require_thread_if_large(process, _directory(process, new_fd), new)
-        os.rename(
-            old.name_with_slash,
-            new.name_with_slash,
-            src_dir_fd=old.directory,
-            dst_dir_fd=new.directory,
-        )
+        old.rename_to(new)
 
 
 def path_symlink(
@@ -213,15 +199,15 @@ def path_symlink(
     target = read_path(memory, old_path, old_size)
     if target.startswith(b"/"):
         raise WasiError(Errno.NOTCAPABLE)
-    with _entry_to_change(process, memory, fd, new_path, new_size) as resolved:
-        os.symlink(target, resolved.name_with_slash, dir_fd=resolved.directory)
+    with _entry_to_change(process, memory, fd, new_path, new_size) as entry:
+        entry.make_link(target)
 
 
 def path_unlink_file(process: Process, memory: GuestMemory, fd: int, path: int, size: int) -> None:
     """Remove a file or a link."""
-    with _entry_to_change(process, memory, fd, path, size) as resolved:
-        _require_thread_if_large(process, _directory(process, fd), resolved)
-        os.unlink(resolved.name_with_slash, dir_fd=resolved.directory)
+    with _entry_to_change(process, memory, fd, path, size) as entry:
+        _require_thread_if_large(process, _directory(process, fd), entry)
+        entry.remove_file()
 
 
 def _directory(process: Process, fd: int) -> Directory:
@@ -232,38 +218,36 @@ def _directory(process: Process, fd: int) -> Directory:
 
 
 @contextmanager
-def _look_up(directory: Directory, path: bytes, lookup: int) -> Iterator[ResolvedPath]:
+def _look_up(directory: Directory, path: bytes, lookup: int) -> Iterator[Entry]:
     """Resolve a path. With a slash at its end, a link is followed, as POSIX requires."""
     if lookup & ~ALL_LOOKUPFLAGS:
         raise WasiError(Errno.INVAL)
     follow = bool(lookup & LookupFlag.SYMLINK_FOLLOW) or path.endswith(b"/")
-    with resolve(directory.fd, path, follow=follow) as resolved:
-        yield resolved
+    with directory.resolve(path, follow=follow) as entry:
+        yield entry
 
 
 @contextmanager
 def _entry_to_change(
     process: Process, memory: GuestMemory, fd: int, path: int, size: int
-) -> Iterator[ResolvedPath]:
+) -> Iterator[Entry]:
     """Resolve a path without following a link at its end; the directory must be writable."""
     directory = _directory(process, fd)
-    check_writable(directory.preopen)
-    with resolve(directory.fd, read_path(memory, path, size), follow=False) as resolved:
+    directory.check_writable()
+    with directory.resolve(read_path(memory, path, size), follow=False) as entry:
         process.check_open()
-        yield resolved
+        yield entry
 
 
-def _require_thread_if_large(
-    process: Process, directory: Directory, resolved: ResolvedPath
-) -> None:
+def _require_thread_if_large(process: Process, directory: Directory, entry: Entry) -> None:
     """Continue in a thread if the entry is a large file, whose blocks are about to be freed."""
     with suppress(OSError):  # the operation itself reports it
-        if is_large(os.stat(resolved.name, dir_fd=resolved.directory, follow_symlinks=False)):
+        if entry.is_large():
             process.require_thread(directory)
 
 
-def _status(resolved: ResolvedPath) -> os.stat_result:
-    status = os.stat(resolved.name, dir_fd=resolved.directory, follow_symlinks=False)
-    if resolved.trailing_slash and not stat.S_ISDIR(status.st_mode):
+def _status(entry: Entry) -> Status:
+    status = entry.status()
+    if entry.trailing_slash and not stat.S_ISDIR(status.st_mode):
         raise WasiError(Errno.NOTDIR)
     return status

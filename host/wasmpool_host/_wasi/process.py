@@ -14,7 +14,7 @@ from .descriptors import Descriptors, Input, Output
 from .device_calls import calls_of, close_in_thread
 from .directory_identity import open_identified
 from .errno import Errno, NeedsThread, WasiError
-from .files import Directory
+from .files import DiskDirectory
 from .line_log import LineLog
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Process:
         self.descriptors.put(1, self._output(wasi.stdout, "stdout", logging.INFO))
         self.descriptors.put(2, self._output(wasi.stderr, "stderr", logging.WARNING))
         for fd, (guest_path, preopen) in zip(opened, wasi.preopens.items(), strict=True):
-            self.descriptors.add(Directory(fd, preopen, guest_path=as_bytes(guest_path)))
+            self.descriptors.add(DiskDirectory(fd, preopen, guest_path=as_bytes(guest_path)))
         self._may_wait = any(preopen.may_wait for preopen in wasi.preopens.values())
         self._lock = threading.Lock()
         self._offloaded = False

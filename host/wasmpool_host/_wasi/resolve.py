@@ -32,14 +32,16 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, final
 
 from .errno import Errno, WasiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ResolvedPath", "resolve"]
+__all__ = ["ResolvedPath", "Walk", "resolve"]
+
+D = TypeVar("D")
 
 _MAX_LINKS = 40  # Linux's limit
 _MAX_DEPTH = 128  # during the walk, each directory on the way is an open descriptor of this process
@@ -84,31 +86,31 @@ def resolve(root: int, path: bytes, *, follow: bool) -> Iterator[ResolvedPath]:
             ``NAMETOOLONG`` for too many steps or too many levels, ``NOENT`` for an empty path.
         OSError: a component on the way is missing, is no directory, or may not be searched.
     """
-    walk = _Walk(root)
+    walk = _DiskWalk(root)
     try:
-        yield walk.to(path, follow=follow)
+        yield ResolvedPath(*walk.to(path, follow=follow))
     finally:
         walk.close()
 
 
-@final
-class _Walk:
-    """The open directories from the root to the current one."""
+class Walk(Generic[D]):
+    """A path walked component by component; the subclass knows the kind of directories."""
 
     __slots__ = ("_root", "_stack")
 
     # Invariant: at the time of the step down, _stack[0] was in _root, and each other directory in
-    # the one before it. The walk closes all of _stack, but not _root.
+    # the one before it.
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: D) -> None:
         self._root = root
-        self._stack: list[int] = []
+        self._stack: list[D] = []
 
     @property
-    def _current(self) -> int:
+    def _current(self) -> D:
         return self._stack[-1] if self._stack else self._root
 
-    def to(self, path: bytes, *, follow: bool) -> ResolvedPath:
+    def to(self, path: bytes, *, follow: bool) -> tuple[D, bytes, bool]:
+        """Walk the path: its last directory, the name in it, True if a slash ends the path."""
         ahead, slash = _components(path)
         links = 0
         for _ in range(_MAX_STEPS):
@@ -118,7 +120,7 @@ class _Walk:
                 self._up()
             if name in (b".", b".."):
                 if not ahead:
-                    return ResolvedPath(self._current, b".", slash)
+                    return self._current, b".", slash
                 continue
             # 2. A component on the way: step into it. The last one: read it if it is a link.
             target = None
@@ -136,20 +138,45 @@ class _Walk:
                 ahead += more
             # 4. The last component, and no link to follow.
             elif not ahead:
-                return ResolvedPath(self._current, name, slash)
+                return self._current, name, slash
         raise WasiError(Errno.NAMETOOLONG)
 
     def _up(self) -> None:
         if not self._stack:
             raise WasiError(Errno.NOTCAPABLE)
-        os.close(self._stack.pop())
+        self._leave(self._stack.pop())
 
     def _down(self, name: bytes) -> bytes | None:
         """Step into a directory; if the entry is a link, return its target instead."""
         if len(self._stack) == _MAX_DEPTH:
             raise WasiError(Errno.NAMETOOLONG)
+        entered = self._enter(name)
+        if isinstance(entered, bytes):
+            return entered
+        self._stack.append(entered)
+        return None
+
+    def _enter(self, name: bytes) -> D | bytes:
+        """The directory of that name; if the entry is a link, its target."""
+        raise NotImplementedError
+
+    def _read_link(self, name: bytes) -> bytes | None:
+        """The target of a link; None if the entry is no link or missing: the caller finds out."""
+        raise NotImplementedError
+
+    def _leave(self, directory: D) -> None:
+        """Give back a directory that was entered."""
+
+
+@final
+class _DiskWalk(Walk[int]):
+    """Over open directories of the system. The walk closes all that it enters, but not the root."""
+
+    __slots__ = ()
+
+    def _enter(self, name: bytes) -> int | bytes:
         try:
-            self._stack.append(os.open(name, _STEP, dir_fd=self._current))
+            return os.open(name, _STEP, dir_fd=self._current)
         except OSError as error:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
@@ -157,16 +184,17 @@ class _Walk:
             if target is None:
                 raise
             return target
-        return None
 
     def _read_link(self, name: bytes) -> bytes | None:
-        """The target of a link; None if the entry is no link or missing: the caller finds out."""
         try:
             return os.readlink(name, dir_fd=self._current)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOENT):
                 return None
             raise
+
+    def _leave(self, directory: int) -> None:
+        os.close(directory)
 
     def close(self) -> None:
         while self._stack:

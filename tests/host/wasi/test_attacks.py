@@ -104,15 +104,15 @@ def test_going_up_from_a_directory_that_was_moved_out_stays_within(
 ) -> None:
     """By the system's ``..`` each of these would be beside the secret, or above it."""
     (root / "a" / "b").mkdir(parents=True)
-    down = resolve._Walk._down
+    down = resolve._DiskWalk._down
 
-    def moving(walk: resolve._Walk, name: bytes) -> bytes | None:
+    def moving(walk: resolve._DiskWalk, name: bytes) -> bytes | None:
         result = down(walk, name)
         if name == b"b":
             os.rename(root / "a" / "b", root.parent / "b")
         return result
 
-    monkeypatch.setattr(resolve._Walk, "_down", moving)
+    monkeypatch.setattr(resolve._DiskWalk, "_down", moving)
     for path in ("a/b/../secret", "a/b/../../secret", "a/b/../../../secret"):
         if not (root / "a" / "b").exists():
             os.rename(root.parent / "b", root / "a" / "b")

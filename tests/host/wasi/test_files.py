@@ -272,7 +272,7 @@ def test_an_entry_that_becomes_a_pipe_is_not_opened(
 ) -> None:
     """The look beforehand is no guard: what was opened is looked at, without blocking."""
     os.mkfifo(root / "pipe")
-    monkeypatch.setattr("wasmpool_host._wasi.files._check_kind_before", lambda _: None)
+    monkeypatch.setattr("wasmpool_host._wasi.files.DiskEntry._check_kind_before", lambda _: None)
     assert guest.open("pipe", READ)[0] == Errno.NOTSUP
     assert guest.open("pipe", BOTH)[0] == Errno.NOTSUP
     assert guest.open("pipe", WRITE)[0] == Errno.NXIO

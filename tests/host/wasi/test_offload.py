@@ -19,7 +19,7 @@ from wasmpool_host import Module, Preopen, Wasi
 from wasmpool_host._wasi import device_calls, mounts
 from wasmpool_host._wasi import process as process_module
 from wasmpool_host._wasi.errno import Errno
-from wasmpool_host._wasi.files import Directory, File
+from wasmpool_host._wasi.files import DiskDirectory, DiskFile
 from wasmpool_host._wasi.layout import OFlag
 from wasmpool_host._wasi.rights import Right
 
@@ -153,18 +153,18 @@ async def test_what_is_no_file_needs_no_thread(
 @pytest.mark.parametrize(
     ("owner", "name", "function", "args"),
     [
-        (File, "read", "fd_read", (4, 0, 0, SCRATCH)),
-        (File, "write", "fd_write", (4, 0, 0, SCRATCH)),
-        (File, "pread", "fd_pread", (4, 0, 0, 0, SCRATCH)),
-        (File, "pwrite", "fd_pwrite", (4, 0, 0, 0, SCRATCH)),
-        (File, "seek", "fd_seek", (4, 0, 2, SCRATCH)),
-        (File, "set_size", "fd_filestat_set_size", (4, 1)),
-        (File, "set_times", "fd_filestat_set_times", (4, 0, 0, 5)),
-        (File, "filestat", "fd_filestat_get", (4, SCRATCH)),
-        (File, "sync", "fd_sync", (4,)),
-        (File, "sync", "fd_datasync", (4,)),
-        (File, "close", "fd_close", (4,)),
-        (Directory, "list", "fd_readdir", (3, 0x2000, 512, 0, SCRATCH)),
+        (DiskFile, "read", "fd_read", (4, 0, 0, SCRATCH)),
+        (DiskFile, "write", "fd_write", (4, 0, 0, SCRATCH)),
+        (DiskFile, "pread", "fd_pread", (4, 0, 0, 0, SCRATCH)),
+        (DiskFile, "pwrite", "fd_pwrite", (4, 0, 0, 0, SCRATCH)),
+        (DiskFile, "seek", "fd_seek", (4, 0, 2, SCRATCH)),
+        (DiskFile, "set_size", "fd_filestat_set_size", (4, 1)),
+        (DiskFile, "set_times", "fd_filestat_set_times", (4, 0, 0, 5)),
+        (DiskFile, "filestat", "fd_filestat_get", (4, SCRATCH)),
+        (DiskFile, "sync", "fd_sync", (4,)),
+        (DiskFile, "sync", "fd_datasync", (4,)),
+        (DiskFile, "close", "fd_close", (4,)),
+        (DiskDirectory, "list", "fd_readdir", (3, 0x2000, 512, 0, SCRATCH)),
     ],
 )
 async def test_a_silent_server_holds_up_nobody_else(  # noqa: PLR0917 - fixtures
@@ -199,7 +199,7 @@ async def test_a_late_answer_touches_neither_memory_nor_files(
     fd = await opened(far, "file")
     room = far.put(bytes(8))
     pairs = far.vectors((room, 8))
-    server.silence(monkeypatch, File, "read")
+    server.silence(monkeypatch, DiskFile, "read")
     server.silence(monkeypatch, process_module.Process, "check_open")
     texts = far.text("dir/nested"), far.text("new")
     calls = [
@@ -231,7 +231,7 @@ async def test_over_the_cap_a_guest_is_told_and_so_is_the_log(
     guests = [open_guest(preopens={"/": remote(root)}) for _ in range(33)]
     for guest in guests:
         assert await opened(guest, "file") == 4
-    server.silence(monkeypatch, File, "set_size")
+    server.silence(monkeypatch, DiskFile, "set_size")
     with caplog.at_level(logging.WARNING, logger="wasmpool.blocking"):
         async with trio.open_nursery() as nursery:
             for guest in guests[:32]:
@@ -290,7 +290,7 @@ async def test_an_instance_closed_while_it_waits_is_free_at_once(
     module = await Module.compile(READS, wasi=Wasi(preopens={"/": remote(root)}))
     instance = await module.instantiate()
     assert await instance.call("read") == 10
-    server.silence(monkeypatch, File, "read")
+    server.silence(monkeypatch, DiskFile, "read")
     async with trio.open_nursery() as nursery:
 
         async def read() -> None:

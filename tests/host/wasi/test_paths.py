@@ -12,7 +12,7 @@ import pytest
 from wasmpool_host._wasi import Preopen
 from wasmpool_host._wasi import resolve as resolve_module
 from wasmpool_host._wasi.errno import Errno
-from wasmpool_host._wasi.files import open_resolved
+from wasmpool_host._wasi.files import DiskEntry
 from wasmpool_host._wasi.layout import FdFlag, OFlag
 from wasmpool_host._wasi.path_functions import _status
 from wasmpool_host._wasi.resolve import resolve
@@ -174,14 +174,14 @@ def test_a_directory_moved_away_while_walking_leads_back_to_the_tree(
 ) -> None:
     """In the middle of a walk: ``..`` goes to where we came from, not to where it is now."""
     descriptor = os.open(root, os.O_RDONLY)
-    step_down = resolve_module._Walk._down
+    step_down = resolve_module._DiskWalk._down
 
-    def moving(walk: resolve_module._Walk, name: bytes) -> bytes | None:
+    def moving(walk: resolve_module._DiskWalk, name: bytes) -> bytes | None:
         result = step_down(walk, name)
         os.rename(root / "dir", root.parent / "away")
         return result
 
-    monkeypatch.setattr(resolve_module._Walk, "_down", moving)
+    monkeypatch.setattr(resolve_module._DiskWalk, "_down", moving)
     try:
         with resolve(descriptor, b"dir/../file", follow=True) as resolved:
             found = os.stat(resolved.name, dir_fd=resolved.directory)
@@ -198,12 +198,13 @@ def test_an_entry_swapped_for_a_link_is_not_followed(root: Path) -> None:
     descriptor = os.open(root, os.O_RDONLY)
     try:
         with resolve(descriptor, b"file", follow=True) as resolved:
+            entry = DiskEntry(resolved, preopen)
             (root / "file").unlink()
             os.symlink("../secret", root / "file")
             for access in (Right.FD_READ, BOTH):
                 with pytest.raises(OSError, match="symbolic links"):
-                    open_resolved(resolved, preopen, OFlag(0), access, FdFlag.NONE)
-            assert stat.S_ISLNK(_status(resolved).st_mode)
+                    entry.open(OFlag(0), access, FdFlag.NONE)
+            assert stat.S_ISLNK(_status(entry).st_mode)
     finally:
         os.close(descriptor)
 
