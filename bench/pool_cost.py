@@ -1,8 +1,8 @@
-"""What a pool itself costs: leases, hand-overs and cancels, at any size and length of line.
+"""The cost of the pool itself: leases, hand-overs and cancels, by size and queue length.
 
-Instances that do nothing stand in for wasm, so what is measured is the pool. Each figure is the
-best of several rounds, the rounds of what is compared take turns, and the ratios are of one run:
-noise from other programs hits all of them alike.
+Instances that do nothing replace wasm, so that only the pool is measured. Each figure is the best
+of several rounds. Rounds that are compared take turns, and ratios are within one run, so that load
+from other programs affects all of them.
 
 Run: python bench/pool_cost.py
 """
@@ -55,6 +55,9 @@ class Nothing:
     memory_size = 0
     memory = NoMemory()
 
+    def start(self) -> None:
+        """Be ready at once."""
+
     async def run_call(self, *_: Any) -> None:
         """Answer nothing."""
 
@@ -78,6 +81,10 @@ class Nothing:
     def interrupt(self, _: BaseException) -> None:
         """There is nothing under way."""
 
+    def close_now(self) -> bool:
+        """There is nothing to close."""
+        return True
+
     async def aclose(self) -> None:
         """There is nothing to close."""
 
@@ -88,13 +95,13 @@ class NothingModule:
     identity = 0
     name = "nothing"
 
-    async def instantiate(self) -> Nothing:
-        """Start one, at once."""
+    def new_instance(self) -> Nothing:
+        """Make one."""
         return Nothing()
 
 
 async def timed(times: int, function: Callable[[], Awaitable[None]]) -> float:
-    """Microseconds for each of ``times``, which the function runs."""
+    """Microseconds for each of the ``times`` operations that the function runs."""
     gc.collect()
     gc.disable()
     try:
@@ -106,7 +113,7 @@ async def timed(times: int, function: Callable[[], Awaitable[None]]) -> float:
 
 
 async def limiter_round() -> float:
-    """Enter and leave trio's own limiter, with places free."""
+    """Enter and leave trio's own limiter, with free tokens."""
     limiter = trio.CapacityLimiter(10)
 
     async def run() -> None:
@@ -118,7 +125,7 @@ async def limiter_round() -> float:
 
 
 async def lease_round(pool: Pool) -> float:
-    """Lease an idle instance and give it back."""
+    """Lease an idle instance and return it."""
 
     async def run() -> None:
         for _ in range(LEASES):
@@ -139,7 +146,7 @@ async def call_round(pool: Pool) -> float:
 
 
 async def hand_over_round(line: int) -> float:
-    """Median of a give back to the first of a line that stays ``line`` long."""
+    """Median time to return an instance to the first of a queue that stays ``line`` long."""
     spent: list[float] = []
     async with open_pool(NothingModule(), size=1, grace=0) as pool, trio.open_nursery() as nursery:
 
@@ -148,7 +155,7 @@ async def hand_over_round(line: int) -> float:
                 lease = pool.lease()
                 await lease.__aenter__()
                 start = time.perf_counter()
-                await lease.__aexit__(None, None, None)  # waits for nothing
+                await lease.__aexit__(None, None, None)  # this does not wait
                 spent.append(time.perf_counter() - start)
                 if len(spent) == SAMPLES:
                     nursery.cancel_scope.cancel()
@@ -162,7 +169,7 @@ async def hand_over_round(line: int) -> float:
 
 
 async def cancel_round(line: int) -> float:
-    """Median of a cancel in the middle of a line that is ``line`` long."""
+    """Median time of a cancel in the middle of a queue that is ``line`` long."""
     spent: list[float] = []
     victims = 4 if line < 100 else 100
     while len(spent) < CANCELS:
@@ -198,11 +205,11 @@ class Figures:
         self.best: dict[str, float] = {}
 
     def note(self, what: str, microseconds: float) -> None:
-        """Keep a round, if it is the best so far."""
+        """Keep a round if it is the best one so far."""
         self.best[what] = min(microseconds, self.best.get(what, microseconds))
 
     def show(self, what: str, peer: str, bound: float) -> bool:
-        """Print a figure beside its peer's; whether their ratio is within its bound."""
+        """Print a figure and its ratio to its peer's; return True if it is within the bound."""
         value, other = self.best[what], self.best[peer]
         good = value <= bound * other
         print(
@@ -213,7 +220,7 @@ class Figures:
 
 
 async def measure_leases(figures: Figures) -> None:
-    """Lease and call on pools of different sizes, by turns."""
+    """Lease and call on pools of different sizes, in turns."""
     async with contextlib.AsyncExitStack() as stack:
         pools = {
             size: await stack.enter_async_context(
@@ -229,7 +236,7 @@ async def measure_leases(figures: Figures) -> None:
 
 
 async def measure_lines(figures: Figures) -> None:
-    """Hand over and cancel in lines of different lengths, by turns."""
+    """Hand over and cancel in queues of different lengths, in turns."""
     for _ in range(ROUNDS - 2):
         for line in LINES:
             figures.note(f"hand-over, {line} in line", await hand_over_round(line))
@@ -237,7 +244,7 @@ async def measure_lines(figures: Figures) -> None:
 
 
 async def main() -> int:
-    """Print each figure with its ratio; 1 if one is above its bound."""
+    """Print each figure with its ratio; return 1 if one is above its bound."""
     figures = Figures()
     await measure_leases(figures)
     await measure_lines(figures)

@@ -2,7 +2,7 @@
 
 A call is a fiber driven by the calling trio task: short ones cost microseconds and no thread,
 host functions are awaited in the task itself, and a cancel stops exactly one guest. For many
-instances of a module, see the package `wasmpool`, which is built on this one.
+instances of a module, see the package `wasmpool`, which is built on this one and on `lowlevel`.
 """
 
 from __future__ import annotations
@@ -68,22 +68,22 @@ __all__ = [
 
 
 _LATER: Final = frozenset({"Preopen", "Wasi"})
-"""What is imported from `_wasi` when it is first asked for."""
+"""Names that are imported from `_wasi` at their first use."""
 
 
 def _at_home(thing: Any) -> Any:
-    """Errors and types read ``wasmpool_host.GuestTrap``, wherever they are defined."""
+    """Have it read ``wasmpool_host.GuestTrap``, wherever it is defined."""
     if hasattr(thing, "__module__"):
         thing.__module__ = __name__
     return thing
 
 
-if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
+if not TYPE_CHECKING:  # else type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import _wasi  # noqa: PLC0415 - its classes take a while to make
+        from . import _wasi  # noqa: PLC0415 - its import is slow
 
         thing = globals()[name] = _at_home(getattr(_wasi, name))
         return thing

@@ -1,8 +1,8 @@
-"""What all modules of the process share: one engine, and what makes it unusable.
+"""The engine that all modules of the process share, and the count of its instances.
 
-One engine for the process, so that there is one set of compiler threads, and a module may be
-used in any trio run. Not in a forked child: it has neither these threads nor that of a ticker,
-and a guest there would hang.
+There is one engine for the process, so there is one set of compiler threads, and a module may be
+used in any trio run. It is of no use in a forked child, which has neither these threads nor that
+of a ticker: a guest there would hang.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "check_process", "shared_engine"]
 
 MAPS_PER_INSTANCE: Final = 5
-"""Memory maps of an instance in a call: memory and stack with their guards, and one to spare."""
+"""Memory maps of an instance in a call: memory and stack with their guards, and one spare."""
 
 MAPS_KEPT: Final = 2_000
-"""Memory maps that are left to the rest of the process."""
+"""Memory maps that are left for the rest of the process."""
 
 _MAP_LIMIT: Final = Path("/proc/sys/vm/max_map_count")
 
@@ -52,10 +52,10 @@ class Engine:
         self._most = _most_instances()
 
     def check_faulthandler(self) -> None:
-        """Refuse to go on where the next out-of-bounds trap would end the process.
+        """Raise RuntimeError where the next out-of-bounds trap would end the process.
 
-        Wasmtime's signal handlers were installed with the first engine; faulthandler puts its
-        own in front of them, or takes them away, when it is switched later.
+        Wasmtime installs its signal handlers with the first engine. When faulthandler is switched
+        later, it puts its own handlers in front of them, or removes them.
         """
         if faulthandler.is_enabled() != self._faulthandler:
             now, then = ("on", "off") if faulthandler.is_enabled() else ("off", "on")
@@ -67,14 +67,14 @@ class Engine:
             raise RuntimeError(message)
 
     def open_instance(self) -> Ticker:
-        """Count an instance before it maps memory; the ticker of its trio run, which knows of it.
+        """Count an instance, before it maps memory; return the ticker of its trio run.
 
         Raises:
             MemoryError: the kernel's limit of maps is near; beyond it Wasmtime fails in ways
                 that cannot be told apart.
         """
         while self._forgotten:
-            with suppress(IndexError):  # another thread was faster
+            with suppress(IndexError):  # another thread has taken it
                 self.close_instance(self._forgotten.pop())
         with _lock:
             if self._most is not None and self._open >= self._most:
@@ -91,24 +91,25 @@ class Engine:
 
     @property
     def serves(self) -> bool:
-        """Whether there are instances that may be in use."""
+        """True if there are open instances, which may be in use."""
         return self._open > len(self._forgotten)
 
     def close_instance(self, ticker: Ticker) -> None:
+        """Count an instance as closed, once its store is gone."""
         with _lock:
             self._open -= 1
         ticker.close()
 
     def forget_instance(self, ticker: Ticker) -> None:
-        """`close_instance` for a finalizer, which may run anywhere: also where a lock is held.
+        """Do `close_instance` for a finalizer, which may run anywhere, even where a lock is held.
 
-        It counts once the next instance is opened.
+        The count changes when the next instance is opened.
         """
         self._forgotten.append(ticker)
 
 
 def shared_engine() -> Engine:
-    """The process's engine; made by the first that asks."""
+    """Return the process's engine; the first call makes it."""
     global _engine  # noqa: PLW0603 - one for the process
     with _lock:
         if _engine is None:
@@ -117,10 +118,10 @@ def shared_engine() -> Engine:
 
 
 def check_process() -> None:
-    """Raise RuntimeError in a forked child; to be asked before the loop gets its turn.
+    """Raise RuntimeError in a forked child. Call it before any checkpoint.
 
-    The child of a fork inside a trio run shares the loop's epoll with its parent: what it is told
-    there, by a single checkpoint, the parent is not.
+    The child of a fork inside a trio run shares the loop's epoll with its parent: an event that the
+    child takes from it, by a single checkpoint, is lost for the parent.
     """
     if _forked:
         message = (

@@ -5,10 +5,10 @@ time, runs blocking calls in threads, and looks at modules before they are compi
 `trio.lowlevel`, the names here are public and documented, but they ask for more care: a wrong use
 holds up the loop, or leaks an instance.
 
-**One step now, the rest later.** `PENDING` is what a function named ``start_...`` returns where the
-guest is not done yet. The caller then awaits the function named ``finish...`` beside it, which
-returns or raises what the whole does. A call that is done in its first slice has its result from
-``start_...``, in one plain step.
+**Instances, step by step.** `DrivenModule` makes each `DrivenInstance` of a module, which is an
+`Instance` with more methods. Those named ``start`` or ``start_...`` do what one slice is enough
+for, in one plain step, and return the result; or `PENDING`, where the guest is not done yet. The
+caller then awaits ``finish``, which returns or raises what the whole does.
 
 **The trio thread's time.** A call's first slice runs on the trio thread. `budget_of_this_run` is
 the `LoopBudget` that adds these slices up. Code that does similar work on the loop adds its own
@@ -24,7 +24,7 @@ for; `TooManyAbandoned` is raised where too many cancelled ones still block.
 `Module.compile` takes one, too. `outline` reads the imports and exports of a valid binary, and
 `provide` finds the host functions for them.
 
-**Messages.** `escaped` and `shown` make text and values of others fit for a log and for an error.
+**Messages.** `escaped` and `shown` make untrusted text and values fit for a log and for an error.
 `check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
 that say what to do.
 """
@@ -32,11 +32,14 @@ that say what to do.
 from __future__ import annotations
 
 from ._compile.binary import Outline, outline
+from ._compile.source import Source
 from ._engine import check_process
 from ._escape import escaped
 from ._in_trio import check_trio
+from ._instance.driven_instance import DrivenInstance
 from ._instance.pending import PENDING, Pending
-from ._module import Source, provide
+from ._linking import provide
+from ._module import DrivenModule
 from ._scheduling.blocking_calls import BlockingCalls, TooManyAbandoned
 from ._scheduling.headroom import check_headroom, has_headroom
 from ._scheduling.loop_budget import SOFT_LIMIT, LoopBudget, budget_of_this_run
@@ -46,6 +49,8 @@ __all__ = [
     "PENDING",
     "SOFT_LIMIT",
     "BlockingCalls",
+    "DrivenInstance",
+    "DrivenModule",
     "LoopBudget",
     "Outline",
     "Pending",

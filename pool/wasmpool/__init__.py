@@ -3,7 +3,7 @@
 A plugin is one memory and one heap, so it can serve one call at a time. A pool holds several
 instances of the same module, each used by at most one task at a time: `open_pool` for any
 module, `open_plugin` for plugins of the contract, `open_loader` for many of them by name.
-What an application needs of the layer below, `wasmpool_host`, is here as well.
+The names of `wasmpool_host`, the layer below, that an application needs are here as well.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ if TYPE_CHECKING:
     from ._http.policy import HttpPolicy
     from ._plugin.errors import AbiError, ConfigureError, PluginClosed
     from ._plugin.loader import Loader, open_loader
-    from ._plugin.metadata import Metadata, Tool, ToolResult
+    from ._plugin.metadata import Metadata, Tool
     from ._plugin.plugin import Plugin, open_plugin
+    from ._plugin.tool_result import ToolResult
     from ._pool.statistics import LeaseInfo, PoolStatistics
 
 __all__ = [
@@ -134,22 +135,22 @@ _LATER: Final = {
     "PoolStatistics": "wasmpool._pool.statistics",
     "Preopen": "wasmpool_host",
     "Tool": "wasmpool._plugin.metadata",
-    "ToolResult": "wasmpool._plugin.metadata",
+    "ToolResult": "wasmpool._plugin.tool_result",
     "Wasi": "wasmpool_host",
     "open_loader": "wasmpool._plugin.loader",
     "open_plugin": "wasmpool._plugin.plugin",
 }
-"""What is imported when it is first asked for: a bare pool starts faster without it."""
+"""Names that are imported on first use, so that a program with a bare pool starts faster."""
 
 
 def _at_home(thing: Any) -> Any:
-    """Errors and types read ``wasmpool.PoolClosed``, wherever in the package they are defined."""
+    """Make an error or a type show as ``wasmpool.PoolClosed``, without its private module."""
     if getattr(thing, "__module__", "").startswith("wasmpool._"):
         thing.__module__ = __name__
     return thing
 
 
-if not TYPE_CHECKING:  # or a type checker takes every name for one that is there
+if not TYPE_CHECKING:  # with it, a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
         if name not in _LATER:

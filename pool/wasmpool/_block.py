@@ -1,6 +1,7 @@
-"""What `open_pool` and its like return: a block that only ``async with`` enters.
+"""What `open_pool` and `open_plugin` return: a context manager for ``async with``.
 
-The most frequent mistake of a newcomer is to use it like the thing itself. So it says what to do.
+The most frequent mistake of a newcomer is to use it like the pool itself. So its errors say what to
+do instead.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ T_co = TypeVar("T_co", covariant=True)
 
 @final
 class Block(AbstractAsyncContextManager[T_co]):
-    """A context manager of an open thing, with sentences for what it is not.
+    """A context manager whose misuse raises errors that show the right use.
 
     Args:
-        call: what made it, such as ``"open_pool"``.
-        name: what the thing is usually called, such as ``"pool"``.
-        manager: what is entered and left.
+        call: the function that made it, such as ``"open_pool"``.
+        name: the usual name of a variable for what it yields, such as ``"pool"``.
+        manager: the context manager that does the work.
     """
 
     def __init__(self, call: str, name: str, manager: AbstractAsyncContextManager[T_co]) -> None:
@@ -49,7 +50,7 @@ class Block(AbstractAsyncContextManager[T_co]):
     def _how_to(self) -> str:
         return f"async with {self._call}(...) as {self._name}:"
 
-    if not TYPE_CHECKING:  # type checkers say it themselves
+    if not TYPE_CHECKING:  # type checkers report these uses themselves
 
         def __getattr__(self, attribute: str) -> Any:
             raise AttributeError(
@@ -64,4 +65,4 @@ class Block(AbstractAsyncContextManager[T_co]):
             raise TypeError(f"{self._call}(...) needs `async with`: use `{self._how_to()}`")
 
         def __exit__(self, *_: object) -> None:
-            """Python looks for it before it enters."""
+            """Python looks this up before it calls ``__enter__``."""

@@ -1,4 +1,4 @@
-"""What can go wrong with a pool; each message names the pool and the values."""
+"""The errors of pools and plugins; each message names the pool or plugin and the values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = [
 
 
 def as_one_line(error: BaseException) -> str:
-    """An error as part of another's sentence: its class and the first line of what it says."""
+    """Return an error's class and the first line of its message, to be part of another message."""
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class PoolError(WasmpoolError):
-    """The pool did not grant an instance, took it away, or could not be reloaded."""
+    """The pool did not grant an instance, revoked it, or could not be reloaded."""
 
 
 class PluginError(WasmpoolError):
@@ -38,11 +38,11 @@ class PoolClosed(PoolError):
 
 
 class PoolSaturated(PoolError):
-    """``max_waiting`` tasks wait already; the message says who holds what."""
+    """``max_waiting`` tasks wait already; the message names the task with the oldest lease."""
 
 
 class PoolTimeout(PoolError):
-    """No instance became free within ``max_wait``; the message says who holds what."""
+    """No instance became free within ``max_wait``; the message names the oldest lease's task."""
 
 
 class PoolUnavailable(PoolError):
@@ -58,7 +58,7 @@ class LeaseRevoked(PoolError):
 
 
 class LeaseDeadlock(PoolError):
-    """Waiting would never end: each instance is leased by a task that itself waits in line."""
+    """Waiting would never end: each instance is leased by a task that waits in the queue itself."""
 
 
 class ReloadFailed(PoolError, PluginError):

@@ -1,11 +1,13 @@
-"""JSON, both ways, as guests read and write it: UTF-8 bytes, compact, and nothing but JSON.
+"""JSON as guests read and write it: UTF-8 bytes, compact, and strictly JSON.
 
-The standard library makes an encoder for each value that it writes, and looks for white space on
-both sides of each that it reads, which for a small value takes longer than the value. So the
-encoder is kept here, with the dict by which it notices cycles, and what follows a value is looked
-at only if there is something. An error leaves that dict full of what was being written, and two
-threads that write the same object may take each other's for a cycle: whatever goes wrong is tried
-again in the standard way, which has the last word.
+For a small value, two steps of the standard library take longer than the value itself: it makes a
+new encoder for each value that it writes, and searches for white space around each value that it
+reads. So this module keeps one C encoder, with the dict that detects cycles, and checks what
+follows a value only if there is something.
+
+The kept encoder can fail without a fault in the value: an error leaves entries in the dict, and two
+threads that write the same object look like a cycle. So if it fails, the value is encoded again in
+the standard way, whose result or error counts.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from typing import Any, Final
 
 __all__ = ["decode", "encode"]
 
-# Not the defaults of `json.dumps`: NaN is no JSON, and escapes for all that is not ASCII would
-# make most of the world's text up to six times as long.
-_carefully: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# Not the defaults of `json.dumps`: NaN is not JSON, and escapes for all non-ASCII characters make
+# a text up to six times as long.
+_standard: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _decoder: Final = json.JSONDecoder()
 _read_one: Final = _decoder.raw_decode
 _join: Final = "".join
@@ -26,7 +28,7 @@ _join: Final = "".join
 
 _being_written: Final[dict[int, object]] = {}
 _encoder: Final[Any] = encoder.c_make_encoder(  # type: ignore[attr-defined]  # not in its stubs
-    _being_written, _carefully.default, encoder.encode_basestring, None, ":", ",",
+    _being_written, _standard.default, encoder.encode_basestring, None, ":", ",",
     False, False, False,  # noqa: FBT003 - sort_keys, skipkeys, allow_nan; by position only
 )  # fmt: skip
 
@@ -35,20 +37,20 @@ def encode(value: object) -> bytes:
     """Write a value as JSON.
 
     Raises:
-        ValueError: it holds what JSON has no word for: NaN, a cycle, half a surrogate pair, too
-            many levels.
-        TypeError: likewise, a type.
+        ValueError: JSON cannot express a part of it: NaN, a cycle, half of a surrogate pair, or
+            too many levels.
+        TypeError: JSON has no such type.
     """
     try:
         return _join(_encoder(value, 0)).encode()
-    except Exception:  # noqa: BLE001 - raised again by the standard way, if it is one
+    except Exception:  # noqa: BLE001 - encoded again in the standard way, which may raise
         _being_written.clear()
-        return _encode_carefully(value)
+        return _encode_in_standard_way(value)
 
 
-def _encode_carefully(value: object) -> bytes:
+def _encode_in_standard_way(value: object) -> bytes:
     try:
-        return _carefully.encode(value).encode()
+        return _standard.encode(value).encode()
     except RecursionError:
         message = "the value is nested too deeply for JSON"
         raise ValueError(message) from None
@@ -58,7 +60,7 @@ def decode(text: bytes) -> Any:
     """Read JSON.
 
     Raises:
-        ValueError: it is no JSON, or nested too deeply.
+        ValueError: it is not JSON, or is nested too deeply.
     """
     try:
         characters = text.decode()

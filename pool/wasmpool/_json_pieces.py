@@ -1,16 +1,16 @@
-"""Large JSON in pieces, between which the loop goes on.
+"""Large JSON, read in pieces so that other tasks run in between.
 
-One call of a parser written in C holds the loop for as long as it takes, and the GIL with it, so a
-thread would not help: 16 MiB of ``{},`` take it 0.6 s. What an untrusted side sends, and what is
-larger than `SMALL`, is therefore read here: token by token outside of strings, with a bound on
-their number, and `PIECE` bytes at a time inside of strings. What comes out is what the standard
-library makes of the whole. It reads each piece of a string; only the cuts are found here.
+A C parser blocks the event loop until it returns. It holds the GIL, so a thread would not help:
+16 MiB of ``{},`` take 0.6 s. So JSON from an untrusted source that is larger than `SMALL` is read
+here: outside of strings token by token, with a limit on their number; inside of strings `PIECE`
+bytes at a time. The values are the same as those of the standard library, which reads each piece of
+a string; this module only decides where to cut.
 
-Everything here is a generator of `Steps`: it yields where the loop should have its turn. `in_turns`
-drives it.
+All functions here that read are `Cooperative` generators: they yield where other tasks may run.
+`run_cooperatively` drives them.
 
-Rejected: to cut out the long strings, and to give the parser the rest. To find them is nearly the
-whole work, and the rest may be as large.
+Rejected: cutting out the long strings and giving the rest to the parser. Finding them is nearly all
+of the work, and the rest may be just as large.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from typing import TypeAlias, TypeVar
 
     T = TypeVar("T")
-    Steps: TypeAlias = Generator[None, None, T]
+    Cooperative: TypeAlias = Generator[None, None, T]
 
-__all__ = ["PIECE", "SMALL", "Members", "in_turns", "read_members", "read_text"]
+__all__ = ["PIECE", "SMALL", "Members", "read_members", "read_text", "run_cooperatively"]
 
 SMALL: Final = 64 << 10
-"""Bytes that may be parsed at once: it takes 1 ms, or 3 ms if they are all numbers."""
+"""Bytes that may be parsed in one step, in 1 ms, or 3 ms if they are all numbers."""
 PIECE: Final = 64 << 10
-"""Bytes of text that are converted at once, in 0.5 ms."""
+"""Bytes of text that are converted in one step, in 0.5 ms."""
 
-_DEEPEST: Final = 500
+_MAX_DEPTH: Final = 500
 _TOKENS: Final = 1_000
-"""From one turn of the loop to the next: 0.5 ms."""
+"""Between two yields: 0.5 ms."""
 _WINDOW: Final = 4 << 10
-"""Bytes that a token is looked for in; few are longer."""
+"""Bytes that are searched for the next token; few tokens are longer."""
 _CUT_OFF: Final = len("e-")
-"""Bytes of a number that may be left out where the window ends in the midst of it."""
+"""Bytes of a number that the pattern may leave out if the window ends within the number."""
 
 _TOKEN: Final = re.compile(
     rb"""[ \t\n\r]*+(?:
@@ -55,13 +55,13 @@ _PLAIN: Final = 2
 _QUOTE: Final = 3
 _SCALAR: Final = 4
 _UNITS: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-"""The inside of a string, where no escape is cut in two."""
+"""The inside of a string, in whole characters and escapes."""
 
-_LONGEST_NAME: Final = 6 * 32
-"""Bytes of a member's name that is wanted, with each of its characters escaped."""
+_MAX_NAME: Final = 6 * 32
+"""Bytes of a wanted name, if each of its characters is escaped."""
 _ESCAPE: Final = len(r"\uXXXX")
 
-# --- what may come next: by the first byte of a token, what is to be done with it ---
+# --- the states: what to do with the next token, by its first byte ---
 
 _OBJECT: Final = ord("{")
 _ARRAY: Final = ord("[")
@@ -70,13 +70,13 @@ _NUMBER: Final = ord("0")  # stands for all of null, true, false and numbers
 _OPEN: Final = object()
 _CLOSE: Final = object()
 _END: Final = object()
-"""It is a whole value."""
+"""The token is a whole value."""
 _NAME: Final = object()
 
 
 def _state(**signs: object) -> dict[int, object]:
-    """What is to be done with each token that a state allows, by its first byte."""
-    return {_SIGNS[name]: do for name, do in signs.items()}
+    """Return a state: the action for each token that it allows."""
+    return {_SIGNS[name]: action for name, action in signs.items()}
 
 
 _SIGNS: Final = {
@@ -93,48 +93,51 @@ _MEMBER_OR_END: Final = _state(string=_NAME, end_of_object=_CLOSE)
 _AFTER_MEMBER: Final = _state(comma=_MEMBER, end_of_object=_CLOSE)
 
 Members: TypeAlias = dict[str, "list[str] | bytes"]
-"""Values by name: the pieces of a string, or the JSON of anything else."""
+"""Values by name: a string as its pieces, any other value as its JSON."""
 
 
-async def in_turns(steps: Steps[T], checkpoint: Callable[[], Awaitable[None]]) -> T:
-    """Drive steps to their end, with a checkpoint wherever they yield."""
+async def run_cooperatively(work: Cooperative[T], checkpoint: Callable[[], Awaitable[None]]) -> T:
+    """Run a generator to its end, with a checkpoint at each yield."""
     while True:
         try:
-            next(steps)
+            next(work)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # it is what the steps return
+            return done.value  # type: ignore[no-any-return]  # StopIteration is untyped
         await checkpoint()
 
 
-def read_text(data: bytes, add: Callable[[str], object]) -> Steps[None]:
-    """Decode UTF-8 in pieces, with replacements for what is none."""
+def read_text(data: bytes, add: Callable[[str], object]) -> Cooperative[None]:
+    """Decode UTF-8 in pieces, with replacement characters for invalid bytes."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     for at in range(0, len(data), PIECE):
         add(decode(data[at : at + PIECE], at + PIECE >= len(data)))
         yield
 
 
-def read_members(text: bytes, wanted: Collection[str], most: int) -> Steps[Members | None]:
-    """Read some members of the object that a JSON text is.
+def read_members(
+    text: bytes, wanted: Collection[str], max_tokens: int
+) -> Cooperative[Members | None]:
+    """Read some members of a JSON object.
 
     Args:
-        text: in UTF-8.
-        wanted: their names, of 32 characters at most. Of members of the same name the last counts.
-        most: tokens that there may be in the whole text.
+        text: the JSON, in UTF-8.
+        wanted: the names of the members, of at most 32 characters. If a name is repeated, the last
+            member counts.
+        max_tokens: the most tokens that the text may have.
 
     Returns:
-        those that are there; None for JSON that is no object.
+        the wanted members that the object has; None if the JSON is not an object.
 
     Raises:
-        ValueError: it is no JSON, it has more tokens, or is nested too deeply.
+        ValueError: the text is not JSON, has too many tokens, or is nested too deeply.
     """
-    return (yield from _Reader(text, wanted).read(most))
+    return (yield from _MemberReader(text, wanted).read(max_tokens))
 
 
-class _Reader:
+class _MemberReader:
     # Invariants:
-    # - `_open` has the opening bracket of each value that is being read, `_state` what may follow
-    # - `_name` is the wanted member whose value is being read, if it is one, and began at `_began`
+    # - `_open` has the opening bracket of each open object and list; `_state` says what may follow
+    # - `_name` is the wanted member whose value is being read, or None; the value began at `_began`
 
     def __init__(self, text: bytes, wanted: Collection[str]) -> None:
         self._text = text
@@ -146,12 +149,12 @@ class _Reader:
         self._began = 0
         self._found: Members = {}
 
-    def read(self, most: int) -> Steps[Members | None]:
+    def read(self, max_tokens: int) -> Cooperative[Members | None]:
         text, match = self._text, _TOKEN.match
-        at = turn = 0
-        for count in range(most):
-            if at > turn or not count % _TOKENS:
-                turn = at + PIECE
+        at = next_yield = 0
+        for count in range(max_tokens):
+            if at > next_yield or not count % _TOKENS:
+                next_yield = at + PIECE
                 yield
             token = match(text, at, at + _WINDOW)
             assert token is not None  # it may be empty
@@ -172,32 +175,32 @@ class _Reader:
             if self._take(sign, start, at, pieces):
                 yield from self._end(at)
                 return self._found if self._is_object else None
-        raise ValueError(f"it has more than {most:,} tokens")
+        raise ValueError(f"it has more than {max_tokens:,} tokens")
 
     def _take(self, sign: int, start: int, end: int, pieces: list[str] | None) -> bool:
         """Take a token; return True if it ends the outermost value."""
-        do = self._state.get(sign)
-        if do is None:
+        action = self._state.get(sign)
+        if action is None:
             raise _unexpected(start)
-        if isinstance(do, dict):
-            self._state = do
+        if isinstance(action, dict):
+            self._state = action
             return False
         outside = len(self._open) == 1
-        if do is _NAME:
+        if action is _NAME:
             if outside:
                 self._name = self._wanted_name(start, end)
             self._state = _AFTER_NAME
             return False
-        if outside and do is not _CLOSE:
+        if outside and action is not _CLOSE:
             self._began = start
-        if do is _OPEN:
+        if action is _OPEN:
             self._is_object = self._is_object or (sign == _OBJECT and not self._open)
             self._open.append(sign)
             self._state = _ITEM_OR_END if sign == _ARRAY else _MEMBER_OR_END
-            if len(self._open) > _DEEPEST:
+            if len(self._open) > _MAX_DEPTH:
                 raise ValueError("it is nested too deeply")
             return False
-        if do is _CLOSE:
+        if action is _CLOSE:
             self._open.pop()
         return self._end_value(end, pieces)
 
@@ -212,21 +215,21 @@ class _Reader:
         return False
 
     def _wanted_name(self, start: int, end: int) -> str | None:
-        if end - start > _LONGEST_NAME + 2:
+        if end - start > _MAX_NAME + 2:
             return None
         name, _ = scanstring(self._text[start + 1 : end].decode(), 0, True)  # noqa: FBT003
         return name if name in self._wanted else None
 
     def _end_of_number(self, start: int) -> int:
-        """Where one ends that does not end in its window."""
+        """Return the end of a number that is longer than the window."""
         token = _TOKEN.match(self._text, start, start + SMALL)
         assert token is not None
         if token.end() + _CUT_OFF >= token.endpos < len(self._text):
             raise ValueError(f"it has a number of more than {SMALL:,} digits")
         return token.end()
 
-    def _end(self, at: int) -> Steps[None]:
-        """Nothing but white space may follow."""
+    def _end(self, at: int) -> Cooperative[None]:
+        """Check that only white space follows."""
         while at < len(self._text):
             piece = self._text[at : at + PIECE]
             if piece.strip(b" \t\n\r"):
@@ -236,10 +239,13 @@ class _Reader:
 
     # --- strings ---
 
-    def _read_string(self, start: int) -> Steps[tuple[int, list[str]]]:
-        """Read one that is long, or has escapes or other than ASCII; where it ends, and its pieces.
+    def _read_string(self, start: int) -> Cooperative[tuple[int, list[str]]]:
+        """Read a string that is long, or that has escapes or non-ASCII characters.
 
-        Those of a string that is not wanted are read all the same, to see that they are right.
+        A string that is not wanted is read as well, to check that it is valid.
+
+        Returns:
+            where it ends, and its pieces.
         """
         end = yield from self._end_of_string(start + 1)
         kept = self._state is _VALUE and len(self._open) == 1 and self._name is not None
@@ -249,7 +255,7 @@ class _Reader:
             stop = self._cut(at, min(at + PIECE, end), end)
             characters, _ = scanstring(self._text[at:stop].decode() + '"', 0, True)  # noqa: FBT003
             if stop < end and "\ud800" <= characters[-1] <= "\udbff":
-                # Half of a pair, written as an escape: it goes with the other half.
+                # Half of a surrogate pair, as an escape: it must be read with the other half.
                 characters, stop = characters[:-1], stop - _ESCAPE
             if kept:
                 pieces.append(characters)
@@ -258,8 +264,8 @@ class _Reader:
                 yield
         return end + 1, pieces
 
-    def _end_of_string(self, at: int) -> Steps[int]:
-        """Where the quotation mark is that ends it."""
+    def _end_of_string(self, at: int) -> Cooperative[int]:
+        """Return where the closing quotation mark is."""
         end = self._text.find(b'"', at)
         if end < 0 or self._text[end - 1] != 0x5C:  # a backslash
             if end < 0:
@@ -276,7 +282,7 @@ class _Reader:
             yield
 
     def _cut(self, at: int, stop: int, end: int) -> int:
-        """Move the end of a piece to where no escape and no character is cut in two."""
+        """Move the end of a piece back, so that it cuts no escape and no character in two."""
         text = self._text
         if stop == end:
             return end
@@ -288,7 +294,7 @@ class _Reader:
             if is_escape and escape + size > stop:
                 return escape
         for _ in range(3):
-            if text[stop] & 0xC0 != 0x80:  # it does not continue a character
+            if text[stop] & 0xC0 != 0x80:  # the first byte of a character
                 break
             stop -= 1
         return stop

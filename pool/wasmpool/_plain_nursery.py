@@ -1,8 +1,8 @@
-"""A nursery for background tasks, whose body's exception comes out as itself.
+"""A nursery for background tasks that does not put the exception of its block in a group.
 
-A trio nursery wraps what its body raises in a group, since tasks may have raised as well. Around
-a block of a user's own code that is wrong: whether the library has background tasks is no concern
-of the user's ``except``.
+A trio nursery raises an exception group, because its tasks may have failed as well. For a block of
+the user's code that is wrong: the user's ``except`` need not know that the library has background
+tasks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["open_plain_nursery"]
 
 @contextlib.asynccontextmanager
 async def open_plain_nursery() -> AsyncGenerator[trio.Nursery, None]:
-    """A nursery that waits for its tasks, and then lets its body's exception go on bare."""
+    """A nursery that waits for its tasks, and then raises the exception of its block as it is."""
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         try:

@@ -33,7 +33,8 @@ def test_a_module_that_is_no_plugin_is_shown_from_outside() -> None:
     assert (done.returncode, done.stderr) == (1, "")
     assert "Imports" in done.stdout
     assert (
-        "Contract: no plugin that this host can run\n  name () -> (i64) is missing" in done.stdout
+        "Contract: not a plugin that this host can run\n  name () -> (i64) is missing"
+        in done.stdout
     )
 
 

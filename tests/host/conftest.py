@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wasmpool_host import Instance, Module, _capi
+from wasmpool_host.lowlevel import PENDING, DrivenInstance, DrivenModule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    InstanceOf = Callable[..., Awaitable[Instance]]
+    from tests.host.instance_of import DrivenInstanceOf, InstanceOf
+
+
+async def compiled(source: Any, **options: Any) -> Module:
+    return source if isinstance(source, Module) else await Module.compile(source, **options)
 
 
 @pytest.fixture
@@ -20,8 +25,24 @@ async def instance_of() -> AsyncIterator[InstanceOf]:
     made: list[Instance] = []
 
     async def make(source: Any, **options: Any) -> Instance:
-        module = source if isinstance(source, Module) else await Module.compile(source, **options)
-        instance = await module.instantiate()
+        instance = await (await compiled(source, **options)).instantiate()
+        made.append(instance)
+        return instance
+
+    yield make
+    for instance in made:
+        await instance.aclose()
+
+
+@pytest.fixture
+async def driven_instance_of() -> AsyncIterator[DrivenInstanceOf]:
+    """The same, for an instance that is driven step by step."""
+    made: list[DrivenInstance] = []
+
+    async def make(source: Any, **options: Any) -> DrivenInstance:
+        instance = DrivenModule(await compiled(source, **options)).new_instance()
+        if instance.start() is PENDING:  # the loop's budget may be spent
+            await instance.finish()
         made.append(instance)
         return instance
 

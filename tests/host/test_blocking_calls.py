@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Silent:
-    """What answers when it is told to, and not before."""
+    """A resource that does not answer until ``answer`` is set."""
 
     def __init__(self) -> None:
         self.answer = threading.Event()
@@ -36,7 +36,7 @@ class Silent:
         self._changed.set()
 
     async def was_asked(self, times: int) -> None:
-        """Wait until so many have come."""
+        """Wait until it was asked this many times."""
         while self.asked < times:
             await self._changed.wait()
             self._changed = trio.Event()
@@ -48,7 +48,7 @@ class Silent:
 
 @pytest.fixture
 def silent() -> Iterator[Silent]:
-    """It answers in the end, so that no thread is left."""
+    """It answers at the end, so that no thread is left."""
     silent = Silent()
     yield silent
     silent.answer.set()
@@ -66,7 +66,7 @@ async def abandon(
     count: int,
     dropped: Callable[[object], object] | None = None,
 ) -> None:
-    """Begin so many calls, and cancel them while they block."""
+    """Start this many calls, and cancel them while they block."""
 
     async def ask(number: int) -> None:
         await calls.run(silent.ask, number, discard=dropped)
@@ -80,7 +80,7 @@ async def abandon(
 
 
 async def test_results_and_exceptions_come_through() -> None:
-    """A call that ends is a call: its arguments, result and exception are those of the function."""
+    """Arguments, result and exception are those of the function."""
     calls = BlockingCalls("tests")
     assert await calls.run(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
@@ -89,7 +89,7 @@ async def test_results_and_exceptions_come_through() -> None:
 
 
 async def test_a_cancelled_task_is_free_while_its_thread_blocks(silent: Silent) -> None:
-    """The call is abandoned, counted, and counted no more once it ends."""
+    """The call is abandoned, and counted until it ends."""
     calls = BlockingCalls("tests")
     await abandon(calls, silent.begin(), 3)
     assert calls.abandoned == 3
@@ -98,7 +98,7 @@ async def test_a_cancelled_task_is_free_while_its_thread_blocks(silent: Silent) 
 
 
 async def test_abandoned_calls_keep_no_place(silent: Silent) -> None:
-    """With two places and two abandoned calls, the next call still runs."""
+    """With a limit of two and two abandoned calls, the next call still runs."""
     calls = BlockingCalls("tests", limit=2)
     await abandon(calls, silent.begin(), 2)
     assert await calls.run(int, "7") == 7
@@ -124,7 +124,7 @@ async def test_over_the_cap_a_call_fails_at_once(
 
 
 async def test_a_call_that_waits_for_a_place_fails_once_the_cap_is_reached(silent: Silent) -> None:
-    """It is looked at again when there is a place: a waiting call does not exceed the cap."""
+    """It is checked again when it gets a token: a waiting call does not exceed the cap."""
     calls = BlockingCalls("tests", limit=1, max_abandoned=1)
     silent.begin()
     async with trio.open_nursery() as nursery:
@@ -146,7 +146,7 @@ async def test_a_call_that_waits_for_a_place_fails_once_the_cap_is_reached(silen
 
 
 async def test_a_call_cancelled_in_line_is_never_begun(silent: Silent) -> None:
-    """It is no abandoned call either."""
+    """It does not count as abandoned either."""
     calls = BlockingCalls("tests", limit=1)
     silent.begin()
     async with trio.open_nursery() as nursery:
@@ -162,7 +162,7 @@ async def test_a_call_cancelled_in_line_is_never_begun(silent: Silent) -> None:
 
 
 async def test_one_kind_does_not_hold_up_another(silent: Silent) -> None:
-    """All places of one kind are taken, and of trio's own limiter none: both others go on."""
+    """All tokens of one kind are taken, but none of trio's own limiter: other calls still run."""
     calls, others = BlockingCalls("tests", limit=50, max_abandoned=50), BlockingCalls("others")
     await abandon(calls, silent.begin(), 50)
     assert calls.abandoned == 50
@@ -171,8 +171,8 @@ async def test_one_kind_does_not_hold_up_another(silent: Silent) -> None:
     assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
 
 
-async def test_a_result_that_nobody_waits_for_is_dropped(silent: Silent) -> None:
-    """A file that was opened too late is closed, by the thread; one that is waited for is not."""
+async def test_the_result_of_an_abandoned_call_is_discarded(silent: Silent) -> None:
+    """A file that was opened too late is closed by the thread; one that the task takes is not."""
     calls = BlockingCalls("tests")
     dropped: list[object] = []
     await abandon(calls, silent.begin(), 2, dropped.append)
@@ -185,7 +185,7 @@ async def test_a_result_that_nobody_waits_for_is_dropped(silent: Silent) -> None
 
 
 async def test_a_result_that_comes_with_the_cancel_is_dropped() -> None:
-    """The thread has ended, and the task is cancelled before it has seen that."""
+    """The thread has ended, and the task is cancelled before it resumes."""
     calls = BlockingCalls("tests")
     dropped: list[object] = []
     scope = trio.CancelScope()
@@ -202,7 +202,7 @@ async def test_a_result_that_comes_with_the_cancel_is_dropped() -> None:
 
 
 def test_a_run_that_is_over_leaves_no_trace(silent: Silent) -> None:
-    """An abandoned call outlives its trio run; another run sees it counted, and its end."""
+    """An abandoned call outlives its trio run; another run sees the count, and its end."""
     calls = BlockingCalls("tests", max_abandoned=1)
 
     async def first() -> None:

@@ -32,7 +32,7 @@ EIGHT = SEVEN.replace("7", "8")
 
 
 async def result(text: str, directory: Path) -> object:
-    """Compile by the cache, and call."""
+    """Compile with the cache, and call."""
     module = await Module.compile(text, cache=directory)
     instance = await module.instantiate()
     try:
@@ -44,7 +44,7 @@ async def result(text: str, directory: Path) -> object:
 async def test_the_second_time_nothing_is_compiled(
     tmp_path: Path, compiled_here: list[int]
 ) -> None:
-    """One entry for each module; the directory is made if need be."""
+    """One entry for each module; the directory is created if it is missing."""
     directory = tmp_path / "some" / "where"
     assert await result(SEVEN, directory) == 7
     assert await result(EIGHT, directory) == 8
@@ -61,7 +61,7 @@ async def test_the_second_time_nothing_is_compiled(
 async def test_a_damaged_entry_is_compiled_again_and_replaced(
     tmp_path: Path, compiled_here: list[int], caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    """It is noticed before any of it is run, and logged."""
+    """It is detected before any of it runs, and logged."""
     assert await result(SEVEN, tmp_path) == 7
     (entry,) = tmp_path.iterdir()
     whole = entry.read_bytes()
@@ -85,7 +85,7 @@ async def test_a_damaged_entry_is_compiled_again_and_replaced(
 
 
 async def test_a_large_guest_loads_in_a_fraction_of_its_compile_time(tmp_path: Path) -> None:
-    """A guest of the Go compiler, of megabytes: under a twentieth."""
+    """A guest from the Go compiler, of some megabytes: less than a twentieth of the time."""
     source = Path(__file__).parent.parent / "guests" / "go_plugin.wasm"
 
     async def seconds() -> float:
@@ -100,7 +100,7 @@ async def test_a_large_guest_loads_in_a_fraction_of_its_compile_time(tmp_path: P
 async def test_another_version_does_not_find_it(
     tmp_path: Path, compiled_here: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key has what the code depends on."""
+    """The key includes what the code depends on."""
     await result(SEVEN, tmp_path)
     monkeypatch.setattr(_capi, "engine_key", lambda: "wasmtime-0.0.0")
     await result(SEVEN, tmp_path)
@@ -125,7 +125,7 @@ def _entry(directory: Path) -> Path:
 
 
 def _put_in_place(how: str, entry: Path, elsewhere: Path) -> None:
-    """What another user could leave where an entry is looked for."""
+    """What another user could put in the place of an entry."""
     elsewhere.mkdir(mode=0o700)
     if how in {"symlink", "second name"}:
         entry.rename(elsewhere / "code")
@@ -185,7 +185,7 @@ async def test_an_entry_of_another_user_is_not_run(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In a directory that is this one's, whatever the mode of the entry."""
+    """In a directory of this user, whatever the mode of the entry."""
     assert await result(SEVEN, tmp_path) == 7
 
     @contextmanager
@@ -203,7 +203,7 @@ async def test_an_entry_of_another_user_is_not_run(
 async def test_a_directory_that_others_can_write_to_is_refused(
     tmp_path: Path, mode: int, compiled_here: list[int]
 ) -> None:
-    """By its path and its mode, before anything is compiled."""
+    """The message names its path and its mode; nothing is compiled."""
     directory = tmp_path / "open"
     directory.mkdir()
     directory.chmod(mode)
@@ -218,7 +218,7 @@ async def test_a_directory_that_others_can_write_to_is_refused(
 async def test_a_directory_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However private it is: that user decides what is in it."""
+    """However private it is: the other user decides what is in it."""
     monkeypatch.setattr(cache_module, "trusted_users", lambda: frozenset({OTHER}))
     with pytest.raises(ValueError, match=rf"it belongs to user {os.geteuid()}, and this process"):
         await Module.compile(SEVEN, cache=tmp_path)
@@ -232,7 +232,7 @@ async def test_a_sticky_directory_will_do(tmp_path: Path, compiled_here: list[in
     assert len(compiled_here) == 1
 
 
-async def test_what_the_cache_makes_is_private(tmp_path: Path) -> None:
+async def test_the_cache_creates_private_files(tmp_path: Path) -> None:
     """The directory and its entries, whatever the umask."""
     before = os.umask(0)
     try:
@@ -246,7 +246,7 @@ async def test_what_the_cache_makes_is_private(tmp_path: Path) -> None:
 async def test_a_directory_that_is_exchanged_after_it_was_looked_at_is_of_no_effect(
     tmp_path: Path, compiled_here: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is read is in the directory that was looked at, not where its path leads by then."""
+    """The entry is read from the directory that was checked, not from where its path leads then."""
     ours, theirs = tmp_path / "cache", tmp_path / "theirs"
     assert await result(SEVEN, ours) == 7
     assert await result(EIGHT, theirs) == 8
@@ -266,7 +266,7 @@ async def test_a_directory_that_is_exchanged_after_it_was_looked_at_is_of_no_eff
 
 
 async def test_processes_share_a_directory(tmp_path: Path) -> None:
-    """Many at once, from nothing: each has its module, and one whole entry is left."""
+    """Many at once, with an empty cache: each gets its module, and one complete entry is left."""
     code = f"""
 import sys, trio
 from pathlib import Path

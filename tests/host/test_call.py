@@ -14,11 +14,7 @@ from trio.testing import assert_checkpoints
 from wasmpool_host import GuestTrap, InstanceClosed, InstancePoisoned, Module
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from wasmpool_host import Instance
-
-    InstanceOf = Callable[..., Awaitable[Instance]]
+    from tests.host.instance_of import InstanceOf
 
 CALC = """(module $calc
   (func (export "nothing"))

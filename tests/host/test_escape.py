@@ -45,18 +45,18 @@ def test_what_is_dangerous_or_invisible_is_shown_by_its_number(text: str, shown:
     ],
 )
 def test_ordinary_text_stays(text: str) -> None:
-    """Letters of all scripts with what joins them, and emoji, are as readable as they were."""
+    """Letters of all scripts with their joiners, and emoji, stay as they are."""
     assert escaped(text) == text
 
 
 def test_tabs_stay_if_asked_for() -> None:
-    """A log may have them; nothing else stays with them."""
+    """A log may contain tabs; nothing else is kept."""
     assert escaped("a\tb\x1b\tc\n", tabs=True) == "a\tb\\x1b\tc\\n"
     assert escaped("a\tb") == r"a\tb"
 
 
 def test_every_such_character_of_this_python_is_escaped() -> None:
-    """The table is whole: all controls, format characters, separators and surrogates."""
+    """The table is complete: all controls, format characters, separators and surrogates."""
     for code in range(sys.maxunicode + 1):
         character = chr(code)
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
@@ -65,7 +65,7 @@ def test_every_such_character_of_this_python_is_escaped() -> None:
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_what_comes_out_is_one_harmless_line(text: str) -> None:
-    """Whatever goes in: one line, encodable, with no control character, stable if escaped again."""
+    """For any text: one line, encodable, without control characters, unchanged if escaped again."""
     shown = escaped(text)
     assert len(shown.splitlines()) <= 1
     assert "\x1b" not in shown

@@ -13,7 +13,6 @@ from wasmpool_host import (
     CallTimeout,
     GuestMemoryError,
     GuestTrap,
-    Instance,
     Limits,
     LinkError,
     host_function,
@@ -21,9 +20,7 @@ from wasmpool_host import (
 from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    InstanceOf = Callable[..., Awaitable[Instance]]
+    from tests.host.instance_of import DrivenInstanceOf, InstanceOf
 
 GUEST = """(module $guest
   (memory (export "memory") 2)
@@ -133,12 +130,12 @@ async def test_an_exchange_that_cannot_go_on_leaves_nothing(
 
 
 async def test_the_first_exchanges_of_an_instance_are_one_step_each(
-    instance_of: InstanceOf,
+    driven_instance_of: DrivenInstanceOf,
 ) -> None:
     """With its malloc, its free and the making of the helper, if no tick comes in between."""
     at_once = [0, 0, 0, 0]
     for _ in range(10):
-        instance = await instance_of(GUEST)
+        instance = await driven_instance_of(GUEST)
         for k in range(4):
             result = instance.start_exchange("copy", b"payload")
             if result is PENDING:
@@ -152,10 +149,10 @@ async def test_the_first_exchanges_of_an_instance_are_one_step_each(
 @pytest.mark.parametrize("before", [1, 2, 4])
 @pytest.mark.parametrize("size", [10, 5_000])
 async def test_a_cancel_in_line_leaves_nothing_behind_in_the_guest(
-    instance_of: InstanceOf, before: int, size: int
+    driven_instance_of: DrivenInstanceOf, before: int, size: int
 ) -> None:
     """The instance is as it was: what it is owed is freed later, the buffer is kept or freed."""
-    instance = await instance_of(GUEST)
+    instance = await driven_instance_of(GUEST)
     for _ in range(before):
         await instance.exchange("copy", b"payload")
     budget = instance._fiber.budget

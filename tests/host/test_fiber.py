@@ -13,7 +13,6 @@ from wasmpool_host import (
     Caller,
     CallTimeout,
     GuestTrap,
-    Instance,
     InstanceClosed,
     Limits,
     Module,
@@ -22,9 +21,7 @@ from wasmpool_host import (
 from wasmpool_host._instance.fiber import Fiber
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    InstanceOf = Callable[..., Awaitable[Instance]]
+    from tests.host.instance_of import DrivenInstanceOf, InstanceOf
 
 SPIN = """(module $m
   (func (export "spin") (param i32) (result i32) (local i32)
@@ -221,9 +218,9 @@ class Revoked(Exception):
     """What the tests interrupt with."""
 
 
-async def test_an_interrupt_ends_a_computing_guest(instance_of: InstanceOf) -> None:
+async def test_an_interrupt_ends_a_computing_guest(driven_instance_of: DrivenInstanceOf) -> None:
     """Its error comes out of the call; one that is not in a call is left alone."""
-    instance = await instance_of(SPIN)
+    instance = await driven_instance_of(SPIN)
     instance.interrupt(Revoked("not yet"))
     assert await instance.call("spin", 10) == spin(10)
     async with trio.open_nursery() as nursery:
@@ -331,9 +328,9 @@ async def test_an_export_that_was_long_starts_in_a_thread_and_comes_back_when_sh
     instance = await instance_of(module)
     for _ in range(3):
         await instance.call("spin", LONG // 4)
-    assert module.history("spin").long
+    assert module._linked.history("spin").long
     short = 0
-    while module.history("spin").long:  # a tick may come in the way of some
+    while module._linked.history("spin").long:  # a tick may come in the way of some
         assert await instance.call("spin", 10) == spin(10)
         short += 1
     assert 0 < short < 100

@@ -16,18 +16,17 @@ from wasmpool_host import (
     GuestMemoryError,
     GuestTrap,
     HostFunction,
-    Instance,
     LinkError,
     Module,
     host_function,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+
+    from tests.host.instance_of import InstanceOf
 
     from wasmpool_host._types import NumericType
-
-    InstanceOf = Callable[..., Awaitable[Instance]]
 
 NESTED = """(module $guest
   (import "env" "outer" (func $outer (param i32) (result i32)))

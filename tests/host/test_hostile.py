@@ -19,7 +19,6 @@ from wasmpool_host import (
     Caller,
     GuestMemoryError,
     GuestTrap,
-    Instance,
     Limits,
     LinkError,
     Module,
@@ -27,9 +26,9 @@ from wasmpool_host import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    InstanceOf = Callable[..., Awaitable[Instance]]
+    from tests.host.instance_of import DrivenInstanceOf, InstanceOf
 
 U32 = 0xFFFF_FFFF
 PAGE = 65_536
@@ -108,16 +107,20 @@ async def test_edges_unaligned_and_overlapping_regions_are_fine(instance_of: Ins
 @pytest.mark.parametrize(
     "exported", ["", '(func (export "memory"))', '(table (export "memory") 1 funcref)']
 )
-async def test_a_guest_without_memory_has_none(instance_of: InstanceOf, exported: str) -> None:
+async def test_a_guest_without_memory_has_none(
+    driven_instance_of: DrivenInstanceOf, exported: str
+) -> None:
     """Nor one whose export of that name is something else."""
-    instance = await instance_of(f"(module {exported})")
+    instance = await driven_instance_of(f"(module {exported})")
     assert instance.memory.size == instance.memory_size == 0
     assert instance.memory.read(0, 0) == b""
     with pytest.raises(GuestMemoryError):
         instance.memory.read(0, 1)
 
 
-async def test_memory_that_grows_while_the_host_holds_a_region(instance_of: InstanceOf) -> None:
+async def test_memory_that_grows_while_the_host_holds_a_region(
+    driven_instance_of: DrivenInstanceOf,
+) -> None:
     """The host holds copies; what it looks at next is where the memory is then."""
 
     @host_function("env", "grow")
@@ -129,7 +132,7 @@ async def test_memory_that_grows_while_the_host_holds_a_region(instance_of: Inst
         assert caller.memory.read(0, 4) == before
         caller.memory.write((pages + 1_000) * PAGE - 4, b"last")
 
-    instance = await instance_of(
+    instance = await driven_instance_of(
         """(module (import "env" "grow" (func $grow)) (memory (export "memory") 1)
         (data (i32.const 0) "data")
         (func (export "more") (param i32) (result i32) (memory.grow (local.get 0)))
@@ -140,9 +143,11 @@ async def test_memory_that_grows_while_the_host_holds_a_region(instance_of: Inst
     assert instance.memory_size == 2_001 * PAGE
 
 
-async def test_memory_that_grows_without_end_stops_at_its_limit(instance_of: InstanceOf) -> None:
+async def test_memory_that_grows_without_end_stops_at_its_limit(
+    driven_instance_of: DrivenInstanceOf,
+) -> None:
     """The guest gets -1, and the host's memory is its own."""
-    instance = await instance_of(
+    instance = await driven_instance_of(
         """(module (memory (export "memory") 1)
         (func (export "go") (result i32)
           (loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))

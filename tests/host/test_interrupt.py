@@ -19,9 +19,7 @@ from wasmpool_host import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    InstanceOf = Callable[..., Awaitable[Instance]]
+    from tests.host.instance_of import DrivenInstanceOf, InstanceOf
 
 NEST = """(module $m (import "env" "host" (func $host)) (memory (export "memory") 1)
   (func (export "go") (call $host))
@@ -47,10 +45,10 @@ async def until_malloc_has_returned(instance: Instance) -> None:
 
 @pytest.mark.parametrize("close", [False, True])
 async def test_an_interrupt_between_two_crossings_of_an_exchange_is_not_lost(
-    instance_of: InstanceOf, *, close: bool
+    driven_instance_of: DrivenInstanceOf, *, close: bool
 ) -> None:
     """Malloc returns all the same; the export, which would never end, is not called."""
-    instance = await instance_of(EXCHANGE)
+    instance = await driven_instance_of(EXCHANGE)
 
     async def use() -> None:
         with pytest.raises(InstanceClosed if close else Revoked):
@@ -67,7 +65,9 @@ async def test_an_interrupt_between_two_crossings_of_an_exchange_is_not_lost(
     assert instance.poisoned == "cancelled"
 
 
-async def test_an_interrupted_instance_is_poisoned_for_the_cancel(instance_of: InstanceOf) -> None:
+async def test_an_interrupted_instance_is_poisoned_for_the_cancel(
+    driven_instance_of: DrivenInstanceOf,
+) -> None:
     """Whatever the error is that it was interrupted with."""
 
     @host_function("env", "host")
@@ -75,7 +75,7 @@ async def test_an_interrupted_instance_is_poisoned_for_the_cancel(instance_of: I
         del caller
         await trio.sleep_forever()
 
-    instance = await instance_of(NEST, imports=[host])
+    instance = await driven_instance_of(NEST, imports=[host])
 
     async def use() -> None:
         with pytest.raises(Revoked):
@@ -89,7 +89,7 @@ async def test_an_interrupted_instance_is_poisoned_for_the_cancel(instance_of: I
 
 
 async def test_an_interrupt_comes_out_of_a_nursery_of_a_host_function_as_itself(
-    instance_of: InstanceOf,
+    driven_instance_of: DrivenInstanceOf,
 ) -> None:
     """And not in a group, where it is raised in a child task that is in the guest."""
     error = Revoked()
@@ -104,7 +104,7 @@ async def test_an_interrupt_comes_out_of_a_nursery_of_a_host_function_as_itself(
         del caller
         instance.interrupt(error)
 
-    instance = await instance_of(
+    instance = await driven_instance_of(
         """(module (import "env" "host" (func $host)) (import "env" "stop" (func $stop))
         (func (export "go") (call $host)) (func (export "inner") (call $stop)))""",
         imports=[host, stop],
@@ -188,9 +188,13 @@ async def test_a_cancelled_nursery_of_a_host_function_is_a_cancel(instance_of: I
     assert instance.poisoned == "cancelled"
 
 
-async def test_another_thread_can_neither_interrupt_nor_close(instance_of: InstanceOf) -> None:
+async def test_another_thread_can_neither_interrupt_nor_close(
+    driven_instance_of: DrivenInstanceOf,
+) -> None:
     """Two threads in one store would end the process; the call goes on."""
-    instance = await instance_of(NEST.replace('(import "env" "host" (func $host))', "(func $host)"))
+    instance = await driven_instance_of(
+        NEST.replace('(import "env" "host" (func $host))', "(func $host)")
+    )
     errors: list[str] = []
 
     def misuse() -> None:

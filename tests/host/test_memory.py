@@ -12,11 +12,10 @@ from wasmpool_host import Caller, GuestMemoryError, Memory, host_function
 from wasmpool_host._instance import memory as memory_module
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from wasmpool_host import Instance
+    from tests.host.instance_of import InstanceOf
 
-    InstanceOf = Callable[..., Awaitable[Instance]]
 
 PAGE = 65_536
 ONE_PAGE = '(module (memory (export "memory") 1) (data (i32.const 0) "start"))'

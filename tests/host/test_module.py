@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -27,12 +27,16 @@ from wasmpool_host import (
     Module,
     TableType,
     _capi,
-    _module,
     host_function,
 )
-from wasmpool_host._module import Source
+from wasmpool_host._compile import source as source_module
+from wasmpool_host._engine import shared_engine
 from wasmpool_host._regular_file import read_at_most
 from wasmpool_host._scheduling.blocking_calls import BlockingCalls
+from wasmpool_host.lowlevel import Source
+
+if TYPE_CHECKING:
+    from tests.host.instance_of import DrivenInstanceOf
 
 
 async def test_a_module_says_what_it_exports_and_imports() -> None:
@@ -200,8 +204,8 @@ async def test_a_source_of_too_many_bytes_is_refused(
     path.write_bytes(b"")
     os.truncate(path, (256 << 20) + 1)
     if grows:
-        monkeypatch.setattr(_module, "FILE_MOST", 1 << 30)  # as if it had been smaller
-        monkeypatch.setattr(_module, "read_at_most", lambda fd, _: read_at_most(fd, 1 << 20))
+        monkeypatch.setattr(source_module, "FILE_MOST", 1 << 30)  # as if it had been smaller
+        monkeypatch.setattr(source_module, "read_at_most", lambda fd, _: read_at_most(fd, 1 << 20))
     with pytest.raises(CompileError, match=r"x\.wasm has more than [\d,]+ bytes, which no module"):
         await Module.compile(path)
 
@@ -227,7 +231,7 @@ async def test_what_is_compiled_is_what_was_given() -> None:
         imports.clear()
         binary[:] = bytes(len(binary))
     assert made[0].digest == importer.digest
-    assert made[0].imported == (function,)
+    assert made[0]._linked.imported == (function,)
 
 
 async def test_compiling_waits_for_no_other_work_in_threads() -> None:
@@ -408,24 +412,23 @@ async def test_a_start_that_waits_in_host_functions(cancelled_in: str | None) ->
         (func (export "seven") (result i32) (i32.const 7)))""",
         imports=[wait],
     )
-    before = module.engine._open
+    before = shared_engine()._open
     with at:
         instance = await module.instantiate()
         assert await instance.call("seven") == 7
         await instance.aclose()
     assert at.cancelled_caught == (cancelled_in is not None)
     assert seen == (["start"] if cancelled_in == "start" else ["start", "_initialize"])
-    assert module.engine._open == before
+    assert shared_engine()._open == before
 
 
-async def test_an_instance_is_closed_at_once_unless_it_is_in_a_call() -> None:
+async def test_an_instance_is_closed_at_once_unless_it_is_in_a_call(
+    driven_instance_of: DrivenInstanceOf,
+) -> None:
     """And then it goes on as if nobody had asked."""
-    module = await Module.compile(
+    instance = await driven_instance_of(
         """(module (func (export "spin") (loop $l (br $l))) (func (export "f")))"""
     )
-    instance, ready = module.start_instance()
-    if not ready:  # the loop's turn had come
-        await module.finish_start(instance)
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
 

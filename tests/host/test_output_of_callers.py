@@ -16,9 +16,9 @@ from wasmpool_host import Caller, GuestExit, GuestTrap, Module, host_function
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from wasmpool_host import Instance
+    from tests.host.instance_of import InstanceOf
 
-    InstanceOf = Callable[..., Awaitable[Instance]]
+    from wasmpool_host import Instance
 
 SAY = """(module $say
   (import "wasi_snapshot_preview1" "fd_write"

@@ -335,6 +335,7 @@ def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where
     """A thread may lose the CPU just before it goes on with the guest; the cancel still hits."""
     code = f"""
     from wasmpool_host import _capi
+    from wasmpool_host._engine import shared_engine
     from wasmpool_host._instance import fiber as fiber_module
     IN_MAIN = {where!r} == "trio thread"
     poll = fiber_module._poll
@@ -351,7 +352,7 @@ def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where
     async def main():
         module = await Module.compile('(module (func (export "spin") (loop $l (br $l))))')
         instance = await module.instantiate()
-        _capi.increment_epoch(_capi.raw(module.engine.wasmtime))  # its first slice ends at once
+        _capi.increment_epoch(shared_engine().pointer)  # its first slice ends at once
         fiber_module._poll = poll_late
         with trio.move_on_after(0.02):
             await instance.call("spin")
@@ -610,6 +611,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
     WHERE = {where!r}
     import warnings
     from wasmpool_host import _capi
+    from wasmpool_host._engine import shared_engine
     from wasmpool_host._instance import host_call
     from wasmpool_host._scheduling import epoch_ticker
 
@@ -626,7 +628,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
         instance = await module.instantiate()
         await instance.call("f")
         instance._guest.keep_state()["kept"] = Kept()
-        instance._bound["cycle"] = instance
+        instance._crossings["cycle"] = instance
 
     async def main():
         module = await Module.compile('(module (func (export "f")))')
@@ -658,7 +660,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
                 await trio.sleep(0.001)
         print(len(host_call.fibers))
         await (await module.instantiate()).aclose()
-        print(module.engine._open, [t.name for t in threading.enumerate() if "ticker" in t.name])
+        print(shared_engine()._open, [t.name for t in threading.enumerate() if "ticker" in t.name])
 
     warnings.simplefilter("ignore")
     gc.disable()
@@ -687,9 +689,9 @@ def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
 
 def test_nothing_in_the_callbacks_has_the_interpreter_run_other_code() -> None:
     """They make no calls and have no loops, and the look at their start is taken away."""
-    from wasmpool_host._instance.host_call import go_on, note_entry  # noqa: PLC0415 - only here
+    from wasmpool_host._instance.host_call import continue_call, note_entry  # noqa: PLC0415 - only here
 
-    for callback in (note_entry, go_on):
+    for callback in (note_entry, continue_call):
         steps = list(dis.get_instructions(callback))
         assert [step.arg for step in steps if step.opname == "RESUME"] == [2]
         looks = re.compile("CALL|JUMP_BACKWARD|FOR_ITER|SEND|YIELD|WITH|IMPORT")
@@ -731,7 +733,7 @@ def in_callback():
     while frame is not None:
         codes.add(frame.f_code)
         frame = frame.f_back
-    return bool(codes & {host_call.note_entry.__code__, host_call.go_on.__code__})
+    return bool(codes & {host_call.note_entry.__code__, host_call.continue_call.__code__})
 """
 
 

@@ -15,6 +15,8 @@ from wasmpool_host._types import PAGE, MemoryType
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.host.instance_of import DrivenInstanceOf
+
     from wasmpool_host import Caller
 
 GROW = '(func (export "grow") (result i32) (memory.grow (i32.const 2)))'
@@ -40,11 +42,13 @@ MEMORIES = {
 
 
 @pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
-async def test_memory_is_counted_by_whatever_name(memory: str) -> None:
+async def test_memory_is_counted_by_whatever_name(
+    driven_instance_of: DrivenInstanceOf, memory: str
+) -> None:
     """Also without one; what the module exports is what its source exports."""
     source = f"(module {memory} {GROW})"
     module = await Module.compile(source)
-    instance = await module.instantiate()
+    instance = await driven_instance_of(module)
     assert instance.memory_size == PAGE
     assert await instance.call("grow") == 1
     assert instance.memory_size == 3 * PAGE
@@ -55,22 +59,22 @@ async def test_memory_is_counted_by_whatever_name(memory: str) -> None:
     assert module.digest == (await Module.compile(binary)).digest
 
 
-async def test_guest_without_memory_has_none() -> None:
+async def test_guest_without_memory_has_none(driven_instance_of: DrivenInstanceOf) -> None:
     """Nothing is exported in its place."""
-    instance = await (await Module.compile(f"(module {TRAP})")).instantiate()
+    instance = await driven_instance_of(f"(module {TRAP})")
     assert instance.memory_size == 0
     await instance.aclose()
 
 
 @pytest.mark.parametrize("size", [0, 2 * SUBPROCESS_THRESHOLD])
 async def test_memory_that_is_not_exported_is_counted_after_any_way_to_compile(
-    tmp_path: Path, size: int
+    driven_instance_of: DrivenInstanceOf, tmp_path: Path, size: int
 ) -> None:
     """Here, in another process as instances serve, and from the cache."""
     text = f'(module (memory 1) (data (i32.const 0) "{"x" * size}") {GROW})'
     serving = await (await Module.compile("(module)")).instantiate()
     for cache in (None, tmp_path, tmp_path):
-        instance = await (await Module.compile(text, cache=cache)).instantiate()
+        instance = await driven_instance_of(text, cache=cache)
         assert await instance.call("grow") == 1
         assert instance.memory_size == 3 * PAGE
         await instance.aclose()

@@ -13,11 +13,9 @@ import pytest
 from wasmpool_host import Caller, host_function
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from tests.host.instance_of import InstanceOf
 
     from wasmpool_host import Instance
-
-    InstanceOf = Callable[..., Awaitable[Instance]]
 
 BITS = """(module $m
   (import "env" "f32" (func $f32 (param f32) (result f32)))

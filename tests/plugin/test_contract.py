@@ -94,5 +94,5 @@ def test_the_owner_of_the_exports_is_named_last() -> None:
 def test_another_abi_version_is_refused_with_both() -> None:
     """The message starts with the plugin's and has the host's."""
     check_abi_version(1)
-    with pytest.raises(AbiError, match=r"^ABI version 2 .*which is 1$"):
+    with pytest.raises(AbiError, match=r"^ABI version 2 .*this host has 1$"):
         check_abi_version(2)

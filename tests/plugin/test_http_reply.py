@@ -17,12 +17,12 @@ from wasmpool._http.reply import ReplyTooLarge, failure, success, success_in_pie
 from wasmpool._json_pieces import PIECE
 
 if TYPE_CHECKING:
-    from wasmpool._json_pieces import Steps
+    from wasmpool._json_pieces import Cooperative
 
 MIB = 1 << 20
 
 
-def finish(steps: Steps[bytes]) -> tuple[bytes, int]:
+def finish(steps: Cooperative[bytes]) -> tuple[bytes, int]:
     turns = 0
     while True:
         try:

@@ -16,14 +16,14 @@ from wasmpool._http.request import BadRequest, Request, read_large_request, read
 from wasmpool._json_pieces import PIECE, SMALL
 
 if TYPE_CHECKING:
-    from wasmpool._json_pieces import Steps
+    from wasmpool._json_pieces import Cooperative
 
 POLICY = HttpPolicy()
 URL = "http://a.example/"
 MIB = 1 << 20
 
 
-def finish(steps: Steps[Request]) -> tuple[Request, int]:
+def finish(steps: Cooperative[Request]) -> tuple[Request, int]:
     turns = 0
     while True:
         try:

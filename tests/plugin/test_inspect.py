@@ -55,8 +55,8 @@ async def test_imports_that_this_host_has_not(wat: Callable[..., str]) -> None:
     [
         ({"without": "tools"}, "tools () -> (i64) is missing"),
         ({"without": "malloc"}, "malloc (i32) -> (i32) is missing (guest_malloc would do)"),
-        ({"abi": "2"}, "ABI version 2 of the plugin is not the host's, which is 1"),
-        ({"start": "(start $trap)"}, "started and asked about itself, it fails: "),
+        ({"abi": "2"}, "ABI version 2 of the plugin is not supported: this host has 1"),
+        ({"start": "(start $trap)"}, "it fails when it is started and asked to describe itself: "),
     ],
 )
 async def test_a_plugin_with_a_flaw(

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
 from wasmpool import _json_pieces
-from wasmpool._json_pieces import PIECE, in_turns, read_members, read_text
+from wasmpool._json_pieces import PIECE, read_members, read_text, run_cooperatively
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wasmpool._json_pieces import Steps
+    from wasmpool._json_pieces import Cooperative
 
     T = TypeVar("T")
 
@@ -37,12 +37,12 @@ UNITS = some.lists(
 ).map("".join)
 
 
-def finish(steps: Steps[T]) -> T:
+def finish(steps: Cooperative[T]) -> T:
     """Drive steps without a loop."""
     return count_turns(steps)[0]
 
 
-def count_turns(steps: Steps[T]) -> tuple[T, int]:
+def count_turns(steps: Cooperative[T]) -> tuple[T, int]:
     turns = 0
     while True:
         try:
@@ -245,5 +245,5 @@ async def test_turns_are_checkpoints() -> None:
         seen.append("step")
         yield
 
-    assert await in_turns(steps(), checkpoint) is None  # type: ignore[arg-type]
+    assert await run_cooperatively(steps(), checkpoint) is None  # type: ignore[arg-type]
     assert seen == ["turn", "step", "turn"]

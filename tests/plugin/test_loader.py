@@ -13,8 +13,8 @@ from wasmpool._errors import PoolUnavailable, ReloadFailed
 from wasmpool._http.policy import HttpPolicy
 from wasmpool._plugin.errors import AbiError, ConfigureError, PluginClosed
 from wasmpool._plugin.loader import open_loader
-from wasmpool._plugin.metadata import ToolResult
 from wasmpool._plugin.plugin import open_plugin
+from wasmpool._plugin.tool_result import ToolResult
 from wasmpool._pool.pool_state import PoolState
 from wasmpool_host import CompileError, GuestTrap, LinkError
 
@@ -243,7 +243,7 @@ async def test_a_plugin_that_was_closed_by_hand(wat: Callable[..., str], close: 
         with pytest.raises(PluginClosed):
             await plugin.reload(wat())
         await trio.testing.wait_all_tasks_blocked()
-        assert list(loader._loaded) == ["other"]  # its task has ended
+        assert list(loader._registry._entries) == ["other"]  # its task has ended
         again = await loader.load(wat())
         assert again is not plugin
         assert list(loader.plugins) == ["other", "wat_plugin"]
@@ -340,8 +340,8 @@ async def test_names_that_came_and_went_leave_nothing(wat: Callable[..., str]) -
             await loader.unload(f"name {number}")
             with pytest.raises(CompileError):
                 await loader.load(b"no wasm", f"other {number}")
-        assert loader._loaded == {}
-        assert loader._turns == {}
+        assert loader._registry._entries == {}
+        assert loader._registry._load_locks == {}
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -108,7 +108,7 @@ def test_compact_specs() -> None:
 @pytest.mark.parametrize("broken", [b"{", b"\xff", b"[" * 100_000])
 def test_no_json(broken: bytes) -> None:
     """It names the export."""
-    with pytest.raises(AbiError, match=r"^tools answers no JSON"):
+    with pytest.raises(AbiError, match=r"^tools answers (invalid JSON|JSON that is too large)"):
         read_tools(broken)
 
 
@@ -161,7 +161,7 @@ LONG = "x" * 70_000
         (read_name_reply, "é".encode() * 300, "name answers 600 bytes"),
         (read_name_reply, "\U0001f600".encode() * (1 << 20), "name answers 4,194,304 bytes"),
         (read_name_reply, b"\xff" * (1 << 20), "name answers 1,048,576 bytes"),
-        (read_name_reply, b"\xff", "name answers no UTF-8 text"),
+        (read_name_reply, b"\xff", "name answers text that is not UTF-8"),
     ],
     ids=lambda each: repr(each)[:40],
 )

@@ -10,11 +10,11 @@ import pytest
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import Instance, Module, open_plugin
-from wasmpool._plugin.revision import Generation
-from wasmpool._pool.generation import Generation as PoolGeneration
+from wasmpool._plugin.revision import PluginRevision
+from wasmpool._pool.generation import Generation
 from wasmpool.example import PATH
 
-WATCHED = (Instance, Module, Generation, PoolGeneration)
+WATCHED = (Instance, Module, PluginRevision, Generation)
 
 
 def alive() -> Counter[type]:
@@ -46,6 +46,6 @@ async def test_twenty_changes_keep_nothing(change: str) -> None:
             await wait_all_tasks_blocked()
             kept = alive() - before
             modules = 1 if change == "configure" else 2
-            assert kept == {Instance: 1, Module: modules, Generation: 2, PoolGeneration: 1}
+            assert kept == {Instance: 1, Module: modules, PluginRevision: 2, Generation: 1}
     finally:
         gc.enable()

@@ -15,11 +15,13 @@ import trio.testing
 
 from wasmpool._errors import LeaseRevoked, PoolUnavailable, ReloadFailed
 from wasmpool._http.policy import HttpPolicy
+from wasmpool._plugin.environment import PluginEnvironment
 from wasmpool._plugin.errors import AbiError, ConfigureError, PluginClosed
-from wasmpool._plugin.host import PluginHost
 from wasmpool._plugin.loader import open_loader
-from wasmpool._plugin.metadata import Tool, ToolResult
-from wasmpool._plugin.plugin import Plugin, PluginOptions, open_plugin
+from wasmpool._plugin.metadata import Tool
+from wasmpool._plugin.options import PluginOptions
+from wasmpool._plugin.plugin import Plugin, open_plugin
+from wasmpool._plugin.tool_result import ToolResult
 from wasmpool_host import (
     CompileError,
     GuestExit,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from wasmpool._plugin.host import PluginSource
+    from wasmpool._plugin.source import PluginSource
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -334,7 +336,7 @@ async def test_a_log_line_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
     class Caller:
         memory = Memory()
 
-    host = PluginHost(None, Limits(), None, None)
+    host = PluginEnvironment(None, Limits(), None, None)
     host.name = lambda: "a\nb"
     host_log = host.imports[0]
     caplog.set_level(logging.INFO, logger="wasmpool.plugin")
@@ -358,7 +360,9 @@ async def test_host_log_during_the_load(
     text += """(func (export "name") (result i64)
         (call $log (i32.const 0) (i32.const 0)) (i64.const 0)))"""
     caplog.set_level(logging.INFO, logger="wasmpool.plugin")
-    module = await Module.compile(text, imports=PluginHost(LOCAL, Limits(), None, None).imports)
+    module = await Module.compile(
+        text, imports=PluginEnvironment(LOCAL, Limits(), None, None).imports
+    )
     async with open_plugin(text, name=name):
         assert [record.getMessage() for record in caplog.records] == [f"{name or module.name}: "]
     caplog.clear()
@@ -805,7 +809,7 @@ IMPORTS = [_host_log, _host_http_request]
 async def test_reload_that_fails(
     wat: Callable[..., str], change: dict[str, str], cause: type[Exception]
 ) -> None:
-    """`ReloadFailed` with the cause; the old module goes on as it was."""
+    """`ReloadFailed` with the cause; the old module goes on as before."""
     async with open_plugin(wat()) as plugin:
         with pytest.raises(ReloadFailed) as caught:
             await plugin.reload(wat(version="v2", **change))

@@ -77,11 +77,11 @@ FAULTY: list[tuple[dict[str, str], list[str]]] = [
     ),
     (
         {"data": PARTS["data"].replace("1}", "3}")},
-        ["ABI version 3 of the plugin is not the host's, which is 1"],
+        ["ABI version 3 of the plugin is not supported: this host has 1"],
     ),
     (
         {"data": PARTS["data"].replace("abi_version", "abi_versiom")},
-        ["ABI version None of the plugin is not the host's, which is 1"],
+        ["ABI version None of the plugin is not supported: this host has 1"],
     ),
 ]
 
@@ -219,5 +219,5 @@ async def test_a_start_that_fails_names_the_plugin(wat: Callable[..., str]) -> N
             async with opening:
                 pass
     async with open_loader() as loader:
-        with pytest.raises(AbiError, match=r"^name answers no UTF-8 text: .* \(module '\w+'\)$"):
+        with pytest.raises(AbiError, match=r"^name answers text that is not UTF-8: .* \(module '"):
             await loader.load(text(data=PARTS["data"].replace("p1", "\\ff1")))

@@ -11,8 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from wasmpool._json_pieces import PIECE, SMALL
-from wasmpool._plugin.metadata import ToolResult
-from wasmpool._plugin.reply import read_large_result, read_patiently, read_tool_result
+from wasmpool._plugin.tool_result import (
+    ToolResult,
+    read_large_result,
+    read_tolerantly,
+    read_tool_result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +33,7 @@ def read_in_pieces(reply: bytes) -> ToolResult:
     return trio.run(read_large_result, reply)
 
 
-READERS = [read_tool_result, read_patiently, read_in_pieces]
+READERS = [read_tool_result, read_tolerantly, read_in_pieces]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -69,7 +73,7 @@ def test_tool_result(read: Callable[[bytes], ToolResult], reply: bytes, result: 
 
 def test_the_readers_are_two() -> None:
     """The tests have the extra: else what follows compares one with itself."""
-    assert read_tool_result is not read_patiently
+    assert read_tool_result is not read_tolerantly
 
 
 @given(
@@ -89,15 +93,15 @@ def test_both_readers_give_the_same(
     if data is not None:
         for _ in range(data.draw(some.integers(0, 2))):
             reply[data.draw(some.integers(0, len(reply) - 1))] = data.draw(some.integers(0, 255))
-    assert read_tool_result(bytes(reply)) == read_patiently(bytes(reply))
-    assert read_in_pieces(bytes(reply)) == read_patiently(bytes(reply))
+    assert read_tool_result(bytes(reply)) == read_tolerantly(bytes(reply))
+    assert read_in_pieces(bytes(reply)) == read_tolerantly(bytes(reply))
 
 
 @given(some.binary() | some.text().map(str.encode))
 def test_both_readers_give_the_same_for_any_bytes(reply: bytes) -> None:
     """No reply is an error."""
-    assert read_tool_result(reply) == read_patiently(reply)
-    assert read_in_pieces(reply) == read_patiently(reply)
+    assert read_tool_result(reply) == read_tolerantly(reply)
+    assert read_in_pieces(reply) == read_tolerantly(reply)
 
 
 TEXT = 'x é € \U0001f600 \n"\\' * (4 * PIECE // 20)
@@ -121,7 +125,7 @@ TEXT = 'x é € \U0001f600 \n"\\' * (4 * PIECE // 20)
 def test_a_large_reply_is_read_like_a_small_one(reply: bytes) -> None:
     """Whatever it is."""
     assert len(reply) > SMALL
-    assert read_in_pieces(reply) == read_patiently(reply)
+    assert read_in_pieces(reply) == read_tolerantly(reply)
 
 
 class Passes(trio.abc.Instrument):
@@ -153,7 +157,7 @@ async def test_a_large_reply_leaves_the_loop_its_turns(reply: bytes) -> None:
         results.append(await read_large_result(reply))
     trio.lowlevel.remove_instrument(passes)
     (result,) = results
-    assert result.data in (read_patiently(reply).data, reply.decode())
+    assert result.data in (read_tolerantly(reply).data, reply.decode())
     assert passes.count >= len(reply) // (2 * PIECE)
     assert not scope.cancelled_caught
 

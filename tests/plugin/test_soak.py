@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from wasmpool._http.policy import HttpPolicy
-from wasmpool._plugin.metadata import ToolResult
 from wasmpool._plugin.plugin import open_plugin
+from wasmpool._plugin.tool_result import ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,10 +16,11 @@ import pytest
 import trio
 
 from wasmpool._errors import PoolUnavailable
+from wasmpool._plugin import plugin_files
 from wasmpool._plugin import watch as watch_module
-from wasmpool._plugin import watched_file
 from wasmpool._plugin.loader import Loader, open_loader
-from wasmpool._plugin.metadata import ToolResult
+from wasmpool._plugin.registry import PluginRegistry
+from wasmpool._plugin.tool_result import ToolResult
 from wasmpool_host import CompileError
 from wasmpool_host._capi import text_to_binary
 
@@ -61,7 +62,7 @@ async def test_plugins_follow_their_files(
         assert loader.plugins["first"] is first
 
         (tmp_path / "first.wasm").write_bytes(binary(version="v3")[:-100])
-        await until(lambda: "'first' goes on as it was: CompileError" in caplog.text)
+        await until(lambda: "'first' goes on as before: CompileError" in caplog.text)
         assert caplog.text.count("goes on") == 1
         assert await first.execute("version") == ToolResult("v2")
 
@@ -168,12 +169,12 @@ def make_sparse(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (make_fifo, "OSError: file .*p.wasm' is no regular file, but a FIFO"),
-        (make_socket, "OSError: file .* is no regular file, but a socket"),
-        (lambda path: path.mkdir(), "OSError: file .* is no regular file, but a directory"),
+        (make_fifo, "OSError: file .*p.wasm' is not a regular file, but a FIFO"),
+        (make_socket, "OSError: file .* is not a regular file, but a socket"),
+        (lambda path: path.mkdir(), "OSError: file .* is not a regular file, but a directory"),
         (lambda path: path.symlink_to("/dev/zero"), "OSError: file .*, but a device"),
         (lambda path: path.symlink_to(path), "OSError: .* Too many levels of symbolic links"),
-        (make_sparse, "has 1,099,511,627,776 bytes, and a plugin's may have 268,435,456 at most"),
+        (make_sparse, "has 1,099,511,627,776 bytes, above the limit of 268,435,456 for a plugin"),
     ],
 )
 async def test_what_is_no_plugins_file_holds_up_nobody(
@@ -193,7 +194,7 @@ async def test_what_is_no_plugins_file_holds_up_nobody(
         file.unlink()
         make(file)
         (tmp_path / "other.wasm").write_bytes(binary())
-        await until(lambda: "goes on as it was" in caplog.text and "other" in loader.plugins)
+        await until(lambda: "goes on as before" in caplog.text and "other" in loader.plugins)
         assert version(loader, "p") == "v1"
         warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert len(warnings) == 1
@@ -219,7 +220,7 @@ async def test_names_that_no_log_can_show(
             file.write(binary())
         await until(lambda: set(loader.plugins) == {"line\nbreak", "\udcff"})
         (tmp_path / "line\nbreak.wasm").write_bytes(b"\x1b[31mno wasm")
-        await until(lambda: "goes on as it was" in caplog.text)
+        await until(lambda: "goes on as before" in caplog.text)
         os.unlink(no_utf8)  # noqa: PTH108 - a name of bytes
         await until(lambda: "\udcff" not in loader.plugins)
         nursery.cancel_scope.cancel()
@@ -268,7 +269,7 @@ async def test_a_change_that_no_stamp_shows(
     notices: bool,
 ) -> None:
     """A notice has the content compared; without any it is read a second time all the same."""
-    monkeypatch.setattr(watched_file, "_stamp", lambda seen: (seen.st_ino,))
+    monkeypatch.setattr(plugin_files, "_stamp", lambda seen: (seen.st_ino,))
     if notices:
         monkeypatch.setattr(watch_module, "_SURE", inf)
     else:
@@ -312,7 +313,7 @@ async def test_without_notices(
         nursery.cancel_scope.cancel()
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"no notices of changes in watched directory {str(tmp_path)!r}, which is looked at every"
+        f"no notifications of changes in watched directory {str(tmp_path)!r}, it is listed every"
         " 1 s: OSError: [Errno 24] inotify instance limit reached"
     )
 
@@ -370,11 +371,11 @@ async def test_two_directories_with_the_same_name(
         await nursery.start(loader.watch, one)
         await nursery.start(loader.watch, two)
         assert version(loader, "p") == "v1"
-        assert f"p.wasm' waits, as {str(one / 'p.wasm')!r} has the same name" in caplog.text
+        assert f"p.wasm' waits, because {str(one / 'p.wasm')!r} has the same name" in caplog.text
         (one / "p.wasm").unlink()
         await until(lambda: "p" in loader.plugins and version(loader, "p") == "v2")
         (one / "p.wasm").write_bytes(binary(version="v3"))
-        await until(lambda: f"p.wasm' waits, as {str(two / 'p.wasm')!r} has" in caplog.text)
+        await until(lambda: f"p.wasm' waits, because {str(two / 'p.wasm')!r} has" in caplog.text)
         (one / "p.wasm").unlink()
         (one / "q.wasm").write_bytes(binary())
         await until(lambda: "q" in loader.plugins)
@@ -445,16 +446,16 @@ async def test_a_directory_that_cannot_be_looked_at_for_a_while(
     """Its plugins go on, which is logged once; later everything is as on disk again."""
     failed = 0
 
-    def look(path: str) -> watched_file.Look:
+    def look(path: str) -> plugin_files.Listing:
         nonlocal failed
         try:
-            return watched_file.look(path)
+            return plugin_files.list_files(path)
         except OSError:
             failed += 1
             raise
 
-    monkeypatch.setattr(watch_module, "look", look)
-    monkeypatch.setattr(watch_module, "_LOOK_EVERY", 0.05)
+    monkeypatch.setattr(watch_module, "list_files", look)
+    monkeypatch.setattr(watch_module, "_LIST_EVERY", 0.05)
     caplog.set_level(logging.INFO, logger="wasmpool.loader")
     directory, away = tmp_path / "plugins", tmp_path / "away"
     directory.mkdir()
@@ -471,8 +472,8 @@ async def test_a_directory_that_cannot_be_looked_at_for_a_while(
         away.rename(directory)
         await until(lambda: sorted(loader.plugins) == ["p", "q"])
         nursery.cancel_scope.cancel()
-    assert caplog.text.count("cannot be looked at, and is tried again: OSError") == 1
-    assert caplog.text.count("can be looked at again") == 1
+    assert caplog.text.count("cannot be listed, and is tried again: OSError") == 1
+    assert caplog.text.count("can be listed again") == 1
 
 
 async def test_a_directory_that_is_deleted_and_comes_back(
@@ -529,16 +530,16 @@ async def test_a_directory_that_does_not_answer(
     (answers / "p.wasm").write_bytes(binary())
     back, looking = threading.Event(), 0
 
-    def look(path: str) -> watched_file.Look:
+    def look(path: str) -> plugin_files.Listing:
         nonlocal looking
         if path == str(silent):
             looking += 1
             back.wait(60)
-        return watched_file.look(path)
+        return plugin_files.list_files(path)
 
-    monkeypatch.setattr(watch_module, "look", look)
+    monkeypatch.setattr(watch_module, "list_files", look)
     try:
-        for number in range(1, watch_module._MOST_ABANDONED + 1):
+        for number in range(1, watch_module._MAX_ABANDONED + 1):
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery, open_loader() as loader:
                     nursery.start_soon(loader.watch, silent)
@@ -570,9 +571,9 @@ async def test_a_file_that_cannot_be_read_is_tried_again(
         if failures:
             failures -= 1
             raise PermissionError(13, "Permission denied", name)
-        return watched_file.read(directory, name)
+        return plugin_files.read_file(directory, name)
 
-    monkeypatch.setattr(watch_module, "read", read)
+    monkeypatch.setattr(watch_module, "read_file", read)
     (tmp_path / "p.wasm").write_bytes(binary())
     async with open_loader() as loader, trio.open_nursery() as nursery:
         await nursery.start(loader.watch, tmp_path)
@@ -599,16 +600,16 @@ async def test_a_load_that_fails_is_tried_again(
 ) -> None:
     """Where the content alone does not decide; what nobody foresaw is logged with its place."""
     tries = 0
-    load = Loader._load
+    load = PluginRegistry.load
 
-    async def fail_twice(loader: Loader, *args: Any) -> Any:
+    async def fail_twice(registry: PluginRegistry, *args: Any) -> Any:
         nonlocal tries
         tries += 1
         if tries < 3:
             raise failure
-        return await load(loader, *args)
+        return await load(registry, *args)
 
-    monkeypatch.setattr(Loader, "_load", fail_twice)
+    monkeypatch.setattr(PluginRegistry, "load", fail_twice)
     (tmp_path / "p.wasm").write_bytes(binary())
     async with open_loader() as loader, trio.open_nursery() as nursery:
         await nursery.start(loader.watch, tmp_path)
@@ -630,7 +631,7 @@ async def test_a_load_that_must_fail_is_not_tried_again(
         tries.append(name)
         raise CompileError("broken")
 
-    monkeypatch.setattr(Loader, "_load", fail)
+    monkeypatch.setattr(PluginRegistry, "load", fail)
     monkeypatch.setattr(watch_module, "_pause", lambda _: 0.0)
     (tmp_path / "p.wasm").write_bytes(binary())
     async with open_loader() as loader, trio.open_nursery() as nursery:
@@ -663,10 +664,10 @@ def test_a_file_that_changes_while_it_is_read(
 
         monkeypatch.setattr(os, "read", read)
         file.write_bytes(b"old")
-        with pytest.raises(watched_file.Unsettled):
-            watched_file.read(str(tmp_path), "p.wasm")
-    with pytest.raises(watched_file.Unsettled, match="No such file"):
-        watched_file.read(str(tmp_path), "q.wasm")
+        with pytest.raises(plugin_files.Unsettled):
+            plugin_files.read_file(str(tmp_path), "p.wasm")
+    with pytest.raises(plugin_files.Unsettled, match="No such file"):
+        plugin_files.read_file(str(tmp_path), "q.wasm")
 
 
 def test_a_file_that_becomes_a_fifo_is_not_waited_for(
@@ -683,8 +684,8 @@ def test_a_file_that_becomes_a_fifo_is_not_waited_for(
         return system_open(*args)
 
     monkeypatch.setattr(os, "open", swap)
-    with pytest.raises(OSError, match="no regular file, but a FIFO"):
-        watched_file.read(str(tmp_path), "p.wasm")
+    with pytest.raises(OSError, match="not a regular file, but a FIFO"):
+        plugin_files.read_file(str(tmp_path), "p.wasm")
 
 
 # --- the end ---
@@ -719,17 +720,17 @@ async def test_the_loader_ends_while_a_load_is_under_way(
 ) -> None:
     """Watching ends without an error, at its start too, and `nursery.start` returns."""
     loading = trio.Event()
-    load = Loader._load
+    load = PluginRegistry.load
 
-    async def late(loader: Loader, *args: Any) -> Any:
-        if there and not loader.plugins:
-            return await load(loader, *args)
+    async def late(registry: PluginRegistry, *args: Any) -> Any:
+        if there and not registry.plugins:
+            return await load(registry, *args)
         loading.set()
         try:
             await trio.sleep_forever()
         finally:
             if load_ends is RuntimeError:
-                loader._check_open()
+                registry.check_open()
 
     async def leave_when_it_loads() -> None:
         with trio.CancelScope() as scope:
@@ -743,7 +744,7 @@ async def test_the_loader_ends_while_a_load_is_under_way(
 
     opened = trio.Event()
     loaders: list[Loader] = []
-    monkeypatch.setattr(Loader, "_load", late)
+    monkeypatch.setattr(PluginRegistry, "load", late)
     (tmp_path / "p.wasm").write_bytes(binary())
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -776,7 +777,7 @@ async def test_the_loader_ends_while_a_plugin_drains(
 async def hold(pool: Any, loader: Loader) -> None:
     """Hold a lease until the loader closes."""
     async with pool.lease():
-        await loader._closing.wait()
+        await loader._registry.closing.wait()
 
 
 async def test_a_watch_that_is_cancelled_anywhere(
@@ -793,7 +794,7 @@ async def test_a_watch_that_is_cancelled_anywhere(
             (tmp_path / "p.wasm").write_bytes(binary(version=f"v{step % 9}"))
             with trio.move_on_after(0.05), cancelled_at(step):
                 await loader.watch(tmp_path)
-            assert loader._watched == {}
+            assert loader._registry.watched == {}
         await until(lambda: listeners() == 0)
         async with trio.open_nursery() as nursery:
             await nursery.start(loader.watch, tmp_path)

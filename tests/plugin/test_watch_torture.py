@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from wasmpool._plugin.loader import Loader, open_loader
-from wasmpool._plugin.metadata import ToolResult
+from wasmpool._plugin.tool_result import ToolResult
 from wasmpool_host._capi import text_to_binary
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import attrs
 import pytest
 import trio
 
@@ -24,6 +25,7 @@ __all__ = [
     "Closed",
     "FakeInstance",
     "FakeModule",
+    "FakeStart",
     "Kinds",
     "Poisoned",
     "SyncModule",
@@ -70,9 +72,10 @@ class FakeMemory:
 class FakeInstance:
     """Its exports are the methods named ``export_...``."""
 
-    def __init__(self, module: FakeModule, number: int) -> None:
+    def __init__(self, module: FakeModule) -> None:
         self.module = module
-        self.number = number
+        self.number = 0
+        """From 1, in the order in which they became ready."""
         self.poisoned: str | None = None
         self.memory_size = 64
         self.closed = False
@@ -85,8 +88,31 @@ class FakeInstance:
         self.memory = FakeMemory(self)
         self._scope: trio.CancelScope | None = None
         self._pending: tuple[str, tuple[Any, ...]] | None = None
+        self._start: FakeStart | None = None
         self._idle = trio.Event()
         self._idle.set()
+
+    def start(self) -> Any:
+        """Of a module whose starts are one step each, all is done here, unless it waits."""
+        start = self.module.next_start()
+        if self.module.in_one_step:
+            if isinstance(start.step, Exception):
+                self.module.starting -= 1
+                raise start.step
+            if start.step is None:
+                self.module.is_ready(self)
+                return None
+        self._start = start
+        return PENDING
+
+    async def _finish_start(self, start: FakeStart) -> None:
+        self._start = None
+        try:
+            await self.module.follow(start)
+        except BaseException:
+            self.module.starting -= 1
+            raise
+        self.module.is_ready(self)
 
     async def run_call(self, name: str, args: tuple[Any, ...]) -> Any:
         self.check_usable()
@@ -142,6 +168,8 @@ class FakeInstance:
         return self.start_call(name, () if payload is None else (payload,))
 
     async def finish(self) -> Any:
+        if self._start is not None:
+            return await self._finish_start(self._start)
         assert self._pending is not None, f"instance {self.number} has nothing to finish"
         (name, args), self._pending = self._pending, None
         return await self.run_call(name, args)
@@ -159,6 +187,20 @@ class FakeInstance:
             self.interrupted = error
             self.poisoned = self.poisoned or "cancelled"
             self._scope.cancel()
+
+    def close_now(self) -> bool:
+        if not self.module.in_one_step:
+            return False
+        if self.closing or self.closed:
+            self.module.violated(f"instance {self.number} was closed twice")
+        if self.module.close_gate is not None or self._scope is not None or self._pending:
+            return False
+        self.closing = self.closed = True
+        self.poisoned = self.poisoned or "closed"
+        self.module.live.discard(self)
+        if self.module.close_errors:
+            raise self.module.close_errors.popleft()
+        return True
 
     async def aclose(self) -> None:
         if self.closing or self.closed:
@@ -226,18 +268,29 @@ class FakeInstance:
             await event.wait()
 
 
+@attrs.frozen
+class FakeStart:
+    """What the script says of one start; None is nothing."""
+
+    step: StartStep | None
+
+
 class FakeModule:
     """Makes instances as its script says; where that is empty, they start after one checkpoint.
 
     Attributes:
         script: for each of the next starts what happens: an exception is raised, an event is
             waited for.
-        instances: all that were made.
+        instances: all that became ready.
         live: those that are not closed.
         most_live: the most of ``live`` and of starts under way at one time.
         close_gate: what closes wait for.
         close_errors: what the next closes raise when they are done.
+        in_one_step: True if what need not wait is done in one step: starts without a script, and
+            closes. Else both are always left to a task.
     """
+
+    in_one_step = False
 
     def __init__(self, identity: Hashable = 1, *, name: str = "fake") -> None:
         self.identity = identity
@@ -252,26 +305,31 @@ class FakeModule:
         self.close_errors: deque[BaseException] = deque()
         self.violations: list[str] = []
 
-    async def instantiate(self) -> FakeInstance:
+    def new_instance(self) -> FakeInstance:
+        return FakeInstance(self)
+
+    def next_start(self) -> FakeStart:
+        """A start begins."""
         self.starts += 1
         self.starting += 1
         self.most_live = max(self.most_live, len(self.live) + self.starting)
-        try:
-            await self._follow_script()
-        finally:
-            self.starting -= 1
-        instance = FakeInstance(self, len(self.instances) + 1)
-        self.instances.append(instance)
-        self.live.add(instance)
-        return instance
+        return FakeStart(self.script.popleft() if self.script else None)
 
-    async def _follow_script(self) -> None:
-        step = self.script.popleft() if self.script else None
-        if isinstance(step, Exception):
-            raise step
-        if step is not None:
-            await step.wait()
-        await trio.lowlevel.checkpoint()
+    async def follow(self, start: FakeStart) -> None:
+        """What a task does for a start."""
+        if isinstance(start.step, Exception):
+            raise start.step
+        if start.step is not None:
+            await start.step.wait()
+        if not self.in_one_step:
+            await trio.lowlevel.checkpoint()
+
+    def is_ready(self, instance: FakeInstance) -> None:
+        """A start has ended well."""
+        self.starting -= 1
+        self.instances.append(instance)
+        instance.number = len(self.instances)
+        self.live.add(instance)
 
     def violated(self, message: str) -> None:
         self.violations.append(message)
@@ -279,54 +337,9 @@ class FakeModule:
 
 
 class SyncModule(FakeModule):
-    """The same, but what need not wait is done in one step: starts without a script, and closes."""
+    """The same, with starts and closes of one step each."""
 
-    def start_instance(self) -> tuple[FakeInstance, bool]:
-        self.starts += 1
-        self.starting += 1
-        self.most_live = max(self.most_live, len(self.live) + self.starting)
-        step = self.script.popleft() if self.script else None
-        if isinstance(step, Exception):
-            self.starting -= 1
-            raise step
-        instance = SyncInstance(self, len(self.instances) + 1)
-        instance.starts_after = step
-        if step is None:
-            self._is_ready(instance)
-        return instance, step is None
-
-    async def finish_start(self, instance: FakeInstance) -> None:
-        assert isinstance(instance, SyncInstance)
-        assert instance.starts_after is not None
-        try:
-            await instance.starts_after.wait()
-        except BaseException:
-            self.starting -= 1
-            raise
-        self._is_ready(instance)
-
-    def _is_ready(self, instance: FakeInstance) -> None:
-        self.starting -= 1
-        self.instances.append(instance)
-        self.live.add(instance)
-
-
-class SyncInstance(FakeInstance):
-    """An instance of such a module."""
-
-    starts_after: trio.Event | None = None
-
-    def close_now(self) -> bool:
-        if self.closing or self.closed:
-            self.module.violated(f"instance {self.number} was closed twice")
-        if self.module.close_gate is not None or self._scope is not None or self._pending:
-            return False
-        self.closing = self.closed = True
-        self.poisoned = self.poisoned or "closed"
-        self.module.live.discard(self)
-        if self.module.close_errors:
-            raise self.module.close_errors.popleft()
-        return True
+    in_one_step = True
 
 
 Kinds: TypeAlias = "tuple[type[FakeModule], type[FakeModule]]"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.fakes import FakeInstance, FakeModule, Trap
+from tests.pool.fakes import FakeInstance, FakeModule, FakeStart, Trap
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import (
@@ -120,14 +120,13 @@ async def test_start_that_finishes_after_a_close_is_closed_and_never_granted(
     gate = trio.Event()
     set_up: list[FakeInstance] = []
 
-    async def shielded() -> FakeInstance:
+    async def shielded(start: FakeStart) -> None:
         with trio.CancelScope(shield=True):
             await gate.wait()
-            instance = await FakeModule.instantiate(module)
-        return instance  # noqa: RET504  # pyright: ignore[reportPossiblyUnboundVariable]
+            await FakeModule.follow(module, start)
 
     async with open_pool(module, size=2, min_size=0, setup=set_up.append) as pool:
-        module.instantiate = shielded  # type: ignore[method-assign]
+        module.follow = shielded  # type: ignore[method-assign]
         async with trio.open_nursery() as nursery:
 
             async def ask() -> None:

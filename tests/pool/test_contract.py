@@ -17,6 +17,7 @@ from tests.pool.fakes import Closed, FakeModule, Trap
 import wasmpool_host
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
 from wasmpool._pool import invariants
+from wasmpool._pool.options import drive
 from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host.lowlevel import PENDING
 
@@ -100,6 +101,13 @@ class Provoked(Exception):
     pass
 
 
+async def started(module: Any) -> Any:
+    instance = drive(module).new_instance()
+    if instance.start() is PENDING:
+        assert await instance.finish() is None
+    return instance
+
+
 async def until_leased(pool: Pool, count: int) -> None:
     while pool.statistics().leased < count:
         await trio.lowlevel.checkpoint()
@@ -112,7 +120,7 @@ async def until_leased(pool: Pool, count: int) -> None:
 
 async def test_instance_answers_and_is_as_good_as_before(kind: Kind) -> None:
     """run_call has no checkpoint of its own before the guest starts."""
-    instance = await (await kind.module(7)).instantiate()
+    instance = await started(await kind.module(7))
     assert await instance.run_call("echo", (5,)) == 5
     assert await instance.run_call("version", ()) == 7
     assert instance.poisoned is None
@@ -126,7 +134,7 @@ async def test_instance_answers_and_is_as_good_as_before(kind: Kind) -> None:
 
 async def test_a_short_call_is_done_in_its_first_slice(kind: Kind) -> None:
     """Nearly always: a guest may happen to be cut short. Its trap is raised there, too."""
-    instance = await (await kind.module()).instantiate()
+    instance = await started(await kind.module())
     steps = [instance.start_call("echo", (5,))]
     while steps[-1] is PENDING and len(steps) < 100:
         assert await instance.finish() == 5
@@ -142,7 +150,7 @@ async def test_a_short_call_is_done_in_its_first_slice(kind: Kind) -> None:
 async def test_a_long_call_is_pending_until_it_is_finished(kind: Kind) -> None:
     """Meanwhile there can be no other; a cancel and an interrupt end it as any call."""
     module = await kind.module()
-    instance = await module.instantiate()
+    instance = await started(module)
     assert instance.start_call("spin", ()) is PENDING
     with pytest.raises(trio.BusyResourceError):
         instance.start_call("echo", (5,))
@@ -152,7 +160,7 @@ async def test_a_long_call_is_pending_until_it_is_finished(kind: Kind) -> None:
     assert instance.poisoned == "cancelled"
     await instance.aclose()
 
-    instance = await module.instantiate()
+    instance = await started(module)
     error = Provoked()
     async with trio.open_nursery() as nursery:
 
@@ -190,13 +198,13 @@ async def test_a_call_in_one_step_counts_as_a_lease(kind: Kind) -> None:
 async def test_instance_says_what_poisoned_it(kind: Kind) -> None:
     """Trap, a host function's exception, a cancel: each in the pool's own words."""
     module = await kind.module()
-    instance = await module.instantiate()
+    instance = await started(module)
     with pytest.raises(kind.trap):
         await instance.run_call("trap", ())
     assert instance.poisoned == "trap"
     await instance.aclose()
 
-    instance = await module.instantiate()
+    instance = await started(module)
     error = Provoked()
 
     async def fail() -> None:
@@ -211,7 +219,7 @@ async def test_instance_says_what_poisoned_it(kind: Kind) -> None:
     assert instance.poisoned == "host-error"
     await instance.aclose()
 
-    instance = await module.instantiate()
+    instance = await started(module)
     with trio.move_on_after(0.02) as scope:
         await instance.run_call("spin", ())
     assert scope.cancelled_caught
@@ -222,7 +230,7 @@ async def test_instance_says_what_poisoned_it(kind: Kind) -> None:
 @pytest.mark.parametrize("where", ["spin", "host"])
 async def test_interrupt_ends_the_call_under_way(kind: Kind, where: str) -> None:
     """With the error that was given; without a call it does nothing."""
-    instance = await (await kind.module()).instantiate()
+    instance = await started(await kind.module())
     instance.interrupt(Provoked("nothing to interrupt"))
     assert await instance.run_call("echo", (1,)) == 1
     assert instance.poisoned is None
@@ -246,7 +254,7 @@ async def test_interrupt_ends_the_call_under_way(kind: Kind, where: str) -> None
 
 async def test_close_ends_a_call_that_its_host_function_shields(kind: Kind) -> None:
     """It does not wait for the host function; the call ends when that returns."""
-    instance = await (await kind.module()).instantiate()
+    instance = await started(await kind.module())
     leave = trio.Event()
     ended = trio.Event()
 

@@ -23,6 +23,7 @@ from wasmpool_host import (
     Module,
     host_function,
 )
+from wasmpool_host.lowlevel import DrivenInstance
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -398,6 +399,7 @@ async def close(instance: Instance) -> None:
 
 
 def close_now(instance: Instance) -> None:
+    assert isinstance(instance, DrivenInstance)
     assert instance.close_now()
 
 
@@ -480,5 +482,5 @@ async def test_closed_instance_says_so() -> None:
     other = await module.instantiate()
     with pytest.raises(GuestTrap):
         await other.call("trap")
-    assert other.close_now()
+    await other.aclose()
     assert other.poisoned == "trap"

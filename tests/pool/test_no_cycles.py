@@ -22,11 +22,15 @@ from wasmpool_host import Caller, GuestTrap, Instance, InstanceClosed, Module, h
 from wasmpool_host._capi import Store
 from wasmpool_host._instance.exchange import Exchange
 from wasmpool_host._instance.fiber import Fiber
+from wasmpool_host._instance.linked_module import LinkedModule
+from wasmpool_host.lowlevel import DrivenInstance
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-WATCHED = (Instance, Fiber, Store, Exchange, Module, Generation, Slot, Maintenance, Core, Pool)
+WATCHED = (
+    DrivenInstance, Fiber, Store, Exchange, LinkedModule, Generation, Slot, Maintenance, Core, Pool,
+)  # fmt: skip
 WAT = """(module
   (import "env" "host" (func $host))
   (memory (export "memory") 1)
@@ -153,8 +157,8 @@ async def test_twenty_reloads_keep_nothing(event: Callable[[Pool], Awaitable[Non
             await event(pool)
             await pool.reload(await compiled(number))
         await expect_alive(
-            Instance=1, Fiber=1, Store=1, Module=1, Generation=1, Slot=1, Maintenance=1, Core=1,
-            Pool=1,
+            DrivenInstance=1, Fiber=1, Store=1, LinkedModule=1, Generation=1, Slot=1,
+            Maintenance=1, Core=1, Pool=1,
         )  # fmt: skip
     del pool
     await expect_alive()
@@ -165,7 +169,7 @@ async def test_closed_pool_keeps_nothing(event: Callable[[Pool], Awaitable[None]
     """Of its instances; and once nobody has it, it is gone itself."""
     async with open_pool(await compiled(0), size=3) as pool:
         await event(pool)
-    await expect_alive(Module=1, Generation=1, Core=1, Pool=1)
+    await expect_alive(LinkedModule=1, Generation=1, Core=1, Pool=1)
     del pool
     await expect_alive()
 

@@ -17,7 +17,7 @@ from wasmpool._pool.pool import open_pool
 from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
-    from wasmpool._pool.protocols import Instance, Memory, Module, SyncInstance, SyncModule
+    from wasmpool._pool.protocols import Instance, Memory, Module
 
 SPIN: Final = "spin"
 
@@ -58,6 +58,9 @@ class Least:
     def poisoned(self) -> str | None:
         return self._poisoned
 
+    def start(self) -> Any:
+        return None
+
     async def run_call(self, name: str, args: tuple[Any, ...]) -> Any:
         return await self.finish() if self.start_call(name, args) is PENDING else args[0]
 
@@ -87,6 +90,10 @@ class Least:
         self._interrupted = error
         self._scope.cancel()
 
+    def close_now(self) -> bool:
+        self._poisoned = self._poisoned or "closed"
+        return True
+
     async def aclose(self) -> None:
         self._poisoned = self._poisoned or "closed"
 
@@ -103,33 +110,34 @@ class LeastModule:
     def identity(self) -> int:
         return self._identity
 
-    async def instantiate(self) -> Least:
+    def new_instance(self) -> Least:
         return Least()
 
 
-class LeastSync(Least):
+class Slow(Least):
+    """It does nothing in one step but what it must."""
+
+    starting = True
+
+    def start(self) -> Any:
+        return PENDING
+
+    async def finish(self) -> Any:
+        if self.starting:
+            self.starting = False
+            return await trio.lowlevel.checkpoint()
+        return await super().finish()
+
     def close_now(self) -> bool:
-        self._poisoned = self._poisoned or "closed"
-        return True
+        return False
 
 
-class LeastSyncModule(LeastModule):
-    def start_instance(self) -> tuple[LeastSync, bool]:
-        return LeastSync(), False
-
-    async def finish_start(self, instance: Any) -> None:
-        assert isinstance(instance, LeastSync)
-        await trio.lowlevel.checkpoint()
+class SlowModule(LeastModule):
+    def new_instance(self) -> Least:
+        return Slow()
 
 
-class StartsOnly(LeastModule):
-    """It is no `SyncModule`, whatever its method of that name does."""
-
-    def start_instance(self) -> None:
-        raise AssertionError("this is not what a pool asks for")
-
-
-@pytest.mark.parametrize("kind", [LeastModule, LeastSyncModule, StartsOnly])
+@pytest.mark.parametrize("kind", [LeastModule, SlowModule])
 async def test_least_that_the_protocols_ask_for_serves(kind: type[LeastModule]) -> None:
     """In every way to use an instance: calls, leases, memory, a reload, a close under a call."""
 
@@ -165,19 +173,15 @@ async def test_what_lacks_a_member_is_refused_by_type_checkers() -> None:
     """Each member of a module and of an instance is asked for."""
     memory: Memory = FewBytes()
     instance: Instance = Least()
-    sync_instance: SyncInstance = LeastSync()
-    modules: list[Module] = [LeastModule(1), LeastSyncModule(1)]
-    sync_module: SyncModule = LeastSyncModule(1)
+    modules: list[Module] = [LeastModule(1), SlowModule(1)]
     assert memory
     assert instance
-    assert sync_instance
     assert modules
-    assert sync_module
 
     class Nameless:
         identity = 1
 
-        async def instantiate(self) -> Least:
+        def new_instance(self) -> Least:
             return Least()
 
     with pytest.raises(TypeError, match="a pool takes a compiled module"):
@@ -189,18 +193,20 @@ async def test_what_lacks_a_member_is_refused_by_type_checkers() -> None:
         memory = FewBytes()
         memory_size = 0
         poisoned = None
+        start = Least.start
         run_call = Least.run_call
         run_exchange = Least.run_exchange
         start_call = Least.start_call
         start_exchange = Least.start_exchange
         finish = Least.finish
+        close_now = Least.close_now
         aclose = Least.aclose
 
     class MakesDeaf:
         name = "deaf"
         identity = 1
 
-        async def instantiate(self) -> Deaf:
+        def new_instance(self) -> Deaf:
             return Deaf()
 
     open_pool(MakesDeaf())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -215,18 +215,18 @@ async def test_pool_whose_setup_fails_half_of_the_time_loses_nothing(
 
 
 class Slow(SyncModule):
-    """Each start takes a millisecond; notes what it finds on the way."""
+    """Each instance takes a millisecond to make; notes what it finds on the way."""
 
     def __init__(self, identity: int) -> None:
         super().__init__(identity)
         self.protected: set[bool] = set()
 
-    def start_instance(self) -> tuple[FakeInstance, bool]:
+    def new_instance(self) -> FakeInstance:
         self.protected.add(trio.lowlevel.currently_ki_protected())
         until = perf_counter() + 0.001
         while perf_counter() < until:
             pass
-        return super().start_instance()
+        return super().new_instance()
 
 
 @pytest.mark.parametrize("when", ["open", "grow", "reload"])

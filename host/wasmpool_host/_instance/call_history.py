@@ -1,10 +1,9 @@
 """Where a call should start: on the trio thread, or in a worker at once.
 
-What counts is how long a guest computes: the CPU time of its thread. The time that passes is more
-where the machine has other things to do, and would send the short calls of a busy loop to threads
-that have no CPU either. But to ask for it costs a system call, a twentieth of a short call. So
-calls are timed by the clock on the wall as a rule, and one that seems long by that is a reason to
-take the measure of the next.
+What counts is how long a guest computes: the CPU time of its thread. Wall-clock time is longer on a
+busy machine, and would move short calls to threads that get no CPU either. But CPU time costs a
+system call, a twentieth of a short call. So calls are timed by the wall clock as a rule. After one
+that seems long by it, the next calls are measured in CPU time.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from typing import Final, final
 __all__ = ["LONG", "CallHistory"]
 
 LONG: Final = 0.0005
-"""Seconds of computing that are worth the way to a thread and back, which takes a fifth of that."""
+"""Seconds of computing from which a thread is worth it: the way there and back is a fifth."""
 
 
 @final
 class CallHistory:
-    """Whether an export's recent calls were long; shared by all instances of a module.
+    """Tells if an export's recent calls were long; shared by all instances of a module.
 
-    Two long calls more than short ones, of late, and the next starts in a thread. Each short
-    one counts back, so an export of both kinds mostly starts on the trio thread. As long as
-    ``score`` is not zero calls are measured.
+    A long call counts one up, a short one counts one down, and from 2 on calls start in a thread.
+    So an export with calls of both kinds mostly starts on the trio thread. While ``score`` is not
+    0, calls are measured.
     """
 
     __slots__ = ("score",)
@@ -33,12 +32,13 @@ class CallHistory:
 
     @property
     def long(self) -> bool:
+        """True if the next call starts in a thread."""
         return self.score >= 2
 
     def mark_suspect(self) -> None:
-        """A call seemed long."""
+        """Note a call that seemed long: the next one is measured."""
         self.score = self.score or 1
 
     def record(self, *, long: bool) -> None:
-        """A call was measured."""
+        """Count a call that was measured."""
         self.score = min(3, self.score + 1) if long else max(0, self.score - 1)

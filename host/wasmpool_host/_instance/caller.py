@@ -1,4 +1,4 @@
-"""What a host function is given to see its guest by."""
+"""A guest as its host functions see it."""
 
 from __future__ import annotations
 
@@ -12,50 +12,49 @@ from wasmpool_host._errors import GuestMemoryError
 
 from .host_call import NestedCall
 from .memory import Memory
-from .packed import check_packed, pack, unpack
+from .packed import check_packed, check_size, find_malloc, pack, unpack
 
 if TYPE_CHECKING:
-    from wasmpool_host._module import Module
-
     from .host_call import HostCall
+    from .linked_module import LinkedModule
     from .signature import Results
 
 __all__ = ["PROCESS", "Caller", "Guest"]
 
 
 PROCESS: Final = object()
-"""The key, in ``state``, of what WASI shows a guest as its process."""
+"""The key, in ``state``, of the guest's WASI process."""
 
 
 @final
 class Guest:
-    """An instance as its host functions know it: its module, and what they keep of it."""
+    """An instance as its host functions know it: its module, and the state that they keep."""
 
     __slots__ = ("module", "state")
 
-    def __init__(self, module: Module) -> None:
-        self.module: Module = module
+    def __init__(self, module: LinkedModule) -> None:
+        self.module: LinkedModule = module
         self.state: dict[object, Any] | None = None
-        """What host functions keep of it; None for most guests, whose calls look no further."""
+        """None for most guests, so that their calls need not look into it."""
 
     def make_caller(self, call: HostCall) -> Caller:
-        """For one host call."""
+        """Make what the host function of one host call is given."""
         return Caller(call, self)
 
     def keep_state(self) -> dict[object, Any]:
-        """Return what host functions keep of it, to be read and written."""
+        """Return ``state``, and make it if there is none."""
         if self.state is None:
             self.state = {}
         return self.state
 
     def end_output(self) -> None:
-        """Give out what it has printed of a line without its end."""
+        """Log what it has printed of a line without its end."""
         process = self.state.get(PROCESS) if self.state else None
         if process is not None:
             process.end_output()
 
     def close(self) -> None:
-        """Close what was kept, all of it, also if something fails to."""
+        """Close all values of ``state`` that can be closed, even if one fails."""
         if not self.state:
             return
         with contextlib.ExitStack() as stack:
@@ -72,16 +71,15 @@ class Caller:
     Used after the function has returned, or for two calls at once, it raises RuntimeError.
     """
 
-    __slots__ = ("_call", "_expired", "_guest")
+    __slots__ = ("_call", "_guest")
 
     def __init__(self, call: HostCall, guest: Guest) -> None:
         self._call = call
         self._guest = guest
-        self._expired = False
 
     @property
     def state(self) -> dict[object, Any]:
-        """A dict that lives as long as the instance, for what a host keeps of a guest.
+        """A dict that lives as long as the instance, for what host functions keep of a guest.
 
         Values with a ``close`` method have it called when the instance closes.
         """
@@ -93,7 +91,7 @@ class Caller:
         return Memory(self._region)
 
     async def call(self, name: str, *args: float) -> Results:
-        """Call an export of the guest that waits.
+        """Call an export of the guest, which waits in the host function.
 
         Args:
             name: the export's.
@@ -101,9 +99,9 @@ class Caller:
 
         Raises:
             GuestTrap: the nested call trapped; the instance is poisoned, though the outer call
-                may go on. So does one call too many: 64 levels of guest and host.
-            GuestExit, CallTimeout, GuestMemoryError, BaseException: what else the nested guest came
-                to, or a host function that it called raised.
+                may continue. A call beyond 64 levels of guest and host is a trap, too.
+            GuestExit, CallTimeout, GuestMemoryError, BaseException: how else the nested call ended,
+                or what a host function in it raised.
             ValueError, TypeError: no such export, or arguments that do not fit it.
             RecursionError: there is too little left of the Python stack.
             RuntimeError: another call by this caller is under way, the host function has returned,
@@ -139,7 +137,7 @@ class Caller:
         ptr, size = unpack(packed)
         if not size:
             return b""
-        self._guest.module.check_payload(size, f"host function {self._call.function} was given")
+        check_size(self._guest.module, size, f"host function {self._call.function} was given")
         return self.memory.read(ptr, size)
 
     async def reply(self, data: bytes | bytearray | memoryview) -> int:
@@ -164,29 +162,25 @@ class Caller:
             data = bytes(memoryview(data))  # its bytes, however large its items are
         if not data:
             return 0
-        malloc = self._guest.module.malloc()
+        malloc = find_malloc(self._guest.module)
         ptr = await self.call(malloc, len(data))
         if not ptr:
             message = f"{self._guest.module.label(malloc)} of {len(data):,} bytes returned 0"
             raise GuestMemoryError(message)
-        self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, by malloc's checked type
-        return pack(int(ptr), len(data))  # type: ignore[arg-type]  # likewise
-
-    def expire(self) -> None:
-        """The host function has ended, and with it the right to touch the guest."""
-        self._expired = True
+        self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, as malloc's type was checked
+        return pack(int(ptr), len(data))  # type: ignore[arg-type]  # an i32, as malloc's type was checked
 
     def _region(self) -> tuple[int, int]:
         self._check()
         store = self._call.fiber.store
-        # Not the caller's: that may be the exchange's helper, or nobody.
+        # Not the memory of the C caller: that may be the exchange's helper.
         if store.started:
             return store.memory_region()
         return _capi.caller_memory_region(self._call.caller)
 
     def _check(self) -> None:
         call = self._call
-        if self._expired:
+        if call.returned:
             message = (
                 f"host function {call.function} has returned: its caller is of no use any more"
             )

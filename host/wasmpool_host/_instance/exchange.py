@@ -1,21 +1,21 @@
 """Bytes in, bytes out: the packed ABI, in one crossing for most calls.
 
-Taken by its letter, an exchange is four crossings: malloc for the payload, the export, free for
-the result, free for the payload. Two of them go because the payload's buffer belongs to the
-host by contract, and so may be kept from call to call and grown when it must be. The free of
-the result goes together with the next call of the same export: a module of a few instructions,
-linked beside the guest, frees the last result and then calls (`_capi.Exchangers`). A crossing
-costs more than what most guests do in it.
+By the letter of the ABI an exchange is four crossings: malloc for the payload, the export, free
+for the result, free for the payload. A crossing costs more than most guests do in it, so two of
+them are left out. The payload's buffer belongs to the host by contract, and so it is kept from
+call to call, and replaced by a larger one when it must be. And the free of a result is done
+together with the next call of the same export: a module of a few instructions, linked to the
+guest, frees the last result and then calls (`_capi.Exchangers`).
 
-A free that traps is a fact of life: allocators of guests assert on sizes that the contract does
-not have. The result is copied by then, so the call is good; such an instance is never asked to
-free again, and what it keeps is for the pool's ``max_memory`` to judge. The helper says at which
-of its two steps it trapped, so the export never runs twice for one call.
+A free may trap: allocators of guests assert on sizes for which the contract has no rule. The
+result is copied by then, so the call is good. Such an instance is never asked to free again, and
+its memory is left to the pool's ``max_memory``. The helper says at which of its two steps it
+trapped, so the export never runs twice for one call.
 
-Most crossings end in their first slice, those of an instance's first exchange too, and then the
-whole of an exchange is one plain step. So the way through several crossings is written down once,
-as generators (`Steps`): they yield where a crossing takes longer than that, and go on, or raise,
-when the task has driven it to its end.
+Most crossings end in their first slice, also those of an instance's first exchange, and then the
+whole exchange is one plain step. So the way through several crossings is written once, as
+generators (`Steps`). They yield where a crossing is pending, and continue, or raise, when the task
+has driven it to its end.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ from wasmpool_host import _capi
 from wasmpool_host._errors import GuestMemoryError, GuestTrap
 from wasmpool_host._types import FunctionType
 
-from .bound import Bound
 from .call_history import CallHistory
-from .making import Making
-from .packed import unpack
+from .crossing import ExportCrossing, StartCrossing
+from .packed import check_exchange, find_free, find_malloc, unpack
 from .pending import PENDING
 from .signature import Signature
 
@@ -40,9 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import TypeAlias, TypeVar
 
-    from wasmpool_host._module import Module
-
     from .fiber import Fiber
+    from .linked_module import LinkedModule
     from .pending import Pending
 
     T = TypeVar("T")
@@ -54,10 +52,10 @@ _SMALLEST: Final = 1_024
 """Bytes of the first buffer: enough for most calls, so that it is not grown step by step."""
 
 _LARGEST: Final = (1 << 32) - 1
-"""Bytes that a guest can be asked for."""
+"""Bytes that ``malloc`` can be asked for."""
 
 _MOST_HELPERS: Final = 100
-"""Exports with a helper in one instance: a store has room for a thousand instances."""
+"""Exports with a helper in one instance: helpers are instances, and a store has room for 1,000."""
 
 _WITH_PAYLOAD: Final = Signature(FunctionType(("i32", "i64"), ("i64",)), "the exchange helper")
 _WITHOUT: Final = Signature(FunctionType(("i32",), ("i64",)), "the exchange helper")
@@ -67,28 +65,29 @@ _WITHOUT: Final = Signature(FunctionType(("i32",), ("i64",)), "the exchange help
 class Helper:
     """The helper linked to one export of one instance."""
 
-    __slots__ = ("_freeing", "bound")
+    __slots__ = ("_freeing", "crossing")
 
-    def __init__(self, bound: Bound, freeing: object) -> None:
-        self.bound = bound
+    def __init__(self, crossing: ExportCrossing, freeing: object) -> None:
+        self.crossing = crossing
         self._freeing = freeing
 
     def trapped_freeing(self, fiber: Fiber) -> bool:
+        """Return True if its last trap was that of the free, not that of the export."""
         return _capi.read_global_i32(fiber.store.context, self._freeing) == 1
 
 
 @final
 class Route:
-    """One export's way of exchanging bytes; its type was looked at."""
+    """An export that exchanges bytes, with its helper; its type was checked."""
 
-    __slots__ = ("bound", "helper", "owed_before", "takes_payload")
+    __slots__ = ("crossing", "helper", "owed_before", "takes_payload")
 
-    def __init__(self, bound: Bound) -> None:
-        self.bound = bound
-        self.takes_payload = bound.signature.params.count == 1
+    def __init__(self, crossing: ExportCrossing) -> None:
+        self.crossing = crossing
+        self.takes_payload = crossing.signature.params.count == 1
         self.helper: Helper | None = None
         self.owed_before = False
-        """Whether something was owed at an earlier call, too."""
+        """True if a result was owed at an earlier call, too."""
 
 
 @final
@@ -97,21 +96,33 @@ class Exchange:
 
     # Invariants:
     # - the guest's [_buffer, _buffer + _capacity) is the host's, from its malloc
-    # - `_owed` is a result that the guest has not been asked to free yet, or 0; a call that asks
-    #   and does not get to it, because it is cancelled in line, leaves it owed
+    # - `_owed` is a result that the guest has not been asked to free yet, or 0; it stays owed where
+    #   the crossing that would free it is cancelled before it begins
     # - `_keeps` implies that nothing is owed and that nothing will be freed any more
-    # - while an exchange is pending, `_steps` are what is left of it, and wait for a crossing
+    # - while an exchange is pending, `_steps` are the rest of it, and wait for a crossing
 
     __slots__ = (
-        "_bind", "_buffer", "_capacity", "_fiber", "_free", "_helpers", "_keeps", "_limit",
-        "_module", "_owed", "_routes", "_steps",
+        "_buffer",
+        "_capacity",
+        "_fiber",
+        "_free",
+        "_helpers",
+        "_keeps",
+        "_limit",
+        "_module",
+        "_owed",
+        "_resolve",
+        "_routes",
+        "_steps",
     )  # fmt: skip
 
-    def __init__(self, fiber: Fiber, module: Module, bind: Callable[[str], Bound]) -> None:
+    def __init__(
+        self, fiber: Fiber, module: LinkedModule, resolve: Callable[[str], ExportCrossing]
+    ) -> None:
         self._fiber = fiber
         self._module = module
-        self._bind = bind
-        self._free = module.free()
+        self._resolve = resolve
+        self._free = find_free(module)
         self._limit = module.limits.payload
         self._keeps = self._free is None
         self._buffer = 0
@@ -122,7 +133,7 @@ class Exchange:
         self._steps: Steps[bytes] | None = None
 
     def start(self, name: str, payload: bytes | None) -> bytes | Pending:
-        """Exchange, as far as that goes in one step; see `Instance.exchange`."""
+        """Run the first slices of `Instance.exchange`; return its result, or PENDING."""
         route = self._routes.get(name)
         if route is None or not self._is_ready(route, payload):
             return self._begin(self._prepare_and_run(name, payload))
@@ -130,9 +141,9 @@ class Exchange:
         try:
             packed = crossing.start(args)
         except GuestTrap:
-            if not self._pardons(route, crossing):
+            if not self._only_free_trapped(route, crossing):
                 raise
-            return self._begin(self._run(name, route, route.bound, args[1:]))
+            return self._begin(self._run(name, route, route.crossing, args[1:]))
         if packed is PENDING:
             return self._begin(self._run(name, route, crossing, args, begun=True))
         return self._take_result(name, packed)  # type: ignore[arg-type]  # one integer, as checked
@@ -141,34 +152,34 @@ class Exchange:
         try:
             next(steps)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # it is what the steps return
+            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
         self._steps = steps
         return PENDING
 
     @enable_ki_protection
     async def finish(self) -> bytes:
-        """The rest of an exchange that is pending."""
+        """Drive the pending exchange to its end, and return its result."""
         steps, self._steps = self._steps, None
         assert steps is not None
         try:
             while True:
                 try:
                     await self._fiber.finish()
-                except BaseException as error:  # noqa: BLE001 - the steps raise it, or know better
+                except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
                     steps.throw(error)
                 else:
                     next(steps)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # likewise
+            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
 
     def abandon(self) -> None:
-        """There will be no `finish` for the exchange that is pending."""
+        """Drop the pending exchange: `finish` will not be called."""
         self._steps = None
 
     # --- before the export is called ---
 
     def _is_ready(self, route: Route, payload: bytes | None) -> bool:
-        """Whether nothing has to be done first: look at types, grow the buffer, free."""
+        """Return True if the export can be called at once: no check, no growth, no free before."""
         if self._owed and route.helper is None:
             return False
         if type(payload) is bytes:
@@ -177,9 +188,9 @@ class Exchange:
         return payload is None and not route.takes_payload
 
     def _prepare_and_run(self, name: str, payload: bytes | None) -> Steps[bytes]:
-        bound = self._bind(name)
-        self._module.check_exchanges(name, payload)
-        route = self._routes.setdefault(name, Route(bound))
+        export = self._resolve(name)
+        check_exchange(self._module, name, payload)
+        route = self._routes.setdefault(name, Route(export))
         if payload is not None and len(payload) > self._capacity:
             yield from self._grow(len(payload))
         if self._owed and route.helper is None:
@@ -188,19 +199,19 @@ class Exchange:
         return (yield from self._run(name, route, crossing, args))
 
     def _grow(self, size: int) -> Steps[None]:
-        """A larger buffer, twice the last at least, so that growing is rare."""
+        """Get a larger buffer, twice the last one at least, so that this is rare."""
         if self._buffer:
             yield from self._free_region(self._buffer)
             self._buffer = self._capacity = 0
         capacity = min(max(_SMALLEST, 1 << (size - 1).bit_length()), _LARGEST)
-        malloc = self._bind(self._module.malloc())
+        malloc = self._resolve(find_malloc(self._module))
         ptr = (yield from self._cross(malloc, (capacity,))) & 0xFFFF_FFFF
         if not ptr:
             raise self._refused(f"{malloc.label} of {capacity:,} bytes returned 0")
         self._buffer, self._capacity = ptr, capacity
 
     def _help_or_free(self, name: str, route: Route) -> Steps[None]:
-        """A guest that is called once needs no helper: one is made the second time."""
+        """Make the helper, or free without it: an export that is called once needs none."""
         if route.owed_before and self._helpers < _MOST_HELPERS:
             route.helper = yield from self._help(name, route)
             self._helpers += 1
@@ -211,23 +222,25 @@ class Exchange:
 
     def _help(self, name: str, route: Route) -> Steps[Helper]:
         self._check()
-        fiber, bound = self._fiber, route.bound
+        fiber, export = self._fiber, route.crossing
         store = fiber.store
-        making = self._module.engine.exchangers.begin(
+        instance = self._module.engine.exchangers.begin(
             store, store.export(name), store.export(self._free or ""),
             takes_payload=route.takes_payload,
         )  # fmt: skip
-        label = f"the exchange helper of {bound.label}"
-        if not fiber.start(Making(partial(making.future), label, CallHistory())):
+        label = f"the exchange helper of {export.label}"
+        if not fiber.start(StartCrossing(partial(instance.future), label, CallHistory())):
             yield
         signature = _WITH_PAYLOAD if route.takes_payload else _WITHOUT
-        run = Bound(fiber, making.export(b"run"), signature, bound.history, bound.label)
-        return Helper(run, making.export(b"freeing"))
+        run = ExportCrossing(
+            fiber, instance.export(b"run"), signature, export.history, export.label
+        )
+        return Helper(run, instance.export(b"freeing"))
 
     # --- the export's crossing ---
 
-    def _aim(self, route: Route, payload: bytes | None) -> tuple[Bound, tuple[int, ...]]:
-        """What is to be called with what; the payload is in the guest's memory then."""
+    def _aim(self, route: Route, payload: bytes | None) -> tuple[ExportCrossing, tuple[int, ...]]:
+        """Write the payload; return the crossing to make, and its arguments."""
         args: tuple[int, ...] = ()
         if payload is not None:
             size = len(payload)
@@ -235,31 +248,31 @@ class Exchange:
                 raise self._outside(self._buffer, size, "the buffer of its malloc")
             args = (self._buffer << 32 | size if size else 0,)
         if self._owed and route.helper is not None:
-            return route.helper.bound, (self._owed, *args)
-        return route.bound, args
+            return route.helper.crossing, (self._owed, *args)
+        return route.crossing, args
 
     def _run(
         self,
         name: str,
         route: Route,
-        crossing: Bound,
+        crossing: ExportCrossing,
         args: tuple[int, ...],
         *,
         begun: bool = False,
     ) -> Steps[bytes]:
-        """Make the crossing, or the rest of it; once more without the free if that trapped."""
+        """Make the crossing, or its rest; if the free in it trapped, make one without the free."""
         try:
             packed = yield from (self._rest(crossing) if begun else self._cross(crossing, args))
         except GuestTrap:
-            if not self._pardons(route, crossing):
+            if not self._only_free_trapped(route, crossing):
                 raise
-            packed = yield from self._cross(route.bound, args[1:])
+            packed = yield from self._cross(route.crossing, args[1:])
         return self._take_result(name, packed)
 
-    def _pardons(self, route: Route, crossing: Bound) -> bool:
-        """Whether it was the free that trapped, and not the export."""
+    def _only_free_trapped(self, route: Route, crossing: ExportCrossing) -> bool:
+        """Return True if the free trapped, not the export; then there are no more frees."""
         helper = route.helper
-        if helper is None or crossing is not helper.bound:
+        if helper is None or crossing is not helper.crossing:
             return False
         if not (self._fiber.only_trapped and helper.trapped_freeing(self._fiber)):
             return False
@@ -303,23 +316,23 @@ class Exchange:
 
     # --- crossings ---
 
-    def _cross(self, bound: Bound, args: tuple[int, ...]) -> Steps[int]:
+    def _cross(self, crossing: ExportCrossing, args: tuple[int, ...]) -> Steps[int]:
         self._check()
-        result = bound.start(args)
+        result = crossing.start(args)
         if result is PENDING:
-            return (yield from self._rest(bound))
+            return (yield from self._rest(crossing))
         return result or 0  # type: ignore[return-value]  # one integer or nothing
 
-    def _rest(self, bound: Bound) -> Steps[int]:
-        """Of a crossing that is pending."""
+    def _rest(self, crossing: ExportCrossing) -> Steps[int]:
+        """Wait for a pending crossing; return its result."""
         yield
-        return bound.take() or 0  # type: ignore[return-value]  # likewise
+        return crossing.take() or 0  # type: ignore[return-value]  # one integer or nothing
 
     def _free_region(self, ptr: int) -> Steps[None]:
         if self._keeps or self._free is None:
             return
         try:
-            yield from self._cross(self._bind(self._free), (ptr,))
+            yield from self._cross(self._resolve(self._free), (ptr,))
         except GuestTrap:
             if not self._fiber.only_trapped:
                 raise
@@ -331,6 +344,6 @@ class Exchange:
         self._fiber.poisoned = None
 
     def _check(self) -> None:
-        """Raise what the last crossing was interrupted with, though it has returned."""
+        """Raise the error of an interrupt that came as the last crossing returned."""
         if self._fiber.interrupted is not None:
             raise self._fiber.interrupted

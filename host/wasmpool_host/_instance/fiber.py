@@ -1,53 +1,54 @@
 """A call is a fiber, driven by the trio task that makes it.
 
-Wasmtime can run a guest on a stack of its own and come back from the middle of it: at an epoch,
-or when the guest calls a host function. `wasmtime_func_call_async` makes such a fiber, and each
-`wasmtime_call_future_poll` runs it up to the next of these moments. That is all of the
-machinery. What this file adds is who polls, when and where.
+Wasmtime can run a guest on a stack of its own and return from the middle of it: at an epoch, or
+when the guest calls a host function. `wasmtime_func_call_async` makes such a fiber, and each
+`wasmtime_call_future_poll` runs it up to the next of these moments. Wasmtime does no more than
+that. This file adds which thread polls, and when.
 
 **The task polls, on the trio thread.** A short call is done at the first poll: no thread, no
 queue, microseconds. `loop_budget` keeps many of them from adding up in one pass of the scheduler.
 
-**A guest that has not come to its end in a slice moves to a worker thread** (`ready_queue`),
-and its task is parked until the fiber needs it again. A slice ends with a tick of `epoch_ticker`;
-where a tick comes right after the start, one more is granted, else chance would send short calls
-to threads. An export whose last calls were long starts in a thread: it would only hold up the
-loop, and leave the other CPUs idle (`CallHistory`).
+**A guest that is not done after a slice moves to a worker thread** (`ready_queue`), and its task
+is parked until the fiber needs it again. A slice ends with a tick of `epoch_ticker`. Where a tick
+comes right after the start, the guest gets a second slice; otherwise short calls would move to
+threads by chance. An export whose last calls were long starts in a thread: on the trio thread it
+would only delay the loop, while the other CPUs are idle (`CallHistory`).
 
 **A host function runs in the task**, between two polls, while the fiber is suspended. The two
-callbacks that Wasmtime calls (`host_call`) run on the fiber's stack, and take notes and no more:
+callbacks that Wasmtime calls (`host_call`) run on the fiber's stack. They only take notes:
 
-* the entry callback notes which function the guest calls, and where its arguments and results
-  are (in a `HostCall` that was made ahead); the poll then comes back, because
-* the continuation callback, asked at each poll whether the host call is done, says no until the
-  task has written the results.
+* The entry callback notes which function the guest calls, and where its arguments and results
+  are, in a `HostCall` that was made before. Then the poll returns, because
+* the continuation callback, which each poll asks if the host call is done, says no until the task
+  has written the results.
 
-So cancel scopes, context variables and nurseries go through the guest as if it were Python. A
-host function may call the guest back: the nested call is made and polled by the continuation
-callback, for it has to run on top of the suspended one. Each poll of the outermost future thus
-goes down through all levels to the innermost guest. Its depth is bounded (`NESTING`), because
-each level takes stack; past it the nested call is a trap.
+So cancel scopes, context variables and nurseries work through the guest as if it were Python. A
+host function may call back into the guest. The continuation callback polls this nested call, for
+it has to run on top of the suspended one: each poll of the outermost future thus goes down
+through all levels to the innermost guest. The depth is bounded (`NESTING`), because each level
+takes stack; one level more is a trap.
 
-**To stop a guest is to delete its future.** That unwinds this fiber, no other, wherever it is
-suspended. It must be suspended: a guest in a thread is asked for first, and yields at a tick
-that comes at once. Inner futures go before outer ones. Nor may the guest go on under a nested
-call that is still alive, so a host function that ends while a task it has left behind is in one
-(`_end_stray`) ends the guest. An interrupt stays with the fiber for as long as a task may look.
+**To stop a guest is to delete its future.** That unwinds this fiber and no other, wherever it is
+suspended. It must be suspended: a guest in a thread is asked to yield first, and does so at a
+tick that comes at once. Inner futures are deleted before outer ones. And a guest may not continue
+below a nested call that is still alive: if a host function ends while another task is in such a
+call, the guest is ended (`_end_stray`). The error of an interrupt stays with the fiber for as
+long as a task may still look for it.
 
-What may not happen: an exception in a callback. In the entry callback it aborts the process. So
-the callbacks make no calls, and with that no signal handler runs in the middle of them
-(`unchecked`); there is headroom on the Python stack before a guest that imports anything runs
-(`headroom`), so that RecursionError is raised in the task; and what goes wrong in the
-continuation nonetheless is kept for the task. A signal handler of the program's own that raises
-may still lose a future in the middle of the driver: such handlers and guests do not go together.
+What must not happen is an exception in a callback. In the entry callback it aborts the process.
+So the callbacks make no calls; then no signal handler runs in the middle of them (`unchecked`).
+There is headroom on the Python stack before a guest with imports runs (`headroom`), so that
+RecursionError is raised in the task. What still goes wrong in the continuation is kept for the
+task. A signal handler of the program's own that raises may still lose a future in the middle of
+the driver: such handlers and guests do not work together.
 
 The driver itself is protected from KeyboardInterrupt too, since it must not lose a future half
 way; host functions, being the user's code, are not. Trio delivers the interrupt at the next
 checkpoint, and a guest in a thread is stopped for it as for a cancel.
 
-Rejected: a thread for each call (120 to 300 us to hand over, and no way to await in host
-functions); an epoch that traps (kills all the guests of an engine instead of one, and none can
-go on); Wasmtime's blocking call with a callback at the epoch (ctypes would run Python on the
+Rejected: a thread for each call (120 to 300 us for the hand-over, and no way to await in host
+functions); an epoch that traps (it ends all the guests of an engine instead of one, and none can
+continue); Wasmtime's blocking call with a callback at the epoch (ctypes would run Python on the
 guest's stack at each tick, and could not suspend there).
 """
 
@@ -94,10 +95,10 @@ if TYPE_CHECKING:
 __all__ = ["Fiber"]
 
 NESTING: Final = 64
-"""Guest in host in guest, at most: without a bound the process ends at about 450."""
+"""Levels of guest in host in guest: without a bound the process aborts at about 450."""
 
 SHORT_SLICE: Final = 0.0005
-"""Seconds: a slice shorter than half of one was cut by a tick that happened to come."""
+"""Seconds, half a slice: a shorter one was cut by a tick that happened to come."""
 
 _RAISED_IN: Final = "raised in guest"
 
@@ -107,7 +108,7 @@ _NO_ERRORS: Final = _capi.NO_ERRORS
 
 
 class Crossing(Protocol):
-    """What a call begins with."""
+    """What a fiber runs: a call of an export, or a start."""
 
     @property
     def begin(self) -> partial[int]:
@@ -121,12 +122,12 @@ class Crossing(Protocol):
 
     @property
     def label(self) -> str:
-        """Names the export in messages."""
+        """Its name in messages."""
         ...
 
 
 class Level(Protocol):
-    """A call into the guest, outermost or nested, as far as driving it goes."""
+    """A call into the guest, outermost or nested, as the driver sees it."""
 
     finished: bool
 
@@ -137,13 +138,13 @@ def _call_plain(function: Callable[..., Any], caller: object, args: Sequence[obj
 
 
 @disable_ki_protection
-async def _await_it(value: Awaitable[Any]) -> Any:
+async def _await(value: Awaitable[Any]) -> Any:
     return await value
 
 
 @final
 class _NoLevel:
-    """What is driven when nothing is."""
+    """Stands for the level while there is none."""
 
     finished: bool = True
 
@@ -158,16 +159,16 @@ class Fiber:
     # Invariants:
     # - `future` is not 0 exactly while there is a fiber. It is polled by one thread at a time:
     #   by the worker that has `_job`, else by the trio thread.
-    # - `open` holds the host calls whose continuation is alive, outermost first.
-    # - `next_call` is there whenever a guest that imports functions is polled: the entry callback
-    #   takes it, and `_slice_in_turn` makes another before the guest goes on.
+    # - `host_calls` are those whose continuation is alive, outermost first.
+    # - `next_call` is not None whenever a guest that imports functions is polled: the entry
+    #   callback takes it, and `_slice_in_budget` makes another before the guest continues.
     # - `busy` is set by the instance while a call is pending: it holds whenever `future` is not
     #   0 and another task runs.
     # - The store is deleted only while `future` is 0.
-    # - Who is in `_awaited` is woken by `drop`, so `interrupted` is set, or `future` is 0.
+    # - The tasks in `_waiting_for_drop` are woken by `drop`: while there are any, `interrupted` is
+    #   set and `future` is not 0.
 
     __slots__ = (
-        "_awaited",
         "_computed",
         "_crossing",
         "_deadline",
@@ -178,6 +179,7 @@ class Fiber:
         "_scope",
         "_strayed",
         "_ticker",
+        "_waiting_for_drop",
         "budget",
         "budget_exempt_until",
         "busy",
@@ -201,17 +203,17 @@ class Fiber:
         self,
         make_store: Callable[[int], _capi.Store],
         functions: Sequence[HostFunction],
-        guest: Guest,
+        guest: CallerMaker,
         ticker: Ticker,
         call_seconds: float | None,
     ) -> None:
         self.key: int = new_key()
         self.store: _capi.Store = make_store(self.key)
         self.functions: Sequence[HostFunction] = functions
-        self.guest: Guest = guest
+        self.guest: CallerMaker = guest
         self.poisoned: str | None = None
         self.only_trapped: bool = False
-        """Whether the last trap of an outermost call is all that it is poisoned for."""
+        """True if the last trap of an outermost call is all that poisoned it."""
         self.busy: bool = False
         self.future: int = 0
         self.finished: bool = False
@@ -223,22 +225,22 @@ class Fiber:
         self.call_seconds: float | None = call_seconds
         self._crossing: Crossing | None = None
         self._deadline: float | None = None
-        self._awaited: tuple[trio.lowlevel.Task, ...] = ()
+        self._waiting_for_drop: tuple[trio.lowlevel.Task, ...] = ()
         self._job: Job | None = None
         self._level: Level = _NO_LEVEL
         self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
         self._strayed = False
-        """Whether a task was left behind in a call by its caller; it looks when it goes on."""
+        """True if a host function ended before a task in its call, which looks for the error."""
         self._computed = 0.0
         self._on_loop_since = 0.0
-        """From when on the loop waits for this call, by `perf_counter`: what was before is counted.
+        """By `perf_counter`: since when this call has held the loop, without what is in the budget.
 
-        Plain host functions are part of that. So a guest that makes many calls, of a millisecond
-        each, takes its turns by them.
+        That includes plain host functions, so a guest with many calls of a millisecond each uses up
+        the budget by them.
         """
         self.budget_exempt_until: float = 0.0
-        """A crossing that follows on one that waited for its turn, and was short, need not wait."""
+        """Until this time, by `perf_counter`, follow-up crossings skip the budget."""
         self._ticker = ticker
         self.budget: LoopBudget = budget_of_this_run()
         fibers[self.key] = self
@@ -247,11 +249,11 @@ class Fiber:
 
     @enable_ki_protection
     def start(self, crossing: Crossing) -> bool:
-        """Begin a call and run its first slice here; whether the call is done.
+        """Begin a call and run its first slice here; return True if the call is done.
 
-        False: `finish` drives it to its end, and must be called. Then the guest has not come to
-        its end yet, or has not even begun, as the loop's turn has come or its calls are long.
-        Most calls are done here, so this is written out in one piece.
+        Otherwise `finish` must be called, which drives it to its end. Either the guest is not done
+        yet, or it has not begun: because the loop's budget is spent, or because its calls are long.
+        Most calls are done here, so this is written out in one function.
 
         Raises:
             GuestTrap: the guest trapped.
@@ -291,7 +293,7 @@ class Fiber:
         return True
 
     def _finish_slice(self, took: float) -> bool:
-        """One more, where a tick came right after the start; whether the guest is done."""
+        """Run a second slice, if a tick came right after the start; return True if done."""
         self._on_loop_since = perf_counter()
         if took < SHORT_SLICE and self.pending is None:
             self._slice()
@@ -299,14 +301,14 @@ class Fiber:
         return finished
 
     def abandon(self, error: BaseException) -> None:
-        """There will be no `finish` for the call that `start` has not finished."""
+        """Drop the call that `start` has not finished: `finish` will not be called."""
         if self.future:
             self.poison(error)
         self._end()
 
     @enable_ki_protection
     async def finish(self) -> None:
-        """Drive a call to its end that `start` has not finished.
+        """Drive the call that `start` has not finished to its end.
 
         Nothing is raised for a cancel once the guest has returned.
 
@@ -322,7 +324,7 @@ class Fiber:
             self._check()
             begun, self._computed = self.future, 0.0
             if not begun:
-                await self._begin_in_turn(crossing)
+                await self._begin_in_budget(crossing)
             if not self.finished:
                 here = self._computed
                 self._on_loop_since = perf_counter()
@@ -342,17 +344,17 @@ class Fiber:
 
     @enable_ki_protection
     async def run(self, crossing: Crossing) -> None:
-        """`start` and `finish` in one."""
+        """Do `start` and `finish`."""
         if not self.start(crossing):
             await self.finish()
 
     def start_clock(self) -> None:
-        """What is started from here on, until this is called again, shares one limit of time."""
+        """Begin the time limit: all crossings until the next call of this share it."""
         if self.call_seconds is not None:
             self._deadline = trio.current_time() + self.call_seconds
 
-    async def _begin_in_turn(self, crossing: Crossing) -> None:
-        """Begin a call that `start` has not begun: in a thread, or here with a measure."""
+    async def _begin_in_budget(self, crossing: Crossing) -> None:
+        """Begin a call that `start` has not begun: in a thread, or here and measured."""
         if self.budget.spent > SOFT_LIMIT and self.budget.is_exhausted():
             await self.budget.wait()
             self._check()
@@ -369,26 +371,26 @@ class Fiber:
                 self._judge(history, measured=True)
 
     def _judge(self, history: CallHistory, *, measured: bool) -> None:
-        """Tell the export's history of a call that computed; ``start`` takes no measure of that."""
+        """Record a call that computed in the export's history; `start` does not measure it."""
         if measured:
             history.record(long=self._computed > LONG)
         else:
             history.mark_suspect()
 
     def _fail(self, error: BaseException) -> None:
-        """The call ends with an error: see what that means for the instance."""
+        """Poison the instance for the error that a call ends with, or raise the interrupt's."""
         if self.interrupted is not None:
             self._raise_interrupted(error)
         elif self.future:
             self.poison(error)
 
     def _raise_interrupted(self, error: BaseException) -> None:
-        """Raise what it was interrupted with, whatever host functions made of it; but no cancel."""
+        """Raise the interrupt's error in place of another one; a cancel stays a cancel."""
         if error is not self.interrupted and isinstance(error, Exception):
             raise self.interrupted or error from error
 
     def _raise_stop(self, label: str) -> None:
-        """The guest has stopped short of returning."""
+        """Raise the error of a guest that has ended without returning."""
         self.only_trapped = self.poisoned is None
         self.poisoned = self.poisoned or "trap"
         stop = self.store.take_failure()
@@ -399,7 +401,7 @@ class Fiber:
         try:
             with trio.CancelScope(deadline=deadline):
                 await self._drive(self)
-        except ExceptionGroup as group:  # of nested calls, from a host function's nursery
+        except ExceptionGroup as group:  # of nested calls, in a host function's nursery
             if group.split(CallTimeout)[1] is not None:
                 raise
         if not self.finished:
@@ -415,10 +417,10 @@ class Fiber:
         self.finished = False
         self.failure = None
 
-    # --- driving: the task's side ---
+    # --- driving, in the task ---
 
     async def _drive(self, level: Level) -> None:
-        """Poll until ``level`` is finished, serving the host calls that come up.
+        """Poll until ``level`` is finished, and serve the guest's host calls.
 
         The guest has had its first slice.
         """
@@ -426,14 +428,14 @@ class Fiber:
             if self.pending is not None:
                 call, self.pending = self.pending, None
                 await self._serve(call)
-                await self._slice_in_turn(level)
+                await self._slice_in_budget(level)
             else:
                 await self._compute(level)
                 self._on_loop_since = perf_counter()
             if not level.finished:
                 self._check()
 
-    async def _slice_in_turn(self, level: Level) -> None:
+    async def _slice_in_budget(self, level: Level) -> None:
         self._prepare_host_call()
         if self.budget.spent > SOFT_LIMIT and self.budget.is_exhausted():
             await self.budget.wait()
@@ -442,7 +444,7 @@ class Fiber:
         self._first_slice(level)
 
     def _first_slice(self, level: Level) -> None:
-        """Run the guest here for a slice; for one more if a tick came right after the start."""
+        """Run a slice here, and a second one if a tick came right after the start."""
         took = self._slice()
         if took < SHORT_SLICE and not level.finished and self.pending is None:
             self._slice()
@@ -460,10 +462,10 @@ class Fiber:
         return ended - began
 
     async def _compute(self, level: Level) -> None:
-        """Let a worker thread run the guest, until it is done or waits in a host function.
+        """Have a worker thread run the guest, until it is done or waits in a host function.
 
         Raises:
-            trio.Cancelled: and the guest is not done; no thread has it any more.
+            trio.Cancelled: the guest is not done, and no thread runs it any more.
         """
         self._level = level
         self._job = job = Job(self, trio.lowlevel.current_task())
@@ -477,7 +479,7 @@ class Fiber:
             job.raise_cancel()
 
     def step(self) -> bool:
-        """A slice, on a worker's thread; whether the task is to look."""
+        """Run a slice, on a worker thread; return True if the task has to continue."""
         began = thread_time()
         self._ticker.enter()
         try:
@@ -488,11 +490,11 @@ class Fiber:
         return self._level.finished or self.pending is not None or self.failure is not None
 
     def hasten(self) -> None:
-        """Have the slice on a worker's thread end at once."""
+        """End the slice on a worker thread at once."""
         self._ticker.hasten()
 
     def _check(self) -> None:
-        """Raise what stands against going on."""
+        """Raise the error for which the guest may not continue, if there is one."""
         if self.interrupted is not None:
             raise self.interrupted
         if self.failure is not None:
@@ -507,17 +509,17 @@ class Fiber:
     # --- host calls ---
 
     def _prepare_host_call(self) -> None:
-        """Have a host call ready for the entry callback, which makes none."""
+        """Make a host call for the entry callback, which must not make one itself."""
         if self.next_call is None:
             self.next_call = HostCall()
 
     async def _serve(self, call: HostCall) -> None:
-        """Run the host function that the guest waits in, and give the guest its results."""
+        """Run the host function that the guest waits for, and give the guest its results."""
         caller = self.guest.make_caller(call)
         try:
             value = _call_plain(call.function.function, caller, call.args())
             if inspect.isawaitable(value):
-                self._on_loop_since = 0.0  # set again below; many calls may wait, and for long
+                self._on_loop_since = 0.0  # keeps no float: many calls may wait, and for long
                 value = await self._await_host(value)
                 self._on_loop_since = perf_counter()
             if not call.dropped and call.nested is None:
@@ -526,17 +528,17 @@ class Fiber:
             self._note_path(error, call)
             raise
         except BaseException as error:
-            if call.nested is None:  # else it is poisoned for the task that is left in there
+            if call.nested is None:  # else `_end_stray` poisons it
                 self.poison(error, by_host=True)
             raise
         finally:
-            caller.expire()
+            call.returned = True
             if call.nested is not None:
                 await self._end_stray(call)
         self._check()
 
     async def _end_stray(self, call: HostCall) -> None:
-        """A task that outlives its host function is in the guest, which cannot go on under it."""
+        """End the guest: a task is in a nested call, and the host function below it has ended."""
         error = RuntimeError(
             f"host function {call.function} ended while another task was in a call by its caller:"
             " start such tasks in a nursery of the host function's own"
@@ -548,21 +550,21 @@ class Fiber:
 
     async def _await_host(self, value: Awaitable[Any]) -> Any:
         """Await a host function's value; an interrupt cancels it."""
-        if self._scope is not None:  # an outer host function's, which an interrupt cancels
-            return await _await_it(value)
+        if self._scope is not None:  # of an outer host function: an interrupt cancels that
+            return await _await(value)
         with trio.CancelScope() as scope:
             self._scope = scope
             if self.interrupted is not None:  # by the host function itself
                 scope.cancel()
             try:
-                return await _await_it(value)
+                return await _await(value)
             finally:
                 self._scope = None
         self._check()
         return None
 
     def _note_path(self, error: Exception, call: HostCall) -> None:
-        """Say where it was raised, once: an outer host function may let it pass."""
+        """Add a note on where it was raised, once: it may pass through outer host functions."""
         outer = self.host_calls[: self.host_calls.index(call)] if call in self.host_calls else []
         path = "".join(f"host function {each.function} -> guest -> " for each in outer)
         with contextlib.suppress(Exception):  # it may be frozen, or have odd notes
@@ -587,7 +589,7 @@ class Fiber:
         self._on_loop_since = perf_counter()
         try:
             nested.begin(call.caller)
-            await self._slice_in_turn(nested)
+            await self._slice_in_budget(nested)
             await self._drive(nested)
         except BaseException as error:
             self.poison(error)
@@ -600,7 +602,7 @@ class Fiber:
             raise trapped(stop, label)
         return nested.take_results()
 
-    # --- stopping ---
+    # --- ending a guest ---
 
     def interrupt(self, error: BaseException) -> None:
         """End the call under way, if there is one, with ``error`` in its task."""
@@ -616,9 +618,9 @@ class Fiber:
             self.drop()
 
     def forget_interrupt(self) -> None:
-        """The store is gone, and no task is in a call: none looks any more.
+        """Drop the interrupt's error, whose traceback refers to this fiber.
 
-        The error's traceback has this fiber.
+        The store is gone, and no task is in a call that could look for it.
         """
         if not self._strayed:
             self.interrupted = None
@@ -626,16 +628,16 @@ class Fiber:
     async def wait_dropped(self) -> None:
         """Wait until there is no fiber: a tick at most. It must have been interrupted.
 
-        Neither a cancel nor a KeyboardInterrupt ends it early: who waits is to free the store.
+        Neither a cancel nor a KeyboardInterrupt ends the wait: the caller frees the store next.
         """
         while self.future:
-            self._awaited += (trio.lowlevel.current_task(),)
+            self._waiting_for_drop += (trio.lowlevel.current_task(),)
             await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
     def poison(self, error: BaseException, *, by_host: bool = False) -> None:
-        """The instance may not serve again; the first reason stays.
+        """Note that the instance may not serve again; the first reason stays.
 
-        But a timeout first cancels the calls that are nested in the one that it ends.
+        One exception: a timeout replaces the cancel by which it first ends the nested calls.
         """
         reason = poison_reason(error, by_host=by_host)
         if self.poisoned is None or (self.poisoned == "cancelled" and reason == "timeout"):
@@ -649,12 +651,12 @@ class Fiber:
         if self.future:
             _capi.delete_future(self.future)
             self.future = 0
-            waiting, self._awaited = self._awaited, ()
+            waiting, self._waiting_for_drop = self._waiting_for_drop, ()
             for task in waiting:
                 trio.lowlevel.reschedule(task)
 
     def _drop_above(self, call: HostCall) -> None:
-        """Unwind the call nested in a host call, and all that is nested in that."""
+        """Unwind the call nested in a host call, and all calls nested in that one."""
         nested, call.nested = call.nested, None
         if not call.dropped:
             self._drop_from(self.host_calls.index(call) + 1)
@@ -670,14 +672,14 @@ class Fiber:
     def close(self) -> None:
         """Free the store. Safe to call again."""
         self.drop()
-        self._crossing = None  # it has this fiber, and so may the level
+        self._crossing = None  # it refers to this fiber, and the level may, too
         self._level = _NO_LEVEL
         fibers.pop(self.key, None)
         self.store.delete()
 
 
 def _after_fork() -> None:
-    """In the child no guest can run: as if all were poisoned, so that no call has to ask."""
+    """Poison all instances in the child, where no guest can run: so no call checks for a fork."""
     for fiber in fibers.values():
         fiber.poisoned = "forked"
 
@@ -685,13 +687,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class Expiring(Protocol):
-    """What a host function is handed, which ends with it."""
+class CallerMaker(Protocol):
+    """Makes what a host function is given: its guest, as host functions see it."""
 
-    def expire(self) -> None: ...
-
-
-class Guest(Protocol):
-    """Whose calls these are, as far as host functions go."""
-
-    def make_caller(self, call: HostCall) -> Expiring: ...
+    def make_caller(self, call: HostCall) -> object: ...

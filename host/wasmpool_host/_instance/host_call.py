@@ -1,8 +1,8 @@
 """The guest calls its host, and the host calls back: what the two C callbacks note and do.
 
-They run on the fiber's stack. They may not raise, and nothing else of the program may run in the
-middle of them: so they only take notes, without a call (`unchecked`). `fiber` says how the task
-goes on from here.
+The callbacks run on the fiber's stack. They may not raise, and nothing else of the program may run
+in the middle of them. So they only take notes, without a call (`unchecked`). The essay of `fiber`
+says how the task continues from there.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ __all__ = [
 
 _keys = itertools.count(1)
 fibers: dict[int, Fiber] = {}
-"""By the key of their store, for the entry callback."""
+"""All fibers by the key of their store, for the entry callback."""
 host_calls: dict[int, HostCall] = {}
-"""By their own key, for the continuation callback."""
+"""All host calls by their own key, for the continuation callback."""
 
 
 def new_key() -> int:
-    """Names a fiber, or a host call, to C."""
+    """Return a number that stands for a fiber or a host call in C."""
     return next(_keys)
 
 
@@ -64,7 +64,7 @@ class NestedCall:
         self.finished: bool = False
 
     def begin(self, caller: int) -> None:
-        """Make the future; the continuation callback of the host call that waits polls it."""
+        """Make the future. The continuation callback of the waiting host call polls it."""
         at = _capi.address(self._errors)
         pointer, number = _capi.pointer, _capi.number
         self.future = _capi.call_async(
@@ -88,14 +88,14 @@ class NestedCall:
 
 @final
 class HostCall:
-    """The guest waits in a host function: what the entry callback noted, and the answer.
+    """A guest's call of a host function: what the entry callback noted, and the results.
 
-    It is made before the guest calls, for the entry callback to fill in.
+    It is made before the guest calls, and filled in by the entry callback.
     """
 
     __slots__ = (
         "args_at", "caller", "continuation", "done", "dropped", "fiber", "function", "key",
-        "nested", "results_at",
+        "nested", "results_at", "returned",
     )  # fmt: skip
 
     fiber: Fiber
@@ -109,16 +109,20 @@ class HostCall:
         self.continuation: bytes = _capi.write_continuation(_CONTINUE_AT, self.key, 0)
         self.nested: NestedCall | None = None
         self.done: bool = False
+        """The results are written."""
+        self.returned: bool = False
+        """The host function has ended, and its caller's right to touch the guest with it."""
         self.dropped: bool = False
+        """The guest does not go on: its fiber is unwound."""
 
     def args(self) -> tuple[int | float, ...]:
-        """Take the arguments, once."""
+        """Return the arguments; once, as they are read from the guest's stack."""
         params, at = self.function.signature.params, self.args_at
-        self.args_at = 0  # many calls may wait, and for long
+        self.args_at = 0  # keeps no int: many calls may wait, and for long
         return params.take(ctypes.string_at(at, params.size)) if params.count else ()
 
     def answer(self, value: object) -> None:
-        """Write the results where the guest will find them."""
+        """Write the results to where the guest reads them."""
         signature = self.function.signature
         buffer = signature.results.buffer()
         signature.put_results(buffer, value, f"host function {self.function}")
@@ -126,7 +130,7 @@ class HostCall:
         self.done = True
 
     def forget(self) -> None:
-        """Its fiber is about to be dropped; what a nested call holds goes first."""
+        """Drop the nested call, before the fiber is dropped."""
         self.dropped = True
         if self.nested is not None:
             self.nested.drop()
@@ -146,7 +150,7 @@ def note_entry(
     env: int | None, caller: int, args: int, _nargs: int, results: int, _nresults: int,
     _trap: int, continuation: int,
 ) -> None:  # fmt: skip
-    """Note which function the guest calls, and have the guest wait."""
+    """Note which function the guest calls, and make the guest wait."""
     fiber = fibers[_context_data[_caller_context[caller]]]
     call = fiber.next_call
     assert call is not None
@@ -160,18 +164,18 @@ def note_entry(
     fiber.host_calls += (call,)
     fiber.pending = call
     _ADDRESS_SPACE[continuation : continuation + _CONTINUATION_SIZE] = call.continuation
-    call.continuation = b""  # as with `args_at`: nothing is kept that is not needed
+    call.continuation = b""  # keeps no bytes, as with `args_at`
 
 
 @enable_ki_protection
 @unchecked
-def go_on(key: int) -> bool:
+def continue_call(key: int) -> bool:
     """Return True if the host call is done; else poll the call that is nested in it, if any."""
     call = host_calls[key]
     try:
         if call.done:
             del host_calls[key]
-            del call.fiber.host_calls[-1]  # the innermost, for only it is ever answered
+            del call.fiber.host_calls[-1]  # the innermost: no other is ever answered
             return True
         nested = call.nested
         if nested is not None and not nested.finished:
@@ -181,7 +185,7 @@ def go_on(key: int) -> bool:
     return False
 
 
-_CONTINUATION: Final = _capi.CONTINUATION(go_on)
+_CONTINUATION: Final = _capi.CONTINUATION(continue_call)
 _CONTINUE_AT: Final = ctypes.cast(_CONTINUATION, ctypes.c_void_p).value
 ENTRY: Final = _capi.ENTRY(note_entry)
-"""What a linker is given for each host function, with the function's index as its env."""
+"""The callback that is linked for each host function, with the function's index as its env."""

@@ -22,7 +22,7 @@ __all__ = ["HostFunction", "host_function"]
 @final
 @attrs.frozen(eq=False)
 class HostFunction:
-    """What `host_function` makes: a Python function with the name and the type it is imported by.
+    """A Python function that guests can import, with its name and its type; see `host_function`.
 
     Calling it calls the function, so it can be tested without a guest.
     """
@@ -32,6 +32,7 @@ class HostFunction:
     type: FunctionType
     function: Callable[..., Any]
     signature: Signature = attrs.field(init=False, repr=False)
+    """Packs its arguments and results."""
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "signature", Signature(self.type, f"host function {self}"))
@@ -95,7 +96,7 @@ def _check_name(word: str, text: object) -> None:
 
 
 def _types(owner: str, word: str, types: object) -> tuple[NumericType, ...]:
-    """Copy them, as what is given may be changed, or be read only once."""
+    """Return a copy: what is given may be changed later, or be read only once."""
     wrong = types
     if isinstance(types, (tuple, list)):
         others = [each for each in types if not (isinstance(each, str) and each in NUMERIC)]

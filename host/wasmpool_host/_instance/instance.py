@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
@@ -15,27 +15,25 @@ from wasmpool_host._errors import InstanceClosed, InstancePoisoned
 from wasmpool_host._in_trio import check_trio
 from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 
-from .bound import Bound
 from .caller import Guest
+from .crossing import ExportCrossing, StartCrossing
 from .exchange import Exchange
 from .fiber import Fiber
-from .making import Making
 from .memory import Memory
 from .pending import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from wasmpool_host._module import Module
     from wasmpool_host._scheduling.epoch_ticker import Ticker
 
+    from .linked_module import LinkedModule
     from .pending import Pending
     from .signature import Results
 
 __all__ = ["Instance"]
 
 
-@final
 class Instance:
     """One isolated instance: a linear memory, and one call at a time.
 
@@ -43,25 +41,34 @@ class Instance:
     it with `aclose`.
     """
 
+    # Invariants:
+    # - `_fiber.busy` holds while a start or a call is pending: from the return of PENDING until
+    #   `_finish` has ended
+    # - `_start_steps` is there while a start is pending. Else `_pending` is the export whose call
+    #   is pending, or None where it is the exchange
+    # - `_freed` implies `_closed`, except in `__init__`
+
     __slots__ = (
-        "__weakref__", "_bound", "_closed", "_exchange", "_fiber", "_freed", "_guest",
+        "__weakref__", "_closed", "_crossings", "_exchange", "_fiber", "_freed", "_guest",
         "_module", "_pending", "_start_steps", "_thread", "_ticker", "memory",
     )  # fmt: skip
 
     memory: Memory
     """The linear memory: `trio.BusyResourceError` during a call, `InstanceClosed` after the end."""
 
-    def __init__(self, module: Module) -> None:
-        """Open a store; `Module.instantiate` goes on with it."""
+    def __init__(self, module: LinkedModule) -> None:
+        """Open a store; `Module.instantiate` makes instances."""
         self._freed = True
+        check_process()
+        module.engine.check_faulthandler()
         self._module = module
         self._guest = Guest(module)
-        self._bound: dict[str, Bound] = {}
+        self._crossings: dict[str, ExportCrossing] = {}
         self._closed = False
         self._thread = get_ident()
         self._exchange: Exchange | None = None
-        self._pending: Bound | None = None
-        self._start_steps: Generator[Literal[False]] | None = None
+        self._pending: ExportCrossing | None = None
+        self._start_steps: Generator[None] | None = None
         self.memory = Memory(self._region)
         self._ticker = ticker = module.engine.open_instance()
         try:
@@ -72,50 +79,6 @@ class Instance:
             module.engine.close_instance(ticker)
             raise
         self._freed = False
-
-    # --- the start ---
-
-    def _start(self) -> bool:
-        """Run the module's start function, and a reactor's ``_initialize``; whether that is done.
-
-        False: it takes longer than one slice, and `_finish_start` is to be awaited.
-        """
-        headroom(FRAMES_TO_GO_ON)
-        steps = self._starting()
-        if next(steps, True):
-            return True
-        self._fiber.busy = True
-        self._start_steps = steps
-        return False
-
-    def _starting(self) -> Generator[Literal[False]]:
-        """It yields where a crossing takes longer than a slice, as `Exchange` does."""
-        fiber, module = self._fiber, self._module
-        begin = partial(fiber.store.begin_instance, module.prepared)
-        fiber.start_clock()
-        if not fiber.start(Making(begin, module.start_label, module.start_history)):
-            yield False
-        fiber.store.take_instance(module.memory_export)
-        if module.is_reactor:
-            fiber.start_clock()
-            if self._bind("_initialize").start(()) is PENDING:
-                yield False
-
-    @enable_ki_protection
-    async def _finish_start(self) -> None:
-        """The rest of a start."""
-        steps, self._start_steps = self._start_steps, None
-        assert steps is not None
-        try:
-            await self._fiber.finish()
-            while next(steps, None) is not None:
-                await self._fiber.finish()
-        finally:
-            self._fiber.busy = False
-            self._fiber.budget_exempt_until = 0.0
-            if self._freed:
-                self._fiber.forget_interrupt()
-            self._guest.end_output()
 
     # --- calls ---
 
@@ -139,11 +102,11 @@ class Instance:
             ValueError: no such export, or an argument outside of its type: an integer, a finite
                 float beyond the range of f32, a NaN whose payload has more bits than an f32. Like
                 a TypeError it leaves the instance as it was.
-            GuestTrap, GuestExit, CallTimeout, GuestMemoryError: what the guest came to. The
-                instance is poisoned, as it is by the exception of a host function, which comes
-                out as itself.
+            GuestTrap, GuestExit, CallTimeout, GuestMemoryError: how the guest ended. The instance
+                is poisoned, as it is by the exception of a host function, which comes out as
+                itself.
             MemoryError: the system has no memory for the call's stack.
-            InstancePoisoned, InstanceClosed: it may not serve, or is gone.
+            InstancePoisoned, InstanceClosed: it may not serve again, or is closed.
             trio.BusyResourceError: another task's call is under way.
             RecursionError: there is too little left of the Python stack; the guest was not started.
             RuntimeError: outside of trio, in a forked child, or in another thread than its own.
@@ -156,36 +119,8 @@ class Instance:
         if not in_trio_task():
             check_trio("Instance.call")
         await checkpoint()
-        result = self.start_call(name, args)
-        return await self.finish() if result is PENDING else result
-
-    @enable_ki_protection
-    async def run_call(self, name: str, args: Sequence[object]) -> Results:
-        """`call` within a lease, for who has just had a checkpoint.
-
-        What the guest has printed of a line without its end is kept for the next call, or for
-        `end_output`.
-        """
-        result = self.start_call(name, args)
-        return await self.finish(ends_output=False) if result is PENDING else result
-
-    def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
-        """The first slice of `run_call`: its result, or PENDING, and `finish` is to be awaited.
-
-        All is done in this one step, so nothing else on the loop can tell when it happened.
-        """
-        fiber = self._fiber
-        if fiber.busy or self._closed or fiber.poisoned:
-            self._refuse()
-        if get_ident() != self._thread:
-            self._refuse_thread()
-        bound = self._bound.get(name) or self._bind(name)
-        if fiber.call_seconds is not None:
-            fiber.start_clock()
-        result = bound.start(args)
-        if result is PENDING:
-            self._note_pending(bound)
-        return result
+        result = self._start_call(name, args)
+        return await self._finish() if result is PENDING else result
 
     @enable_ki_protection
     async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
@@ -205,7 +140,7 @@ class Instance:
             TypeError: the export has another type, or the payload is no bytes.
             ValueError: no such export, or a payload above ``limits.payload``.
             GuestMemoryError: the result is outside the memory or above ``limits.payload`` bytes,
-                or malloc gave nothing; the instance is poisoned.
+                or malloc returned 0; the instance is poisoned.
             Exception: as `call`.
 
         A checkpoint and a cancel are as for `call`.
@@ -214,78 +149,8 @@ class Instance:
         if not in_trio_task():
             check_trio("Instance.exchange")
         await checkpoint()
-        result = self.start_exchange(name, payload)
-        return await self.finish() if result is PENDING else result
-
-    @enable_ki_protection
-    async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
-        """`exchange` within a lease, as `run_call` is `call`."""
-        result = self.start_exchange(name, payload)
-        return await self.finish(ends_output=False) if result is PENDING else result
-
-    def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
-        """The first slice of `run_exchange`, as `start_call` is that of `run_call`."""
-        fiber = self._fiber
-        if fiber.busy or self._closed or fiber.poisoned:
-            self._refuse()
-        if get_ident() != self._thread:
-            self._refuse_thread()
-        exchange = self._exchange
-        if exchange is None:
-            exchange = self._exchange = Exchange(fiber, self._module, self._bind)
-        if fiber.call_seconds is not None:
-            fiber.start_clock()
-        result = exchange.start(name, payload)
-        if result is PENDING:
-            self._note_pending(None)
-        return result
-
-    def _note_pending(self, bound: Bound | None) -> None:
-        """What `finish` will go on with; None for the exchange.
-
-        Raises:
-            RecursionError: now, rather than on the way to `finish`. There is no call any more.
-        """
-        try:
-            headroom(FRAMES_TO_GO_ON)
-        except RecursionError as error:
-            self._fiber.abandon(error)
-            if bound is None and self._exchange is not None:
-                self._exchange.abandon()
-            raise
-        self._fiber.busy = True
-        self._pending = bound
-
-    @enable_ki_protection
-    async def finish(self, *, ends_output: bool = True) -> Any:
-        """Drive the call that is pending to its end; what it returns and raises is the call's.
-
-        A call that was done at once has printed nothing: host functions run here only.
-        """
-        bound, exchange = self._pending, self._exchange
-        try:
-            if bound is not None:
-                await self._fiber.finish()
-                return bound.take()
-            assert exchange is not None
-            return await exchange.finish()
-        finally:
-            self._fiber.busy = False
-            self._fiber.budget_exempt_until = 0.0
-            self._pending = None
-            if self._freed:
-                self._fiber.forget_interrupt()
-            if ends_output and self._guest.state:
-                self._guest.end_output()
-
-    def end_output(self) -> None:
-        """Give out what the guest has printed of a line without its end: its caller is done.
-
-        It is logged in the context of the call that printed it. `call`, `exchange` and `aclose` do
-        this themselves; it is for the end of a lease, whose calls share a line.
-        """
-        if self._guest.state:
-            self._guest.end_output()
+        result = self._start_exchange(name, payload)
+        return await self._finish() if result is PENDING else result
 
     @property
     def poisoned(self) -> str | None:
@@ -297,31 +162,6 @@ class Instance:
         ``"cancelled"``.
         """
         return self._fiber.poisoned
-
-    @property
-    def memory_size(self) -> int:
-        """Bytes of linear memory, exported or not; 0 during a call, and when closed."""
-        if self._fiber.busy or self._closed:
-            return 0
-        return self._fiber.store.total_memory()
-
-    # --- the end ---
-
-    @enable_ki_protection
-    def interrupt(self, error: BaseException) -> None:
-        """End the call under way, if there is one: ``error`` is raised in the task that made it.
-
-        It returns at once. The guest stops within a millisecond or so, also one whose host
-        function shields itself from cancellation: ``error`` then follows when that returns. A
-        cancellation of the task itself wins. A second interrupt changes nothing. The instance is
-        poisoned (``"cancelled"``), also where the guest happened to be done and the call returns.
-
-        Raises:
-            RuntimeError: in another thread than its own.
-        """
-        if get_ident() != self._thread:
-            self._refuse_thread()
-        self._fiber.interrupt(error)
 
     @enable_ki_protection
     async def aclose(self) -> None:
@@ -347,19 +187,143 @@ class Instance:
         finally:
             self._free(self._module.engine.close_instance)
 
-    @enable_ki_protection
-    def close_now(self) -> bool:
-        """Free the instance at once, if no call is under way; whether that was so.
+    def __repr__(self) -> str:
+        return f"<Instance of {self._module}: {self._condition()}>"
 
-        False: only `aclose` can do it.
+    def _condition(self) -> str:
+        if self._closed:
+            return "closed"
+        if self._fiber.poisoned:
+            return f"poisoned ({self._fiber.poisoned})"
+        return "in a call" if self._fiber.busy else "idle"
+
+    # --- one step now, the rest later: what `DrivenInstance` shows ---
+
+    def _start(self) -> Pending | None:
+        """Start the instance; return None, or PENDING where `_finish` has to do the rest."""
+        steps = self._starting()
+        try:
+            headroom(FRAMES_TO_GO_ON)
+            next(steps)
+        except StopIteration:
+            return None
+        except BaseException:
+            self._free(self._module.engine.close_instance)
+            raise
+        self._fiber.busy = True
+        self._start_steps = steps
+        return PENDING
+
+    def _starting(self) -> Generator[None]:
+        """Yield where a crossing is pending, as `Exchange` does."""
+        fiber, module = self._fiber, self._module
+        begin = partial(fiber.store.begin_instance, module.prepared)
+        fiber.start_clock()
+        if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
+            yield
+        fiber.store.take_instance(module.memory_export)
+        if module.is_reactor:
+            fiber.start_clock()
+            if self._resolve("_initialize").start(()) is PENDING:
+                yield
+
+    def _start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
+        """Run the first slice of a call; return its result, or PENDING.
+
+        All is done in this one step, so no other task can tell when it happened.
         """
-        check_process()
+        fiber = self._fiber
+        if fiber.busy or self._closed or fiber.poisoned:
+            self._refuse()
         if get_ident() != self._thread:
             self._refuse_thread()
-        if self._fiber.busy:
-            return False
-        self._free(self._module.engine.close_instance)
-        return True
+        crossing = self._crossings.get(name) or self._resolve(name)
+        if fiber.call_seconds is not None:
+            fiber.start_clock()
+        result = crossing.start(args)
+        if result is PENDING:
+            self._note_pending(crossing)
+        return result
+
+    def _start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
+        """Run the first slices of an exchange; return its result, or PENDING."""
+        fiber = self._fiber
+        if fiber.busy or self._closed or fiber.poisoned:
+            self._refuse()
+        if get_ident() != self._thread:
+            self._refuse_thread()
+        exchange = self._exchange
+        if exchange is None:
+            exchange = self._exchange = Exchange(fiber, self._module, self._resolve)
+        if fiber.call_seconds is not None:
+            fiber.start_clock()
+        result = exchange.start(name, payload)
+        if result is PENDING:
+            self._note_pending(None)
+        return result
+
+    def _note_pending(self, crossing: ExportCrossing | None) -> None:
+        """Keep what `_finish` will drive to its end; None for the exchange.
+
+        Raises:
+            RecursionError: now, rather than on the way to `_finish`. The call has ended then.
+        """
+        try:
+            headroom(FRAMES_TO_GO_ON)
+        except RecursionError as error:
+            self._fiber.abandon(error)
+            if crossing is None and self._exchange is not None:
+                self._exchange.abandon()
+            raise
+        self._fiber.busy = True
+        self._pending = crossing
+
+    @enable_ki_protection
+    async def _finish(self, *, ends_output: bool = True) -> Any:
+        """Drive what is pending to its end, and return or raise what the whole of it does.
+
+        ``ends_output``: False keeps what the guest has printed of a line without its end, for the
+        next call. A call that was done in one step has printed nothing: host functions run here
+        only.
+        """
+        if self._start_steps is not None:
+            await self._finish_start(self._start_steps)
+            return None
+        crossing, exchange = self._pending, self._exchange
+        try:
+            if crossing is not None:
+                await self._fiber.finish()
+                return crossing.take()
+            assert exchange is not None
+            return await exchange.finish()
+        finally:
+            self._pending = None
+            self._end_pending()
+            if ends_output and self._guest.state:
+                self._guest.end_output()
+
+    async def _finish_start(self, steps: Generator[None]) -> None:
+        self._start_steps = None
+        try:
+            try:
+                await self._fiber.finish()
+                for _ in steps:
+                    await self._fiber.finish()
+            finally:
+                self._end_pending()
+                self._guest.end_output()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+
+    def _end_pending(self) -> None:
+        self._fiber.busy = False
+        self._fiber.budget_exempt_until = 0.0
+        if self._freed:
+            self._fiber.forget_interrupt()
+
+    # --- the end ---
 
     def _free(self, uncount: Callable[[Ticker], None]) -> None:
         if self._freed:
@@ -368,14 +332,14 @@ class Instance:
         self._closed = True
         self._fiber.poisoned = self._fiber.poisoned or "closed"
         self._fiber.close()
-        if not self._fiber.busy:  # else a host function shields itself, and has it from `finish`
+        if not self._fiber.busy:  # else a host function shields itself: `_finish` raises it later
             self._fiber.forget_interrupt()
         self._break_cycles()
         uncount(self._ticker)
         self._guest.close()
 
     def _break_cycles(self) -> None:
-        """Let go of what has this instance, so that the collector need not find it."""
+        """Drop what refers back to this instance, so that no garbage collection is needed."""
         self.memory = Memory(partial(_refuse_closed, self._module))
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -395,30 +359,20 @@ class Instance:
         finally:  # warnings may be errors
             self._free(self._module.engine.forget_instance)
 
-    def __repr__(self) -> str:
-        return f"<Instance of {self._module}: {self._condition()}>"
-
-    def _condition(self) -> str:
-        if self._closed:
-            return "closed"
-        if self._fiber.poisoned:
-            return f"poisoned ({self._fiber.poisoned})"
-        return "in a call" if self._fiber.busy else "idle"
-
     # --- inside ---
 
-    def _bind(self, name: str) -> Bound:
-        """Resolve an export, once."""
-        found = self._bound.get(name)
+    def _resolve(self, name: str) -> ExportCrossing:
+        """Make an export ready to be called, once."""
+        found = self._crossings.get(name)
         if found is not None:
             return found
         headroom(FRAMES)
         module, fiber = self._module, self._fiber
         signature = module.signature(name)
         extern = fiber.store.export(name)
-        bound = Bound(fiber, extern, signature, module.history(name), module.label(name))
-        self._bound[name] = bound
-        return bound
+        made = ExportCrossing(fiber, extern, signature, module.history(name), module.label(name))
+        self._crossings[name] = made
+        return made
 
     def _region(self) -> tuple[int, int]:
         if self._fiber.busy or self._closed:
@@ -450,7 +404,7 @@ class Instance:
         raise RuntimeError(message)
 
 
-def _refuse_closed(module: Module) -> NoReturn:
+def _refuse_closed(module: LinkedModule) -> NoReturn:
     check_process()
     message = f"the instance of {module} is closed"
     raise InstanceClosed(message)

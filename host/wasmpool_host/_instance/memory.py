@@ -22,11 +22,11 @@ _STRING_MOST: Final = 0x7FFF_FFFF
 
 @final
 class Memory:
-    """Bytes of a guest, copied out and in; nothing here keeps a pointer.
+    """A guest's bytes, copied out and in; no pointer is kept.
 
     The base moves and the size grows whenever the guest runs, so both are read afresh at each
-    access. Pointers and sizes are unsigned 32-bit numbers. From -2**31 on, a negative one means
-    what it means to the guest: it is an i32 that came signed.
+    access. Pointers and sizes are unsigned 32-bit numbers. A negative one, from -2**31 on, is taken
+    for an i32 that came signed.
     """
 
     __slots__ = ("_region",)
@@ -36,7 +36,7 @@ class Memory:
 
     @property
     def size(self) -> int:
-        """Bytes now; 0 for a guest without memory."""
+        """The size in bytes, now; 0 for a guest without memory."""
         return self._region()[1]
 
     def read(self, ptr: int, size: int) -> bytes:
@@ -75,7 +75,7 @@ class Memory:
 
 
 def _unsigned(number: object, what: str) -> int:
-    """The unsigned 32-bit number that is meant; one that is too large stays what it is."""
+    """Return the unsigned 32-bit number that is meant; one that is too large is unchanged."""
     try:
         whole = index(number)  # type: ignore[arg-type]  # it raises for what is no integer
     except TypeError:

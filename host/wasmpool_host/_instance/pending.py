@@ -1,4 +1,4 @@
-"""What stands for the result of a call that is not done yet."""
+"""The result of a step, where the guest is not done yet."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ class _Pending(Enum):
 
 
 PENDING: Final = _Pending.PENDING
-"""Of ``start_call`` and ``start_exchange``: ``finish`` has the result."""
+"""The result of a ``start...`` method where the guest is not done: await ``finish`` for it."""
 
 Pending: TypeAlias = Literal[_Pending.PENDING]

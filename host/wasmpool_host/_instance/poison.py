@@ -1,4 +1,4 @@
-"""How a guest ended, in errors and in the words of poison."""
+"""How a guest ended: the error for it, and the word of `Instance.poisoned`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["poison_reason", "trapped"]
 
 
-def trapped(stop: _capi.Failure, label: str) -> Exception:
-    """The error for a guest that stopped short."""
-    if stop.code is not None:
-        return GuestTrap(stop.code, f"{label} trapped: {stop.message}", stop.frames)
-    if "memory" in stop.message.lower():
-        return MemoryError(f"{label}: {stop.message}")
-    return GuestTrap("error", f"{label} could not go on: {stop.message}", stop.frames)
+def trapped(failure: _capi.Failure, label: str) -> Exception:
+    """Return the error for a guest that has ended without returning."""
+    if failure.code is not None:
+        return GuestTrap(failure.code, f"{label} trapped: {failure.message}", failure.frames)
+    if "memory" in failure.message.lower():
+        return MemoryError(f"{label}: {failure.message}")
+    return GuestTrap("error", f"{label} could not go on: {failure.message}", failure.frames)
 
 
 def poison_reason(error: BaseException, *, by_host: bool = False) -> str:
-    """What an instance is poisoned with when a call ends so: a word of `Instance.poisoned`.
+    """Return the word of `Instance.poisoned` for a call that ends with this error.
 
     ``by_host``: a host function raised it. A Ctrl-C there is an exception like any other; elsewhere
     it stops a guest that computes, as a cancel does.
@@ -47,7 +47,7 @@ def poison_reason(error: BaseException, *, by_host: bool = False) -> str:
 def _is_only(
     error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]
 ) -> bool:
-    """Return True if it is of these kinds, or a group of nothing else."""
+    """Return True if it is of these kinds, or a group of only such errors."""
     if isinstance(error, BaseExceptionGroup):
         return all(_is_only(each, kinds) for each in error.exceptions)
     return isinstance(error, kinds)

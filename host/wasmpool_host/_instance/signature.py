@@ -20,18 +20,18 @@ __all__ = ["Number", "Results", "Signature", "Values"]
 
 Number: TypeAlias = int | float
 Results: TypeAlias = Number | tuple[Number, ...] | None
-"""What a function gives back: nothing, its one result, or a tuple of several."""
+"""The results of a function: None, the one result, or a tuple of several."""
 
 _BITS: Final = {"i32": 32, "i64": 64}
 
 
 @final
 class Values:
-    """An array of values of fixed types, as the C API has it, to be packed and unpacked.
+    """Values of fixed types, packed into an array of the C API and unpacked from it.
 
     Integers may be given signed or unsigned, and come back signed, as WebAssembly has no sign.
-    Floats keep their bits, as `float_bits` says.
-    The kinds that stand between the values are written once, with the buffer.
+    Floats keep their bits, as `_float_bits` says. The kinds that the array has between the values
+    are written once, with the buffer.
     """
 
     __slots__ = ("_blank", "_places", "_word", "count", "size", "take", "types")
@@ -45,11 +45,11 @@ class Values:
         self.take: Callable[[bytes | bytearray], tuple[Number, ...]] = _capi.values_taker(
             self.types
         )
-        """The values in a buffer, in order."""
+        """Returns the values in a buffer, in order."""
         self._places = _capi.value_places(self.types)
 
     def buffer(self) -> bytearray:
-        """For these values, with their kinds."""
+        """Make an array for the values, with their kinds."""
         return bytearray(self._blank)
 
     def put(self, buffer: bytearray, values: Sequence[object], owner: str) -> None:
@@ -66,7 +66,7 @@ class Values:
             self._put(buffer, self._converted(values, owner))
 
     def _put(self, buffer: bytearray, values: Sequence[object]) -> None:
-        """One and two written out: a loop costs more than all the rest."""
+        """Pack them. One and two are written out: a loop would cost more than the rest of this."""
         places = self._places
         if self.count == 1:
             ((pack, at),) = places
@@ -142,7 +142,7 @@ class Signature:
         self._unpack = self.results.take
 
     def take_results(self, buffer: bytes | bytearray) -> Results:
-        """The results in their Python shape."""
+        """Return the results as Python has them: None, a number or a tuple."""
         values = self._unpack(buffer)
         if len(values) == 1:
             return values[0]

@@ -1,20 +1,22 @@
-"""Python code in the middle of which nothing else of the program runs.
+"""Python functions in the middle of which nothing else of the program runs.
 
-The interpreter looks for signals and collects garbage, and so runs handlers and finalizers, where
-a function begins, after a call, and where a loop jumps back; nowhere else. A callback on a fiber's
-stack must not run them. The guard against deep recursion in C does not know that stack from 3.14
-on, so that a handler there could overflow it. And an exception of a handler would end the process.
+The interpreter looks for signals and collects garbage, and so runs handlers and finalizers, at
+three places only: where a function begins, after a call, and where a loop jumps back. A callback
+on a fiber's stack must not run them. From Python 3.14 on the guard against deep recursion in C
+does not know that stack, so a handler could overflow it. And the exception of a handler would end
+the process.
 
 So the callbacks are written without calls and loops: a C function is called by a subscript
-(`by_subscript`). What is left is the look where they begin, and `unchecked` takes that away. The
-handlers and finalizers run a moment later, on the stack of the thread.
+(`by_subscript`). One place is left, the beginning, and `unchecked` removes that. The handlers and
+finalizers run a moment later, on the stack of the thread.
 
 Python 3.11 is different: it may also collect garbage where an object is made. There the guard
-counts levels and needs no stack, and a fiber's stack is large enough for them (`_capi.STACK`).
+counts levels and does not look at the stack, and a fiber's stack is large enough for them
+(`_capi.STACK`).
 
 Rejected: to tell the interpreter of the stack (`PyUnstable_ThreadState_SetStackProtection`), in
-each callback. That comes too late for what runs as the callback begins, nothing says cheaply where
-the stack is, and four more C calls for each host call are more than it may cost.
+each callback. That is too late for what runs as the callback begins, there is no cheap way to
+learn where the stack is, and four more C calls for each host call cost too much.
 """
 
 from __future__ import annotations
@@ -31,13 +33,13 @@ __all__ = ["by_subscript", "unchecked"]
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 _AFTER_YIELD_FROM: Final = 2
-"""The argument of RESUME where a generator goes on after ``yield from``: it does not look there."""
+"""The argument of RESUME after ``yield from``, where the interpreter does not look."""
 
 
 def unchecked(function: _Function) -> _Function:
     """Change a function so that the interpreter does not look for signals and garbage at its start.
 
-    It must not make calls or loop: the interpreter would look there.
+    The function must not make calls or loop: the interpreter would look there.
     """
     changed: FunctionType = function  # type: ignore[assignment]  # one with bytecode
     code = changed.__code__
@@ -50,5 +52,5 @@ def unchecked(function: _Function) -> _Function:
 
 
 def by_subscript(function: Callable[[int], Any]) -> Any:
-    """Have ``result[x]`` mean ``function(x)`` of a C function: the same call, without the look."""
+    """Return an object whose ``[x]`` calls a C function with x, without a look after the call."""
     return type("BySubscript", (), {"__slots__": (), "__getitem__": staticmethod(function)})()

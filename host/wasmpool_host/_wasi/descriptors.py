@@ -1,6 +1,6 @@
-"""A guest's descriptors: their table, their base class, and the standard streams."""
+"""A guest's descriptors: their table, the base class of directories, and the standard streams."""
 
-# ruff: noqa: ARG002  # the base class refuses operations, whatever the arguments
+# a directory refuses operations, whatever the arguments
 
 from __future__ import annotations
 
@@ -8,154 +8,22 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, final
 
 from . import rights as rights_module
+from .descriptor import Descriptor
 from .errno import Errno, WasiError
-from .guest_memory import MAX_TRANSFER
-from .layout import FdFlag, FileType, stream_filestat
+from .layout import FileType
 from .line_log import LineLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
-    from .entry import Entry
 
-__all__ = ["Descriptor", "Descriptors", "Directory", "Input", "Output"]
+__all__ = ["Descriptors", "Input", "Output"]
 
 # Each is also a descriptor of this process (two for a directory that is being listed), and 1,024 is
 # the usual limit of the whole process: one guest must not use them all.
 MAX_OPEN = 256
 
 _FIRST_FREE = 3  # a file never becomes a standard stream that the guest has closed
-
-
-class Descriptor:
-    """The base class: a stream that refuses every operation."""
-
-    __slots__ = ("flags",)
-
-    filetype = FileType.UNKNOWN
-    rights = rights_module.Right(0)
-    inheriting = rights_module.Right(0)
-    settable = FdFlag.NONBLOCK  # nothing here ever blocks: the flag is only stored
-
-    may_wait = False
-    """True if its operations may wait for a server."""
-    device: int | None = None
-    """The device of its file, if it has one."""
-
-    def __init__(self, flags: FdFlag = FdFlag.NONE) -> None:
-        self.flags = flags
-
-    def read(self, size: int) -> bytes:
-        """Read up to `size` bytes; empty at the end."""
-        raise WasiError(Errno.BADF)
-
-    def write(self, data: bytes) -> int:
-        """Write `data` or its first part; return the number of bytes written."""
-        raise WasiError(Errno.BADF)
-
-    def pread(self, size: int, offset: int) -> bytes:
-        """Read without moving the offset."""
-        raise WasiError(Errno.SPIPE)
-
-    def pwrite(self, data: bytes, offset: int) -> int:
-        """Write without moving the offset."""
-        raise WasiError(Errno.SPIPE)
-
-    def seek(self, offset: int, whence: int) -> int:
-        """Move the offset; return the new one."""
-        raise WasiError(Errno.SPIPE)
-
-    def ready(self) -> int:
-        """The number of bytes that can be read or written at once."""
-        return MAX_TRANSFER
-
-    def filestat(self) -> bytes:
-        """A ``$filestat`` record."""
-        return stream_filestat(self.filetype)
-
-    def set_flags(self, flags: FdFlag) -> None:
-        """Set the flags of reads and writes."""
-        if flags | self.settable != self.settable:  # `& ~settable` would accept unknown bits
-            raise WasiError(Errno.NOTSUP)
-        self.flags = flags
-
-    def set_size(self, size: int) -> None:
-        """Truncate the file, or extend it with zeros."""
-        raise WasiError(Errno.INVAL)
-
-    def set_times(self, atim: int, mtim: int, flags: int) -> None:
-        """Set its times; see ``$fstflags``."""
-        raise WasiError(Errno.NOTSUP)
-
-    def advise(self) -> None:
-        """Accept advice on how it will be read, and ignore it."""
-        raise WasiError(Errno.SPIPE)
-
-    def allocate(self) -> None:
-        """Reserve disk space."""
-        raise WasiError(Errno.SPIPE)
-
-    def sync(self, synchronize: Callable[[int], None]) -> None:
-        """Wait until data is on the disk; `synchronize` is the system's function for this."""
-        raise WasiError(Errno.INVAL)
-
-    def close_frees_large_file(self) -> bool:
-        """Return True if closing it frees a large file that has no name any more."""
-        return False
-
-    def close(self) -> None:
-        """Release what it holds."""
-
-
-class Directory(Descriptor):
-    """The base class of directories: on the host's disk, or in memory."""
-
-    __slots__ = ()
-
-    filetype = FileType.DIRECTORY
-    rights = rights_module.DIRECTORY
-    inheriting = rights_module.INHERITING
-    guest_path: bytes | None
-    """The guest's path for it, if it was preopened."""
-
-    def check_writable(self) -> None:
-        """Raise ``ROFS`` if the directory is read-only."""
-
-    def resolve(self, path: bytes, *, follow: bool) -> AbstractContextManager[Entry]:
-        """Walk a path from here. The entry is usable inside the ``with`` block.
-
-        Args:
-            path: the guest's path; it cannot lead out of the directory.
-            follow: also follow a link that is the last component.
-
-        Raises:
-            WasiError: as `resolve.resolve`.
-            OSError: an error of the system.
-        """
-        raise NotImplementedError
-
-    def list(self, cookie: int, size: int) -> bytes:
-        """The entries from `cookie` on, in the format of ``fd_readdir``, truncated at `size`."""
-        raise NotImplementedError
-
-    def pread(self, size: int, offset: int) -> bytes:
-        raise WasiError(Errno.BADF)
-
-    def pwrite(self, data: bytes, offset: int) -> int:
-        raise WasiError(Errno.BADF)
-
-    def seek(self, offset: int, whence: int) -> int:
-        raise WasiError(Errno.BADF)
-
-    def set_size(self, size: int) -> None:
-        raise WasiError(Errno.BADF)
-
-    def advise(self) -> None:
-        raise WasiError(Errno.BADF)
-
-    def allocate(self) -> None:
-        raise WasiError(Errno.BADF)
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from .descriptors import Descriptor
+    from .descriptor import Descriptor
     from .layout import FdFlag, OFlag, Status
     from .rights import Right
 
@@ -15,7 +15,7 @@ __all__ = ["Entry"]
 class Entry(Protocol):
     """Where a path leads. The entry itself is meant: if it is a link, it is not followed.
 
-    Each method raises `WasiError` or `OSError` as POSIX has it.
+    Each method raises `WasiError` or `OSError`, as POSIX defines.
     """
 
     @property

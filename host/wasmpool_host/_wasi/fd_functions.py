@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .descriptors import Directory
+from .directory import Directory
 from .errno import Errno, WasiError
 from .files import DiskFile
 from .guest_memory import check_region, gather, read_vectors, scatter, transfer_size

@@ -4,8 +4,6 @@ Their operations are short and run on the trio thread: only regular files and di
 opened, and one call moves at most 1 MiB. Operations that may block run in a thread: see `offload`.
 """
 
-# a directory refuses operations, whatever the arguments
-
 from __future__ import annotations
 
 import fcntl
@@ -16,7 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
 from . import rights as rights_module
-from .descriptors import Descriptor, Directory
+from .descriptor import Descriptor
+from .directory import Directory
 from .errno import Errno, WasiError
 from .layout import FdFlag, FileType, FstFlag, OFlag, filestat
 from .listing import Listing
@@ -87,11 +86,11 @@ class _OnDisk(Descriptor):
         os.utime(self.fd, ns=new_times(os.fstat(self.fd), atim, mtim, flags))
 
     @property
-    def may_wait(self) -> bool:  # type: ignore[override]  # it depends on the file system
+    def may_wait(self) -> bool:
         return self.preopen.may_wait
 
     @property
-    def device(self) -> int | None:  # type: ignore[override]
+    def device(self) -> int | None:
         return self.preopen.identity.device
 
     def sync(self, synchronize: Callable[[int], None]) -> None:

@@ -8,7 +8,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from .descriptors import Directory
+from .directory import Directory
 from .errno import Errno, WasiError
 from .guest_memory import check_region, read_path
 from .layout import (

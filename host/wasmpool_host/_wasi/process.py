@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .config import Preopen, Sink, Wasi
-    from .descriptors import Descriptor
+    from .descriptor import Descriptor
 
 __all__ = ["Process", "open_process", "open_process_offloaded"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from wasmpool import Plugin
-    from wasmpool._plugin.plugin import PluginOptions
+    from wasmpool._plugin.options import PluginOptions
 
     from .job import Job
 

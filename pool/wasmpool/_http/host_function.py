@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from wasmpool._json_pieces import SMALL, in_turns
+from wasmpool._json_pieces import SMALL, run_cooperatively
 
 from .reply import ReplyTooLarge, failure, success, success_in_pieces
 from .request import BadRequest, Request, read_large_request, read_request
@@ -66,7 +66,7 @@ class Http:
                 read = read_request(request, policy)
             else:
                 steps = read_large_request(request, policy)
-                read = await in_turns(steps, trio.lowlevel.checkpoint)
+                read = await run_cooperatively(steps, trio.lowlevel.checkpoint)
         except BadRequest as bad:
             await trio.lowlevel.checkpoint()
             return failure(str(bad))
@@ -111,7 +111,7 @@ class Http:
             return success(reply, raw_body=raw_body)
         try:
             steps = success_in_pieces(reply, self._payload, raw_body=raw_body)
-            return await in_turns(steps, trio.lowlevel.checkpoint)
+            return await run_cooperatively(steps, trio.lowlevel.checkpoint)
         except ReplyTooLarge:
             return None
 

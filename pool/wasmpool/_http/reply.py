@@ -14,7 +14,7 @@ from wasmpool._json import encode
 from wasmpool._json_pieces import PIECE, read_text
 
 if TYPE_CHECKING:
-    from wasmpool._json_pieces import Steps
+    from wasmpool._json_pieces import Cooperative
 
     from .client import Reply
 
@@ -44,7 +44,7 @@ def success(reply: Reply, *, raw_body: bool) -> bytes:
     return encode(answer)
 
 
-def success_in_pieces(reply: Reply, most: int, *, raw_body: bool) -> Steps[bytes]:
+def success_in_pieces(reply: Reply, most: int, *, raw_body: bool) -> Cooperative[bytes]:
     """Write a reply in pieces.
 
     Raises:

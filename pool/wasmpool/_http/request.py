@@ -17,7 +17,7 @@ from wasmpool._json import decode
 from wasmpool._json_pieces import SMALL, read_members
 
 if TYPE_CHECKING:
-    from wasmpool._json_pieces import Members, Steps
+    from wasmpool._json_pieces import Cooperative, Members
 
     from .policy import HttpPolicy
 
@@ -92,7 +92,7 @@ def read_request(data: bytes, policy: HttpPolicy) -> Request:
     return _request(given, _body(given), policy)
 
 
-def read_large_request(data: bytes, policy: HttpPolicy) -> Steps[Request]:
+def read_large_request(data: bytes, policy: HttpPolicy) -> Cooperative[Request]:
     """Read a request of any size, in pieces.
 
     Raises:
@@ -224,7 +224,7 @@ def _pieces(members: Members, key: str) -> list[str]:
     return [text] if text else []
 
 
-def _large_body(members: Members) -> Steps[bytes]:
+def _large_body(members: Members) -> Cooperative[bytes]:
     encoded = _pieces(members, "body_base64")
     if encoded:
         try:
@@ -238,7 +238,7 @@ def _large_body(members: Members) -> Steps[bytes]:
     return b"".join(body)
 
 
-def _from_base64_in_pieces(pieces: list[str]) -> Steps[bytes]:
+def _from_base64_in_pieces(pieces: list[str]) -> Cooperative[bytes]:
     """Decode groups of four characters; a group that is cut in two goes with the next piece."""
     decoded: list[bytes] = []
     rest = ""

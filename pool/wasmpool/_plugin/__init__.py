@@ -1,1 +1,1 @@
-"""Plugins on a pool: the contract of exports, the loader, and the watch of a directory."""
+"""Plugins on a pool: the contract, the loader, and watched directories."""

@@ -1,4 +1,4 @@
-"""The contract that plugins are compiled against (ABI version 1): which exports of which types."""
+"""The contract of plugins, ABI version 1: the exports that a plugin has, with their types."""
 
 from __future__ import annotations
 
@@ -37,20 +37,19 @@ REQUIRED: Final[Mapping[str, FunctionType]] = {
 }
 OPTIONAL: Final[Mapping[str, FunctionType]] = {"compact_specs": _TELLS}
 MALLOC: Final = ("malloc", "guest_malloc")
-"""A request is put into the guest's memory by either."""
+"""Two names of the same function, which allocates guest memory for a payload."""
 FREE: Final = ("free", "guest_free")
-"""What a guest does not need any more is freed by either."""
+"""Two names of the same function, which frees guest memory."""
 
 _ALLOCATES: Final = FunctionType(("i32",), ("i32",))
 _FREES: Final = FunctionType(("i32",), ())
 
 
 def check_exports(exports: Mapping[str, object], owner: str | None = None) -> None:
-    """Refuse a module that does not keep to the contract.
+    """Refuse a module that does not fulfil the contract.
 
     Raises:
-        AbiError: one that names the first export in question first, then all others, and then
-            the owner of the exports.
+        AbiError: the message lists each wrong or missing export, in order, and then the owner.
     """
     found = [why for _, why in violations(exports)]
     if not found:
@@ -59,10 +58,9 @@ def check_exports(exports: Mapping[str, object], owner: str | None = None) -> No
 
 
 def violations(exports: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Each export that is missing or of the wrong type, with what is wrong, in order.
+    """Return each export that is missing or of the wrong type, with what is wrong, in order.
 
-    Calls of a plugin need all that is looked at here, so a plugin that were accepted without it
-    would refuse every one of them.
+    Every call of a plugin needs these exports, so a plugin without one could serve no call.
     """
     for name, wanted in _TYPES.items():
         found = exports.get(name)
@@ -87,7 +85,7 @@ def _memory_violations(exports: Mapping[str, object]) -> Iterator[tuple[str, str
 def _either_violations(
     exports: Mapping[str, object], names: tuple[str, str], wanted: FunctionType, *, required: bool
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with a function that has two spellings: one of the right type is enough."""
+    """Check a function that has two names: one export of the right type is enough."""
     if any(exports.get(name) == wanted for name in names):
         return
     wrong = [name for name in names if name in exports]
@@ -109,8 +107,10 @@ def check_abi_version(version: int | None) -> None:
     """Refuse a plugin of another version of the contract.
 
     Raises:
-        AbiError: one that names both versions.
+        AbiError: the message names both versions.
     """
     if version != ABI_VERSION:
-        message = f"ABI version {version} of the plugin is not the host's, which is {ABI_VERSION}"
+        message = (
+            f"ABI version {version} of the plugin is not supported: this host has {ABI_VERSION}"
+        )
         raise AbiError(message)

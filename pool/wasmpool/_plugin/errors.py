@@ -1,4 +1,4 @@
-"""What can go wrong with a plugin, besides what goes wrong with a pool or a guest."""
+"""The errors of plugins; those of pools are in `wasmpool._errors`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["AbiError", "ConfigureError", "PluginClosed"]
 
 
 class AbiError(ModuleError):
-    """The module is no plugin of the contract.
+    """The module does not fulfil the contract of plugins.
 
-    The first words name the export that is missing, of the wrong type, or that answered what the
-    contract does not know; or the ABI version.
+    The message begins with the export that is missing, of the wrong type, or that gave an invalid
+    answer; or it names the ABI version.
     """
 
 
 class ConfigureError(PluginError):
-    """The plugin refused its credentials; the message ends with its own words, escaped.
+    """The plugin refused its credentials; the message ends with its reason, escaped.
 
     Attributes:
         plugin: the plugin's name.
-        text: the plugin's own words, not escaped; the first 4 KiB of them.
+        text: the plugin's reason, not escaped; at most its first 4 KiB.
     """
 
     def __init__(self, plugin: str, text: str) -> None:
@@ -35,4 +35,4 @@ class ConfigureError(PluginError):
 
 
 class PluginClosed(PluginError):
-    """The plugin is closed, or was closed meanwhile; it cannot be configured or reloaded."""
+    """The plugin cannot be configured or reloaded: it is closed, or was closed during the call."""

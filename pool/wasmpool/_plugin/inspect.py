@@ -1,4 +1,4 @@
-"""What can be seen of a plugin without using it: ``wasmpool inspect``."""
+"""The report of ``wasmpool inspect``: what a module imports, exports and says about itself."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from wasmpool_host import (
 from wasmpool_host.lowlevel import Source, outline, provide
 
 from .contract import ABI_VERSION, FREE, MALLOC, OPTIONAL, REQUIRED, violations
+from .environment import PluginEnvironment
 from .errors import AbiError
-from .host import PluginHost, as_module_source
-from .revision import Generation
+from .revision import PluginRevision
+from .source import as_module_source
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from .host import PluginSource
     from .metadata import Metadata, Tool
     from .revision import Snapshot
+    from .source import PluginSource
 
 __all__ = ["Inspection", "inspect_plugin"]
 
@@ -43,25 +44,25 @@ _PAGE: Final = 65_536
 @final
 @attrs.frozen
 class Inspection:
-    """A module seen from outside, and a plugin's words about itself; `str` is the report."""
+    """What a module imports and exports, and how a plugin describes itself; `str` is the report."""
 
     imports: tuple[tuple[str, object, bool], ...]
     """``"module.name"``, its type, and whether this host provides it."""
     exports: Mapping[str, object]
     """Types by name."""
     problems: tuple[str, ...]
-    """Why it is no plugin that this host can run; empty if it is one."""
+    """Why this host cannot run it as a plugin; empty if it can."""
     snapshot: Snapshot | None
-    """What it says of itself; None for a module that is no plugin."""
+    """How it describes itself; None if it is not a plugin."""
 
     @property
     def meets_contract(self) -> bool:
-        """Whether it is a plugin of the host's ABI version."""
+        """True if it is a plugin of this host's ABI version."""
         return not self.problems
 
     @property
     def looks_like_plugin(self) -> bool:
-        """Whether it has anything of a plugin at all."""
+        """True if it has at least one export of the contract."""
         return not self.exports.keys().isdisjoint(REQUIRED)
 
     def __str__(self) -> str:
@@ -76,33 +77,33 @@ class Inspection:
 async def inspect_plugin(
     source: PluginSource, *, cache: str | os.PathLike[str] | None = None
 ) -> Inspection:
-    """Look at a module, and if it is a plugin ask it about itself, in an instance of its own.
+    """Inspect a module; if it is a plugin, also ask an instance of it to describe itself.
 
-    It is given no credentials, and reaches no host.
+    The plugin gets no credentials and can reach no host.
 
     Args:
         source: as for `open_plugin`.
         cache: a directory for compiled code.
 
     Raises:
-        CompileError: it is no valid module.
+        CompileError: the file is not a valid module.
         OSError: the file cannot be read.
 
     A cancel ends the guest.
     """
-    host = PluginHost(None, Limits(call_seconds=_SECONDS), None, cache)
+    environment = PluginEnvironment(None, Limits(call_seconds=_SECONDS), None, cache)
     given = source if isinstance(source, Module) else await _read(source)
     try:
-        module = await host.compile(given)
-        host.name = lambda: module.name
+        module = await environment.compile(given)
+        environment.name = lambda: module.name
     except (LinkError, GuestMemoryError) as failed:
-        assert isinstance(given, Source)  # a module was linked before
-        return _inspect_from_outside(given, host, failed)
+        assert isinstance(given, Source)  # a `Module` is linked already
+        return _inspect_unlinked(given, environment, failed)
     try:
         return await _inspect(module)
     finally:
         with trio.CancelScope(shield=True):
-            await host.http.aclose()
+            await environment.http.aclose()
 
 
 async def _inspect(module: Module) -> Inspection:
@@ -111,11 +112,11 @@ async def _inspect(module: Module) -> Inspection:
     if not problems:
         try:
             snapshot = await _ask(module)
-        except AbiError as of_another_contract:
-            problems = (str(of_another_contract),)
+        except AbiError as broken:
+            problems = (str(broken),)
         except _GUEST_FAILED as failed:
-            problems = (f"started and asked about itself, it fails: {failed}",)
-    imports = tuple((name, type_, True) for name, type_ in module.imports.items())  # it is linked
+            problems = (f"it fails when it is started and asked to describe itself: {failed}",)
+    imports = tuple((name, type_, True) for name, type_ in module.imports.items())
     return Inspection(imports, module.exports, problems, snapshot)
 
 
@@ -124,15 +125,17 @@ def _problems(exports: Mapping[str, object]) -> tuple[str, ...]:
 
 
 async def _read(source: str | os.PathLike[str] | bytes) -> Source:
-    """Read a module once, so that all of a report is about the same bytes."""
+    """Read a file once, so that all parts of the report are about the same bytes."""
     read = as_module_source(source)
     return await trio.to_thread.run_sync(Source.read, read, abandon_on_cancel=True)
 
 
-def _inspect_from_outside(source: Source, host: PluginHost, failed: Exception) -> Inspection:
-    """What its bytes say of a module that is valid, and cannot be linked or run here."""
+def _inspect_unlinked(
+    source: Source, environment: PluginEnvironment, failed: Exception
+) -> Inspection:
+    """Inspect a valid module that cannot be linked or run on this host."""
     seen = outline(source.binary)
-    here = provide(host.imports, seen, Wasi())
+    here = provide(environment.imports, seen, Wasi())
     imports = tuple(
         (f"{module}.{name}", type_, getattr(here.get((module, name)), "type", None) == type_)
         for module, name, type_ in seen.imports
@@ -142,13 +145,13 @@ def _inspect_from_outside(source: Source, host: PluginHost, failed: Exception) -
 
 
 async def _ask(module: Module) -> Snapshot:
-    generation = Generation(module, None)
+    revision = PluginRevision(module, None)
     instance = await module.instantiate()
     try:
-        await generation.get_ready(instance)
+        await revision.get_ready(instance)
     finally:
         await instance.aclose()
-    return generation.snapshot
+    return revision.snapshot
 
 
 # --- the report ---
@@ -182,10 +185,10 @@ def _memory_text(exports: Mapping[str, object]) -> str:
     memory = exports.get("memory")
     if not isinstance(memory, MemoryType):
         return "Memory: none exported"
-    most = "no maximum of its own"
+    limit = "no maximum of its own"
     if memory.maximum is not None:
-        most = f"at most {_mib(memory.maximum)}"
-    return f"Memory: starts with {_mib(memory.minimum)}, {most}"
+        limit = f"at most {_mib(memory.maximum)}"
+    return f"Memory: starts with {_mib(memory.minimum)}, {limit}"
 
 
 def _mib(pages: int) -> str:
@@ -206,8 +209,8 @@ def _plain(value: object) -> str:
 
 
 def _shown(text: str) -> str:
-    """A guest's words without what a terminal would take for commands."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    """Replace the characters that a terminal would read as commands."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _tools_text(tools: tuple[Tool, ...]) -> str:
@@ -228,5 +231,5 @@ def _verdict(problems: tuple[str, ...]) -> str:
         return f"Contract: a plugin of ABI version {ABI_VERSION}"
     lines = (line for problem in problems for line in problem.splitlines())
     return "\n".join(
-        ["Contract: no plugin that this host can run", *(f"  {_shown(x)}" for x in lines)]
+        ["Contract: not a plugin that this host can run", *(f"  {_shown(x)}" for x in lines)]
     )

@@ -1,11 +1,10 @@
-"""What a plugin says of itself and answers, as types.
+"""How a plugin describes itself, and how these answers are read.
 
-Read as the contract has it: unknown keys are ignored, so that a plugin may be newer than its
-host; null stands for an absent value, as guests in Go write it; a value of the wrong type is an
-`AbiError` that names its key.
+Unknown keys are ignored, so that a plugin can be newer than its host. A null is an absent value, as
+guests in Go write it. A value of the wrong type is an `AbiError` that names its key.
 
-A plugin is not trusted, so everything is bounded before it is looped over. At these bounds an
-answer holds the loop for 5 ms, and plugins stay far below them.
+A plugin is not trusted, so the size of everything is checked before a loop over it. An answer at
+these limits blocks the event loop for 5 ms; real plugins stay far below them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Metadata",
     "Tool",
-    "ToolResult",
     "read_compact_specs",
     "read_metadata",
     "read_name_reply",
@@ -33,84 +31,71 @@ __all__ = [
     "read_tools",
 ]
 
-_MOST_BYTES: Final = 1 << 20
+_MAX_BYTES: Final = 1 << 20
 """Of one answer."""
-_MOST_SIGNS: Final = 30_000
-"""Commas, colons and brackets in one answer: each stands for a value, but for those in texts."""
-_MOST_TOOLS: Final = 500
-_MOST_PARAMETERS: Final = 100
+_MAX_SIGNS: Final = 30_000
+"""Commas, colons and brackets in one answer: a bound on the number of its values."""
+_MAX_TOOLS: Final = 500
+_MAX_PARAMETERS: Final = 100
 """Of one tool."""
-_MOST_ENTRIES: Final = 1_000
+_MAX_ENTRIES: Final = 1_000
 """Of any other list or object."""
-_LONGEST_NAME: Final = 256
+_MAX_NAME: Final = 256
 """Characters of the names of plugins, tools, parameters and keys."""
-_LONGEST_TEXT: Final = 64 << 10
+_MAX_TEXT: Final = 64 << 10
 """Characters of any other text."""
-_REFUSAL: Final = 4 << 10
-"""Bytes that are kept of why credentials were refused."""
+_MAX_REFUSAL: Final = 4 << 10
+"""Bytes of the reason for refused credentials that are kept."""
 
 
 @final
 @attrs.frozen
 class Tool:
-    """One thing that a plugin can do, in the plugin's own words.
+    """A tool of a plugin, as the plugin describes it.
 
-    None of the texts is escaped: `wasmpool` shows them escaped, and so should others.
+    The texts are not escaped. Escape them before you show them in a terminal or a log.
     """
 
     name: str
-    """What `Plugin.execute` calls it by: 1 to 256 characters."""
+    """Its name for `Plugin.execute`: 1 to 256 characters."""
     description: str = ""
-    """What it does; "" if the plugin does not say. At most 65,536 characters."""
+    """What it does; "" if the plugin gives no description. At most 65,536 characters."""
     parameters: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    """Each parameter's name, with a description of it; at most 100."""
+    """The description of each parameter, by name; at most 100."""
     required: tuple[str, ...] = ()
-    """The names of the parameters that may not be left out."""
-
-
-@final
-@attrs.frozen
-class ToolResult:
-    """What a tool answered."""
-
-    data: str = ""
-    """The answer's text as the plugin gave it, which for most tools is JSON; "" if it gave none.
-    It has at most ``limits.payload`` bytes in the plugin's memory."""
-    is_error: bool = False
-    """True if ``data`` says what went wrong: by the tool's own judgement, or because the plugin is
-    closed or the arguments cannot be written as JSON."""
+    """The names of the parameters that every call must have."""
 
 
 @final
 @attrs.frozen
 class Metadata:
-    """What a plugin says of itself; what it left out is empty. No text is escaped."""
+    """How a plugin describes itself; a value that it leaves out is empty. No text is escaped."""
 
     name: str = ""
-    """Its name in this answer. `Plugin.name` is another one: what its export ``name`` answers, or
-    the name that it was opened by."""
+    """Its name in the metadata. It can differ from `Plugin.name`, which is the answer of the export
+    ``name``, or the name that it was opened with."""
     version: str = ""
-    """The plugin's version, as its author counts: any text."""
+    """The plugin's version: any text."""
     abi_version: int | None = None
-    """The version of the contract that it keeps to: 1 in every plugin that is loaded."""
+    """The version of the contract: 1 in each plugin that is loaded."""
     description: str = ""
     """What the plugin is for."""
     author: str = ""
     """Its author's name."""
     homepage: str = ""
-    """A URL with more about it, unchecked."""
+    """The URL of a page about it, unchecked."""
     license: str = ""
     """Its licence, by name or identifier."""
     capabilities: tuple[str, ...] = ()
-    """What it says that it needs or offers; nothing is granted or refused because of it."""
+    """What it claims to need or offer; this grants and refuses nothing."""
     credential_keys: tuple[str, ...] = ()
     """The names of the credentials that its ``configure`` reads."""
     plain_text_keys: tuple[str, ...] = ()
-    """Those of ``credential_keys`` whose values are no secrets."""
+    """Those of ``credential_keys`` whose values are not secret."""
     optional_keys: tuple[str, ...] = ()
     """Those of ``credential_keys`` that may be left out."""
     placeholders: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    """By the name of a credential, an example of what its value looks like."""
+    """An example of a value, by the name of the credential."""
 
 
 _TEXTS = ("name", "version", "description", "author", "homepage", "license")
@@ -121,13 +106,13 @@ def read_metadata(reply: bytes) -> Metadata:
     """Read what the export ``metadata`` answered.
 
     Raises:
-        AbiError: it is not of the contract; the message names the key.
+        AbiError: it does not fulfil the contract; the message names the key.
     """
     given = _object("metadata", _json("metadata", reply))
     version = given.get("abi_version")
     if not (version is None or type(version) is int):
         raise _wrong("metadata: abi_version", "an integer", version)
-    _string("metadata: name", given.get("name"), _LONGEST_NAME)
+    _string("metadata: name", given.get("name"), _MAX_NAME)
     texts: dict[str, Any] = {key: _string(f"metadata: {key}", given.get(key)) for key in _TEXTS}
     lists: dict[str, Any] = {
         key: _string_list(f"metadata: {key}", given.get(key)) for key in _LISTS
@@ -140,12 +125,12 @@ def read_tools(reply: bytes) -> tuple[Tool, ...]:
     """Read what the export ``tools`` answered.
 
     Raises:
-        AbiError: it is not of the contract; the message names the tool and the key.
+        AbiError: it does not fulfil the contract; the message names the tool and the key.
     """
     given = _json("tools", reply)
     if not isinstance(given, list | None):
         raise _wrong("tools", "a list", given)
-    _check_count("tools", given, _MOST_TOOLS, "tools")
+    _check_count("tools", given, _MAX_TOOLS, "tools")
     return tuple(_tool(f"tools[{at}]", tool) for at, tool in enumerate(given or ()))
 
 
@@ -153,10 +138,10 @@ def read_compact_specs(reply: bytes) -> dict[str, tuple[str, ...]]:
     """Read what the export ``compact_specs`` answered: tool name -> dotted field paths.
 
     Raises:
-        AbiError: it is not of the contract; the message names the tool.
+        AbiError: it does not fulfil the contract; the message names the tool.
     """
     given = _object("compact_specs", _json("compact_specs", reply))
-    _check_count("compact_specs", given, _MOST_TOOLS, "tools")
+    _check_count("compact_specs", given, _MAX_TOOLS, "tools")
     return {
         tool: _string_list(f"compact_specs: {_shown(tool)}", fields)
         for tool, fields in given.items()
@@ -167,39 +152,38 @@ def read_name_reply(reply: bytes) -> str:
     """Read what the export ``name`` answered.
 
     Raises:
-        AbiError: it is no text, or a long one.
+        AbiError: it is not text, or is too long.
     """
     try:
-        name = reply[: 4 * _LONGEST_NAME + 4].decode()
+        name = reply[: 4 * _MAX_NAME + 4].decode()
     except UnicodeDecodeError as broken:
-        if len(reply) <= 4 * _LONGEST_NAME:
-            message = f"name answers no UTF-8 text: {broken}"
+        if len(reply) <= 4 * _MAX_NAME:
+            message = f"name answers text that is not UTF-8: {broken}"
             raise AbiError(message) from broken
-        name = ""  # cut in the middle of a character, and too long in any case
-    if len(reply) > 4 * _LONGEST_NAME or len(name) > _LONGEST_NAME:
+        name = ""  # it was cut within a character, and is too long in any case
+    if len(reply) > 4 * _MAX_NAME or len(name) > _MAX_NAME:
         message = (
-            f"name answers {len(reply):,} bytes: a plugin's name has at most {_LONGEST_NAME} "
-            "characters"
+            f"name answers {len(reply):,} bytes: a plugin's name has at most {_MAX_NAME} characters"
         )
         raise AbiError(message)
     return name
 
 
 def read_refusal(reply: bytes) -> str:
-    """Read why the export ``configure`` refused; the beginning of a long text."""
-    text = reply[:_REFUSAL].decode(errors="replace")
-    return text if len(reply) <= _REFUSAL else f"{text} ... ({len(reply):,} bytes)"
+    """Read the reason for which the export ``configure`` refused; only the start of a long one."""
+    text = reply[:_MAX_REFUSAL].decode(errors="replace")
+    return text if len(reply) <= _MAX_REFUSAL else f"{text} ... ({len(reply):,} bytes)"
 
 
 def _tool(where: str, given: Any) -> Tool:
     tool = _object(where, given)
-    name = _string(f"{where}: name", tool.get("name"), _LONGEST_NAME)
+    name = _string(f"{where}: name", tool.get("name"), _MAX_NAME)
     if not name:
         message = f"{where}: name is missing"
         raise AbiError(message)
     where = f"{where} ({_shown(name)})"
     parameters = tool.get("parameters")
-    _check_count(where, parameters, _MOST_PARAMETERS, "parameters")
+    _check_count(where, parameters, _MAX_PARAMETERS, "parameters")
     return Tool(
         name,
         _string(f"{where}: description", tool.get("description")),
@@ -211,20 +195,20 @@ def _tool(where: str, given: Any) -> Tool:
 def _json(export: str, reply: bytes) -> Any:
     if not reply:
         return None
-    if len(reply) > _MOST_BYTES:
-        message = f"{export} answers {len(reply):,} bytes, above the limit of {_MOST_BYTES:,}"
+    if len(reply) > _MAX_BYTES:
+        message = f"{export} answers {len(reply):,} bytes, above the limit of {_MAX_BYTES:,}"
         raise AbiError(message)
     signs = sum(map(reply.count, (b",", b":", b"[", b"{")))
-    if signs > _MOST_SIGNS:
+    if signs > _MAX_SIGNS:
         message = (
-            f"{export} answers no JSON of a plugin: {signs:,} commas, colons and brackets, above "
-            f"the limit of {_MOST_SIGNS:,}"
+            f"{export} answers JSON that is too large: {signs:,} commas, colons and brackets, above"
+            f" the limit of {_MAX_SIGNS:,}"
         )
         raise AbiError(message)
     try:
         return decode(reply)
     except ValueError as broken:
-        message = f"{export} answers no JSON: {broken}"
+        message = f"{export} answers invalid JSON: {broken}"
         raise AbiError(message) from broken
 
 
@@ -234,27 +218,27 @@ def _object(where: str, given: Any) -> dict[str, Any]:
     return given or {}
 
 
-def _string(where: str, given: Any, longest: int = _LONGEST_TEXT) -> str:
+def _string(where: str, given: Any, limit: int = _MAX_TEXT) -> str:
     if not isinstance(given, str | None):
         raise _wrong(where, "a string", given)
-    if given is not None and len(given) > longest:
-        message = f"{where} has {len(given):,} characters, above the limit of {longest:,}"
+    if given is not None and len(given) > limit:
+        message = f"{where} has {len(given):,} characters, above the limit of {limit:,}"
         raise AbiError(message)
     return given or ""
 
 
 def _strings(where: str, given: Any) -> dict[str, str]:
     strings = _object(where, given)
-    _check_count(where, strings, _MOST_ENTRIES, "entries")
+    _check_count(where, strings, _MAX_ENTRIES, "entries")
     for key, text in strings.items():
-        # Looked at before anything is formatted: it is right nearly always.
-        if len(key) > _LONGEST_NAME:
+        # Checked before a message is formatted: nearly all are right.
+        if len(key) > _MAX_NAME:
             message = (
                 f"{where}: the name {_shown(key)} has {len(key):,} characters, above the limit of "
-                f"{_LONGEST_NAME}"
+                f"{_MAX_NAME}"
             )
             raise AbiError(message)
-        if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        if not isinstance(text, str) or len(text) > _MAX_TEXT:
             _string(f"{where}: {_shown(key)}", text)
     return {key: text or "" for key, text in strings.items()}
 
@@ -262,21 +246,21 @@ def _strings(where: str, given: Any) -> dict[str, str]:
 def _string_list(where: str, given: Any) -> tuple[str, ...]:
     if not isinstance(given, list | None):
         raise _wrong(where, "a list of strings", given)
-    _check_count(where, given, _MOST_ENTRIES, "entries")
+    _check_count(where, given, _MAX_ENTRIES, "entries")
     for at, text in enumerate(given or ()):
-        if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        if not isinstance(text, str) or len(text) > _MAX_TEXT:
             _string(f"{where}[{at}]", text)
     return tuple(text or "" for text in given or ())
 
 
-def _check_count(where: str, given: Any, most: int, what: str) -> None:
-    if isinstance(given, (list, dict)) and len(given) > most:
-        raise AbiError(f"{where}: {len(given):,} {what}, above the limit of {most:,}")
+def _check_count(where: str, given: Any, limit: int, what: str) -> None:
+    if isinstance(given, (list, dict)) and len(given) > limit:
+        raise AbiError(f"{where}: {len(given):,} {what}, above the limit of {limit:,}")
 
 
 def _shown(name: str) -> str:
-    """A plugin's own name for something, in a message."""
-    return escaped(name if len(name) <= _LONGEST_NAME else f"{name[:40]}...")
+    """A name that the plugin chose, for a message."""
+    return escaped(name if len(name) <= _MAX_NAME else f"{name[:40]}...")
 
 
 def _wrong(where: str, wanted: str, given: Any) -> AbiError:

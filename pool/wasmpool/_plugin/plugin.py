@@ -1,36 +1,32 @@
-"""A plugin: a pool of instances of a module that keeps to the contract.
+"""A plugin: a pool of instances of a module that fulfils the contract.
 
-What it says of itself is read once, at load, from one instance, and belongs to the generation:
-name, tools and metadata are answered without an instance and without waiting, and they change at
-the switch of a reload, in the same synchronous step as the instances that serve.
+A plugin describes itself once, at load, in one instance. The answers belong to the revision: name,
+tools and metadata need no instance and no waiting. They change when a reload switches, in the same
+synchronous step as the instances that serve.
 
-Credentials belong to the generation as well. Each instance is configured before it serves, so
-`Plugin.configure` is a reload of the same module with another setup: every call sees either the
-old credentials whole or the new ones, and credentials that the guest refuses change nothing.
+Credentials belong to the revision as well. Each instance is configured before it serves, so
+`Plugin.configure` is a reload of the same module with another setup: each call sees either all of
+the old credentials or all of the new ones, and credentials that the guest refuses change nothing.
 
-`Plugin.configure` and `Plugin.reload` return at the switch. What is left to do then, seeing the
-old generation's calls off, is done by a task in the nursery of `open_plugin`, which the pool's
-close brings to its end.
+`Plugin.configure` and `Plugin.reload` return at the switch. The calls that still run in the old
+instances are awaited by a background task in the nursery of `open_plugin`; closing the pool ends
+that task.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import reprlib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, final
+from typing import TYPE_CHECKING, Any, Final, Unpack, final
 
 import trio
 
 from wasmpool._block import Block
 from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
-from wasmpool._http.policy import HttpPolicy
 from wasmpool._json import encode
 from wasmpool._json_pieces import SMALL
 from wasmpool._plain_nursery import open_plain_nursery
-from wasmpool._pool.options import Options
 from wasmpool._pool.pool import open_pool
 from wasmpool._pool.pool_state import PoolState
 from wasmpool_host import (
@@ -39,46 +35,39 @@ from wasmpool_host import (
     GuestExit,
     GuestMemoryError,
     GuestTrap,
-    Limits,
     LinkError,
     Module,
 )
-from wasmpool_host.lowlevel import Source, check_process, check_trio, escaped
+from wasmpool_host.lowlevel import DrivenModule, check_process, check_trio
 
 from .contract import check_exports
 from .errors import AbiError, ConfigureError, PluginClosed
-from .host import PluginHost, as_module_source
-from .metadata import ToolResult
-from .reply import read_large_result, read_tool_result
-from .revision import Generation, copy_credentials
+from .options import (
+    PluginOptions,
+    check_name,
+    check_options,
+    copy_credentials,
+    new_environment,
+    pool_options,
+)
+from .revision import PluginRevision
+from .source import freeze_source, name_of_file
+from .tool_result import ToolResult, read_large_result, read_tool_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
-    from wasmpool._pool.instruments import Instrument
-    from wasmpool._pool.options import QueueOnClose
     from wasmpool._pool.pool import Pool
-    from wasmpool._pool.protocols import Check
-    from wasmpool_host import Wasi
+    from wasmpool_host.lowlevel import Source
 
-    from .host import PluginSource
+    from .environment import PluginEnvironment
     from .metadata import Metadata, Tool
+    from .source import PluginSource
 
-__all__ = [
-    "Plugin",
-    "PluginOptions",
-    "check_name",
-    "compile_plugin",
-    "keep_options",
-    "keep_source",
-    "load_plugin",
-    "open_plugin",
-    "plugin_host",
-]
+__all__ = ["Plugin", "compile_plugin", "load_plugin", "open_plugin"]
 
-_MIB: Final = 1 << 20
 _CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
-_NOT_WELL: Final = (
+_UNHEALTHY: Final = (
     GuestTrap,
     GuestExit,
     GuestMemoryError,
@@ -88,45 +77,6 @@ _NOT_WELL: Final = (
     LeaseRevoked,
 )
 _BROKEN_SOURCE: Final = (CompileError, LinkError, AbiError, GuestMemoryError, OSError)
-
-
-class PluginOptions(TypedDict, total=False):
-    """How a plugin is run; what is not explained here is as for `open_pool`."""
-
-    http: HttpPolicy | None
-    """What it may reach by HTTP; None, the default, is no host."""
-    limits: Limits
-    """What each instance may take."""
-    wasi: Wasi | None
-    """What it gets of WASI; None is nothing of the machine."""
-    cache: str | os.PathLike[str] | None
-    """A directory for compiled code."""
-    size: int
-    min_size: int
-    check: Check | None
-    max_waiting: int | None
-    max_wait: float | None
-    max_uses: int | None
-    max_age: float | None
-    max_idle: float | None
-    max_memory: int | None
-    """64 MiB by default: guests leak, and this recycles those that do."""
-    start_timeout: float
-    grace: float
-    """310 s by default: longer than any of its HTTP requests may wait."""
-    max_generations: int
-    """8 by default: an old generation may wait long for its calls."""
-    queue_on_close: QueueOnClose
-    leak_after: float | None
-    instruments: Sequence[Instrument]
-
-
-_POOL_DEFAULTS: Final[Mapping[str, Any]] = {
-    "max_memory": 64 * _MIB,
-    "grace": 310.0,
-    "max_generations": 8,
-}
-_HOST_OPTIONS: Final = frozenset({"http", "limits", "wasi", "cache"})
 
 
 def open_plugin(
@@ -140,210 +90,126 @@ def open_plugin(
 
     Args:
         source: a path, the bytes of a file, or a compiled `Module`, which keeps the imports that
-            it was compiled with. A str with ``(module`` in it is a module's text.
-        name: instead of the plugin's own; without control characters.
-        credentials: what each instance is configured with before it serves: strings by name,
-            copied now. None: the guest's ``configure`` is never called.
-        http: an `HttpPolicy`: what it may reach by HTTP. None, the default, reaches no host;
-            ``HttpPolicy()`` is the public internet.
-        limits: `Limits` of each instance; as for `Module.compile`.
-        wasi: what it gets of WASI; None, the default, is nothing of the machine.
+            it was compiled with. A str that contains ``(module`` is the text of a module.
+        name: used instead of the plugin's own; without control characters.
+        credentials: strings by name, copied now. Each instance is configured with them before it
+            serves. None: the guest's ``configure`` is never called.
+        http: an `HttpPolicy`: the hosts that the plugin can reach over HTTP. None, the default,
+            is no host; ``HttpPolicy()`` is the public internet.
+        limits: the `Limits` of each instance; as for `Module.compile`.
+        wasi: what the plugin can use through WASI; None, the default, is nothing of this machine.
         cache: a directory for compiled code; None, the default, is no cache.
-        grace: as for `open_pool`, but 310 s by default: longer than any of its HTTP requests
-            may wait.
-        max_memory: as for `open_pool`, but 64 MiB by default: guests leak, and this recycles
-            those that do.
-        max_generations: as for `open_pool`, but 8 by default: an old generation may wait long for
-            its calls.
-        options: the other options of `open_pool`, as they are there: ``size``, ``min_size``,
-            ``check``, ``max_waiting``, ``max_wait``, ``max_uses``, ``max_age``, ``max_idle``,
-            ``start_timeout``, ``queue_on_close``, ``leak_after``, ``instruments``. Not ``setup``,
-            which is the plugin's own.
+        grace: as for `open_pool`, but 310 s by default: longer than any HTTP request of the plugin
+            can take.
+        max_memory: as for `open_pool`, but 64 MiB by default: many guests leak memory, and an
+            instance that does is replaced.
+        max_generations: as for `open_pool`, but 8 by default: an old generation may have to wait
+            long for its calls.
+        options: the other options of `open_pool`: ``size``, ``min_size``, ``check``,
+            ``max_waiting``, ``max_wait``, ``max_uses``, ``max_age``, ``max_idle``,
+            ``start_timeout``, ``queue_on_close``, ``leak_after``, ``instruments``. Not ``setup``:
+            a plugin is set up by its credentials.
 
     Raises:
-        TypeError, ValueError: at once: an option is unknown or out of its range, the name is
-            blank, credentials are no strings.
-        CompileError: on entering, like the following: the source is no valid module.
-        LinkError: it imports what this host does not provide; all of it is listed.
-        AbiError: it does not keep to the contract, or keeps to another version of it. All exports
-            that are missing or of the wrong type are listed.
-        GuestMemoryError: its memory or a table starts above ``limits``.
-        ConfigureError: it refused the credentials.
-        PoolUnavailable: no instance could be started, configured and asked about itself, within
-            ``start_timeout``. The cause is attached: `GuestTrap`, `GuestExit`,
+        TypeError, ValueError: at the call: an option is unknown or out of its range, the name is
+            blank, or credentials are not strings.
+        CompileError: at the start of the block, as all that follow: the source is not a valid
+            module.
+        LinkError: the module imports what this host does not provide; the message lists all of it.
+        AbiError: the module does not fulfil the contract, or fulfils another version of it. The
+            message lists all exports that are missing or of the wrong type.
+        GuestMemoryError: the module's memory or a table starts above ``limits``.
+        ConfigureError: the plugin refused the credentials.
+        PoolUnavailable: no instance could be started, configured and asked to describe itself
+            within ``start_timeout``. The cause is attached: `GuestTrap`, `GuestExit`,
             `GuestMemoryError`, `CallTimeout`, MemoryError, trio.TooSlowError, or ValueError for
             credentials above ``limits.payload``.
         OSError: the file cannot be read.
         RuntimeError: outside of a trio run, or in a forked child.
 
-    Leaving the block closes the plugin: calls under way run on for up to ``grace`` seconds, none
-    at all if an exception or a cancel leaves it. A cancel while it is loaded returns at once, and
+    The end of the block closes the plugin: running calls get up to ``grace`` seconds to finish, or
+    none if the block ends by an exception or a cancel. A cancel during the load returns at once and
     leaves nothing behind.
     """
     check_name(name)
-    kept = keep_options("open_plugin", options, "name", "credentials")
+    checked = check_options("open_plugin", options, "name", "credentials")
     loading = load_plugin(
-        keep_source(source), plugin_host(kept), name, copy_credentials(credentials), kept
+        freeze_source(source),
+        new_environment(checked),
+        name,
+        copy_credentials(credentials),
+        checked,
     )
     return Block("open_plugin", "plugin", loading)
 
 
-def keep_options(call: str, options: PluginOptions, *others: str) -> PluginOptions:
-    """Return the options of a call, which has `others` besides, as nothing else can change them.
-
-    Raises:
-        TypeError, ValueError: an option is unknown or out of its range.
-    """
-    if "setup" in options:
-        message = (
-            f"{call} takes no setup: a plugin is set up by its credentials. Use open_pool for a"
-            " module with a setup of your own"
-        )
-        raise TypeError(message)
-    known = {*PluginOptions.__annotations__, *others}
-    if unknown := [repr(option) for option in options if option not in known]:
-        message = f"{call} has no option {', '.join(unknown)}; it has: {', '.join(sorted(known))}"
-        raise TypeError(message)
-    kept = options.copy()
-    cache = kept.get("cache")
-    if cache is not None:  # the process may change its directory before the next load
-        kept["cache"] = _absolute(cache)
-    if "instruments" in kept:
-        kept["instruments"] = tuple(kept["instruments"])
-    plugin_host(kept)
-    Options(**_pool_options(kept))
-    return kept
-
-
-def _absolute(cache: object) -> Path:
-    if not isinstance(cache, (str, os.PathLike)):
-        message = f"cache must be the path of a directory or None, not {cache!r}"
-        raise TypeError(message)
-    return Path(cache).absolute()
-
-
-def keep_source(source: PluginSource) -> PluginSource:
-    """Return a plugin's source as its caller cannot change it any more."""
-    return bytes(source) if isinstance(source, (bytearray, memoryview)) else source
-
-
-def check_name(name: object) -> None:
-    """Refuse what cannot be a plugin's name, in messages, in logs and as a key.
-
-    Raises:
-        TypeError, ValueError: it is no str; it is blank; it has control characters or others that
-            no line of a log may have.
-    """
-    if name is None:
-        return
-    if not isinstance(name, str):
-        message = f"name must be a str or None, not {name!r}"
-        raise TypeError(message)
-    if not name.strip():
-        message = f"name must not be blank, as {name!r} is: leave it out for the plugin's own name"
-        raise ValueError(message)
-    if escaped(name) != name:
-        message = f"name must have no control characters, line breaks or marks, not {name!r}"
-        raise ValueError(message)
-
-
-def _pool_options(options: PluginOptions) -> dict[str, Any]:
-    given = {key: value for key, value in options.items() if key not in _HOST_OPTIONS}
-    return {**_POOL_DEFAULTS, **given}
-
-
-def plugin_host(options: PluginOptions) -> PluginHost:
-    """What a plugin with these options runs on."""
-    policy = options.get("http")
-    if not isinstance(policy, HttpPolicy | None):
-        message = f"http must be an HttpPolicy, not {policy!r}: leave it out to reach no host"
-        raise TypeError(message)
-    limits = options.get("limits", Limits())
-    if not isinstance(limits, Limits):
-        message = f"limits must be Limits, not {limits!r}"
-        raise TypeError(message)
-    return PluginHost(
-        policy,
-        limits,
-        options.get("wasi"),
-        options.get("cache"),
-    )
-
-
 async def compile_plugin(
-    host: PluginHost, source: PluginSource | Source, override: str | None
+    environment: PluginEnvironment, source: PluginSource | Source, override: str | None
 ) -> Module:
-    """Compile a plugin, and hold its exports against the contract.
+    """Compile a plugin, and check its exports against the contract.
 
     Raises:
         CompileError, LinkError, GuestMemoryError, OSError: as for `Module.compile`. The message
             begins with the name that the plugin was given.
-        AbiError: it does not keep to the contract; the message ends with that name, or the
-            module's, and its file.
+        AbiError: the module does not fulfil the contract. The message ends with that name, or the
+            module's, and the file.
     """
     try:
-        module = await host.compile(source)
+        module = await environment.compile(source)
     except (CompileError, LinkError, GuestMemoryError) as broken:
         if override is None:
             raise
         message = f"plugin {override!r}: {broken}"
         raise type(broken)(message) from broken
     owner = str(module) if override is None else f"plugin {override!r}"
-    check_exports(module.exports, owner + _of_file(source))
+    check_exports(module.exports, owner + name_of_file(source))
     return module
-
-
-def _of_file(source: PluginSource | Source) -> str:
-    if isinstance(source, Module):
-        return ""
-    path = source.path if isinstance(source, Source) else as_module_source(source)
-    return f", file {os.fspath(path)!r}" if isinstance(path, os.PathLike) else ""
 
 
 @contextlib.asynccontextmanager
 async def load_plugin(
     source: PluginSource | Source,
-    host: PluginHost,
+    environment: PluginEnvironment,
     name: str | None,
     credentials: Mapping[str, str] | None,
     options: PluginOptions,
 ) -> AsyncGenerator[Plugin, None]:
-    """`open_plugin` with a host that may have compiled the source already."""
+    """`open_plugin`, in an environment that may have compiled the source already."""
     check_trio("open_plugin")
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(host.http.aclose)
+        stack.push_async_callback(environment.http.aclose)
         drains = await stack.enter_async_context(open_plain_nursery())
-        module = await compile_plugin(host, source, name)
-        generation = Generation(module, credentials, name)
-        host.name = lambda: generation.name  # until there is a plugin to ask
-        if "env.host_http_request" in generation.module.imports:
-            await host.http.import_client()
+        module = await compile_plugin(environment, source, name)
+        revision = PluginRevision(module, credentials, name)
+        environment.name = lambda: revision.name  # until there is a `Plugin`
+        if "env.host_http_request" in revision.module.imports:
+            await environment.http.import_client()
         opening = open_pool(
-            generation.module,
-            name=generation.name,
-            setup=generation.setup,
-            **_pool_options(options),
+            revision.module,
+            name=revision.name,
+            setup=revision.setup,
+            **pool_options(options),
         )
         try:
             pool = await stack.enter_async_context(opening)
-            await _ask_one_instance(pool, generation)
+            await _ensure_snapshot(pool, revision)
         except PoolUnavailable as unavailable:
             failure = unavailable
         else:
-            yield Plugin(pool, host, drains, generation)
+            yield Plugin(pool, environment, drains, revision)
             return
-        raise _as_itself(failure)
+        raise _plugin_error(failure)
 
 
-async def _ask_one_instance(pool: Pool, generation: Generation) -> None:
-    """Have the snapshot also where no instance is kept warm."""
-    if not generation.is_known:
+async def _ensure_snapshot(pool: Pool, revision: PluginRevision) -> None:
+    """Start an instance if none has been set up yet, as with ``min_size=0``."""
+    if not revision.is_known:
         async with pool.lease():
             pass
 
 
-def _as_itself(failure: PoolUnavailable) -> Exception:
-    """What the plugin's author did wrong, without the pool's words around it."""
+def _plugin_error(failure: PoolUnavailable) -> Exception:
+    """Return the cause if it is a mistake of the plugin's author, else the failure itself."""
     cause = failure.__cause__
     return cause if isinstance(cause, (AbiError, ConfigureError, LinkError)) else failure
 
@@ -353,62 +219,63 @@ class Plugin:
     """A plugin in service; `open_plugin` and `Loader.load` make it.
 
     Attributes:
-        pool: what its calls run in, for statistics and for calls that the contract does not
-            have. Reload by `Plugin.reload`, never by the pool's own: the snapshot would stay.
+        pool: the pool that its calls run in, for statistics and for exports outside of the
+            contract. Reload with `Plugin.reload`, never with ``pool.reload``: that would keep the
+            old name, tools and metadata.
     """
 
     # Invariants:
-    # - `generation` is the pool's current one; both change in one synchronous step
+    # - `_revision` belongs to the pool's current generation; both change in one synchronous step
     # - a task that reloads the pool holds `_switching`
 
-    __slots__ = ("_drains", "_generation", "_host", "_switching", "pool")
+    __slots__ = ("_drains", "_environment", "_revision", "_switching", "pool")
 
     def __init__(
         self,
         pool: Pool,
-        host: PluginHost,
+        environment: PluginEnvironment,
         drains: trio.Nursery,
-        generation: Generation,
+        revision: PluginRevision,
     ) -> None:
-        """Take over a pool whose setup is the generation's; `open_plugin` does."""
+        """Not for users: `open_plugin` calls it, with a pool whose setup is the revision's."""
         self.pool: Pool = pool
-        self._host = host
+        self._environment = environment
         self._drains = drains
         self._switching = trio.Lock()
-        self._take_over(generation)
-        host.name = self._log_name
+        self._take_over(revision)
+        environment.name = self._log_name
 
     # --- what it is ---
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no calls any more."""
+        """True once it takes no more calls."""
         return self.pool.state is not PoolState.OPEN
 
     @property
     def name(self) -> str:
-        """The name it was given, else its own, else its file's.
+        """The name that it was given, else its own, else its file's.
 
-        After close ``"unknown"``, unless it was given one.
+        After close, the name that it was given, else ``"unknown"``.
         """
-        if self.closed and self._generation.override is None:
+        if self.closed and self._revision.override is None:
             return "unknown"
-        return self._generation.name
+        return self._revision.name
 
     @property
     def metadata(self) -> Metadata | None:
-        """What it says of itself; None after close."""
-        return None if self.closed else self._generation.snapshot.metadata
+        """How it describes itself; None after close."""
+        return None if self.closed else self._revision.snapshot.metadata
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """What it can do; nothing after close."""
-        return () if self.closed else self._generation.snapshot.tools
+        """The tools that it offers; none after close."""
+        return () if self.closed else self._revision.snapshot.tools
 
     @property
     def compact_specs(self) -> Mapping[str, tuple[str, ...]]:
-        """The fields that matter in each tool's answers, as dotted paths; ``{}`` after close."""
-        return {} if self.closed else self._generation.snapshot.compact_specs
+        """By tool, the fields of its answers that matter, as dotted paths; ``{}`` after close."""
+        return {} if self.closed else self._revision.snapshot.compact_specs
 
     def __repr__(self) -> str:
         state = self.pool.state.name.lower()
@@ -420,23 +287,23 @@ class Plugin:
         """Run a tool.
 
         Args:
-            tool: one of `tools`; the guest judges what is not.
-            args: its arguments by name, of what JSON knows; None is none.
+            tool: the name of one of `tools`; the guest decides what another name means.
+            args: the arguments by name, as values that JSON can express; None is no arguments.
 
         Returns:
-            what it answered. Arguments that are no JSON and a plugin that is closed, also while
-            the call waits or runs, are answers too: ``is_error`` with the reason.
+            the tool's answer. It has ``is_error`` and the reason if the arguments cannot be written
+            as JSON, or if the plugin is closed, even while the call waits or runs.
 
         Raises:
             GuestTrap, GuestExit, GuestMemoryError, CallTimeout: the guest failed.
             LeaseRevoked: the grace of a reload ended while the call ran.
-            PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock: no instance was to be had.
+            PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock: no instance was available.
             ValueError: the arguments are above ``limits.payload``.
             RuntimeError: outside of the plugin's trio run, or in a forked child.
-            Exception: what a host function raised that a compiled `Module` imports.
+            Exception: raised by a host function of your own, which a compiled `Module` imports.
 
-        The arguments are taken as they are now, also if the call waits in line. A cancel ends
-        exactly this call; its instance is replaced.
+        The arguments are read now, even if the call has to wait. A cancel ends exactly this call;
+        its instance is replaced.
         """
         try:
             given = args if type(args) is dict else _as_object(args)
@@ -455,10 +322,11 @@ class Plugin:
         return read_tool_result(reply) if len(reply) <= SMALL else await read_large_result(reply)
 
     async def healthy(self) -> bool:
-        """Ask one instance if it is well.
+        """Ask one instance if it is healthy.
 
         Returns:
-            False also if the guest fails, if no instance can be started, and after close.
+            True if it is; False if it is not, if the guest fails, if no instance can be started,
+            and after close.
 
         Raises:
             PoolSaturated, PoolTimeout, LeaseDeadlock: all instances are busy.
@@ -467,43 +335,43 @@ class Plugin:
         A cancel ends exactly this call.
         """
         try:
-            well: int = await self.pool.call("healthy")
-        except _NOT_WELL:
+            healthy: int = await self.pool.call("healthy")
+        except _UNHEALTHY:
             return False
-        return well == 1
+        return healthy == 1
 
     async def configure(self, credentials: Mapping[str, str] | None) -> int:
-        """Give every instance, present and to come, other credentials.
+        """Change the credentials of all instances, present and future.
 
-        One new instance is configured first; if it refuses them, or cannot be started, the old
-        ones go on. Returns once new calls see the new credentials; calls under way finish with
-        those that they began with.
+        One new instance is configured first. If it cannot be started or refuses the credentials,
+        the old ones stay. Returns once new calls see the new credentials; running calls finish
+        with those that they began with.
 
         Args:
-            credentials: strings by name, as ``metadata.credential_keys`` has them. None: the
+            credentials: strings by name; ``metadata.credential_keys`` lists the names. None: the
                 guest's ``configure`` is not called.
 
         Returns:
             the new generation's number.
 
         Raises:
-            TypeError, ValueError: they are no strings; no value is shown.
+            TypeError, ValueError: they are not strings; the message shows no value.
             ConfigureError: the guest refused them.
-            ReloadFailed: the instance to try them on failed otherwise, as for `open_plugin`; the
-                cause is attached.
-            PluginClosed: the plugin is closed, or was closed meanwhile.
+            ReloadFailed: the new instance failed in another way, as for `open_plugin`; the cause is
+                attached.
+            PluginClosed: the plugin is closed, or was closed during the call.
             RuntimeError: outside of a trio run, or in a forked child.
 
         A cancel leaves the old credentials in service.
         """
         check_process()
-        kept = copy_credentials(credentials)
+        copied = copy_credentials(credentials)
         async with self._switching:
             self._check_open()
-            now = self._generation
-            generation = Generation(now.module, kept, now.override)
+            current = self._revision
+            revision = PluginRevision(current.module, copied, current.override)
             try:
-                return await self._switch(generation)
+                return await self._switch(revision)
             except ReloadFailed as failed:
                 if not isinstance(failed.__cause__, ConfigureError):
                     raise
@@ -514,8 +382,8 @@ class Plugin:
         """Put another module in service, with the current credentials.
 
         Returns once new calls go to the new module; name, tools and metadata change in the same
-        step. Calls under way finish with the old one, within its grace. The same module again
-        changes nothing.
+        step. Running calls finish in the old module, within the plugin's grace. A reload of the
+        module in service changes nothing.
 
         Args:
             source: as for `open_plugin`.
@@ -524,21 +392,21 @@ class Plugin:
             the number of the generation in service.
 
         Raises:
-            ReloadFailed: the source cannot be read, does not compile, link, keep to the contract,
-                start, configure or pass its check; the cause is attached, as `open_plugin` raises
-                it, and the old module goes on serving.
-            PluginClosed: the plugin is closed, or was closed meanwhile.
+            ReloadFailed: the source cannot be read, compiled, linked, started or configured, or
+                does not fulfil the contract or pass its check. The old module continues to serve;
+                the cause is attached, as `open_plugin` raises it.
+            PluginClosed: the plugin is closed, or was closed during the call.
             RuntimeError: outside of a trio run, or in a forked child.
 
         A cancel leaves the old module in service.
         """
-        return await self._reload(keep_source(source))
+        return await self._reload(freeze_source(source))
 
     async def aclose(self, *, grace: float | None = None) -> None:
-        """Close the plugin: no new calls, those under way run on for up to ``grace`` seconds.
+        """Close the plugin: refuse new calls, and give running calls up to ``grace`` seconds.
 
         Args:
-            grace: None is the plugin's own, 310 s by default.
+            grace: None is the ``grace`` that the plugin was opened with, 310 s by default.
 
         Raises:
             RuntimeError: the task holds a lease of the plugin's pool.
@@ -546,57 +414,58 @@ class Plugin:
         A cancel of the first call cuts the grace to nothing; the close still completes.
         """
         await self.pool.aclose(grace=grace)
-        await self._host.http.aclose()
+        await self._environment.http.aclose()
 
     # --- inside ---
 
     async def _reload(
         self,
         source: PluginSource | Source,
-        host: PluginHost | None = None,
+        environment: PluginEnvironment | None = None,
         credentials: Mapping[str, str] | None = None,
     ) -> int:
-        """`reload` of a source that is kept.
+        """`reload`, of a source that the caller can no longer change.
 
         Args:
-            source: as for `reload`, or what was read of a file.
-            host: another one that compiled it.
+            source: as for `reload`, or a file that has been read.
+            environment: the one that compiled ``source``, if it is not the plugin's own.
             credentials: a copy; None keeps those in service.
         """
         check_process()
         async with self._switching:
             self._check_open()
             module = await self._compile(source)
-            current = self._generation
+            current = self._revision
             if credentials is None:
                 credentials = current.credentials
-            given = isinstance(source, Module) and host is None
+            given = isinstance(source, Module) and environment is None
             if credentials == current.credentials and _same(module, current.module, given=given):
                 return self.pool.generation
-            if host is not None:  # its guests speak by this plugin's client and name
-                host.http, host.name = self._host.http, self._host.name
-            return await self._switch(Generation(module, credentials, current.override))
+            if environment is not None:  # its guests use this plugin's HTTP client and name
+                environment.http = self._environment.http
+                environment.name = self._environment.name
+            return await self._switch(PluginRevision(module, credentials, current.override))
 
     async def _compile(self, source: PluginSource | Source) -> Module:
         try:
-            return await compile_plugin(self._host, source, None)  # named below
+            return await compile_plugin(self._environment, source, None)  # named below
         except _BROKEN_SOURCE as broken:
-            message = f"plugin {self._log_name()!r} goes on as it was: {broken}"
+            message = f"plugin {self._log_name()!r} goes on as before: {broken}"
             raise ReloadFailed(message) from broken
 
-    async def _switch(self, generation: Generation) -> int:
-        """Reload the pool, back at the switch; `_drains` sees the old generation off."""
+    async def _switch(self, revision: PluginRevision) -> int:
+        """Reload the pool, and return at the switch; a task in `_drains` awaits the old calls."""
         failed: list[Exception] = []
 
         async def reload(*, task_status: trio.TaskStatus[int]) -> None:
-            switch = _Switch(self, generation, task_status)
+            switch = _Switch(self, revision, task_status)
             try:
                 await self.pool.reload(
-                    generation.module, setup=generation.setup, force=True, task_status=switch
+                    revision.module, setup=revision.setup, force=True, task_status=switch
                 )
             except Exception as failure:
                 if not switch.done:
-                    failed.append(failure)  # to the caller, with its cause; a nursery drops it
+                    failed.append(failure)  # raised by the caller: a nursery would drop its cause
                     task_status.started(0)
                 elif not isinstance(failure, PoolClosed):
                     raise
@@ -608,18 +477,18 @@ class Plugin:
             raise self._is_closed() from failed[0]
         raise failed[0]
 
-    def _take_over(self, generation: Generation) -> None:
-        """Answer as a new generation; called within the pool's switch."""
-        self._generation = generation
-        self.pool._core.rename(generation.name)  # noqa: SLF001 - its messages name the plugin
+    def _take_over(self, revision: PluginRevision) -> None:
+        """Put a revision in service; called in the same step as the pool's switch."""
+        self._revision = revision
+        self.pool._core.rename(revision.name)  # noqa: SLF001 - its messages name the plugin
 
     def _log_name(self) -> str:
-        """Its name, also while the last calls end after close."""
-        return self._generation.name
+        """Return the name; unlike `name`, also after close, when the last calls end."""
+        return self._revision.name
 
     def _runs(self, digest: str | None) -> bool:
         """Return True if the module in service has this digest."""
-        return self._generation.module.digest == digest
+        return self._revision.module.digest == digest
 
     def _check_open(self) -> None:
         if self.closed:
@@ -630,10 +499,10 @@ class Plugin:
 
 
 def _as_object(args: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Arguments as the JSON object that the contract has.
+    """Return the arguments as the contract's JSON object.
 
     Raises:
-        TypeError: they are no mapping.
+        TypeError: they are not a mapping.
     """
     if isinstance(args, dict):
         return args
@@ -644,27 +513,29 @@ def _as_object(args: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 class _Switch:
-    """Passes the pool's word that it has switched on to the plugin, in the same step."""
+    """A task status that puts the plugin's revision in service in the same step as the pool's."""
 
     def __init__(
-        self, plugin: Plugin, generation: Generation, task_status: trio.TaskStatus[int]
+        self, plugin: Plugin, revision: PluginRevision, task_status: trio.TaskStatus[int]
     ) -> None:
         self._plugin = plugin
-        self._generation = generation
+        self._revision = revision
         self._task_status = task_status
         self.done = False
 
     def started(self, value: int | None = None) -> None:
         assert value is not None  # the new generation's number
         self.done = True
-        self._plugin._take_over(self._generation)  # noqa: SLF001 - the other half of it
+        self._plugin._take_over(self._revision)  # noqa: SLF001 - a part of `Plugin._switch`
         self._task_status.started(value)
 
 
 def _same(new: Module, old: Module, *, given: bool) -> bool:
-    """Whether a reload would change nothing.
+    """Return True if a reload would change nothing.
 
-    What the plugin's hosts compile differs in nothing but the code; a module that was given may
-    also have imports of its own.
+    Modules that a `PluginEnvironment` compiled differ only in their code. A module that the user
+    compiled (``given``) may also have other imports.
     """
-    return new.identity == old.identity if given else new.digest == old.digest
+    if given:
+        return DrivenModule(new).identity == DrivenModule(old).identity
+    return new.digest == old.digest

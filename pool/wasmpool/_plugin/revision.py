@@ -1,11 +1,10 @@
-"""One generation of a plugin: its module with its credentials, and what it says of itself."""
+"""One revision of a plugin: its module, its credentials, and how it describes itself."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
@@ -25,19 +24,19 @@ from .metadata import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping
 
     from wasmpool_host import Instance, Module
 
-__all__ = ["Generation", "Snapshot", "copy_credentials", "read_name", "start_runtime"]
+__all__ = ["PluginRevision", "Snapshot", "read_name", "start_runtime"]
 
-_START = "_rt0_wasm_wasip1"
-_STARTS = FunctionType((), ())
+_START: Final = "_rt0_wasm_wasip1"
+_STARTS: Final = FunctionType((), ())
 
 
 @attrs.frozen
 class Snapshot:
-    """What a plugin said of itself when it was loaded; answered from here, however busy it is."""
+    """How a plugin described itself at load. It is answered from here, even if all are busy."""
 
     name: str
     metadata: Metadata
@@ -46,13 +45,15 @@ class Snapshot:
 
 
 @final
-class Generation:
+class PluginRevision:
     """A module and the credentials that each of its instances is configured with.
 
+    The pool calls the instances of one revision a generation.
+
     Attributes:
-        module: compiled; its exports keep to the contract.
-        credentials: a copy that nothing else has; None if the guest is not configured.
-        override: the name that the plugin was given; None for its own.
+        module: compiled; its exports fulfil the contract.
+        credentials: a copy that nothing else can change; None if the guest is not configured.
+        override: the name that the plugin was given; None for the plugin's own name.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class Generation:
 
     @property
     def is_known(self) -> bool:
-        """Whether an instance was set up, and so there is a snapshot."""
+        """True once an instance has been set up, so that there is a snapshot."""
         return self._snapshot is not None
 
     @property
     def snapshot(self) -> Snapshot:
-        """What the first instance that was set up said; none serves before."""
+        """What the first instance answered during its setup; no instance serves before that."""
         assert self._snapshot is not None
         return self._snapshot
 
@@ -88,17 +89,17 @@ class Generation:
 
     @property
     def label(self) -> str:
-        """The plugin in an error of its load, when the guest may not be able to say its name."""
+        """The plugin in an error of its load, when the guest may be unable to tell its name."""
         return str(self.module) if self.override is None else f"plugin {self.override!r}"
 
     def setup(self, instance: Instance) -> Awaitable[None] | None:
-        """Make a new instance ready to serve, for the pool; None if nothing is to be done."""
+        """Make a new instance of the pool ready to serve; None if there is nothing to do."""
         if self._snapshot is None or self._payload is not None or needs_start(self.module):
             return self._get_ready_by_name(instance)
         return None
 
     async def _get_ready_by_name(self, instance: Instance) -> None:
-        """`get_ready`, whose errors do not know which of many plugins it was."""
+        """`get_ready`, with the plugin's label in an `AbiError`."""
         try:
             await self.get_ready(instance)
         except AbiError as broken:
@@ -106,17 +107,16 @@ class Generation:
             raise AbiError(message) from broken
 
     async def get_ready(self, instance: Instance) -> None:
-        """Start it, configure it, and ask it about itself.
-
-        The version comes first, for what it says of the rest to be understood; the tools come
-        after the credentials, which they may depend on. Once a first instance has said all that,
-        others of the same module need not be asked.
-        """
+        """Start an instance, configure it, and read the snapshot if there is none yet."""
+        # 1. The runtime, without which no other export can be called.
         await start_runtime(self.module, instance)
+        # 2. The ABI version: it says how to read the other answers.
         known = self._snapshot
         metadata = known.metadata if known is not None else await _read_metadata(instance)
+        # 3. The credentials.
         if self._payload is not None:
             await self._configure(instance, self._payload)
+        # 4. The snapshot: after the credentials, on which the tools may depend.
         if self._snapshot is None:
             self._snapshot = await self._take_snapshot(instance, metadata)
 
@@ -127,7 +127,7 @@ class Generation:
             raise ConfigureError(name, read_refusal(refusal))
 
     async def _ask_name(self, instance: Instance) -> str:
-        """Return its name, though nothing but its version may have been asked so far."""
+        """Return the plugin's name, also before there is a snapshot."""
         if self.override is None and self._snapshot is None:
             with contextlib.suppress(AbiError, CallTimeout, GuestExit, GuestMemoryError, GuestTrap):
                 return await read_name(instance) or self.name
@@ -152,12 +152,12 @@ async def _read_metadata(instance: Instance) -> Metadata:
 
 
 def needs_start(module: Module) -> bool:
-    """Whether it is a guest whose runtime the host has not started with ``_initialize``."""
+    """Return True if the guest has a runtime that the host has not started by ``_initialize``."""
     return module.exports.get(_START) == _STARTS and "_initialize" not in module.exports
 
 
 async def start_runtime(module: Module, instance: Instance) -> None:
-    """Start its runtime, if the host has not."""
+    """Start the guest's runtime, unless the host has already done so."""
     if needs_start(module):
         await instance.call(_START)
 
@@ -166,41 +166,6 @@ async def read_name(instance: Instance) -> str:
     """Ask a guest for its own name.
 
     Raises:
-        AbiError: it is no text, or a long one.
+        AbiError: the answer is not text, or is too long.
     """
     return read_name_reply(await instance.exchange("name"))
-
-
-def copy_credentials(credentials: object) -> Mapping[str, str] | None:
-    """Copy credentials, which the caller may change, and refuse what a guest cannot be given.
-
-    Raises:
-        TypeError, ValueError: one that names the credential, and never shows its value.
-    """
-    if credentials is None:
-        return None
-    if not isinstance(credentials, Mapping):
-        message = f"credentials must be a mapping of strings, not {type(credentials).__name__}"
-        raise TypeError(message)
-    copied = dict(credentials)
-    for key, value in copied.items():
-        if not isinstance(key, str):
-            message = f"credentials: the name {key!r} must be a string, not {type(key).__name__}"
-            raise TypeError(message)
-        if not isinstance(value, str):
-            given = type(value).__name__
-            message = f"credentials: the value of {key!r} must be a string, not {given}"
-            raise TypeError(message)
-        if not (_is_unicode(key) and _is_unicode(value)):
-            part = "value" if _is_unicode(key) else "name"
-            message = f"credentials: the {part} of {key!r} has no form in UTF-8"
-            raise ValueError(message)
-    return copied
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

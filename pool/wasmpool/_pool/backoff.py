@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Backoff"]
 
-_FIRST: Final = 0.05  # seconds: a network file system that hiccups is not felt
-_LONGEST: Final = 5.0  # seconds: a mended deployment is noticed soon enough
+_FIRST: Final = 0.05  # seconds: a short fault of a network file system is not noticed
+_LONGEST: Final = 5.0  # seconds: a repaired deployment is noticed soon
 _JITTER: Final = 0.25  # of the pause: many pools of one deployment do not start in step
 
 
 @final
 class Backoff:
-    """The failed starts since the last that succeeded.
+    """The failed starts since the last one that succeeded.
 
     Starts that run at the same time and fail for the same reason count once: only a start that
     began after the latest failure makes the pause longer.
@@ -27,14 +27,14 @@ class Backoff:
     def __init__(self, random: Random) -> None:
         self._random = random
         self.round = 0
-        """How many rounds of starts have failed in a row; a start remembers the one it is of."""
+        """How many rounds of starts have failed in a row. A start notes the round it began in."""
         self.holds = False
         """Whether starts must wait now."""
         self.cause: BaseException | None = None
         """Why the latest start failed."""
 
     def failed(self, began_in: int, cause: BaseException) -> float | None:
-        """Note a failure; seconds until starts may go on, None if that stays as it is."""
+        """Note a failure. Return the seconds until starts may go on, or None for no change."""
         self.cause = cause
         if began_in != self.round:
             return None

@@ -182,11 +182,8 @@ class Core(CoreState):
             raise self.refusal()
         self._counters.asked += 1
         limit = self.options.max_waiting
-        if (
-            limit is not None
-            and len(self._waiters) >= limit
-            and not self._could_serve_or_fail_now()
-        ):
+        is_full = limit is not None and len(self._waiters) >= limit
+        if is_full and not self._could_serve_or_fail_now():
             self._counters.saturated += 1
             raise PoolSaturated(
                 f"pool {self._name!r}: max_waiting={limit} tasks wait already: {describe(self)}"

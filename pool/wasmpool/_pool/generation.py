@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from .protocols import as_sync
-
 if TYPE_CHECKING:
     from .protocols import Module, Setup
 
@@ -28,14 +26,12 @@ class Generation:
 
     __slots__ = (
         "checking", "closing", "gone", "live", "module", "number", "replaced", "retiring", "setup",
-        "starting", "sync_module",
+        "starting",
     )  # fmt: skip
 
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
         self.number = number
         self.module = module
-        self.sync_module = as_sync(module)
-        """The module, if its instances start and close in one step; else None."""
         self.setup = setup
         self.live = 0
         self.starting = 0

@@ -1,7 +1,7 @@
 """How long things took: bounded memory, and a few operations for each value.
 
-Buckets are log-linear: sixteen for each power of two, so that a quantile is within 4 % of the
-value it stands for, from a nanosecond to two weeks, in one list of fixed length.
+Buckets are log-linear: sixteen for each power of two, in one list of fixed length. So a quantile is
+within 4 % of the true value, from a nanosecond to twelve days.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import attrs
 __all__ = ["Histogram", "Recorder"]
 
 _STEPS: Final = 16  # for each power of two: the middle of a bucket is at most 1/32 off
-_LOWEST: Final = -30  # frexp's exponent of a nanosecond, about
-_HIGHEST: Final = 20  # and of twelve days
+_LOWEST: Final = -30  # frexp's exponent of about a nanosecond
+_HIGHEST: Final = 20  # and that of twelve days
 _BUCKETS: Final = (_HIGHEST - _LOWEST + 1) * _STEPS
 _OFFSET: Final = _LOWEST * _STEPS + _STEPS  # frexp's mantissa is within 16/32 and 32/32
 
@@ -44,7 +44,7 @@ class Histogram:
 
         Raises:
             TypeError: ``q`` is no number.
-            ValueError: ``q`` is not within 0 and 1.
+            ValueError: ``q`` is not between 0 and 1.
         """
         if not 0 <= q <= 1:
             raise ValueError(f"a quantile is asked for by a share within 0 and 1, not q={q!r}")
@@ -65,7 +65,7 @@ class Histogram:
 
 @final
 class Recorder:
-    """A histogram that is being filled."""
+    """Collects the values of a histogram."""
 
     __slots__ = ("_buckets", "_sum", "zeros")
 
@@ -73,7 +73,7 @@ class Recorder:
         self._sum = 0.0
         self._buckets = [0] * _BUCKETS
         self.zeros: int = 0
-        """Values of zero, apart from the buckets: most waits are none."""
+        """Values of zero, which are not in the buckets: most asks do not wait."""
 
     def record(self, seconds: float) -> None:
         if seconds <= 0.0:
@@ -94,6 +94,6 @@ class Recorder:
 
 
 def _middle(index: int) -> float:
-    """The middle of a bucket."""
+    """Return the value in the middle of a bucket."""
     exponents, step = divmod(index, _STEPS)
     return float((step + _STEPS + 0.5) / 32 * 2.0 ** (_LOWEST + exponents))

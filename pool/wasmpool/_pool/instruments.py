@@ -15,7 +15,7 @@ class Instrument:
     """A base class for ``open_pool(instruments=...)``: override the hooks that you need.
 
     The methods are called on the loop, in the middle of a change of the pool: they should note
-    the fact and return. Their first argument is the pool, whose `Pool.statistics` they may read. An
+    the fact and return. Their first argument is the pool; they may read its `Pool.statistics`. An
     instrument that raises is logged and not called again; callers of the pool do not notice it.
     """
 

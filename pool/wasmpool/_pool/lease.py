@@ -115,7 +115,7 @@ class Lease:
             RuntimeError: the lease was not entered, or this is a forked child.
 
         It is a checkpoint before the guest starts. A cancel after that ends the guest, and the
-        instance does not serve again; nothing is raised for a cancel once the guest has returned.
+        instance does not serve again; once the guest has returned, a cancel raises nothing.
         """
         slot = await self._checkpoint()
         self._calls += 1
@@ -152,7 +152,7 @@ class Lease:
         """The instance's linear memory, for as long as the lease is alive.
 
         Raises:
-            LeaseExpired, LeaseRevoked: the lease has ended, or was taken away.
+            LeaseExpired, LeaseRevoked: the lease has ended or was revoked.
             RuntimeError: the lease was not entered.
         """
         self._use()
@@ -160,7 +160,7 @@ class Lease:
 
     @property
     def generation(self) -> int:
-        """The number of the generation of its instance; it can be read after the block, too.
+        """The number of its instance's generation; it can be read after the block, too.
 
         Raises:
             RuntimeError: the lease was not entered.
@@ -180,7 +180,7 @@ class Lease:
         """Do not let this instance serve again after the lease.
 
         Raises:
-            LeaseExpired, LeaseRevoked: the lease has ended, or was taken away.
+            LeaseExpired, LeaseRevoked: the lease has ended or was revoked.
             RuntimeError: the lease was not entered.
         """
         self._core.discard(self._use())

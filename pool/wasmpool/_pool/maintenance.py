@@ -4,9 +4,9 @@ They run in the pool's nursery, so that a start goes on when the task that asked
 report each end to the core with one synchronous call. The user's ``setup`` and ``check`` run here.
 
 To start or close an instance takes microseconds for most modules: much less than a task of its own
-with its cancel scopes. So one task does this for modules that can do it in one step, one instance
-after the other, and lets the loop run after each slice of its time. What takes longer than a step
-is then given a task of its own.
+with its cancel scopes. So one task does this for one instance after the other, and lets the loop
+run after each slice of its time. A start or a close that takes longer than one step is then given
+a task of its own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import logging
 from collections import deque
 from contextvars import copy_context
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
+
+from wasmpool_host.lowlevel import PENDING
 
 from .fitness import condition, first_unfit, why_unfit
 from .retire_reason import RetireReason
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from .core import Core
-    from .protocols import SyncInstance, SyncModule
+    from .protocols import Instance
     from .slot import Slot
 
 __all__ = ["Maintenance", "Unhealthy"]
@@ -88,11 +90,8 @@ class Maintenance:
 
     def start(self, slot: Slot) -> None:
         """Begin to start an instance and to set it up."""
-        if slot.generation.sync_module is not None:
-            self._starts.append(slot)
-            self._wake()
-        else:
-            self.spawn(self._start, slot, None)
+        self._starts.append(slot)
+        self._wake()
 
     def check(self, slot: Slot) -> None:
         """Begin to check if an idle instance may serve again."""
@@ -100,11 +99,11 @@ class Maintenance:
 
     def close(self, slot: Slot, *, busy: bool) -> None:
         """Begin to close a retired instance; ``busy`` if a call may be under way in it."""
-        if slot.generation.sync_module is not None and not busy:
+        if busy:
+            self.spawn(self._close, slot)
+        else:
             self._retired.append(slot)
             self._wake()
-        else:
-            self.spawn(self._close, slot)
 
     # --- one step each ---
 
@@ -153,7 +152,7 @@ class Maintenance:
     def _close_now(self, slot: Slot) -> None:
         closed = True
         try:
-            closed = cast("SyncInstance", slot.instance).close_now()
+            closed = slot.instance.close_now()
         except Exception:
             _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
         finally:
@@ -165,11 +164,10 @@ class Maintenance:
     # --- what takes longer ---
 
     @trio.lowlevel.enable_ki_protection
-    async def _start(self, slot: Slot, rest: Awaitable[object] | None) -> None:
-        """Start an instance; ``rest`` is what `_begin` has returned, None before it was called."""
+    async def _start(self, slot: Slot, rest: Awaitable[object]) -> None:
+        """Do the rest of a start, which `_begin` has returned."""
         try:
             with slot.scope:
-                rest = self._begin(slot) if rest is None else rest
                 await self._finish(slot, rest, check=False)
         except Exception as error:  # noqa: BLE001 - whatever a start raises, it has failed
             self._core.start_failed(slot, error)
@@ -185,19 +183,16 @@ class Maintenance:
     @trio.lowlevel.enable_ki_protection
     def _begin(self, slot: Slot) -> Awaitable[object] | None:
         """Do the first step of a start. Return what must be awaited for the rest, or None."""
-        generation = slot.generation
-        module = generation.sync_module
-        if module is None:
-            return self._instantiate(slot, _unprotected(generation.module.instantiate))
-        instance, ready = module.start_instance()
-        if not ready:
-            return self._instantiate(slot, _finish_start(module, instance))
+        instance = slot.generation.module.new_instance()
+        if instance.start() is PENDING:
+            return self._finish_instance(slot, instance)
         self._core.instantiated(slot, instance)
         return self._set_up(slot)
 
     @trio.lowlevel.enable_ki_protection
-    async def _instantiate(self, slot: Slot, making: Awaitable[Any]) -> None:
-        self._core.instantiated(slot, await making)
+    async def _finish_instance(self, slot: Slot, instance: Instance) -> None:
+        await instance.finish()
+        self._core.instantiated(slot, instance)
         rest = self._set_up(slot)
         if rest is not None:
             await rest
@@ -355,9 +350,3 @@ async def _unprotected(function: Callable[..., Any], *args: Any) -> Any:
     if inspect.isawaitable(result):
         return await result
     return result
-
-
-@trio.lowlevel.enable_ki_protection  # no other code has the instance yet
-async def _finish_start(module: SyncModule, instance: SyncInstance) -> SyncInstance:
-    await module.finish_start(instance)
-    return instance

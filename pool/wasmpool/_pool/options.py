@@ -1,4 +1,4 @@
-"""The knobs of a pool, checked when it is opened."""
+"""The options of a pool, validated when it is opened."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import attrs
 
+import wasmpool_host
+from wasmpool_host.lowlevel import DrivenModule
+
+from .protocols import Module
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .protocols import Check, Setup
 
-__all__ = ["Options", "QueueOnClose", "check_grace", "check_module", "check_setup", "check_sizes"]
+__all__ = ["Options", "QueueOnClose", "check_grace", "check_setup", "check_sizes", "drive"]
 
 QueueOnClose: TypeAlias = Literal["fail", "serve"]
 
@@ -71,7 +76,7 @@ def _check_function(knob: str, value: object) -> None:
 
 
 def _makes_generators(function: Callable[..., object]) -> bool:
-    """Return True for what yields, unless `types.coroutine` has made it awaitable."""
+    """Return True for a function that yields, unless `types.coroutine` made it awaitable."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     return inspect.isasyncgenfunction(function) or (
         inspect.isgeneratorfunction(function) and not flags & inspect.CO_ITERABLE_COROUTINE
@@ -97,17 +102,23 @@ def _as_tuple(instruments: object) -> tuple[Any, ...]:
 
 
 def check_sizes(size: object, min_size: object) -> None:
-    """Raise where these cannot be a pool's bounds."""
+    """Raise TypeError or ValueError if these cannot be a pool's bounds."""
     _whole("size", size, 1)
     _whole("min_size", min_size, 0)
-    if min_size > size:  # type: ignore[operator]  # _whole has seen to it
+    if min_size > size:  # type: ignore[operator]  # int, by _whole
         raise ValueError(f"min_size={min_size} must not be above size={size}")
 
 
-def check_module(module: object) -> None:
-    """Raise where this cannot be a pool's module."""
-    if all(hasattr(module, name) for name in ("instantiate", "identity", "name")):
-        return
+def drive(module: object) -> Module:
+    """Return a module in the form in which a pool drives it.
+
+    Raises:
+        TypeError: this cannot be a pool's module.
+    """
+    if isinstance(module, wasmpool_host.Module):
+        return DrivenModule(module)
+    if isinstance(module, Module):
+        return module
     if inspect.iscoroutine(module):
         module.close()
         raise TypeError("a pool takes a compiled module, not a coroutine: `await Module.compile()`")
@@ -117,12 +128,12 @@ def check_module(module: object) -> None:
 
 
 def check_setup(setup: object) -> None:
-    """Raise where this cannot be a setup."""
+    """Raise TypeError if this cannot be a setup."""
     _check_function("setup", setup)
 
 
 def check_grace(grace: object) -> None:
-    """Raise where this cannot be a grace."""
+    """Raise TypeError or ValueError if this cannot be a grace."""
     _seconds("grace", grace, positive=False)
 
 

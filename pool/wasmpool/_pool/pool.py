@@ -26,7 +26,7 @@ from .generation import Generation
 from .hooks import Hooks
 from .lease import Lease
 from .maintenance import Maintenance
-from .options import Options, check_grace, check_module, check_setup, check_sizes
+from .options import Options, check_grace, check_setup, check_sizes, drive
 from .pool_state import PoolState
 from .reload import KEEP, Keep, Reloads
 from .retire_reason import RetireReason
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from .options import QueueOnClose
-    from .protocols import Check, Instance, Module, Setup
+    from .protocols import Check, Instance, Module, ModuleLike, Setup
     from .slot import Slot
     from .statistics import LeaseInfo, PoolStatistics
 
 __all__ = ["KEEP", "Pool", "open_pool"]
 
 
-def open_pool(  # noqa: PLR0913 - each knob has its name
-    module: Module,
+def open_pool(  # noqa: PLR0913 - each option has its name
+    module: ModuleLike,
     *,
     size: int = 8,
     min_size: int = 1,
@@ -67,12 +67,13 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
 ) -> AbstractAsyncContextManager[Pool]:
     """Open a pool of isolated instances of a module, for the length of an ``async with`` block.
 
-    The block is entered once ``min_size`` instances are ready. Leaving it normally is
-    `Pool.aclose`; an exception leaves it with a grace of zero, and comes out as itself. Nothing
-    of the pool outlives the block. A cancel while it opens closes what was started.
+    The block is entered once ``min_size`` instances are ready. At its normal end the pool closes
+    as by `Pool.aclose`; after an exception it closes with a grace of zero, and the exception is
+    raised as it is, in no group. Nothing of the pool outlives the block. A cancel while it opens
+    closes what was started.
 
     Args:
-        module: what instances are made of, compiled.
+        module: the compiled module that instances are made from.
         size: how many instances may be alive at once.
         min_size: how many are kept warm.
         name: for messages, logs and ``repr``; the module's by default.
@@ -81,11 +82,11 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
         check: ``check(instance) -> bool``, plain or async, runs before an instance that idled
             for more than a second serves again, and on the first instances of a reload. If it
             returns False, raises, or leaves the instance poisoned or closed, the instance
-            retires; the task that asked keeps its place in line.
-        max_waiting: how many tasks may wait in line; None for any number.
-        max_wait: seconds that a task waits in line at most; None for ever. With 0 a task never
-            waits for a lease to end, but does wait for an instance that is started or checked
-            for it, or for the place of one that is being closed.
+            retires; the task that asked keeps its place in the queue.
+        max_waiting: how many tasks may wait in the queue; None for any number.
+        max_wait: seconds that a task waits in the queue at most; None for ever. With 0 a task
+            never waits for a lease to end, but does wait for an instance that is started or
+            checked for it, or for the room of one that is being closed.
         max_uses: leases after which an instance retires (less up to 5 %, at random). With 1
             each lease has a pristine instance, and the next is begun when one is granted.
         max_age: seconds after which an instance retires (less up to 5 %, at random).
@@ -96,10 +97,10 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
         grace: seconds that leases have when the pool closes, or their generation is replaced.
         max_generations: how many generations may be alive at once; a reload that would exceed
             it waits for the oldest to go.
-        queue_on_close: ``"fail"``: who is in line when the pool closes gets `PoolClosed` at
-            once; ``"serve"``: they are served first, within the grace.
-        leak_after: seconds after which a lease is logged, once, with its task and the place
-            where it was taken; None to never do so.
+        queue_on_close: what happens to tasks that wait when the pool closes. ``"fail"``: they
+            get `PoolClosed` at once; ``"serve"``: they are served first, within the grace.
+        leak_after: seconds after which a lease is logged, once, with its task and the line of
+            code that took it; None for no such log.
         instruments: objects with any of the methods of `Instrument`.
 
     Raises:
@@ -109,7 +110,7 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
             `InstancePoisoned` or `InstanceClosed` where a setup left the instance so.
         RuntimeError: on entering: outside of a trio run.
     """
-    check_module(module)
+    driven = drive(module)
     options = Options(
         size=size, min_size=min_size, name=name, setup=setup, check=check, max_waiting=max_waiting,
         max_wait=max_wait, max_uses=max_uses, max_age=max_age, max_idle=max_idle,
@@ -117,17 +118,17 @@ def open_pool(  # noqa: PLR0913 - each knob has its name
         max_generations=max_generations, queue_on_close=queue_on_close, leak_after=leak_after,
         instruments=instruments,
     )  # fmt: skip
-    return Block("open_pool", "pool", _open(module, options))
+    return Block("open_pool", "pool", _open(driven, options))
 
 
 @asynccontextmanager
 async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
     """Run a pool around a block.
 
-    The pool's tasks are in a nursery that the outside cannot cancel: a block that is cancelled
+    The pool's tasks are in a nursery that a cancel from outside does not reach: a cancelled block
     may still be in a shielded part that uses the pool, and the close needs the tasks. The block
-    is outside of it, so a cancel reaches the block as ever. What ends the block is kept until
-    the nursery is gone, as it would come out of that in a group.
+    is outside of that nursery, so a cancel reaches the block as usual. The error that ends the
+    block is kept until the nursery is gone: raised inside, it would be wrapped in a group.
     """
     check_trio("open_pool")
     ended_with: BaseException | None = None
@@ -154,7 +155,7 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
 
 
 async def _start_nursery(around: trio.Nursery) -> trio.Nursery:
-    with trio.CancelScope(shield=True):  # cancelled while it starts, it would never end
+    with trio.CancelScope(shield=True):  # a nursery cancelled while it starts would never end
         nursery: trio.Nursery = await around.start(_shielded_nursery)
         return nursery
     raise AssertionError("a shield is never cancelled")  # pragma: no cover - for type checkers
@@ -171,8 +172,8 @@ async def _shielded_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
 class Pool:
     """A pool of isolated instances of one module, each used by at most one task at a time.
 
-    `open_pool` makes it. It belongs to the trio run that it was opened in. `statistics`,
-    `leases` and ``repr`` go on working when it is closed.
+    `open_pool` makes it. It belongs to the trio run in which it was opened. `statistics`,
+    `leases` and ``repr`` still work when it is closed.
     """
 
     __slots__ = ("__weakref__", "_budget", "_core", "_maintenance", "_reloads", "_thread")
@@ -197,17 +198,17 @@ class Pool:
     # --- leases and calls ---
 
     def lease(self) -> Lease:
-        """Ask for an instance: ``async with pool.lease() as lease:`` waits for one, and has it.
+        """Lease an instance: ``async with pool.lease() as lease:`` waits for one and holds it.
 
-        Entering is a checkpoint; who is cancelled there has taken nothing. Leaving gives the
-        instance back, and neither waits nor is a checkpoint.
+        Entering is a checkpoint; a task that is cancelled there has taken nothing. Leaving gives
+        the instance back, and neither waits nor is a checkpoint.
 
         Raises on entering:
-            PoolClosed: the pool is closing or closed, or begins to while this waits.
+            PoolClosed: the pool is closing or closed, or begins to close during the wait.
             PoolSaturated: ``max_waiting`` tasks wait already.
-            PoolTimeout: none became free within ``max_wait``.
+            PoolTimeout: no instance became free within ``max_wait``.
             PoolUnavailable: instances cannot be started, and there is none to wait for.
-            LeaseRevoked: a grace of zero ended before the task had its turn.
+            LeaseRevoked: a grace of zero ended before the task could run.
             LeaseDeadlock: each instance is leased by a task that waits for another. A holder that
                 waits through a child task is not seen: use ``max_wait`` there.
             RecursionError: there is too little left of the Python stack.
@@ -217,7 +218,7 @@ class Pool:
         return Lease(self._core, caller_site(1), nowait=False)
 
     def lease_nowait(self) -> Lease:
-        """The same, if an instance is idle: entering never waits, and is no checkpoint.
+        """Lease an instance if one is idle: entering never waits, and is no checkpoint.
 
         An instance that needs a ``check`` before it serves again does not count as idle.
 
@@ -241,26 +242,26 @@ class Pool:
 
         Raises:
             LeaseRevoked: the grace of a close or of a reload ended during the call.
-            PoolClosed, PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock: there was no
-                instance to be had, as for entering a `lease`.
+            PoolClosed, PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock: no instance
+                was granted, as for entering a `lease`.
             TypeError, ValueError: no such export, or arguments that do not fit its type.
-            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: what the guest came to.
+            GuestTrap, GuestExit, GuestMemoryError, CallTimeout: how the guest failed.
             Exception: what a host function raised.
-            InstanceClosed, InstancePoisoned, trio.BusyResourceError: other code, which a setup
-                gave the instance to, closes, spoils or uses it at the same time.
+            InstanceClosed, InstancePoisoned, trio.BusyResourceError: other code, to which a setup
+                passed the instance, closes, poisons or uses it at the same time.
             MemoryError: there is no room for the guest's stack.
             RecursionError: there is too little left of the Python stack.
             RuntimeError: the pool belongs to another trio run, or this is a forked child.
 
-        It is a checkpoint before an instance is taken, or a few of them where guests take all of
-        the loop's time. A cancel after that ends the guest, and the instance is replaced; nothing
-        is raised for a cancel once the guest has returned.
+        It is a checkpoint before an instance is taken, or several while guests take all of the
+        loop's time. A cancel after that ends the guest, and the instance is replaced; once the
+        guest has returned, a cancel raises nothing.
         """
         if get_ident() != self._thread:
             self._check_run()
         try:
             await checkpoint()
-        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+        except RuntimeError:  # outside of trio; this takes time, so it is not tested before
             self._check_run()
             raise
         if self._budget.spent > SOFT_LIMIT:
@@ -270,9 +271,9 @@ class Pool:
         if slot is None or core.hooks.active:
             start_call = partial(_start_call, name, args)
             return await call_with_lease(core, caller_site(1), start_call)
-        # The first slice runs while the instance still stands among the idle ones, so most calls
-        # never pay for a lease. Nothing may be awaited before `grant_idle`: no other task can see
-        # the instance until then.
+        # Most calls end in their first slice. It runs while the instance still stands among the
+        # idle ones, so that these calls do without a lease. Until `grant_idle` another task could
+        # take the same instance: nothing may be awaited before.
         began = core.now()
         try:
             result = slot.instance.start_call(name, args)
@@ -304,7 +305,7 @@ class Pool:
             self._check_run()
         try:
             await checkpoint()
-        except RuntimeError:  # outside of trio, which is looked at only now: it takes time
+        except RuntimeError:  # outside of trio; this takes time, so it is not tested before
             self._check_run()
             raise
         if self._budget.spent > SOFT_LIMIT:
@@ -316,7 +317,7 @@ class Pool:
             answer: bytes = await call_with_lease(core, caller_site(1), start_exchange)
             return answer
         began = core.now()
-        try:  # as in `call`: nothing may be awaited before `grant_idle`
+        try:  # nothing may be awaited before `grant_idle`, as in `call`
             result = slot.instance.start_exchange(name, payload)
             if result is PENDING:
                 core.grant_idle(slot, current_task(), caller_site(1), began)
@@ -360,36 +361,36 @@ class Pool:
     @trio.lowlevel.enable_ki_protection
     async def reload(
         self,
-        module: Module,
+        module: ModuleLike,
         *,
         setup: Setup | Keep | None = KEEP,
         grace: float | None = None,
         force: bool = False,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> int:
-        """Put another module in service, without a call failing that ends within the grace.
+        """Put another module in service; no call fails that ends within the grace.
 
         It returns once the old generation is gone; ``await nursery.start(pool.reload, module)``
         returns as soon as the new one serves.
 
         Args:
-            module: compiled. One that is identical (digest, imports, WASI and limits), with the
-                setup in service, changes nothing.
-            setup: for the new instances; `KEEP` for the one in service, None for none.
-            grace: seconds that leases of the old generation have; None for the pool's.
+            module: the new compiled module. An identical one (digest, imports, WASI and limits)
+                with the setup in service changes nothing.
+            setup: for the new instances; `KEEP` for the one in service, None for no setup.
+            grace: seconds that leases of the old generation have; None for the pool's grace.
             force: reload an identical module, too.
-            task_status: for ``nursery.start``; it is given the new generation's number.
+            task_status: for ``nursery.start``, which returns the new generation's number.
 
         Returns:
             The number of the generation in service.
 
         Raises:
             ReloadFailed: the new module could not be started, set up or checked; the old one
-                goes on serving. ``__cause__`` says why, as for `open_pool`; or it is what the
-                check raised.
-            TypeError, ValueError: this is no module, no setup or no grace.
-            PoolClosed: the pool is closing or closed, or begins to before the old generation
-                is gone.
+                goes on serving. ``__cause__`` says why, as for `open_pool`; or it is the error
+                of the check.
+            TypeError, ValueError: an argument is no module, no setup or no grace.
+            PoolClosed: the pool is closing or closed, or begins to close before the old
+                generation is gone.
             RuntimeError: this task holds a lease of this pool, the pool belongs to another trio
                 run, or this is a forked child.
 
@@ -397,7 +398,7 @@ class Pool:
         that, the old one's grace is over.
         """
         self._check_run()
-        check_module(module)
+        driven = drive(module)
         if setup is not KEEP:
             check_setup(setup)
         if grace is not None:
@@ -405,13 +406,13 @@ class Pool:
         self._check_open()
         self._refuse_holder("reload")
         seconds = self._core.options.grace if grace is None else grace
-        return await self._reloads.reload(module, setup, seconds, task_status, force=force)
+        return await self._reloads.reload(driven, setup, seconds, task_status, force=force)
 
     @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:
-        """Close without a limit on the grace: `aclose`, once all leases have ended.
+        """Close with an unlimited grace: as `aclose`, but return when all leases have ended.
 
-        Another `aclose` with a grace may still bound it. Raises and is cancelled as `aclose`.
+        A later `aclose` with a grace may still bound it. Errors and cancels are as for `aclose`.
         """
         self._check_run()
         self._refuse_holder("drain")
@@ -426,7 +427,7 @@ class Pool:
         `LeaseRevoked`, and so does the next use by a holder in its own code.
 
         Args:
-            grace: seconds; None for the pool's. Of several calls the earliest end counts.
+            grace: seconds; None for the pool's grace. Of several calls the earliest end counts.
 
         Raises:
             RuntimeError: this task holds a lease of this pool, the pool belongs to another trio
@@ -434,8 +435,8 @@ class Pool:
             TypeError, ValueError: this is no grace.
 
         Safe to call again. If the first call is cancelled, the grace is over; the close is
-        completed, which takes a few milliseconds, and the cancellation goes on. Other callers
-        that are cancelled just stop waiting.
+        completed, which takes a few milliseconds, and then Cancelled is raised. A later call that
+        is cancelled only stops waiting.
         """
         self._check_run()
         if grace is not None:
@@ -471,7 +472,7 @@ class Pool:
                 " it, would wait for itself: leave the lease first, or start it in a nursery"
             )
 
-    # --- what it tells ---
+    # --- observing ---
 
     @property
     def name(self) -> str:
@@ -489,11 +490,11 @@ class Pool:
         return self._core.current.number
 
     def statistics(self) -> PoolStatistics:
-        """A snapshot of the pool's counts and times."""
+        """Return the pool's counts and times of this moment."""
         return pool_statistics(self._core)
 
     def leases(self) -> tuple[LeaseInfo, ...]:
-        """The leases that are held now, the oldest first."""
+        """Return the leases that are held now, the oldest first."""
         return tuple(map(lease_info, self._core.leased))
 
     def __repr__(self) -> str:
@@ -508,7 +509,11 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _start_first(self) -> None:
-        """Make ``min_size`` instances ready."""
+        """Start ``min_size`` instances, before the block is entered.
+
+        Raises:
+            PoolUnavailable: one could not be started; the pool is closing.
+        """
         core = self._core
         slots = [core.begin_start(core.current) for _ in range(core.min_size)]
         failure: tuple[Slot, Exception] | None = None
@@ -535,7 +540,7 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _end(self, grace: float | None = None) -> None:
-        """Close at the end of the block; its own leases cannot be given back any more."""
+        """Close at the end of the block, whose own leases cannot be given back any more."""
         self._core.revoke_held_by(trio.lowlevel.current_task())
         seconds = self._core.options.grace if grace is None else grace
         await self._close(seconds)
@@ -561,9 +566,12 @@ _pools: WeakSet[Pool] = WeakSet()
 
 
 def _after_fork() -> None:
-    """In the child no pool can serve: as if each belonged to another thread."""
+    """Make every pool refuse calls in a forked child, as it does in another thread.
+
+    So a call needs no test of its own for that.
+    """
     for pool in _pools:
-        pool._thread = 0  # noqa: SLF001 - so that no call has to ask
+        pool._thread = 0  # noqa: SLF001 - a class of this file
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -8,11 +8,11 @@ __all__ = ["PoolState"]
 
 
 class PoolState(StrEnum):
-    """It only goes on."""
+    """Whether a pool serves. Transitions only move forward."""
 
     OPEN = "open"
     """It serves."""
     CLOSING = "closing"
     """New asks are refused; leases end, or are revoked when the grace ends."""
     CLOSED = "closed"
-    """Nothing is left of it but its statistics."""
+    """Only its statistics are left."""

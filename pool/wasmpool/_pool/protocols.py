@@ -1,27 +1,20 @@
 """All that the pool knows of a module and of an instance.
 
-`wasmpool_host.Module` and its instances follow these protocols, and so do the tests' fakes. The
-pool uses nothing else of them, so whatever a type checker accepts works.
+`wasmpool_host.lowlevel.DrivenModule` and its instances follow these protocols, and so do the tests'
+fakes. The pool uses nothing else of them, so whatever a type checker accepts works. Usually it is
+given a `wasmpool_host.Module`, and drives it by a `DrivenModule` (`options.drive`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
+    import wasmpool_host
     from wasmpool_host.lowlevel import Pending
 
-__all__ = [
-    "Check",
-    "Instance",
-    "Memory",
-    "Module",
-    "Setup",
-    "SyncInstance",
-    "SyncModule",
-    "as_sync",
-]
+__all__ = ["Check", "Instance", "Memory", "Module", "ModuleLike", "Setup"]
 
 
 class Memory(Protocol):
@@ -34,7 +27,14 @@ class Memory(Protocol):
 
 
 class Instance(Protocol):
-    """One isolated instance, used by one task at a time."""
+    """One isolated instance, used by one task at a time.
+
+    Its start and its calls are driven in the same way: ``start``, ``start_call`` and
+    ``start_exchange`` return the result, or PENDING; after PENDING, `finish` returns it. They take
+    a millisecond at most and are one plain step: no host function is run, and nothing else on the
+    loop. `finish` may be awaited by another task and later; or it never is, if `interrupt` and
+    `aclose` came before.
+    """
 
     @property
     def memory(self) -> Memory:
@@ -54,37 +54,43 @@ class Instance(Protocol):
         """
         ...
 
+    def start(self) -> Any:
+        """Make it ready to serve. Return None or PENDING.
+
+        Nothing is left of it if this fails, or if its `finish` fails or is cancelled.
+        """
+        ...
+
+    def start_call(self, name: str, args: tuple[Any, ...], /) -> Any:
+        """Begin to call an export. Return its result or PENDING."""
+        ...
+
+    def start_exchange(self, name: str, payload: bytes | None, /) -> bytes | Pending:
+        """Begin to exchange bytes with an export. Return its result or PENDING."""
+        ...
+
+    def finish(self) -> Awaitable[Any]:
+        """Finish what is pending and return its result. It ends the output, too."""
+        ...
+
     async def run_call(self, name: str, args: tuple[Any, ...], /) -> Any:
-        """Call an export within a lease, without a checkpoint before the guest starts."""
+        """Do `start_call` and `finish` within a lease, without ending the output."""
         ...
 
     async def run_exchange(self, name: str, payload: bytes | None, /) -> bytes:
-        """Exchange bytes within a lease, without a checkpoint before the guest starts."""
+        """Do `start_exchange` and `finish` within a lease, without ending the output."""
         ...
 
     def end_output(self) -> None:
         """Emit a last line that the calls of a lease have printed without its end."""
         ...
 
-    def start_call(self, name: str, args: tuple[Any, ...], /) -> Any:
-        """Begin `run_call`. Return its result, or PENDING.
-
-        After PENDING `finish` is awaited, perhaps by another task and later; or it never is, if
-        `interrupt` and `aclose` came before. This takes a millisecond at most and is one step: it
-        runs no host function, and nothing else on the loop.
-        """
-        ...
-
-    def start_exchange(self, name: str, payload: bytes | None, /) -> bytes | Pending:
-        """Begin `run_exchange`, in the same way."""
-        ...
-
-    async def finish(self) -> Any:
-        """Finish the call that is pending and return its result. It ends the output, too."""
-        ...
-
     def interrupt(self, error: BaseException, /) -> None:
         """End the call under way, if any, and return at once: its task gets ``error``."""
+        ...
+
+    def close_now(self) -> bool:
+        """Free it at once and return True; or return False if `aclose` must be awaited instead."""
         ...
 
     async def aclose(self) -> None:
@@ -92,11 +98,9 @@ class Instance(Protocol):
         ...
 
 
+@runtime_checkable
 class Module(Protocol):
-    """Compiled code that instances are made from.
-
-    One whose class also has ``start_instance`` and ``finish_start`` is a `SyncModule`.
-    """
+    """Compiled code that instances are made from."""
 
     @property
     def name(self) -> str:
@@ -108,46 +112,13 @@ class Module(Protocol):
         """Equal for modules that are the same: a reload from one to the other does nothing."""
         ...
 
-    async def instantiate(self) -> Instance:
-        """Make an instance; if it fails or is cancelled, nothing is left of it."""
+    def new_instance(self) -> Instance:
+        """Make an instance that is not started, in a plain step of a millisecond at most."""
         ...
 
 
-@runtime_checkable
-class _HasSyncStart(Protocol):
-    """The methods that a `SyncModule` adds to a `Module`."""
-
-    def start_instance(self) -> tuple[SyncInstance, bool]:
-        """Begin ``instantiate``. Return the instance, and whether it is ready to serve.
-
-        As with ``start_call``, it is one step of a millisecond at most.
-        """
-        ...
-
-    async def finish_start(self, instance: Any, /) -> None:
-        """Finish a start that was not ready; it raises and is cancelled as ``instantiate``."""
-        ...
-
-
-class SyncModule(Module, _HasSyncStart, Protocol):
-    """One that can start and close instances in one synchronous step.
-
-    This is optional. A pool makes use of it if the module's class has both methods.
-    """
-
-
-class SyncInstance(Instance, Protocol):
-    """An instance of a `SyncModule`."""
-
-    def close_now(self) -> bool:
-        """Free it at once. False if that is not possible: then ``aclose`` must be awaited."""
-        ...
-
-
-def as_sync(module: Module) -> SyncModule | None:
-    """Return the module as a `SyncModule`, or None if its class is not one."""
-    return cast("SyncModule", module) if issubclass(type(module), _HasSyncStart) else None
-
+ModuleLike: TypeAlias = "wasmpool_host.Module | Module"
+"""What a pool can be opened with, or reloaded."""
 
 Setup: TypeAlias = Callable[[Any], Awaitable[Any] | object]
 """Runs on every new instance before it serves; async or plain."""

@@ -1,4 +1,4 @@
-"""Why an instance does not serve again: exactly one reason each."""
+"""Why an instance does not serve again: each has exactly one reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["RetireReason"]
 
 
 class RetireReason(StrEnum):
-    """The first six, and CLOSED, are what an instance says of itself when it cannot serve."""
+    """The first six and CLOSED are also what ``poisoned`` of an instance may be."""
 
     TRAP = "trap"
     """The guest trapped."""
@@ -19,7 +19,7 @@ class RetireReason(StrEnum):
     BAD_POINTER = "bad-pointer"
     """The guest gave a pointer outside its memory."""
     CANCELLED = "cancelled"
-    """A call was cancelled in mid-guest."""
+    """A call was cancelled while the guest ran."""
     TIMEOUT = "timeout"
     """A call took longer than ``limits.call_seconds``."""
     USES = "uses"
@@ -31,13 +31,13 @@ class RetireReason(StrEnum):
     MEMORY = "memory"
     """Its linear memory grew above ``max_memory``."""
     UNHEALTHY = "unhealthy"
-    """``check`` said False, raised, or left the instance poisoned or closed."""
+    """``check`` returned False, raised, or left the instance poisoned or closed."""
     DISCARDED = "discarded"
     """`Lease.discard` was called."""
     REPLACED = "replaced"
     """A reload put another generation in service."""
     SHRUNK = "shrunk"
-    """`Pool.resize` left no place for it."""
+    """`Pool.resize` left no room for it."""
     CLOSED = "closed"
     """The pool closed, or other code closed the idle instance."""
     FAILED_START = "failed-start"

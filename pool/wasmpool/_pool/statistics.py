@@ -1,6 +1,7 @@
-"""What a pool tells about itself: frozen snapshots.
+"""What users see of a pool: frozen snapshots.
 
-Imported when the first is taken: to make these classes is a tenth of the package's import.
+This module is imported when the first one is taken: making its classes would be a tenth of the
+time that the package's import takes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class LeaseInfo:
     """The number of its instance, from 1 in the order of their starts."""
     place: str
     """Where in the user's code it was asked for: ``FILE:LINE``. Lines of this library, of trio and
-    of contextlib are passed over; ``"unknown"`` where there is no other, as in a task that is
+    of contextlib are skipped; ``"unknown"`` if there is no other line, as in a task that runs
     nothing but ``pool.call``."""
 
 
@@ -64,7 +65,7 @@ class PoolStatistics:
     min_size: int
     """How many instances are kept warm, as opened or last resized."""
     idle: int
-    """Instances that are ready and that nobody has."""
+    """Instances that are ready and not leased."""
     leased: int
     """Instances that are leased, of all generations."""
     starting: int
@@ -72,14 +73,14 @@ class PoolStatistics:
     retiring: int
     """Instances being closed."""
     waiting: int
-    """Tasks in line for an instance."""
+    """Tasks in the queue for an instance."""
     # Ever, since the pool was opened; each ask is counted once, when it ends:
     asked: int
     """How often an instance was asked for, by calls, exchanges and leases."""
     granted: int
-    """Asks that had an instance."""
+    """Asks that got an instance."""
     cancelled: int
-    """Asks whose task was cancelled while it waited in line."""
+    """Asks whose task was cancelled while it waited in the queue."""
     timed_out: int
     """Asks that ended with `PoolTimeout`."""
     saturated: int
@@ -109,4 +110,4 @@ class PoolStatistics:
 
 
 for _each in (LeaseInfo, PoolStatistics):
-    _each.__module__ = "wasmpool"  # where they are imported from, also before anybody does
+    _each.__module__ = "wasmpool"  # where users import them from

@@ -1,4 +1,4 @@
-"""A guest of WASI without wasm: a memory, a state, and the functions as the host binds them."""
+"""A WASI guest without wasm: a memory, a state, and the functions as the host binds them."""
 
 # ruff: noqa: PTH208  # what the system does is said in its own words
 
@@ -31,7 +31,7 @@ READ_WRITE = READ | WRITE
 
 
 class FakeMemory:
-    """Linear memory as the host shows it: bounds are checked, and it refuses what lies outside."""
+    """Linear memory as host functions see it: an access outside of its bounds is refused."""
 
     def __init__(self, size: int) -> None:
         self.data = bytearray(size)
@@ -86,18 +86,18 @@ class FakeGuest:
     # --- calls ---
 
     def call(self, name: str, *args: int) -> Errno:
-        """A function that does not wait."""
+        """Call a function that does not wait."""
         return Errno(self._functions[name](self, *_signed(name, args)))
 
     async def acall(self, name: str, *args: int) -> Errno:
-        """A function that waits, or may do so."""
+        """Call a function that may wait."""
         answer = self._functions[name](self, *_signed(name, args))
         return Errno(await answer if inspect.isawaitable(answer) else answer)
 
     # --- memory ---
 
     def put(self, data: bytes) -> int:
-        """Put it somewhere new; return where."""
+        """Store data at a new place; return its address."""
         ptr = self._top
         self._top += (len(data) + 15) & ~7
         self.memory.write(ptr, data)
@@ -195,7 +195,7 @@ def open_descriptors() -> int:
 
 @pytest.fixture
 def open_guest() -> Iterator[Callable[..., FakeGuest]]:
-    """Makes guests; at the end they are closed, and have left no descriptor of the system open."""
+    """Create guests. At the end they are closed, and must leave no system descriptor open."""
     gc.collect()  # modules of earlier tests, which hold their memory's image open
     before = open_descriptors()
     guests: list[FakeGuest] = []
@@ -212,7 +212,7 @@ def open_guest() -> Iterator[Callable[..., FakeGuest]]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A directory to preopen; beside it lies a secret that no guest may reach."""
+    """A directory to preopen; beside it is a secret that no guest may reach."""
     (tmp_path / "secret").write_text("secret")
     root = tmp_path / "root"
     root.mkdir()

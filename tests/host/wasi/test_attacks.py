@@ -1,4 +1,4 @@
-"""Ways out of a preopened directory that others have found in other hosts, each tried here."""
+"""Known escapes from preopened directories in other hosts; each is tried here."""
 
 # ruff: noqa: PTH104, PTH116, PTH208, PTH211  # what the system does is said in its own words
 
@@ -26,7 +26,7 @@ BOTH: Final = Right.FD_READ | Right.FD_WRITE
 
 
 def every(guest: FakeGuest, path: str | bytes) -> Iterator[Errno]:
-    """What each function that takes a path says of this one."""
+    """The result of each function that takes a path, for this path."""
     yield guest.open(path)[0]
     yield guest.open(path, BOTH, OFlag.CREAT)[0]
     yield guest.stat(path)[0]
@@ -45,7 +45,7 @@ def every(guest: FakeGuest, path: str | bytes) -> Iterator[Errno]:
 
 @pytest.fixture
 def swapping(root: Path) -> Iterator[None]:
-    """All the while, in another thread, a directory and a link out of the tree trade places."""
+    """In another thread, a directory and a link out of the tree are swapped repeatedly."""
     (root.parent / "outside").mkdir()
     (root.parent / "outside" / "name").write_text("secret")
     (root / "swap").mkdir()
@@ -71,7 +71,7 @@ def swapping(root: Path) -> Iterator[None]:
 
 
 def test_a_swap_at_any_moment_leads_nowhere(guest: FakeGuest, root: Path, swapping: None) -> None:
-    """Opened, read, made, linked, moved or removed is what lies within, or nothing at all."""
+    """Only entries inside are opened, read, created, linked, moved or removed."""
     outside = root.parent / "outside"
     before = os.stat(outside / "name")
     listed = os.listdir(outside)
@@ -102,7 +102,7 @@ def test_a_swap_at_any_moment_leads_nowhere(guest: FakeGuest, root: Path, swappi
 def test_going_up_from_a_directory_that_was_moved_out_stays_within(
     guest: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the system's ``..`` each of these would be beside the secret, or above it."""
+    """With the system's ``..`` each of these would lead beside the secret, or above it."""
     (root / "a" / "b").mkdir(parents=True)
     down = resolve._DiskWalk._down
 
@@ -129,7 +129,7 @@ def test_going_up_from_a_directory_that_was_moved_out_stays_within(
 def test_links_of_proc_are_read_not_followed(
     open_guest: Callable[..., FakeGuest], root: Path, path: str
 ) -> None:
-    """What the kernel would jump to by them is outside, whatever their text says."""
+    """The kernel would follow them out of the directory, whatever their text is."""
     guest = open_guest(preopens={"/proc": "/proc"})
     descriptor = os.open(root.parent, os.O_RDONLY)
     try:
@@ -143,7 +143,7 @@ def test_links_of_proc_are_read_not_followed(
 def test_a_preopened_root_has_no_way_up_and_no_absolute_paths(
     open_guest: Callable[..., FakeGuest], root: Path
 ) -> None:
-    """With all of the system preopened: paths are relative still, and links of /dev are no way."""
+    """With ``/`` preopened, paths are still relative, and links in /dev lead nowhere."""
     guest = open_guest(preopens={"/": "/"})
     assert guest.read(guest.opened(str(root / "file")[1:]))[1] == b"0123456789"
     assert guest.open(str(root / "file"))[0] == Errno.NOTCAPABLE
@@ -164,7 +164,7 @@ def test_a_preopened_root_has_no_way_up_and_no_absolute_paths(
 def test_a_hard_link_is_one_more_name_and_no_more(
     open_guest: Callable[..., FakeGuest], root: Path
 ) -> None:
-    """From where it can only be read, a file cannot be linked to where it could be written."""
+    """A file cannot be linked from a read-only directory to a writable one."""
     (root / "read").mkdir()
     (root / "read" / "file").write_text("")
     (root / "write").mkdir()
@@ -184,7 +184,7 @@ def test_a_hard_link_is_one_more_name_and_no_more(
 def test_paths_that_no_file_has_are_errors_everywhere(
     guest: FakeGuest, root: Path, path: bytes
 ) -> None:
-    """Too long, with a NUL, empty or absolute: an error number in each function, and no effect."""
+    """Too long, with a NUL, empty or absolute: each function returns an error and has no effect."""
     before = sorted(os.listdir(root))
     assert Errno.SUCCESS not in set(every(guest, path))
     assert sorted(os.listdir(root)) == before
@@ -193,7 +193,7 @@ def test_paths_that_no_file_has_are_errors_everywhere(
 
 @pytest.mark.parametrize("path", ["loop", "loop/x", "dangling/x", "there/loop", "there/loop/"])
 def test_loops_and_links_to_nowhere_end(guest: FakeGuest, root: Path, path: str) -> None:
-    """In every function, at the end and on the way: an error, or it is about the link itself."""
+    """In every function, at the end and on the way: an error, or it acts on the link itself."""
     os.symlink("loop", root / "loop")
     os.symlink("nowhere", root / "dangling")
     os.symlink(".", root / "there")
@@ -205,13 +205,13 @@ def test_loops_and_links_to_nowhere_end(guest: FakeGuest, root: Path, path: str)
 
 
 def test_slashes_and_dots_are_nothing(guest: FakeGuest) -> None:
-    """Empty components and dots do not count, however many."""
+    """Empty components and dots have no effect, however many there are."""
     assert guest.read(guest.opened("./" * 1000 + "dir//" + "/" * 1000 + "nested"))[1] == b"nested"
     assert guest.open("dir/nested//")[0] == Errno.NOTDIR
 
 
 def test_nothing_is_made_by_a_name_with_a_slash(guest: FakeGuest, root: Path) -> None:
-    """Some kernels make the file and then say that it is no directory."""
+    """Some kernels create the file and then report that it is no directory."""
     for path in ("new/", "dir/", "file/"):
         for oflags in (OFlag.CREAT, OFlag.CREAT | OFlag.EXCL, OFlag.CREAT | OFlag.TRUNC):
             assert guest.open(path, BOTH, oflags)[0] == Errno.ISDIR

@@ -51,14 +51,14 @@ def guest(open_guest: Callable[..., FakeGuest]) -> FakeGuest:
 
 
 async def test_a_sleep_is_trios(guest: FakeGuest, autojump_clock: trio.testing.MockClock) -> None:
-    """It takes its time on trio's clock, and the guest's monotonic clock says the same."""
+    """It takes that long on trio's clock and on the guest's monotonic clock."""
     began, guest_began = trio.current_time(), now(guest)
     assert await poll(guest, timer(7, 3_600_000 * MS)) == [(7, 0, CLOCK, 0, 0)]
     assert trio.current_time() - began == pytest.approx(3600)
     assert now(guest) - guest_began == pytest.approx(3600e9)
 
 
-async def test_sleeping_guests_hold_up_nobody(
+async def test_sleeping_guests_do_not_delay_each_other(
     open_guest: Callable[..., FakeGuest], autojump_clock: trio.testing.MockClock
 ) -> None:
     """A hundred that sleep 50 ms take 50 ms together."""
@@ -72,7 +72,7 @@ async def test_sleeping_guests_hold_up_nobody(
 async def test_the_first_timer_ends_the_wait(
     guest: FakeGuest, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Those due by then are reported, the others are not."""
+    """All that have expired by then are reported, the others are not."""
     began = trio.current_time()
     events = await poll(guest, timer(1, 30 * MS), timer(2, 10 * MS), timer(3, 10 * MS))
     assert [event[0] for event in events] == [2, 3]
@@ -82,7 +82,7 @@ async def test_the_first_timer_ends_the_wait(
 async def test_an_absolute_monotonic_time_is_waited_for(
     guest: FakeGuest, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """To the nanosecond that the guest's clock can say; in the past, not at all."""
+    """Exact to a nanosecond of the guest's clock; a deadline in the past does not wait."""
     deadline = now(guest) + 25 * MS
     assert await poll(guest, timer(1, deadline, flags=ABSOLUTE))
     assert now(guest) >= deadline
@@ -95,7 +95,7 @@ async def test_an_absolute_monotonic_time_is_waited_for(
 async def test_an_absolute_real_time_is_waited_for(
     guest: FakeGuest, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """As long as it is away when the wait begins."""
+    """It lasts as long as the deadline is away when the wait starts."""
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000 * MS)
     began = trio.current_time()
     assert await poll(guest, timer(1, 1_000_500 * MS, REALTIME, ABSOLUTE))
@@ -114,7 +114,7 @@ async def test_an_endless_sleep_can_be_cancelled(
 async def test_descriptors_are_ready_at_once(
     guest: FakeGuest, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """So timers beside them do not wait, unless they are due."""
+    """So timers beside them are not waited for."""
     began = trio.current_time()
     events = await poll(
         guest,
@@ -133,7 +133,7 @@ async def test_descriptors_are_ready_at_once(
 async def test_stdin_at_its_end_is_hung_up(
     open_guest: Callable[..., FakeGuest], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Ready, with nothing to read, for ever."""
+    """Always ready, with nothing to read."""
     assert await poll(open_guest(), ready(1, 0)) == [(1, 0, FD_READ, 0, 1)]
 
 
@@ -149,7 +149,7 @@ async def test_files_tell_how_much_is_left(
 async def test_nonsense_is_an_event_of_its_own(
     guest: FakeGuest, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """One wrong subscription does not spoil the others."""
+    """An invalid subscription does not affect the others."""
     events = await poll(
         guest,
         ready(1, 99),
@@ -170,7 +170,7 @@ async def test_nonsense_is_an_event_of_its_own(
 async def test_the_number_of_subscriptions_is_bounded(
     guest: FakeGuest, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Looked at before anything is read; none at all means waiting for nothing."""
+    """The number is checked before anything is read; zero is refused."""
     for count in (0, 1025, 2**31, 2**32 - 1):
         assert await guest.acall("poll_oneoff", 0, 0, count, OUT) == Errno.INVAL
     assert len(await poll(guest, *[timer(1, 0)] * 1024)) == 1024
@@ -179,7 +179,7 @@ async def test_the_number_of_subscriptions_is_bounded(
 async def test_wild_pointers_are_refused_before_the_wait(
     guest: FakeGuest, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Not after an hour of sleep."""
+    """It is checked at once, not after an hour of sleep."""
     began = trio.current_time()
     ptr = guest.put(timer(1, 3_600_000 * MS))
     assert await guest.acall("poll_oneoff", -8, EVENTS, 1, OUT) == Errno.FAULT
@@ -191,7 +191,7 @@ async def test_wild_pointers_are_refused_before_the_wait(
 async def test_waiting_and_yielding_are_checkpoints(
     guest: FakeGuest, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A guest that only polls or yields leaves room for everybody, and can be cancelled."""
+    """A guest that only polls or yields lets other tasks run, and can be cancelled."""
     with trio.testing.assert_checkpoints():
         await poll(guest, ready(1, 0))
     with trio.testing.assert_checkpoints():
@@ -201,7 +201,7 @@ async def test_waiting_and_yielding_are_checkpoints(
 
 
 async def test_clocks(guest: FakeGuest, autojump_clock: trio.testing.MockClock) -> None:
-    """Two there are, each to the nanosecond; CPU time is not told."""
+    """There are two, with a resolution of a nanosecond, and none for CPU time."""
     before = time.time_ns()
     assert before <= now(guest, REALTIME) <= time.time_ns()
     for clock in (REALTIME, MONOTONIC):

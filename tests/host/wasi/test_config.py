@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def test_everything_is_shut_by_default() -> None:
-    """Without options there is nothing to see, and output goes to the log."""
+    """By default a guest can see nothing, and its output goes to the log."""
     wasi = Wasi()
     assert (wasi.args, dict(wasi.env), wasi.stdin, dict(wasi.preopens)) == ((), {}, b"", {})
     assert (wasi.stdout, wasi.stderr) == ("log", "log")
 
 
 def test_equal_options_are_equal_and_hash_alike(tmp_path: Path) -> None:
-    """A reload can tell that a guest's world stays the same."""
+    """So a reload can find out that nothing changes for the guest."""
     options = {"args": ["a"], "env": {"A": "1"}, "preopens": {"/": tmp_path}, "stdout": print}
     first, second = Wasi(**options), Wasi(**options)  # type: ignore[arg-type]
     assert first == second
@@ -36,8 +36,8 @@ def test_order_counts_as_the_guest_sees_it() -> None:
     assert Wasi(env={"A": "1", "B": "2"}) != Wasi(env={"B": "2", "A": "1"})
 
 
-def test_what_was_given_can_change_later_without_effect() -> None:
-    """The options are a copy, and read-only."""
+def test_later_changes_of_the_given_options_have_no_effect() -> None:
+    """The options are copied, and read-only."""
     env = {"A": "1"}
     wasi = Wasi(env=env)
     env["B"] = "2"
@@ -97,7 +97,7 @@ def test_a_wrong_option_is_named(
 
 
 def test_an_async_sink_is_refused() -> None:
-    """Nobody would await it."""
+    """Its coroutine would never be awaited."""
 
     async def sink(data: bytes) -> None:
         raise NotImplementedError(data)

@@ -37,14 +37,14 @@ def test_preopened_directories_are_found_from_3_on(
 
 
 def test_the_name_of_a_preopened_directory_needs_its_room(reader: FakeGuest) -> None:
-    """Too little is refused, more than enough is not."""
+    """A buffer that is too small is refused, a larger one is not."""
     assert reader.call("fd_prestat_dir_name", 3, 0x200, 0) == Errno.NAMETOOLONG
     assert reader.call("fd_prestat_dir_name", 3, 0x200, 9) == Errno.SUCCESS
     assert reader.memory.read(0x200, 2) == b"/\0"
 
 
 def test_without_preopens_there_is_no_directory(open_guest: Callable[..., FakeGuest]) -> None:
-    """Shut by default: there is nothing to open anything under."""
+    """By default there is no directory in which a guest could open files."""
     guest = open_guest()
     assert guest.call("fd_prestat_get", 3, 0x100) == Errno.BADF
     for at in (0, 1, 2, 3, 4, -1, 2**31):
@@ -52,7 +52,7 @@ def test_without_preopens_there_is_no_directory(open_guest: Callable[..., FakeGu
 
 
 def test_the_number_of_open_descriptors_is_bounded(guest: FakeGuest, root: Path) -> None:
-    """MFILE, before a file is made; closing one makes room for one."""
+    """MFILE before a file is created; closing one descriptor makes room for one."""
     errno, fds = Errno.SUCCESS, []
     while errno == Errno.SUCCESS:
         guest._top = 0x1000
@@ -75,7 +75,7 @@ def test_numbers_are_low_and_used_again(guest: FakeGuest) -> None:
 
 
 def test_a_closed_descriptor_is_gone(guest: FakeGuest) -> None:
-    """For everything, twice as well."""
+    """In every function, also if it is closed twice."""
     fd = guest.opened("file")
     assert guest.call("fd_close", fd) == Errno.SUCCESS
     assert guest.call("fd_close", fd) == Errno.BADF
@@ -88,15 +88,15 @@ def test_a_closed_descriptor_is_gone(guest: FakeGuest) -> None:
 def test_closing_the_log_shows_its_last_line(
     open_guest: Callable[..., FakeGuest], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stream the guest closes is flushed there and then."""
+    """A stream that the guest closes is flushed at once."""
     guest = open_guest()
     guest.write(2, b"last words")
     guest.call("fd_close", 2)
     assert caplog.messages == ["last words"]
 
 
-def test_renumbering_closes_what_it_replaces(guest: FakeGuest) -> None:
-    """And moves, not copies."""
+def test_renumbering_closes_the_replaced_descriptor(guest: FakeGuest) -> None:
+    """It moves the descriptor; it does not copy it."""
     fd, other = guest.opened("file"), guest.opened("dir/nested")
     assert guest.call("fd_renumber", fd, other) == Errno.SUCCESS
     assert guest.call("fd_close", fd) == Errno.BADF
@@ -104,7 +104,7 @@ def test_renumbering_closes_what_it_replaces(guest: FakeGuest) -> None:
 
 
 def test_renumbering_to_itself_changes_nothing(guest: FakeGuest) -> None:
-    """In particular it closes nothing."""
+    """In particular nothing is closed."""
     fd = guest.opened("file")
     assert guest.call("fd_renumber", fd, fd) == Errno.SUCCESS
     assert guest.read(fd)[0] == Errno.SUCCESS
@@ -120,7 +120,7 @@ def test_renumbering_needs_two_open_descriptors(guest: FakeGuest) -> None:
 
 
 def test_renumbering_streams_and_directories(guest: FakeGuest, root: Path) -> None:
-    """Stdout can become a file, and a preopened directory another one, with all it may and is."""
+    """Stdout can become a file, and a preopened directory another one, with all its properties."""
     fd = guest.opened("new", Right.FD_WRITE, OFlag.CREAT)
     assert guest.call("fd_renumber", fd, 1) == Errno.SUCCESS
     guest.write(1, b"to the file")

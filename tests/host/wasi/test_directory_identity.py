@@ -33,7 +33,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nested(open_guest: Callable[..., FakeGuest], tree: Path) -> Callable[[], FakeGuest]:
-    """Makes guests of one module, that have a directory (4) beneath a writable one (3)."""
+    """Create guests of one module, with a directory (4) beneath a writable one (3)."""
     preopens = {
         "/work": Preopen(tree / "work", writable=True),
         "/work/cache": Preopen(tree / "work" / "cache"),
@@ -53,7 +53,7 @@ def refused(guest: FakeGuest, path: Path) -> None:
 def test_a_link_in_the_place_of_a_preopen_is_refused(
     nested: Callable[[], FakeGuest], tree: Path, target: str
 ) -> None:
-    """Wherever it leads: out, to a directory within, even to the one that was preopened."""
+    """Wherever it leads: outside, to a directory inside, even to the preopened one."""
     first = nested()
     assert first.rename("cache", "moved") == Errno.SUCCESS
     assert first.symlink(target, "cache") == Errno.SUCCESS
@@ -63,7 +63,7 @@ def test_a_link_in_the_place_of_a_preopen_is_refused(
 def test_a_directory_in_the_place_of_a_preopen_is_refused(
     nested: Callable[[], FakeGuest], tree: Path
 ) -> None:
-    """Another directory is another one, whatever its name."""
+    """A directory with the same name is another one."""
     first = nested()
     assert first.rename("own", "cache") == Errno.SUCCESS  # over the empty one
     refused(nested(), tree / "work" / "cache")
@@ -72,7 +72,7 @@ def test_a_directory_in_the_place_of_a_preopen_is_refused(
 def test_a_file_in_the_place_of_a_preopen_is_refused(
     nested: Callable[[], FakeGuest], tree: Path
 ) -> None:
-    """What is no directory is refused by the same sentence."""
+    """Other files are refused with the same message."""
     first = nested()
     assert first.path("path_remove_directory", "cache") == Errno.SUCCESS
     (tree / "work" / "cache").write_text("")
@@ -91,7 +91,7 @@ def test_a_preopen_that_was_removed_is_not_made_again(
 def test_a_link_on_the_way_to_a_preopen_is_refused(
     open_guest: Callable[..., FakeGuest], tree: Path
 ) -> None:
-    """Not only the last component: a directory above it was swapped for a link to a twin."""
+    """Not only as the last component: a directory above became a link to a similar tree."""
     inner = tree / "work" / "a" / "b"
     inner.mkdir(parents=True)
     (tree / "secret" / "b").mkdir()
@@ -105,7 +105,7 @@ def test_a_link_on_the_way_to_a_preopen_is_refused(
 def test_an_inode_that_is_used_again_does_not_help_a_link(
     open_guest: Callable[..., FakeGuest], tree: Path
 ) -> None:
-    """A directory outside that has got the number of the removed one is not reached by a link."""
+    """A directory outside with the inode of the removed one is not reached through a link."""
     preopen = Preopen(tree / "work" / "cache")
     status = os.stat(tree / "secret")
     again = directory_identity.DirectoryIdentity(
@@ -121,7 +121,7 @@ def test_an_inode_that_is_used_again_does_not_help_a_link(
 def test_a_swap_between_the_walk_and_the_use_changes_nothing(
     open_guest: Callable[..., FakeGuest], tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was compared is what is opened: the path is not looked up a second time."""
+    """The directory that was compared is opened: the path is not resolved a second time."""
     cache = tree / "work" / "cache"
     (cache / "file").write_text("ours")
     guest = open_guest(preopens={"/cache": Preopen(cache)})
@@ -138,10 +138,10 @@ def test_a_swap_between_the_walk_and_the_use_changes_nothing(
     assert guest.open("key")[0] == Errno.NOENT
 
 
-def test_a_preopen_given_by_a_link_is_what_the_link_said_then(
+def test_a_preopen_through_a_link_is_the_first_target_of_the_link(
     open_guest: Callable[..., FakeGuest], tree: Path
 ) -> None:
-    """The link may be moved on afterwards; instances keep to the directory that was meant."""
+    """The link may change afterwards; instances keep using its first target."""
     link = tree / "current"
     link.symlink_to("work")
     wasi = {"/data": Preopen(link)}
@@ -167,7 +167,7 @@ def test_a_relative_path_is_that_of_the_moment(
 def test_a_preopen_may_be_the_whole_system_or_in_proc(
     open_guest: Callable[..., FakeGuest], tree: Path
 ) -> None:
-    """``/`` has no component to walk; a link of /proc means what it leads to, not its text."""
+    """``/`` has no components; a link in /proc means its target, not its text."""
     descriptor = os.open(tree / "secret", os.O_RDONLY)
     try:
         by_number = Preopen(f"/proc/self/fd/{descriptor}")
@@ -179,8 +179,8 @@ def test_a_preopen_may_be_the_whole_system_or_in_proc(
 
 
 @pytest.mark.parametrize("path", ["missing", "file", "loop", "dangling", "nul\0"])
-def test_what_is_no_directory_is_no_preopen(tmp_path: Path, path: str) -> None:
-    """It is refused when it is made, by a sentence that names it."""
+def test_only_a_directory_can_be_preopened(tmp_path: Path, path: str) -> None:
+    """It is refused when the Preopen is created, and the message names it."""
     (tmp_path / "file").write_text("")
     os.symlink("loop", tmp_path / "loop")
     os.symlink("nowhere", tmp_path / "dangling")
@@ -189,7 +189,7 @@ def test_what_is_no_directory_is_no_preopen(tmp_path: Path, path: str) -> None:
 
 
 def test_a_directory_that_was_replaced_makes_another_preopen(tree: Path) -> None:
-    """Equal ones are one directory: a reload with the new one is a reload."""
+    """Equal Preopens are the same directory, so a reload with the new one has an effect."""
     old = Preopen(tree / "work" / "cache")
     assert old == Preopen(tree / "work" / "cache")
     assert attrs.evolve(old, writable=True) != old
@@ -197,8 +197,8 @@ def test_a_directory_that_was_replaced_makes_another_preopen(tree: Path) -> None
     assert old != Preopen(tree / "work" / "cache")
 
 
-async def test_modules_that_share_a_preopen_share_what_it_is(tree: Path) -> None:
-    """A guest of one module swaps the directory; no other module's instance opens what is there."""
+async def test_modules_that_share_a_preopen_share_its_identity(tree: Path) -> None:
+    """A guest of one module replaces the directory; no instance of the other opens the new one."""
     cache = Preopen(tree / "work" / "cache")
     look = """(module
       (import "wasi_snapshot_preview1" "fd_prestat_get" (func $get (param i32 i32) (result i32)))

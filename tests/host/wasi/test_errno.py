@@ -26,7 +26,7 @@ def test_all_numbers_of_the_contract_are_there() -> None:
     ],
 )
 def test_the_systems_numbers_are_translated(system: int | None, guest: Errno) -> None:
-    """By name; what the contract does not know is an I/O error."""
+    """By name; errors that the contract does not have are I/O errors."""
     error = OSError()
     error.errno = system
     assert errno_of(error) == guest

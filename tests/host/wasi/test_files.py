@@ -28,7 +28,7 @@ BOTH = READ | WRITE
 
 
 def test_a_file_is_read_and_sought(reader: FakeGuest) -> None:
-    """From the offset, at an offset, from the end, and at its end nothing more."""
+    """From the offset, at an offset, from the end; at the end it is empty."""
     fd = reader.opened("file")
     assert reader.read(fd, 4) == (Errno.SUCCESS, b"0123")
     assert reader.seek(fd, 1, os.SEEK_CUR) == (Errno.SUCCESS, 5)
@@ -46,7 +46,7 @@ def test_a_file_is_read_and_sought(reader: FakeGuest) -> None:
     ("offset", "whence"), [(-1, 0), (-11, 2), (2**63 - 1, 2), (-(2**63), 1), (0, 3), (0, 255)]
 )
 def test_a_seek_to_nowhere_is_refused(reader: FakeGuest, offset: int, whence: int) -> None:
-    """Before the start, beyond what can be said, or from where there is nothing."""
+    """Before the start, beyond the largest offset, or with an unknown origin."""
     assert reader.seek(reader.opened("file"), offset, whence)[0] in (Errno.INVAL, Errno.OVERFLOW)
 
 
@@ -63,7 +63,7 @@ def test_a_file_is_made_written_and_cut(guest: FakeGuest, root: Path) -> None:
 
 
 def test_rights_say_what_a_file_is_opened_for(guest: FakeGuest) -> None:
-    """Reading takes the right to read, writing the right to write; what was got is reported."""
+    """Reading needs the right to read, writing the right to write; the rights are reported."""
     for rights in (Right(0), READ, WRITE, BOTH):
         fd = guest.opened("file", rights)
         assert (guest.read(fd)[0] == Errno.SUCCESS) == bool(rights & READ)
@@ -90,13 +90,13 @@ def test_appending_goes_to_the_end(guest: FakeGuest, root: Path) -> None:
 
 @pytest.mark.parametrize("flag", [FdFlag.DSYNC, FdFlag.RSYNC, FdFlag.SYNC, 0x8000])
 def test_synchronous_writes_are_not_to_be_had(guest: FakeGuest, flag: FdFlag) -> None:
-    """They would hold up the loop until the disk is done."""
+    """They would block the loop until the disk is done."""
     assert guest.open("file", WRITE, flags=flag)[0] == Errno.NOTSUP
     assert guest.call("fd_fdstat_set_flags", guest.opened("file"), flag) == Errno.NOTSUP
 
 
 def test_read_only_is_read_only(reader: FakeGuest, root: Path) -> None:
-    """Every way of changing something ends as ROFS, and nothing has changed."""
+    """Every operation that would change something fails with ROFS, and nothing changes."""
     before = sorted(os.walk(root))
     status = os.stat(root / "file")
     fd = reader.opened("file")
@@ -127,14 +127,14 @@ def test_read_only_is_read_only(reader: FakeGuest, root: Path) -> None:
 
 
 def test_a_directory_beneath_a_read_only_one_is_read_only(reader: FakeGuest) -> None:
-    """What may be done is handed down."""
+    """Permissions apply to everything beneath it."""
     fd = reader.opened("dir", oflags=OFlag.DIRECTORY)
     assert reader.open("nested", WRITE, at=fd)[0] == Errno.ROFS
     assert reader.path("path_create_directory", "x", at=fd) == Errno.ROFS
 
 
 def test_a_read_only_directory_still_reports_the_right_to_write(reader: FakeGuest) -> None:
-    """A C library asks for no more than is reported, and its guest would learn of ROFS too late."""
+    """A C library requests no more than is reported, and its guest would see ROFS too late."""
     reader.call("fd_fdstat_get", 3, 0x100)
     filetype, _, base, inheriting = struct.unpack("<BxHxxxxQQ", reader.memory.read(0x100, 24))
     assert filetype == FileType.DIRECTORY
@@ -145,7 +145,7 @@ def test_a_read_only_directory_still_reports_the_right_to_write(reader: FakeGues
 def test_between_directories_both_must_be_writable(
     open_guest: Callable[..., FakeGuest], root: Path, tmp_path: Path
 ) -> None:
-    """Neither a rename nor a hard link makes what is read-only writable, or the other way."""
+    """Neither a rename nor a hard link moves a file between read-only and writable."""
     (tmp_path / "rw").mkdir()
     (tmp_path / "rw" / "own").write_text("own")
     guest = open_guest(preopens={"/ro": root, "/rw": Preopen(tmp_path / "rw", writable=True)})
@@ -176,7 +176,7 @@ def test_renames_work_between_writable_directories(
 def test_a_file_grows_no_further_than_allowed(
     open_guest: Callable[..., FakeGuest], root: Path
 ) -> None:
-    """Not by writing, not by writing far away, not by its size; what fits is written."""
+    """Neither by writing, by writing far away, nor by its size; the part that fits is written."""
     guest = open_guest(preopens={"/": Preopen(root, writable=True, max_file_size=12)})
     fd = guest.opened("file", BOTH)
     assert guest.call("fd_filestat_set_size", fd, 13) == Errno.FBIG
@@ -197,13 +197,13 @@ def test_a_file_grows_no_further_than_allowed(
 
 
 def test_disk_space_cannot_be_set_aside(guest: FakeGuest) -> None:
-    """One call would take the whole disk."""
+    """One call could fill the disk."""
     assert guest.call("fd_allocate", guest.opened("file", BOTH), 0, 2**40) == Errno.NOTSUP
     assert guest.call("fd_allocate", 3, 0, 1) == Errno.BADF
 
 
 def test_times_are_set_one_by_one(guest: FakeGuest, root: Path) -> None:
-    """What the flags leave out stays; what contradicts itself is refused."""
+    """A time without a flag stays; contradictory flags are refused."""
     os.utime(root / "file", ns=(111, 222))
     fd = guest.opened("file")
     assert guest.call("fd_filestat_set_times", fd, 1, 5, FstFlag.MTIM) == Errno.SUCCESS
@@ -221,7 +221,7 @@ def test_times_are_set_one_by_one(guest: FakeGuest, root: Path) -> None:
     assert guest.call("fd_filestat_set_times", fd, 2**63, 0, 1) == Errno.INVAL
 
 
-def test_a_status_says_what_is_there(guest: FakeGuest, root: Path) -> None:
+def test_a_status_has_the_values_of_the_system(guest: FakeGuest, root: Path) -> None:
     """By path and by descriptor, followed or not."""
     os.symlink("file", root / "link")
     os.utime(root / "file", ns=(-1, 2_000_000_001))  # before 1970 cannot be said
@@ -237,7 +237,7 @@ def test_a_status_says_what_is_there(guest: FakeGuest, root: Path) -> None:
 
 
 def test_advice_is_heard(guest: FakeGuest) -> None:
-    """All that there is; nonsense is refused."""
+    """All kinds of advice; unknown ones are refused."""
     fd = guest.opened("file")
     for advice in range(6):
         assert guest.call("fd_advise", fd, 0, 2**64 - 1, advice) == Errno.SUCCESS
@@ -261,7 +261,7 @@ def test_a_directory_is_no_file(guest: FakeGuest) -> None:
 
 @pytest.mark.parametrize("rights", [READ, WRITE, BOTH])
 def test_pipes_and_sockets_are_not_opened(guest: FakeGuest, root: Path, rights: Right) -> None:
-    """Nothing that could block, or do something just by being opened; and at once."""
+    """Nothing that could block, or that has an effect when it is opened; and at once."""
     os.mkfifo(root / "pipe")
     assert guest.open("pipe", rights)[0] == Errno.NOTSUP
     assert guest.open("pipe", rights, OFlag.CREAT)[0] == Errno.NOTSUP
@@ -270,7 +270,7 @@ def test_pipes_and_sockets_are_not_opened(guest: FakeGuest, root: Path, rights: 
 def test_an_entry_that_becomes_a_pipe_is_not_opened(
     guest: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The look beforehand is no guard: what was opened is looked at, without blocking."""
+    """The first check is not enough: the opened file is checked again, without blocking."""
     os.mkfifo(root / "pipe")
     monkeypatch.setattr("wasmpool_host._wasi.files.DiskEntry._check_kind_before", lambda _: None)
     assert guest.open("pipe", READ)[0] == Errno.NOTSUP
@@ -281,7 +281,7 @@ def test_an_entry_that_becomes_a_pipe_is_not_opened(
 async def test_synchronizing_waits_for_the_disk_in_a_thread(
     guest: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop runs on meanwhile, and the thread's descriptor is not the guest's."""
+    """The loop keeps running, and the thread has its own descriptor."""
     fd = guest.opened("file", BOTH)
     begun, go = trio.Event(), threading.Event()
     token = trio.lowlevel.current_trio_token()
@@ -320,6 +320,6 @@ async def test_a_cancelled_synchronization_leaves_nothing_open(guest: FakeGuest)
 async def test_a_reader_does_not_synchronize(
     reader: FakeGuest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who wrote nothing must not make the disk busy."""
+    """A guest that wrote nothing must not make the disk work."""
     monkeypatch.setattr(os, "fsync", None)
     assert await reader.acall("fd_sync", reader.opened("file")) == Errno.SUCCESS

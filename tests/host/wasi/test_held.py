@@ -1,4 +1,4 @@
-"""What a guest can make large does not hold up the loop: it is cut, or done in pieces or apart."""
+"""A large operation of a guest does not delay the loop: it is cut, split, or runs in a thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Passes(trio.abc.Instrument):
-    """How many times the loop came round."""
+    """Count the passes of the loop."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -37,7 +37,7 @@ class Passes(trio.abc.Instrument):
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each removal, cut or close of a file: was it off the loop? All files are large."""
+    """For each removal, truncation or close of a file: True if in a thread. All files are large."""
     monkeypatch.setattr(files_module, "_LARGE", -1)
     seen: list[bool] = []
     main = threading.current_thread()
@@ -55,7 +55,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 async def test_a_large_file_is_removed_off_the_loop(
     guest: FakeGuest, root: Path, threads: list[bool]
 ) -> None:
-    """To free what a file of a gigabyte holds takes a tenth of a second and more."""
+    """To free the blocks of a file of 1 GiB takes a tenth of a second or more."""
     (root / "other").write_bytes(b"other")
     assert guest.stat(".")[0] == OK
     threads.clear()
@@ -67,7 +67,7 @@ async def test_a_large_file_is_removed_off_the_loop(
 async def test_a_large_file_is_replaced_off_the_loop(
     guest: FakeGuest, root: Path, threads: list[bool]
 ) -> None:
-    """By a rename; one that replaces nothing stays on it."""
+    """With a rename; one that replaces nothing runs on the loop."""
     (root / "other").write_bytes(b"other")
     assert guest.stat(".")[0] == OK
     names = guest.text("other"), guest.text("file")
@@ -81,7 +81,7 @@ async def test_a_large_file_is_replaced_off_the_loop(
 async def test_a_large_file_is_cut_off_the_loop(
     guest: FakeGuest, root: Path, threads: list[bool]
 ) -> None:
-    """By ``fd_filestat_set_size`` and by an open that empties it; not when it grows."""
+    """With ``fd_filestat_set_size`` and with an open that truncates; not if the file grows."""
     fd = guest.opened("file", READ_WRITE)
     threads.clear()
     assert await guest.acall("fd_filestat_set_size", fd, 5) == OK
@@ -97,7 +97,7 @@ async def test_a_large_file_is_cut_off_the_loop(
 async def test_the_last_close_of_a_large_file_is_off_the_loop(
     guest: FakeGuest, root: Path, threads: list[bool], name: str
 ) -> None:
-    """That of a file whose name is gone already; of any other it frees nothing."""
+    """Only for a file without a name: closing any other frees nothing."""
     fd, other = guest.opened("file", READ_WRITE), guest.opened("file", READ_WRITE)
     (root / "file").unlink()
     (root / "file").write_bytes(b"new")
@@ -114,7 +114,7 @@ async def test_the_last_close_of_a_large_file_is_off_the_loop(
 async def test_an_instance_with_a_large_file_ends_off_the_loop(
     guest: FakeGuest, root: Path, threads: list[bool]
 ) -> None:
-    """Its removed files are closed by a thread that nobody waits for."""
+    """Its removed files are closed in a thread, without waiting for it."""
     guest.opened("file", READ_WRITE)
     (root / "file").unlink()
     threads.clear()
@@ -127,7 +127,7 @@ async def test_an_instance_with_a_large_file_ends_off_the_loop(
 async def test_a_long_listing_is_made_off_the_loop(
     guest: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A buffer of 64 KiB is filled at once; one for 10,000 entries in a thread; both in full."""
+    """A buffer of 64 KiB is filled on the loop, one for 10,000 entries in a thread; both fully."""
     for number in range(3000):
         (root / f"n{number}").touch()
     seen: list[bool] = []
@@ -148,7 +148,7 @@ async def test_a_long_listing_is_made_off_the_loop(
 
 
 async def test_many_subscriptions_are_looked_at_in_pieces(guest: FakeGuest) -> None:
-    """A thousand let the loop come round; a hundred thousand are refused unread."""
+    """With a thousand, other tasks run in between; a hundred thousand are refused unread."""
     record = struct.pack("<QB7xI28x", 7, 1, 0)
     subscriptions, events = guest.put(record * 1024), guest.put(bytes(32 * 1024))
     passes = Passes()
@@ -164,7 +164,7 @@ async def test_many_subscriptions_are_looked_at_in_pieces(guest: FakeGuest) -> N
 async def test_a_large_random_buffer_is_filled_in_pieces(
     open_guest: Callable[..., FakeGuest],
 ) -> None:
-    """All of it, 64 KiB between two rounds of the loop."""
+    """All of it, with other tasks running after each 64 KiB."""
     guest = open_guest(size=2**24)
     passes = Passes()
     trio.lowlevel.add_instrument(passes)
@@ -176,7 +176,7 @@ async def test_a_large_random_buffer_is_filled_in_pieces(
 
 @pytest.mark.parametrize("count", [1000, 1024])
 def test_a_thousand_buffers_of_a_megabyte_move_one(guest: FakeGuest, count: int) -> None:
-    """The guest is told how far it came, in both directions."""
+    """The guest gets the number of bytes, in both directions."""
     fd = guest.opened("new", READ_WRITE, OFlag.CREAT)
     vectors = guest.vectors(*[(0, 2**20)] * count)
     assert guest.call("fd_write", fd, *vectors, SCRATCH) == OK
@@ -187,7 +187,7 @@ def test_a_thousand_buffers_of_a_megabyte_move_one(guest: FakeGuest, count: int)
 def test_a_huge_write_to_the_log_is_taken_in_pieces(
     open_guest: Callable[..., FakeGuest], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of 200 MiB one call takes 16 KiB; no record is longer than its bound, escapes aside."""
+    """Of 200 MiB one call accepts 16 KiB; no record exceeds its limit, not counting escapes."""
     guest = open_guest(size=2**28)
     with caplog.at_level("INFO", "wasmpool.guest.stdout"):
         vectors = guest.vectors((2**20, 200 * 2**20))
@@ -212,7 +212,7 @@ WRITES = """(module
 async def test_a_guest_that_writes_without_end_takes_its_turns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What its calls take of the loop is counted: others get theirs, every millisecond or so."""
+    """The time of its calls counts towards the budget: other tasks run about every millisecond."""
     module = await Module.compile(WRITES, wasi=Wasi())
     instance = await module.instantiate()
     passes = Passes()

@@ -47,7 +47,7 @@ WILD = [
 
 
 async def call(guest: FakeGuest, name: str, *args: int) -> None:
-    """An error number or an exit; anything else is a failure. A sleep may be long: it is cut."""
+    """An error number or an exit; anything else is a failure. A long sleep is cut short."""
     with trio.move_on_after(60 if name == "poll_oneoff" else math.inf):
         try:
             await guest.acall(name, *args)
@@ -59,7 +59,7 @@ async def call(guest: FakeGuest, name: str, *args: int) -> None:
 async def test_wild_values_get_an_answer(
     guest: FakeGuest, root: Path, name: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Every function, with every value in every place and with many combinations of them."""
+    """Every function, with every value as each argument and with many combinations."""
     dice = random.Random(name)
     places = len(FUNCTIONS[name].params)
     calls = list(itertools.product(WILD, repeat=places)) if places <= 2 else []
@@ -74,7 +74,7 @@ async def test_wild_values_get_an_answer(
 async def test_random_calls_on_random_memory_get_an_answer(
     guest: FakeGuest, root: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A guest that does anything at all, for a while: structures are read from noise."""
+    """A guest that calls anything for a while: structures are read from noise."""
     dice = random.Random(2)
     guest.memory.write(0, dice.randbytes(guest.memory.size))
     for position in range(0, 4096, 64):  # some of it plausible
@@ -93,7 +93,7 @@ async def test_random_calls_on_random_memory_get_an_answer(
 def test_a_million_buffers_are_refused_unread(
     guest: FakeGuest, name: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The number is looked at before any of them is."""
+    """The number is checked before any of them is read."""
     offset = (0,) if name.startswith("fd_p") else ()
     fd = guest.opened("file", 0x42)
     monkeypatch.setattr(guest.memory, "read", None)
@@ -104,7 +104,7 @@ def test_a_million_buffers_are_refused_unread(
 def test_an_endless_path_is_refused_unread(
     guest: FakeGuest, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The length is looked at before the path is."""
+    """The length is checked before the path is read."""
     monkeypatch.setattr(guest.memory, "read", None)
     assert guest.call("path_unlink_file", 3, 0, size) == Errno.NAMETOOLONG
 
@@ -132,7 +132,7 @@ def test_unaligned_pointers_are_no_harm(guest: FakeGuest) -> None:
 
 
 def test_a_refused_open_leaves_no_descriptor(guest: FakeGuest, root: Path) -> None:
-    """Where to put the number is looked at before a file is opened, or made."""
+    """The address of the result is checked before a file is opened or created."""
     path = guest.text("new")
     assert guest.call("path_open", 3, 0, *path, 1, 0x42, 0, 0, -2) == Errno.FAULT
     assert not (root / "new").exists()
@@ -140,7 +140,7 @@ def test_a_refused_open_leaves_no_descriptor(guest: FakeGuest, root: Path) -> No
 
 
 def test_a_guest_without_memory_gets_an_answer(open_guest: Callable[..., FakeGuest]) -> None:
-    """It exports none, so there is nothing but FAULT."""
+    """It exports none, so every pointer is FAULT."""
     guest = open_guest(size=0)
     assert guest.call("fd_write", 1, 0, 0, 0) == Errno.FAULT
     assert guest.call("clock_res_get", 0, 0) == Errno.FAULT
@@ -180,7 +180,7 @@ def test_every_function_of_the_contract_is_there() -> None:
 def test_no_value_is_cut_to_one_that_fits(
     guest: FakeGuest, root: Path, name: str, args: tuple[int, ...]
 ) -> None:
-    """Flags with unknown bits, offsets and times beyond the system's: INVAL, and no effect."""
+    """Unknown flags, and offsets and times beyond the system's range: INVAL, and no effect."""
     assert guest.opened("file", READ_WRITE) == 4
     guest.memory.write(0x1000, b"file")
     before = (root / "file").stat()
@@ -189,8 +189,8 @@ def test_no_value_is_cut_to_one_that_fits(
 
 
 @pytest.mark.parametrize("flags", [0x20, 0x10001, 2**31, 2**32 - 1])
-def test_flags_of_descriptors_that_nobody_knows_are_refused(guest: FakeGuest, flags: int) -> None:
-    """As those that are not to be had; they are not cut to 16 bits."""
+def test_unknown_flags_of_descriptors_are_refused(guest: FakeGuest, flags: int) -> None:
+    """Like flags that are not supported; they are not truncated to 16 bits."""
     fd = guest.opened("file", READ_WRITE)
     assert guest.call("fd_fdstat_set_flags", fd, flags) == Errno.NOTSUP
     answer = guest.call("path_open", 3, 1, *guest.text("file"), 0, 2, 0, flags, 0x100)
@@ -199,7 +199,7 @@ def test_flags_of_descriptors_that_nobody_knows_are_refused(guest: FakeGuest, fl
 
 @pytest.mark.parametrize("fd", [2**31, 2**31 + 3, 2**32 - 1, 2**16 + 4, 257])
 def test_a_number_that_is_no_descriptor_is_none(guest: FakeGuest, fd: int) -> None:
-    """Large ones are not cut to those that are open."""
+    """Large numbers are not truncated to those of open descriptors."""
     assert guest.opened("file", READ_WRITE) == 4
     for name in ("fd_close", "fd_filestat_get", "fd_tell"):
         args = (0x100,) * (len(FUNCTIONS[name].params) - 1)
@@ -209,7 +209,7 @@ def test_a_number_that_is_no_descriptor_is_none(guest: FakeGuest, fd: int) -> No
 
 
 def test_sizes_and_offsets_beyond_all_bounds_are_refused(guest: FakeGuest, root: Path) -> None:
-    """What would make a file too long is FBIG, also where the sum would wrap."""
+    """An operation that would make a file too long is FBIG, also if the sum would wrap around."""
     fd = guest.opened("file", READ_WRITE)
     text = guest.vectors((guest.put(b"x"), 1))
     assert guest.call("fd_filestat_set_size", fd, 2**64 - 1) == Errno.FBIG
@@ -223,7 +223,7 @@ def test_sizes_and_offsets_beyond_all_bounds_are_refused(guest: FakeGuest, root:
 
 @pytest.mark.parametrize("seconds", [-1, 2**34, 2**36])
 def test_a_file_of_an_odd_time_is_a_file(guest: FakeGuest, root: Path, seconds: int) -> None:
-    """Its time is the nearest that can be said; what its file system keeps of it is up to that."""
+    """The guest gets the nearest time to what the file system stores that can be represented."""
     os.utime(root / "file", (seconds, seconds))
     kept = (root / "file").stat().st_mtime_ns
     errno, status = guest.stat("file")
@@ -232,7 +232,7 @@ def test_a_file_of_an_odd_time_is_a_file(guest: FakeGuest, root: Path, seconds: 
 
 
 def test_a_time_that_no_record_holds_is_the_last_one() -> None:
-    """Where a file system keeps 64 bits of seconds."""
+    """For file systems that store 64 bits of seconds."""
     names = ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
     times: dict[str, Any] = dict.fromkeys(names, 10**23)
     status = os.stat_result((0o100644, 1, 1, 1, 0, 0, 0, 0, 0, 0), times)

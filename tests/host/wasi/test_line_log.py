@@ -22,7 +22,7 @@ def log(caplog: pytest.LogCaptureFixture) -> LineLog:
 
 
 def test_each_line_is_a_record(log: LineLog, caplog: pytest.LogCaptureFixture) -> None:
-    """Lines come out as they end, however the guest cuts its writes."""
+    """A line is logged when it ends, however the guest splits its writes."""
     assert log.write(b"one\ntw") == 6
     assert caplog.messages == ["one"]
     log.write(b"o\r\n\nthree")
@@ -34,7 +34,7 @@ def test_each_line_is_a_record(log: LineLog, caplog: pytest.LogCaptureFixture) -
 def test_closing_twice_shows_the_last_line_once(
     log: LineLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Closing is idempotent, and without a last line it shows nothing."""
+    """Closing is idempotent, and without an incomplete line it logs nothing."""
     log.write(b"last")
     log.close()
     log.close()
@@ -42,7 +42,7 @@ def test_closing_twice_shows_the_last_line_once(
 
 
 def test_a_percent_sign_is_text(log: LineLog, caplog: pytest.LogCaptureFixture) -> None:
-    """What the guest writes is never a format."""
+    """The output is never used as a format string."""
     log.write(b"%s %d %(name)s\n")
     assert caplog.messages == ["%s %d %(name)s"]
 
@@ -50,7 +50,7 @@ def test_a_percent_sign_is_text(log: LineLog, caplog: pytest.LogCaptureFixture) 
 def test_control_characters_and_broken_text_are_escaped(
     log: LineLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing a guest writes reaches a terminal as anything but text."""
+    """Whatever a guest writes reaches a terminal only as text."""
     log.write(b"\x1b[2Jgone\rback\tand\xff\x00\x7f" + "ü\x9b".encode() + b"\n")
     assert caplog.messages == ["\\x1b[2Jgone\\rback\tand\\xff\\x00\\x7fü\\x9b"]
 
@@ -58,7 +58,7 @@ def test_control_characters_and_broken_text_are_escaped(
 def test_what_reorders_or_breaks_a_line_is_escaped(
     log: LineLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Marks of direction and separators cannot make a record read as another; letters stay."""
+    """Direction marks and separators cannot change how a record reads; letters stay."""
     log.write("\u202egpj.exe\u2066\u2028x\u200f \u0627\u05d0 né\u00a0\u200d\n".encode())
     assert caplog.messages == ["\\u202egpj.exe\\u2066\\u2028x\\u200f \u0627\u05d0 né\u00a0\\u200d"]
 
@@ -66,7 +66,7 @@ def test_what_reorders_or_breaks_a_line_is_escaped(
 def test_an_endless_line_is_cut_and_never_kept_whole(
     log: LineLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A guest that never ends its line makes records, not memory."""
+    """A guest that never ends its line creates records, and does not fill memory."""
     sent = 0
     for _ in range(100):
         sent += log.write(b"x" * 10_000)
@@ -119,7 +119,7 @@ def test_one_write_makes_a_bounded_number_of_records(
 
 
 def test_a_logger_that_is_off_gets_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The output is taken all the same."""
+    """The output is accepted anyway."""
     caplog.set_level(logging.WARNING)
     log = LineLog(logging.getLogger("wasmpool.guest.test"), logging.INFO, [])
     assert log.write(b"line\n") == 5
@@ -155,7 +155,7 @@ def test_a_function_gets_the_bytes_as_written(open_guest: Callable[..., FakeGues
 def test_none_takes_all_and_shows_nothing(
     open_guest: Callable[..., FakeGuest], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Dropped output looks written to the guest."""
+    """To the guest, discarded output looks written."""
     caplog.set_level(logging.DEBUG)
     guest = open_guest(stdout=None, stderr=None)
     assert guest.write(1, b"x" * 100_000) == (Errno.SUCCESS, 100_000)
@@ -167,7 +167,7 @@ def test_none_takes_all_and_shows_nothing(
 def test_an_os_error_of_a_function_is_the_guests_errno(
     open_guest: Callable[..., FakeGuest],
 ) -> None:
-    """A pipe that nobody reads is a broken pipe to the guest as well."""
+    """A pipe without a reader is a broken pipe for the guest, too."""
 
     def sink(data: bytes) -> None:
         raise BrokenPipeError(32, "Broken pipe")
@@ -176,7 +176,7 @@ def test_an_os_error_of_a_function_is_the_guests_errno(
 
 
 def test_any_other_error_of_a_function_ends_the_call(open_guest: Callable[..., FakeGuest]) -> None:
-    """A bug in the embedder's function is the embedder's to see."""
+    """A bug in the application's function is raised to the application."""
 
     def sink(data: bytes) -> None:
         raise ZeroDivisionError

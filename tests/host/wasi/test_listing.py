@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 def parse(packed: bytes) -> list[Entry]:
-    """Whole entries only, as a guest does it."""
+    """Parse the complete entries, as a guest does."""
     entries = []
     while len(packed) >= 24:
         cookie, ino, size, filetype = struct.unpack_from("<QQIB", packed)
@@ -38,7 +38,7 @@ def parse(packed: bytes) -> list[Entry]:
 
 
 def list_all(guest: FakeGuest, fd: int, size: int) -> list[Entry]:
-    """As a C library reads a directory: on from the last whole entry, with more room if need be."""
+    """Read a directory as a C library does: on from the last complete entry, with more room."""
     entries: list[Entry] = []
     while True:
         errno, packed = guest.list(fd, size, entries[-1].cookie if entries else 0)
@@ -63,8 +63,8 @@ def test_every_entry_comes_once(reader: FakeGuest, root: Path, size: int) -> Non
     assert [entry.cookie for entry in entries] == list(range(1, len(entries) + 1))
 
 
-def test_entries_say_what_they_are(reader: FakeGuest, root: Path) -> None:
-    """Type and number; the parent shows our own number, for what is outside stays outside."""
+def test_entries_have_their_type_and_inode(reader: FakeGuest, root: Path) -> None:
+    """Type and inode; the parent has the directory's own inode, as nothing outside is revealed."""
     os.symlink("../secret", root / "link")
     os.mkfifo(root / "pipe")
     entries = {entry.name: entry for entry in list_all(reader, 3, 4096)}
@@ -92,7 +92,7 @@ def test_any_recent_cookie_goes_on_from_there(reader: FakeGuest, root: Path) -> 
 
 @pytest.mark.parametrize("cookie", [5, 1000, 2**32, 2**63, 2**64 - 1])
 def test_a_cookie_that_was_never_given_is_refused(reader: FakeGuest, cookie: int) -> None:
-    """No looking for it in a directory of any length."""
+    """It is not searched for in a directory of any length."""
     fd = reader.opened("dir")
     assert reader.list(fd, 4096, cookie)[0] == Errno.INVAL
     assert reader.list(fd)[0] == Errno.SUCCESS
@@ -102,7 +102,7 @@ def test_a_cookie_that_was_never_given_is_refused(reader: FakeGuest, cookie: int
 def test_a_forgotten_cookie_is_refused(
     reader: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory is bounded, however long the directory; from the start it can be read again."""
+    """Memory is bounded, however long the directory is; it can be read again from the start."""
     monkeypatch.setattr(listing, "_KEPT", 8)
     for number in range(40):
         (root / f"f{number}").touch()
@@ -114,8 +114,8 @@ def test_a_forgotten_cookie_is_refused(
     assert parse(reader.list(fd)[1]) == entries
 
 
-def test_a_listing_begun_anew_sees_what_is_new(guest: FakeGuest, root: Path) -> None:
-    """Cookie 0 looks again; a descriptor can be listed while it is used."""
+def test_a_restarted_listing_has_new_entries(guest: FakeGuest, root: Path) -> None:
+    """Cookie 0 starts again; a descriptor can be listed while it is used."""
     fd = guest.opened(".")
     before = {entry.name for entry in list_all(guest, fd, 30)}
     guest.opened("new", oflags=OFlag.CREAT, at=fd)
@@ -131,7 +131,7 @@ def test_an_unfinished_listing_leaves_nothing_open(reader: FakeGuest) -> None:
 
 
 async def test_a_huge_buffer_is_refused(reader: FakeGuest) -> None:
-    """It would be filled while everybody waits."""
+    """To fill it would delay every other task."""
     room = reader.put(bytes(listing.MAX_BUFFER))
     full = (3, room, listing.MAX_BUFFER, 0, 0x100)
     assert await reader.acall("fd_readdir", *full) == Errno.SUCCESS

@@ -1,4 +1,4 @@
-"""Files that may keep a guest waiting: on a server that is silent, or a disk that is slow."""
+"""Files whose operations may block: on a server that does not answer, or a slow disk."""
 
 # ruff: noqa: PTH115, PTH208  # what the system does is said in its own words
 
@@ -33,7 +33,7 @@ BOTH = Right.FD_READ | Right.FD_WRITE
 
 
 class Server:
-    """A file system's server, that is silent until it is told to answer."""
+    """A file system's server, which does not answer until ``answers`` is set."""
 
     def __init__(self) -> None:
         self.answers = threading.Event()
@@ -41,7 +41,7 @@ class Server:
         self._lock = threading.Lock()
 
     def silence(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
-        """Have a function wait for the server before it does what it does."""
+        """Make a function wait for the server first."""
         function = getattr(owner, name)
 
         def wait(*args: object, **kwargs: object) -> object:
@@ -59,7 +59,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Devices are as new, so that no other test's calls count."""
+    """A server, with fresh devices, so that no other test's calls count."""
     monkeypatch.setattr(device_calls, "_calls", {})
     server = Server()
     yield server
@@ -93,7 +93,7 @@ async def settled(server: Server) -> None:
 
 
 def descriptors_of(path: Path) -> int:
-    """How many of this process's descriptors are of files beneath a directory."""
+    """The number of this process's descriptors of files beneath a directory."""
     found = 0
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -109,7 +109,7 @@ async def all_closed(path: Path) -> None:
 
 
 async def test_files_that_may_wait_work_as_others_do(far: FakeGuest, root: Path) -> None:
-    """Made, written, read, listed, renamed, looked at, synchronized, removed and closed."""
+    """Create, write, read, list, rename, stat, synchronize, remove and close."""
     fd = await opened(far, "new", oflags=OFlag.CREAT)
     text = far.vectors((far.put(b"hello"), 5))
     assert await far.acall("fd_write", fd, *text, SCRATCH) == Errno.SUCCESS
@@ -135,10 +135,10 @@ async def test_files_that_may_wait_work_as_others_do(far: FakeGuest, root: Path)
     await all_closed(root)
 
 
-async def test_what_is_no_file_needs_no_thread(
+async def test_functions_without_files_need_no_thread(
     far: FakeGuest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Output, clocks and random bytes are as they are for every guest, but for the first call."""
+    """Output, clocks and random bytes use no thread, except in the first call."""
     assert await far.acall("fd_prestat_get", 3, SCRATCH) == Errno.SUCCESS
     monkeypatch.setattr(trio.to_thread, "run_sync", None)
     text = far.vectors((far.put(b"hello\n"), 6))
@@ -167,7 +167,7 @@ async def test_what_is_no_file_needs_no_thread(
         (DiskDirectory, "list", "fd_readdir", (3, 0x2000, 512, 0, SCRATCH)),
     ],
 )
-async def test_a_silent_server_holds_up_nobody_else(  # noqa: PLR0917 - fixtures
+async def test_a_silent_server_delays_no_other_task(  # noqa: PLR0917 - fixtures
     far: FakeGuest,
     root: Path,
     server: Server,
@@ -177,7 +177,7 @@ async def test_a_silent_server_holds_up_nobody_else(  # noqa: PLR0917 - fixtures
     function: str,
     args: tuple[int, ...],
 ) -> None:
-    """The loop goes on, a cancel returns at once, and what was open is closed in the end."""
+    """The loop keeps running, a cancel returns at once, and all files are closed in the end."""
     assert await opened(far, "file") == 4
     server.silence(monkeypatch, owner, name)
     async with trio.open_nursery() as nursery:
@@ -195,7 +195,7 @@ async def test_a_silent_server_holds_up_nobody_else(  # noqa: PLR0917 - fixtures
 async def test_a_late_answer_touches_neither_memory_nor_files(
     far: FakeGuest, root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the guest is gone, nothing is written to its memory, removed or made any more."""
+    """After the guest is gone, its memory is not written, and nothing is removed or created."""
     fd = await opened(far, "file")
     room = far.put(bytes(8))
     pairs = far.vectors((room, 8))
@@ -220,14 +220,14 @@ async def test_a_late_answer_touches_neither_memory_nor_files(
     assert not (root / "new").exists()
 
 
-async def test_over_the_cap_a_guest_is_told_and_so_is_the_log(
+async def test_over_the_cap_a_guest_gets_eagain_and_it_is_logged(
     open_guest: Callable[..., FakeGuest],
     root: Path,
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """EAGAIN at once, for files open and for a guest's first call; other devices are not meant."""
+    """EAGAIN at once, for open files and for a guest's first call; other devices still work."""
     guests = [open_guest(preopens={"/": remote(root)}) for _ in range(33)]
     for guest in guests:
         assert await opened(guest, "file") == 4
@@ -286,7 +286,7 @@ READS = """(module
 async def test_an_instance_closed_while_it_waits_is_free_at_once(
     root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real guest: its store is freed under the waiting thread, which then touches nothing."""
+    """A real guest: its store is freed while the thread waits; the thread then touches nothing."""
     module = await Module.compile(READS, wasi=Wasi(preopens={"/": remote(root)}))
     instance = await module.instantiate()
     assert await instance.call("read") == 10
@@ -320,10 +320,10 @@ async def test_an_instance_closed_while_it_waits_is_free_at_once(
         ("/mnt/odd", True),
     ],
 )
-def test_the_table_of_mounts_says_what_may_wait(
+def test_the_table_of_mounts_decides_what_may_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: str, waits: bool
 ) -> None:
-    """What a directory lies on, and what is mounted beneath; of two at a place the later one."""
+    """The file system of a directory, and those beneath; of two at one point the later one."""
     table = tmp_path / "mountinfo"
     table.write_text(
         "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
@@ -339,7 +339,7 @@ def test_the_table_of_mounts_says_what_may_wait(
 
 
 def test_without_a_table_everything_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slow is better than held up."""
+    """Slow calls are better than a blocked loop."""
     monkeypatch.setattr(mounts, "_TABLE", "/nowhere")
     assert mounts.may_wait("/")
 
@@ -348,7 +348,7 @@ def test_without_a_table_everything_may_wait(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_table_without_the_root_is_that_of_a_chroot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: str, waits: bool
 ) -> None:
-    """A directory on a device with blocks is local then; of another nobody knows."""
+    """Then a directory on a block device is local; of any other it is unknown."""
     table = tmp_path / "mountinfo"
     table.write_text("")
     monkeypatch.setattr(mounts, "_TABLE", str(table))

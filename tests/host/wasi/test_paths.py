@@ -28,7 +28,7 @@ BOTH = Right.FD_READ | Right.FD_WRITE
 
 
 def outcomes(guest: FakeGuest, path: str, at: int = 3) -> Iterator[Errno]:
-    """What becomes of a path in every function that takes one."""
+    """The result of a path in every function that takes one."""
     for follow in (False, True):
         yield guest.open(path, follow=follow, at=at)[0]
         yield guest.open(path, BOTH, OFlag.CREAT, follow=follow, at=at)[0]
@@ -62,7 +62,7 @@ def outcomes(guest: FakeGuest, path: str, at: int = 3) -> Iterator[Errno]:
     ],
 )
 def test_no_path_leads_out(guest: FakeGuest, root: Path, path: str) -> None:
-    """In no function that takes one; and nothing has happened outside."""
+    """In no function that takes a path; and nothing outside is changed."""
     assert set(outcomes(guest, path)) <= {Errno.NOTCAPABLE, Errno.NOENT}
     assert sorted(os.listdir(root.parent)) == ["root", "secret"]
     assert (root / "file").exists()
@@ -73,7 +73,7 @@ def test_no_path_leads_out(guest: FakeGuest, root: Path, path: str) -> None:
     ["..", "../secret", "../root/../secret", "/", "{root}/../secret", "dir/../../secret", "out2"],
 )
 def test_no_link_leads_out(guest: FakeGuest, root: Path, target: str) -> None:
-    """A link made outside that points outside is of no use, at the end or on the way."""
+    """A link that was created outside and leads outside is refused, at the end and on the way."""
     os.symlink(target.format(root=root), root / "out")
     os.symlink("../secret", root / "out2")
     for path in ("out", "out/", "dir/../out"):
@@ -89,7 +89,7 @@ def test_no_link_leads_out(guest: FakeGuest, root: Path, target: str) -> None:
 
 
 def test_a_link_out_is_still_a_link(guest: FakeGuest, root: Path) -> None:
-    """It can be read, renamed and removed: that is about the link itself."""
+    """It can be read, renamed and removed: these act on the link itself."""
     os.symlink("../secret", root / "out")
     assert guest.call("path_readlink", 3, *guest.text("out"), 0x200, 64, 0x100) == Errno.SUCCESS
     assert guest.memory.read(0x200, guest.u32()) == b"../secret"
@@ -114,7 +114,7 @@ def test_links_within_are_followed(guest: FakeGuest, root: Path) -> None:
 
 
 def test_a_file_is_made_through_a_dangling_link(guest: FakeGuest, root: Path) -> None:
-    """Where the link says, if that is within; not if the file must be new."""
+    """At the target of the link, if that is inside; not if the file must be new."""
     os.symlink("dir/made", root / "link")
     assert guest.open("link", BOTH, OFlag.CREAT | OFlag.EXCL)[0] == Errno.EXIST
     guest.opened("link", BOTH, OFlag.CREAT)
@@ -122,7 +122,7 @@ def test_a_file_is_made_through_a_dangling_link(guest: FakeGuest, root: Path) ->
 
 
 def test_loops_of_links_end(guest: FakeGuest, root: Path) -> None:
-    """At the end, on the way, and as long as they like."""
+    """At the end, on the way, and of any length."""
     os.symlink("loop", root / "loop")
     os.symlink("b/x", root / "a")
     os.symlink("a/x", root / "b")
@@ -131,7 +131,7 @@ def test_loops_of_links_end(guest: FakeGuest, root: Path) -> None:
 
 
 def test_long_links_end(guest: FakeGuest, root: Path) -> None:
-    """Few enough links, but each is a thousand steps: the loop waits for the sum of them."""
+    """Few links, but each has a thousand steps, and the loop waits for all of them."""
     for level in range(30):
         last = f"l{level - 1}" if level else "file"
         os.symlink("dir/../" * 500 + last, root / f"l{level}")
@@ -141,19 +141,19 @@ def test_long_links_end(guest: FakeGuest, root: Path) -> None:
 
 @pytest.mark.parametrize("target", ["/", "/file", "/etc/passwd"])
 def test_an_absolute_link_cannot_be_made(guest: FakeGuest, root: Path, target: str) -> None:
-    """Outside it would mean something that the guest has no business with."""
+    """For programs outside it would lead to what the guest must not choose."""
     assert guest.symlink(target, "link") == Errno.NOTCAPABLE
     assert not os.path.lexists(root / "link")
 
 
 def test_a_link_made_by_the_guest_gains_nothing(guest: FakeGuest) -> None:
-    """It may say anything relative; following it is another matter."""
+    """Any relative target is allowed; following it is checked separately."""
     assert guest.symlink("../secret", "link") == Errno.SUCCESS
     assert guest.open("link")[0] == Errno.NOTCAPABLE
 
 
 def test_a_hard_link_does_not_follow(guest: FakeGuest, root: Path) -> None:
-    """Neither when asked to, nor with a slash behind the name."""
+    """Neither with the flag, nor with a slash after the name."""
     os.symlink("../secret", root / "out")
     os.symlink("dir", root / "to-dir")
     assert guest.link("out", "hard", lookup=1) == Errno.INVAL
@@ -172,7 +172,7 @@ def test_a_directory_moved_away_does_not_take_the_guest_along(guest: FakeGuest, 
 def test_a_directory_moved_away_while_walking_leads_back_to_the_tree(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle of a walk: ``..`` goes to where we came from, not to where it is now."""
+    """During a walk: ``..`` returns to the previous directory, not to the new parent."""
     descriptor = os.open(root, os.O_RDONLY)
     step_down = resolve_module._DiskWalk._down
 
@@ -193,7 +193,7 @@ def test_a_directory_moved_away_while_walking_leads_back_to_the_tree(
 
 
 def test_an_entry_swapped_for_a_link_is_not_followed(root: Path) -> None:
-    """Between the walk and the deed: what is there now is a link, and nothing but that."""
+    """Between the walk and the operation, the entry became a link: it is not followed."""
     preopen = Preopen(root, writable=True)
     descriptor = os.open(root, os.O_RDONLY)
     try:
@@ -212,7 +212,7 @@ def test_an_entry_swapped_for_a_link_is_not_followed(root: Path) -> None:
 def test_a_directory_swapped_for_a_link_at_random_never_leads_out(
     guest: FakeGuest, root: Path
 ) -> None:
-    """A directory and a link out trade names again and again: only what is inside is ever read."""
+    """A directory and a link out are swapped repeatedly: only files inside are ever read."""
     (root / "swap").mkdir()
     (root / "swap" / "secret").write_text("inside")
     os.symlink("..", root / "bad")
@@ -248,19 +248,19 @@ def test_a_directory_swapped_for_a_link_at_random_never_leads_out(
     ],
 )
 def test_odd_paths_are_refused(reader: FakeGuest, path: bytes, errno: Errno) -> None:
-    """As the system would."""
+    """As in the system."""
     assert reader.open(path)[0] == errno
     assert reader.stat(path)[0] == errno
 
 
 def test_a_name_need_not_be_utf_8(guest: FakeGuest, root: Path) -> None:
-    """Names on Linux are bytes, and go through as they are."""
+    """Names on Linux are bytes, and are passed unchanged."""
     guest.opened(b"\xff\xfe", BOTH, OFlag.CREAT)
     assert b"\xff\xfe" in os.listdir(bytes(root))
 
 
 def test_depth_is_bounded_and_nothing_stays_open(guest: FakeGuest) -> None:
-    """Each directory on the way is a descriptor meanwhile (the fixture counts what is left)."""
+    """Each directory on the way is a descriptor during the walk (the fixture counts the rest)."""
     path = ""
     for _ in range(resolve_module._MAX_DEPTH):
         path += "d/"
@@ -272,7 +272,7 @@ def test_depth_is_bounded_and_nothing_stays_open(guest: FakeGuest) -> None:
 
 
 def test_slashes_at_the_end_mean_a_directory(guest: FakeGuest, root: Path) -> None:
-    """For what is there, and for what is to be made or moved."""
+    """For existing entries, and for those that are created or moved."""
     os.symlink("dir", root / "to-dir")
     assert guest.stat("dir//")[0] == Errno.SUCCESS
     assert guest.stat("to-dir/")[1].filetype == 3
@@ -289,7 +289,7 @@ def test_slashes_at_the_end_mean_a_directory(guest: FakeGuest, root: Path) -> No
 
 
 def test_the_directory_itself_stays(guest: FakeGuest, root: Path) -> None:
-    """``.`` can be looked at and opened, not made, moved or removed."""
+    """``.`` can be inspected and opened, not created, moved or removed."""
     assert guest.stat(".")[1].ino == root.stat().st_ino
     assert guest.open(".", oflags=OFlag.DIRECTORY)[0] == Errno.SUCCESS
     for path in (".", "./", "dir/.."):
@@ -302,7 +302,7 @@ def test_the_directory_itself_stays(guest: FakeGuest, root: Path) -> None:
 
 
 def test_random_paths_never_lead_out(guest: FakeGuest, root: Path) -> None:
-    """Whatever a path is put together from, what it opens lies beneath the root."""
+    """Whatever the components of a path, the opened file is beneath the root."""
     for name, target in (("l1", ".."), ("l2", "dir/.."), ("l3", "../root"), ("l4", "dir/l5")):
         os.symlink(target, root / name)
     os.symlink("../..", root / "dir" / "l5")
@@ -327,7 +327,7 @@ def test_random_paths_never_lead_out(guest: FakeGuest, root: Path) -> None:
 def test_a_preopen_that_is_gone_is_the_embedders_error(
     open_guest: Callable[..., FakeGuest], tmp_path: Path
 ) -> None:
-    """Not the guest's: the first WASI call raises, and names the directory."""
+    """This is no error for the guest: its first WASI call raises, and names the directory."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     guest = open_guest(preopens={"/a": tmp_path / "a", "/b": Preopen(tmp_path / "b")})

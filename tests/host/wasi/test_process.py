@@ -19,7 +19,7 @@ STRINGS = pytest.mark.parametrize("what", ["args", "environ"])
 
 
 def strings(guest: FakeGuest, what: str) -> list[bytes]:
-    """As a C library gets its arguments or its environment."""
+    """Read arguments or environment as a C library does."""
     assert guest.call(f"{what}_sizes_get", 0x100, 0x104) == Errno.SUCCESS
     count, size = guest.u32(0x100), guest.u32(0x104)
     array, buffer = guest.put(bytes(4 * count)), guest.put(bytes(size))
@@ -31,7 +31,7 @@ def strings(guest: FakeGuest, what: str) -> list[bytes]:
 
 @STRINGS
 def test_there_is_nothing_by_default(open_guest: Callable[..., FakeGuest], what: str) -> None:
-    """No arguments, and nothing of the host's environment."""
+    """It has no arguments, and nothing of the host's environment."""
     assert strings(open_guest(), what) == []
 
 
@@ -44,7 +44,7 @@ def test_arguments_and_environment(open_guest: Callable[..., FakeGuest]) -> None
 
 @STRINGS
 def test_strings_need_their_room(open_guest: Callable[..., FakeGuest], what: str) -> None:
-    """Wild pointers, for the array, for the text, for the sizes."""
+    """Invalid pointers for the array, the text and the sizes."""
     guest = open_guest(args=["prog"], env={"A": "B"})
     for a, b in ((-4, 0x200), (0x200, -4), (guest.memory.size - 2, 0x200)):
         assert guest.call(f"{what}_get", a, b) == Errno.FAULT
@@ -60,13 +60,13 @@ def test_exit_carries_its_status(open_guest: Callable[..., FakeGuest], status: i
 
 
 def test_there_are_no_signals(open_guest: Callable[..., FakeGuest]) -> None:
-    """Least of all to the host."""
+    """They are refused, and never reach the host."""
     for signal in (0, 2, 9, 255):
         assert open_guest().call("proc_raise", signal) == Errno.NOTSUP
 
 
 async def test_random_bytes_fill_the_buffer(open_guest: Callable[..., FakeGuest]) -> None:
-    """All of it, and nothing around it."""
+    """The whole buffer, and nothing around it."""
     guest = open_guest()
     for size in (0, 1, 64 * 1024, 64 * 1024 + 1, 300_000):
         ptr = 0x2000
@@ -78,7 +78,7 @@ async def test_random_bytes_fill_the_buffer(open_guest: Callable[..., FakeGuest]
 
 
 async def test_many_random_bytes_let_others_run(open_guest: Callable[..., FakeGuest]) -> None:
-    """A large buffer is filled in pieces."""
+    """A large buffer is filled in chunks."""
     guest = open_guest()
     with trio.testing.assert_checkpoints():
         await guest.acall("random_get", 0x2000, 500_000)
@@ -91,7 +91,7 @@ async def test_many_random_bytes_let_others_run(open_guest: Callable[..., FakeGu
 async def test_a_wild_random_buffer_costs_nothing(
     open_guest: Callable[..., FakeGuest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused before a byte is made."""
+    """It is refused before any byte is generated."""
     monkeypatch.setattr(os, "urandom", None)
     guest = open_guest()
     assert await guest.acall("random_get", 0, 2**32 - 1) == Errno.FAULT

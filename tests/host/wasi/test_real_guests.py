@@ -1,4 +1,4 @@
-"""The functions under real wasm: the C library, the Go runtime, and guests written to do harm."""
+"""The functions with real wasm: the C library, the Go runtime, and hostile guests."""
 
 # ruff: noqa: PTH208  # what the system does is said in its own words
 
@@ -40,7 +40,7 @@ GO_GUEST = GUESTS / "go_plugin.wasm"
 
 
 async def ask(instance: Instance, export: str, *values: str | int) -> tuple[int, str]:
-    """A text export of the C guest: minus the errno, or a count, and what it says."""
+    """A text export of the C guest: minus the errno or a count, and the text."""
     payload = "\n".join(map(str, values)).encode() if values else None
     reply = await instance.exchange(export, payload)
     number, _, data = reply.partition(b"\n")
@@ -83,7 +83,7 @@ async def test_c_sees_what_it_is_given(c_guest: Instance) -> None:
 
 
 async def test_c_works_with_files(c_guest: Instance, root: Path) -> None:
-    """Made, written, read, cut, listed, renamed, linked, removed, through the C library."""
+    """Create, write, read, truncate, list, rename, link and remove, through the C library."""
     assert await ask(c_guest, "read_file", "/data/dir/nested") == (6, "nested")
     assert await ask(c_guest, "read_at", "/data/file", 7) == (3, "789")
     assert await ask(c_guest, "write_file", "/data/new", "hello") == (5, "")
@@ -107,7 +107,7 @@ async def test_c_works_with_files(c_guest: Instance, root: Path) -> None:
 
 
 async def test_c_lists_a_long_directory(c_guest: Instance, root: Path) -> None:
-    """Through the buffer of the C library, which is filled many times."""
+    """Through the C library's buffer, which is filled many times."""
     for number in range(500):
         (root / "dir" / f"{number:0100}").touch()
     count, names = await ask(c_guest, "list_dir", "/ro")
@@ -116,7 +116,7 @@ async def test_c_lists_a_long_directory(c_guest: Instance, root: Path) -> None:
 
 
 async def test_c_learns_of_read_only_when_it_opens(c_guest: Instance, root: Path) -> None:
-    """Not with its first write."""
+    """At the open, not at the first write."""
     assert await ask(c_guest, "read_file", "/ro/nested") == (6, "nested")
     for export in ("write_file", "append_file", "create_file"):
         assert (await ask(c_guest, export, "/ro/nested", "x"))[0] == -Errno.ROFS
@@ -127,7 +127,7 @@ async def test_c_learns_of_read_only_when_it_opens(c_guest: Instance, root: Path
 
 @pytest.mark.parametrize("path", ["/data/../secret", "/data/out", "/data/../../etc/passwd"])
 async def test_c_does_not_get_out(c_guest: Instance, root: Path, path: str) -> None:
-    """By no path that the C library lets through."""
+    """With no path that the C library passes on."""
     (root / "out").symlink_to("../secret")
     number, text = await ask(c_guest, "read_file", path)
     assert number in (-Errno.NOTCAPABLE, -Errno.NOENT)
@@ -138,7 +138,7 @@ async def test_c_does_not_get_out(c_guest: Instance, root: Path, path: str) -> N
 async def test_c_prints_lines_to_the_log(
     instance_of: InstanceOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each as it ends, without waiting for an exit; the rest when the instance closes."""
+    """Each line when it ends, without waiting for an exit; the rest when the instance closes."""
     caplog.set_level(logging.INFO)
     guest = await instance_of(C_GUEST)
     await ask(guest, "hold_back", "one\ntwo")
@@ -153,7 +153,7 @@ async def test_c_prints_lines_to_the_log(
 
 
 async def test_c_prints_more_than_one_write_takes(instance_of: InstanceOf) -> None:
-    """The C library goes on after a short write."""
+    """The C library continues after a short write."""
     lines = "".join(f"{number}\n" for number in range(5000))
     handler = logging.Handler()
     seen: list[str] = []
@@ -170,7 +170,7 @@ async def test_c_prints_more_than_one_write_takes(instance_of: InstanceOf) -> No
 
 @pytest.mark.parametrize("status", [0, 3, 255])
 async def test_c_exits(instance_of: InstanceOf, status: int) -> None:
-    """With its status, what it held back is shown, and the instance serves no more."""
+    """With its status; its incomplete output is logged, and the instance is not used again."""
     out = bytearray()
     guest = await instance_of(C_GUEST, wasi=Wasi(stdout=out.extend))
     await ask(guest, "hold_back", "last")
@@ -235,7 +235,7 @@ async def test_a_sleeping_guest_is_cancelled(
 
 
 async def test_closing_an_instance_closes_its_files(instance_of: InstanceOf, root: Path) -> None:
-    """However many, and also those that the guest forgot."""
+    """However many they are, also those that the guest did not close."""
     module = await Module.compile(C_GUEST, wasi=Wasi(preopens={"/": Preopen(root)}))
     first = await instance_of(module)
     await ask(first, "read_file", "/file")
@@ -273,7 +273,7 @@ async def test_go_runs(instance_of: InstanceOf, cache: Path) -> None:
 async def test_go_sleeps_as_trio_does(
     instance_of: InstanceOf, cache: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Three guests whose runtimes wait for a timer, together as long as one."""
+    """Three guests whose runtimes wait for a timer, together no longer than one."""
     module = await Module.compile(GO_GUEST, imports=[no_http, no_log], cache=cache)
     guests = [await instance_of(module) for _ in range(3)]
     began = trio.current_time()
@@ -286,7 +286,7 @@ async def test_go_sleeps_as_trio_does(
 
 
 def hostile(memory: str = '(memory (export "memory") 1)') -> str:
-    """A guest that passes whatever it is given on to every function of WASI."""
+    """A guest that passes its arguments to every function of WASI."""
     imports, exports = [], []
     for name, signature in FUNCTIONS.items():
         params, results = signature.params, signature.results
@@ -301,7 +301,7 @@ def hostile(memory: str = '(memory (export "memory") 1)') -> str:
 async def test_every_function_takes_wild_values_from_wasm(
     instance_of: InstanceOf, root: Path
 ) -> None:
-    """An error number each time, or an exit; the guest goes on."""
+    """Each time an error number or an exit; the guest continues."""
     guest = await instance_of(
         hostile(), wasi=Wasi(preopens={"/": Preopen(root, writable=True)}, stdout=None, stderr=None)
     )
@@ -322,7 +322,7 @@ async def test_every_function_takes_wild_values_from_wasm(
 
 
 async def test_a_guest_without_memory_goes_on(instance_of: InstanceOf) -> None:
-    """Where there is no memory each pointer is wild."""
+    """Without a memory each pointer is invalid."""
     guest = await instance_of(hostile(memory=""), wasi=Wasi(stdout=None))
     assert await guest.call("fd_write", 1, 0, 0, 0) == Errno.FAULT
     assert await guest.call("clock_time_get", 1, 0, 0) == Errno.FAULT
@@ -331,7 +331,7 @@ async def test_a_guest_without_memory_goes_on(instance_of: InstanceOf) -> None:
 
 
 async def test_a_million_buffers_cost_nothing(instance_of: InstanceOf) -> None:
-    """In a memory that does hold them all; the answer is there before they could be looked at."""
+    """In a memory that holds them all; the result comes before they could be read."""
     guest = await instance_of(hostile('(memory (export "memory") 200)'), wasi=Wasi(stdout=None))
     assert await guest.call("fd_write", 1, 0, 1_000_000, 12_000_000) == Errno.INVAL
     assert await guest.call("poll_oneoff", 0, 0, 200_000, 12_000_000) == Errno.INVAL

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_stdin_is_read_to_its_end(open_guest: Callable[..., FakeGuest]) -> None:
-    """In pieces as large as the guest asks for, and then nothing more."""
+    """In parts as large as the guest requests, then it is empty."""
     guest = open_guest(stdin=b"hello world")
     assert guest.read(0, 5) == (Errno.SUCCESS, b"hello")
     a, b = guest.put(bytes(3)), guest.put(bytes(100))
@@ -47,7 +47,7 @@ def test_streams_go_one_way(open_guest: Callable[..., FakeGuest]) -> None:
 
 @pytest.mark.parametrize("fd", [0, 1, 2])
 def test_streams_have_no_place(open_guest: Callable[..., FakeGuest], fd: int) -> None:
-    """What needs an offset or a file is refused."""
+    """Operations that need an offset or a file are refused."""
     guest = open_guest()
     empty = guest.vectors()
     assert guest.seek(fd, 0)[0] == Errno.SPIPE
@@ -64,12 +64,12 @@ def test_streams_have_no_place(open_guest: Callable[..., FakeGuest], fd: int) ->
 
 
 async def test_streams_cannot_be_synchronized(open_guest: Callable[..., FakeGuest]) -> None:
-    """As a pipe cannot."""
+    """Like a pipe."""
     assert await open_guest().acall("fd_sync", 1) == Errno.INVAL
 
 
 def test_output_looks_like_a_terminal(open_guest: Callable[..., FakeGuest]) -> None:
-    """A character device without the right to seek: C libraries hand on each line as it ends."""
+    """A character device without the right to seek: C libraries write each line when it ends."""
     guest = open_guest()
     assert guest.call("fd_fdstat_get", 1, 0x100) == Errno.SUCCESS
     filetype, flags, base, _ = struct.unpack("<BxHxxxxQQ", guest.memory.read(0x100, 24))
@@ -83,7 +83,7 @@ def test_output_looks_like_a_terminal(open_guest: Callable[..., FakeGuest]) -> N
 def test_non_blocking_is_remembered_and_changes_nothing(
     open_guest: Callable[..., FakeGuest],
 ) -> None:
-    """Nothing blocks; what else a flag may say is not to be had for a stream."""
+    """Nothing blocks; other flags are not supported for a stream."""
     guest = open_guest()
     assert guest.call("fd_fdstat_set_flags", 1, FdFlag.NONBLOCK) == Errno.SUCCESS
     guest.call("fd_fdstat_get", 1, 0x100)
@@ -92,7 +92,7 @@ def test_non_blocking_is_remembered_and_changes_nothing(
 
 
 def test_one_write_takes_a_megabyte_at_most(open_guest: Callable[..., FakeGuest]) -> None:
-    """Overlapping buffers could name far more bytes than there are: it is a short write."""
+    """Overlapping buffers can cover far more bytes than the memory has: it is a short write."""
     out: list[bytes] = []
     guest = open_guest(stdout=out.append)
     vectors = guest.vectors(*[(0, 2**20)] * 1024)
@@ -101,14 +101,14 @@ def test_one_write_takes_a_megabyte_at_most(open_guest: Callable[..., FakeGuest]
 
 
 def test_one_read_gives_a_megabyte_at_most(open_guest: Callable[..., FakeGuest]) -> None:
-    """Likewise."""
+    """Overlapping buffers can cover far more bytes than the memory has: it is a short read."""
     guest = open_guest(stdin=bytes(3 * 2**20), size=2**22)
     assert guest.call("fd_read", 0, *guest.vectors((2**20, 3 * 2**20)), 0x100) == Errno.SUCCESS
     assert guest.u32() == MAX_TRANSFER
 
 
 def test_a_wild_buffer_moves_nothing(open_guest: Callable[..., FakeGuest]) -> None:
-    """All buffers are looked at before a byte is written or read."""
+    """All buffers are checked before a byte is written or read."""
     out: list[bytes] = []
     guest = open_guest(stdin=b"input", stdout=out.append)
     good = guest.put(b"good")
@@ -122,7 +122,7 @@ def test_a_wild_buffer_moves_nothing(open_guest: Callable[..., FakeGuest]) -> No
 
 
 def test_sockets_are_not_to_be_had(open_guest: Callable[..., FakeGuest]) -> None:
-    """A descriptor is no socket; no descriptor is none."""
+    """A descriptor is no socket; a closed one is no descriptor."""
     guest = open_guest()
     for fd, errno in ((1, Errno.NOTSOCK), (9, Errno.BADF)):
         assert guest.call("sock_accept", fd, 0, 0x100) == errno

@@ -1,37 +1,49 @@
-"""What a tool answered, out of the bytes that the export ``execute`` replied.
+"""A tool's result, and how it is read from the reply of the export ``execute``.
 
-The contract's shape is ``{"data"?: str, "is_error"?: bool}``, and what has not this shape is data
-as it stands. With the extra ``plugin`` a reply is read and held against the shape in one go, in
-C; one that does not fit is looked at again, with more patience. A large one is read in pieces, and
-the loop has its turn between them.
+The contract's reply is ``{"data"?: str, "is_error"?: bool}``. Any other reply is taken as the
+result's text, unchanged. With the extra ``plugin``, msgspec parses a reply and checks its shape in
+one step; a reply that it refuses is read again by the slower, more tolerant reader. A large reply
+is read in pieces, so that other tasks run in between.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
+import attrs
 import trio
 
-from wasmpool._json_pieces import in_turns, read_members, read_text
-
-from .metadata import ToolResult
+from wasmpool._json_pieces import read_members, read_text, run_cooperatively
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wasmpool._json_pieces import Members, Steps
+    from wasmpool._json_pieces import Cooperative, Members
 
-__all__ = ["read_large_result", "read_patiently", "read_tool_result"]
+__all__ = ["ToolResult", "read_large_result", "read_tolerantly", "read_tool_result"]
 
-_MOST_TOKENS: Final = 100_000
-"""Of a large reply, 0.1 s in all. A reply with more of them is data as it stands."""
+_MAX_TOKENS: Final = 100_000
+"""Of a large reply, 0.1 s in all. The text of a reply with more tokens is the result."""
 
 _decode: Final = json.JSONDecoder(parse_int=len).decode
-"""No number matters here, but one of many digits would be refused."""
+"""No number is used here, and Python refuses to convert one with too many digits."""
 
 
-def read_patiently(reply: bytes) -> ToolResult:
+@final
+@attrs.frozen
+class ToolResult:
+    """What a tool answered."""
+
+    data: str = ""
+    """The answer's text as the plugin gave it, for most tools JSON; "" if the plugin gave none.
+    It has at most ``limits.payload`` bytes in the plugin's memory."""
+    is_error: bool = False
+    """True if ``data`` is an error message: the tool failed, the plugin is closed, or the arguments
+    cannot be written as JSON."""
+
+
+def read_tolerantly(reply: bytes) -> ToolResult:
     """Read any reply."""
     try:
         given = _decode(reply.decode())
@@ -48,38 +60,39 @@ def _make_reader() -> Callable[[bytes], ToolResult]:
     try:
         import msgspec  # noqa: PLC0415 - an extra
     except ImportError:
-        return read_patiently
+        return read_tolerantly
 
     fields = [("data", str | None, None), ("is_error", bool | None, None)]
     shape = msgspec.defstruct("Reply", fields, gc=False)
     read_shape = msgspec.json.Decoder(shape).decode
-    unfit = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+    refusals = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
     def read(reply: bytes) -> ToolResult:
         try:
-            given = read_shape(reply.decode())  # of bytes it would not look at what it skips
-        except unfit:
-            return read_patiently(reply)
+            given = read_shape(reply.decode())  # given bytes, it does not check what it skips
+        except refusals:
+            return read_tolerantly(reply)
         return ToolResult(given.data or "", given.is_error or False)  # type: ignore[attr-defined]
 
     return read
 
 
 read_tool_result: Callable[[bytes], ToolResult] = _make_reader()
-"""Read a reply of at most `SMALL` bytes, at once."""
+"""Read a reply of at most `SMALL` bytes in one step."""
 
 
 async def read_large_result(reply: bytes) -> ToolResult:
     """Read a reply in pieces.
 
-    The guest has returned, and what it did must not be lost: a cancel is not delivered here.
+    A cancel is not delivered here: the guest has returned, and its result must not be lost.
     """
-    return await in_turns(_read_in_pieces(reply), trio.lowlevel.cancel_shielded_checkpoint)
+    work = _read_in_pieces(reply)
+    return await run_cooperatively(work, trio.lowlevel.cancel_shielded_checkpoint)
 
 
-def _read_in_pieces(reply: bytes) -> Steps[ToolResult]:
+def _read_in_pieces(reply: bytes) -> Cooperative[ToolResult]:
     try:
-        members = yield from read_members(reply, ("data", "is_error"), _MOST_TOKENS)
+        members = yield from read_members(reply, ("data", "is_error"), _MAX_TOKENS)
     except ValueError:
         members = None
     if members is not None:

@@ -1,4 +1,4 @@
-"""An export of one instance, made ready to be called with no work done twice."""
+"""What a fiber runs: the call of an export, or the start of an instance."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from .pending import Pending
     from .signature import Results, Signature
 
-__all__ = ["Bound"]
+__all__ = ["ExportCrossing", "StartCrossing"]
 
 
 @final
-class Bound:
-    """A function in a store: its address, the buffers for its values, and the call itself.
+class ExportCrossing:
+    """An export of one instance, ready to be called: its address, and buffers for its values.
 
-    The buffers belong to it alone, so every argument of the C function is a constant: a call
-    writes the values and makes the future.
+    The buffers are used for nothing else, so every argument of the C function is a constant: a
+    call writes the values and makes the future.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Bound:
         )  # fmt: skip
 
     def start(self, args: Sequence[object]) -> Results | Pending:
-        """Write the arguments, and run the call's first slice.
+        """Write the arguments and run the call's first slice; return PENDING if it is not done.
 
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
@@ -68,5 +68,17 @@ class Bound:
         return signature.take_results(self._results) if self._fiber.start(self) else PENDING
 
     def take(self) -> Results:
-        """The results, after `Fiber.finish`."""
+        """Return the results, after `Fiber.finish`."""
         return self.signature.take_results(self._results)
+
+
+@final
+class StartCrossing:
+    """A start function, of an instance or of the exchange helper, which has no values."""
+
+    __slots__ = ("begin", "history", "label")
+
+    def __init__(self, begin: partial[int], label: str, history: CallHistory) -> None:
+        self.begin: partial[int] = begin
+        self.label: str = label
+        self.history: CallHistory = history

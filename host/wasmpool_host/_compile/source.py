@@ -1,0 +1,159 @@
+"""What a module is compiled from: bytes, text, or a file with either."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Final, final
+
+from wasmpool_host import _capi
+from wasmpool_host._errors import CompileError
+from wasmpool_host._escape import escaped
+from wasmpool_host._regular_file import open_regular, read_at_most
+from wasmpool_host._types import MemoryType
+
+from .binary import Outline, outline, with_memory_exported
+from .compiler import MAGIC
+
+__all__ = ["FILE_MOST", "Source", "memory_export"]
+
+FILE_MOST: Final = 256 << 20
+"""Bytes of a file that a module is read from: ten times as many as the largest in use have."""
+
+_HIDDEN_MEMORY: Final = "wasmpool:memory"
+"""The export of a memory that only the compiled code exports, for its size to be counted."""
+
+
+@final
+class Source:
+    """A module's bytes, and how messages name it.
+
+    Attributes:
+        binary: the module in the binary format; not known to be valid.
+        path: the file that it was read from; None for bytes and text.
+        name: the file's stem, or None.
+        digest: the SHA-256 of ``binary``, in hexadecimal.
+        outline: the imports and exports; None if they cannot be read.
+        code: what is compiled: ``binary``, or a copy in which its memory is exported.
+        code_digest: the SHA-256 of ``code``.
+        label: names the source in messages.
+    """
+
+    def __init__(self, binary: bytes, path: Path | None = None) -> None:
+        self.binary: bytes = binary
+        self.path: Path | None = path
+        self.name: str | None = None if path is None else path.stem
+        self.digest: str = hashlib.sha256(binary).hexdigest()
+        self.outline: Outline | None = _outline_of(binary)
+        self.code: bytes = _with_countable_memory(binary, self.outline)
+        same = self.code is binary
+        self.code_digest: str = self.digest if same else hashlib.sha256(self.code).hexdigest()
+        self.label: str = (
+            f"the module of {len(binary):,} bytes" if path is None else f"file {str(path)!r}"
+        )
+
+    @classmethod
+    def read(cls, source: Any) -> Source:
+        """Read what `Module.compile` was given. It may block, for a file.
+
+        Raises:
+            CompileError: text is no module in the text format, or a file is too large.
+            OSError: a file cannot be read, or is no regular file.
+            TypeError: it is neither bytes, nor a str, nor a path, nor a `Source`.
+        """
+        if isinstance(source, Source):
+            return source
+        if isinstance(source, str):
+            return cls(_assemble(_encoded(source), "the text"))
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return cls(bytes(source))
+        if isinstance(source, os.PathLike):
+            return cls._read_file(Path(source))
+        message = f"a module's source is bytes, text as a str, or a path; not {source!r}"
+        raise TypeError(message)
+
+    @classmethod
+    def _read_file(cls, path: Path) -> Source:
+        shown_path = escaped(str(path))
+        with open_regular(str(path)) as (fd, status):
+            content = read_at_most(fd, FILE_MOST) if status.st_size <= FILE_MOST else None
+        if content is None:
+            message = f"{shown_path} has more than {FILE_MOST:,} bytes, which no module may have"
+            raise CompileError(message)
+        if path.suffix == ".wat":
+            _check_utf_8(content, shown_path)
+            content = _assemble(content, shown_path)
+        return cls(content, path)
+
+
+def memory_export(outline: Outline) -> str | None:
+    """The name by which a module's compiled code exports its memory; None without a memory."""
+    exported = _exported_memory(outline)
+    if exported is not None or not outline.memories:
+        return exported
+    name = _HIDDEN_MEMORY
+    while name in outline.exports:
+        name += "_"
+    return name
+
+
+def _outline_of(binary: bytes) -> Outline | None:
+    """None for an invalid module; the compiler says why it is invalid."""
+    if not binary.startswith(MAGIC):
+        return None
+    try:
+        return outline(binary)
+    except Exception:  # noqa: BLE001 - invalid bytes may mislead the reader to any error
+        return None
+
+
+def _with_countable_memory(binary: bytes, outline: Outline | None) -> bytes:
+    """The binary with its memory exported, for a pool's ``max_memory`` to see its size.
+
+    The C API has no other way to reach a memory.
+    """
+    if outline is None or _exported_memory(outline) is not None:
+        return binary
+    name = memory_export(outline)
+    return binary if name is None else with_memory_exported(binary, name)
+
+
+def _exported_memory(outline: Outline) -> str | None:
+    """One name of the memory. There is at most one memory: more is a proposal that is off."""
+    names = [name for name, type_ in outline.exports.items() if isinstance(type_, MemoryType)]
+    return "memory" if "memory" in names else next(iter(names), None)
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        message = (
+            "the text is no module in the text format: it has no form in UTF-8, as character"
+            f" {error.start:,} is {half!r}"
+        )
+        raise CompileError(message) from error
+
+
+def _check_utf_8(text: bytes, path: str) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        message = (
+            f"{path} is no module in the text format: it is no UTF-8, as byte {error.start:,} is"
+            f" 0x{text[error.start]:02x}"
+        )
+        raise CompileError(message) from error
+
+
+def _assemble(text: bytes, what: str) -> bytes:
+    """Assemble a module's text; what is not UTF-8 was refused before."""
+    try:
+        return _capi.text_to_binary(text)
+    except _capi.CApiError as error:
+        hint = "" if b"(" in text else " (a str is a module's text: give a pathlib.Path for a file)"
+        reason = "\n".join(map(escaped, str(error).splitlines()))
+        message = f"{what} is no module in the text format{hint}: {reason}"
+        raise CompileError(message) from None

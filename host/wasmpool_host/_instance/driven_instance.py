@@ -1,0 +1,131 @@
+"""An instance that is driven step by step, by a pool for example."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, final
+
+from trio.lowlevel import enable_ki_protection
+
+from wasmpool_host._engine import check_process
+
+from .instance import Instance
+from .pending import PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from .pending import Pending
+    from .signature import Results
+
+__all__ = ["DrivenInstance"]
+
+
+@final
+class DrivenInstance(Instance):
+    """An `Instance` whose owner starts it, and its calls, step by step.
+
+    It cannot be called before `start`. Where `start`, `start_call` or `start_exchange` return
+    PENDING, `finish` is to be awaited next, in any task of the trio run. A call that is given up
+    instead is ended by `interrupt` or `aclose`.
+    """
+
+    __slots__ = ()
+
+    def start(self) -> Pending | None:
+        """Run the module's start function, and a reactor's ``_initialize``, for a slice each.
+
+        Returns:
+            None if that is done, else PENDING.
+
+        What it raises is how the start ended; then nothing is left of the instance. The same goes
+        for `finish`, also where that is cancelled.
+        """
+        return self._start()
+
+    def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
+        """Run the first slice of a call.
+
+        Returns:
+            The call's result, or PENDING.
+
+        It raises as `call`, but for what only a host function raises: none is run here.
+        """
+        return self._start_call(name, args)
+
+    def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
+        """Run the first slices of an exchange, as `start_call` does of a call."""
+        return self._start_exchange(name, payload)
+
+    def finish(self) -> Coroutine[Any, Any, Any]:
+        """Drive what is pending to its end.
+
+        Returns:
+            What is to be awaited: its result is that of the call, or None for a start.
+
+        It raises as `call` or `Module.instantiate`. A cancel ends the guest and poisons the
+        instance; nothing is raised for a cancel once the guest has returned.
+        """
+        return self._finish()
+
+    @enable_ki_protection
+    async def run_call(self, name: str, args: Sequence[object]) -> Results:
+        """Do `start_call` and `finish`, without ending the output: for one of several calls."""
+        result = self._start_call(name, args)
+        return await self._finish(ends_output=False) if result is PENDING else result
+
+    @enable_ki_protection
+    async def run_exchange(self, name: str, payload: bytes | None = None) -> bytes:
+        """Do `start_exchange` and `finish`, without ending the output."""
+        result = self._start_exchange(name, payload)
+        return await self._finish(ends_output=False) if result is PENDING else result
+
+    def end_output(self) -> None:
+        """Give out what the guest has printed of a line without its end: its caller is done.
+
+        It is logged in the context of the call that printed it. `call`, `exchange`, `finish` and
+        `aclose` do this themselves.
+        """
+        if self._guest.state:
+            self._guest.end_output()
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of linear memory, exported or not; 0 during a call, and when closed."""
+        if self._fiber.busy or self._closed:
+            return 0
+        return self._fiber.store.total_memory()
+
+    @enable_ki_protection
+    def interrupt(self, error: BaseException) -> None:
+        """End the call under way, if there is one: ``error`` is raised in the task that made it.
+
+        It returns at once. The guest stops within a millisecond or so, also one whose host
+        function shields itself from cancellation: ``error`` then follows when that returns. A
+        cancellation of the task itself wins. A second interrupt changes nothing. The instance is
+        poisoned (``"cancelled"``), also where the guest happened to be done and the call returns.
+
+        Raises:
+            RuntimeError: in another thread than its own.
+        """
+        if get_ident() != self._thread:
+            self._refuse_thread()
+        self._fiber.interrupt(error)
+
+    @enable_ki_protection
+    def close_now(self) -> bool:
+        """Free the instance at once, if no call is under way.
+
+        Returns:
+            True if it is free. False during a call: then only `aclose` can free it.
+
+        Raises:
+            RuntimeError: in a forked child, or in another thread than its own.
+        """
+        check_process()
+        if get_ident() != self._thread:
+            self._refuse_thread()
+        if self._fiber.busy:
+            return False
+        self._free(self._module.engine.close_instance)
+        return True

@@ -1,0 +1,132 @@
+"""A compiled module with its host functions, as its instances see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from wasmpool_host import _capi
+from wasmpool_host._escape import escaped
+from wasmpool_host._shown import shown
+from wasmpool_host._suggest import LONGEST, MOST, similar
+from wasmpool_host._types import FunctionType
+
+from .call_history import CallHistory
+from .signature import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wasmpool_host._engine import Engine
+    from wasmpool_host._limits import Limits
+    from wasmpool_host._types import ExternType
+
+    from .host_function import HostFunction
+
+__all__ = ["LinkedModule"]
+
+_NOTHING = FunctionType((), ())
+
+
+@final
+class LinkedModule:
+    """What all instances of a module share; `Module` is what users see of it.
+
+    Attributes:
+        name: the module's.
+        engine: the engine that its code was compiled by.
+        exports: types by name.
+        limits: what each instance may take.
+        imported: its host functions, by the index that the entry callback is given.
+        prepared: the code, linked to them.
+        memory_export: the name by which the code exports its memory; None without a memory. It may
+            be missing from ``exports``.
+        is_reactor: True if it exports ``_initialize``, which runs before an instance serves.
+        start_label: names its start in messages.
+        start_history: how long its starts took lately.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, from one place
+        self,
+        name: str,
+        *,
+        engine: Engine,
+        exports: Mapping[str, ExternType],
+        limits: Limits,
+        imported: Sequence[HostFunction],
+        prepared: _capi.Prepared,
+        memory_export: str | None,
+        added: int,
+    ) -> None:
+        """``added`` is by how many bytes the code is longer than the module's own binary."""
+        self.name: str = name
+        self.engine: Engine = engine
+        self.exports: Mapping[str, ExternType] = exports
+        self.limits: Limits = limits
+        self.imported: Sequence[HostFunction] = imported
+        self.prepared: _capi.Prepared = prepared
+        self.memory_export: str | None = memory_export
+        self.is_reactor: bool = exports.get("_initialize") == _NOTHING
+        self.start_label: str = f"the start of {self}"
+        self.start_history: CallHistory = CallHistory()
+        self._added = added
+        self._signatures: dict[str, Signature] = {}
+        self._histories: dict[str, CallHistory] = {}
+        self._labels: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        return f"module {self.name!r}"
+
+    def new_store(self, key: int) -> _capi.Store:
+        """Make a store within the limits, for one instance."""
+        limits = self.limits
+        return _capi.Store(
+            self.engine.pointer, key, limits.memory, limits.table_elements, self._added
+        )
+
+    def label(self, export: str) -> str:
+        """Return an export's name as messages show it."""
+        found = self._labels.get(export)
+        if found is None:
+            found = self._labels[export] = f"{escaped(self.name)}.{escaped(export)}"
+        return found
+
+    def history(self, export: str) -> CallHistory:
+        """Return how long an export's calls took lately, in all instances."""
+        return self._histories.setdefault(export, CallHistory())
+
+    def signature(self, export: str) -> Signature:
+        """Return an exported function's type, ready to pass values by.
+
+        Raises:
+            ValueError: there is no such export.
+            TypeError: it is no function, or has values that cannot be passed.
+        """
+        found = self._signatures.get(export)
+        if found is None:
+            found = Signature(self._function_type(export), f"export {self.label(export)}")
+            self._signatures[export] = found
+        return found
+
+    def _function_type(self, export: str) -> FunctionType:
+        if not isinstance(export, str):
+            message = f"{self}: the name of an export is a str, not {shown(export)}"
+            raise TypeError(message)
+        type_ = self.exports.get(export)
+        if isinstance(type_, FunctionType):
+            return type_
+        if type_ is not None:
+            message = f"{self}: export {export!r} is no function, but a {type_}"
+            raise TypeError(message)
+        raise ValueError(f"{self} has no export {export!r}{self._suggestion(export)}")
+
+    def _suggestion(self, export: str) -> str:
+        functions = [
+            name for name, type_ in self.exports.items() if isinstance(type_, FunctionType)
+        ]
+        near = similar(export, functions)
+        if near:
+            return f"; did you mean {near!r}?"
+        if not functions:
+            return "; it exports no function"
+        some = ", ".join(escaped(name[:LONGEST]) for name in functions[:MOST])
+        return f"; its functions are {some}{', ...' if len(functions) > MOST else ''}"

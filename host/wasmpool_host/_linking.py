@@ -1,0 +1,149 @@
+"""From a module's imports to the host functions that it gets, and what stands against it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import _capi
+from ._errors import GuestMemoryError, LinkError
+from ._escape import escaped
+from ._instance.host_call import ENTRY
+from ._instance.host_function import HostFunction
+from ._suggest import MOST, similar
+from ._types import PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import wasmtime
+
+    from ._compile.binary import Outline
+    from ._limits import Limits
+    from ._types import ExternType
+    from ._wasi import Wasi
+
+__all__ = ["check_imports", "check_limits", "link", "provide", "resolve"]
+
+_WASI: Final = "wasi_snapshot_preview1"
+
+
+def check_imports(imports: Sequence[HostFunction]) -> None:
+    """Raise where these cannot be the ``imports`` of `Module.compile`."""
+    if not isinstance(imports, (list, tuple)):
+        message = f"imports must be a list of host functions, not {imports!r}"
+        raise TypeError(message)
+    seen: set[str] = set()
+    for item in imports:
+        if not isinstance(item, HostFunction):
+            message = f"imports are made by @host_function(module, name, ...); {item!r} is none"
+            raise TypeError(message)
+        if str(item) in seen:
+            message = f"imports has two host functions {item}: a module can be given one of a name"
+            raise ValueError(message)
+        seen.add(str(item))
+
+
+def check_limits(owner: str, outline: Outline, limits: Limits) -> None:
+    """Raise GuestMemoryError for a module that could not be instantiated within the limits."""
+    for memory in outline.memories:
+        if memory.minimum * PAGE > limits.memory:
+            message = (
+                f"{owner}: its memory starts with {memory.minimum * PAGE:,} bytes, above"
+                f" limits.memory={limits.memory:,}"
+            )
+            raise GuestMemoryError(message)
+    if len(outline.tables) > _capi.TABLES:
+        message = (
+            f"{owner} has {len(outline.tables):,} tables: an instance may have {_capi.TABLES} at"
+            " most"
+        )
+        raise GuestMemoryError(message)
+    for table in outline.tables:
+        if table.minimum > limits.table_elements:
+            message = (
+                f"{owner}: a table starts with {table.minimum:,} elements, above"
+                f" limits.table_elements={limits.table_elements:,}"
+            )
+            raise GuestMemoryError(message)
+
+
+def provide(
+    host_functions: Sequence[HostFunction], outline: Outline, wasi: Wasi
+) -> dict[tuple[str, str], HostFunction]:
+    """The host functions that a module may import, by module and name.
+
+    The given ones take precedence over WASI's, so that one of WASI can be replaced. Of WASI there
+    are those that the module imports.
+    """
+    provided: dict[tuple[str, str], HostFunction] = {}
+    if _imports_wasi(outline):
+        from ._wasi.preview1 import FUNCTIONS, wasi_imports  # noqa: PLC0415 - few modules need it
+
+        names = {name for module, name, _ in outline.imports if module == _WASI} & FUNCTIONS.keys()
+        provided.update({(each.module, each.name): each for each in wasi_imports(wasi, names)})
+    provided.update({(each.module, each.name): each for each in host_functions})
+    return provided
+
+
+def resolve(
+    owner: str, outline: Outline, provided: Mapping[tuple[str, str], HostFunction]
+) -> tuple[HostFunction, ...]:
+    """The host functions that a module imports; the entry callback is given their index here.
+
+    Raises:
+        LinkError: some imports are not provided; all of them are listed.
+    """
+    found: dict[tuple[str, str], HostFunction] = {}
+    missing: list[str] = []
+    for module, name, type_ in outline.imports:
+        function = provided.get((module, name))
+        if function is not None and function.type == type_:
+            found[module, name] = function
+        else:
+            near = _names(outline, provided) if len(missing) < MOST else []
+            missing.append(_why_missing(module, name, type_, function, near))
+    if missing:
+        message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
+        raise LinkError(message)
+    return tuple(found.values())
+
+
+def link(
+    engine: wasmtime.Engine, compiled: wasmtime.Module, imported: Sequence[HostFunction]
+) -> _capi.Prepared:
+    """Link compiled code to its host functions, once for all instances."""
+    linker = _capi.Linker(engine)
+    for index, function in enumerate(imported):
+        linker.define(function.module, function.name, function.type, ENTRY, index)
+    try:
+        return linker.prepare(compiled)
+    except _capi.CApiError as error:  # pragma: no cover - imports were matched by type
+        raise LinkError(str(error)) from error
+
+
+def _imports_wasi(outline: Outline) -> bool:
+    return any(module == _WASI for module, _, _ in outline.imports)
+
+
+def _names(outline: Outline, provided: Mapping[tuple[str, str], HostFunction]) -> list[str]:
+    """All that the module could import."""
+    names = [str(function) for function in provided.values()]
+    if _imports_wasi(outline):
+        from ._wasi.preview1 import FUNCTIONS  # noqa: PLC0415 - imported by `provide` already
+
+        names += [f"{_WASI}.{name}" for name in FUNCTIONS]
+    return names
+
+
+def _why_missing(
+    module: str,
+    name: str,
+    type_: ExternType,
+    function: HostFunction | None,
+    names: Sequence[str],
+) -> str:
+    line = f"  {escaped(module)}.{escaped(name)}: {type_}"
+    if function is not None:
+        return f"{line} (the host function of that name is {function.type})"
+    near = similar(f"{module}.{name}", names)
+    return f"{line} (there is {near})" if near else line
