@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.pool.seams import settle
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from wasmpool._errors import (
@@ -16,18 +17,12 @@ from wasmpool._errors import (
     PoolSaturated,
     PoolTimeout,
 )
-from wasmpool._pool import invariants
-from wasmpool._pool.pool import Pool, open_pool
+from wasmpool._pool.pool import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.pool.fakes import FakeModule
-
-
-async def settle(pool: Pool) -> None:
-    await wait_all_tasks_blocked()
-    invariants.check(pool._core)
 
 
 async def test_most_recently_used_instance_is_granted_first(module: FakeModule) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import FakeInstance, FakeModule, FakeStart, Trap
+from tests.pool.seams import check_invariants, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import (
@@ -20,7 +21,6 @@ from wasmpool._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ async def hold(
         if log is not None:
             log.append(tag if tag is not None else lease.generation)
         await until.wait()
-
-
-async def settle(pool: Pool) -> None:
-    await wait_all_tasks_blocked()
-    invariants.check(pool._core)
 
 
 # --- handed over and cancelled at once ------------------------------------------------------
@@ -372,7 +367,7 @@ async def test_double_release_gives_back_once(module: FakeModule) -> None:
                 await lease.call("echo", 1)
         with pytest.raises(RuntimeError, match="entered once"):
             await lease.__aenter__()
-        invariants.check(pool._core)
+        check_invariants(pool)
 
 
 async def test_release_by_another_task_is_a_release(module: FakeModule) -> None:
@@ -382,7 +377,7 @@ async def test_release_by_another_task_is_a_release(module: FakeModule) -> None:
         lease = await stack.enter_async_context(pool.lease())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stack.aclose)
-        invariants.check(pool._core)
+        check_invariants(pool)
         assert pool.statistics().idle == 1
         with pytest.raises(LeaseExpired):
             await lease.call("echo", 1)
@@ -406,7 +401,7 @@ async def test_release_after_the_close_is_silent(module: FakeModule) -> None:
         assert pool.state == "closed"
         assert not module.live
         closed.set()
-    invariants.check(pool._core)
+    check_invariants(pool)
 
 
 # --- closes and reloads that meet -----------------------------------------------------------
@@ -564,7 +559,7 @@ async def test_max_wait_of_zero_has_an_idle_instance_but_waits_for_none(
                     await pool.call("echo", 1)
 
             nursery.start_soon(ask)
-        invariants.check(pool._core)
+        check_invariants(pool)
 
 
 # --- fairness -------------------------------------------------------------------------------

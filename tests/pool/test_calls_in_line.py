@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import Trap
+from tests.pool.seams import check_invariants
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import Instrument
 from wasmpool._errors import LeaseRevoked
-from wasmpool._pool import core, invariants
+from wasmpool._pool import core
 from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host import Module
 
@@ -47,7 +48,7 @@ async def in_line(
     for call in calls:
         nursery.start_soon(make, *call)
         await wait_all_tasks_blocked()
-    invariants.check(pool._core)
+    check_invariants(pool)
     assert pool.statistics().waiting == len(calls)
 
 
@@ -65,7 +66,7 @@ async def test_calls_that_end_at_once_are_made_in_one_step_in_order_of_arrival(
         statistics = pool.statistics()
         assert (statistics.waiting, statistics.idle, statistics.leased) == (0, 1, 0)
         assert statistics.granted == statistics.asked == 11
-        invariants.check(pool._core)
+        check_invariants(pool)
     assert sorted(ended) == list(range(10))
 
 
@@ -79,7 +80,7 @@ async def test_a_step_takes_so_many_calls_and_no_more(module: FakeModule) -> Non
         left = [pool.statistics().waiting]
         while left[-1]:
             await trio.lowlevel.checkpoint()
-            invariants.check(pool._core)
+            check_invariants(pool)
             left.append(pool.statistics().waiting)
         assert left[0] == waiting - core._RUNS - 1  # and one that was handed the instance
         assert 0 in left[:6]
@@ -101,12 +102,12 @@ async def test_each_error_is_raised_in_its_own_task(module: FakeModule) -> None:
     async with open_pool(module, size=1) as pool, trio.open_nursery() as nursery:
         with pytest.raises(OSError, match="the giver's own"):
             await give()
-        invariants.check(pool._core)
+        check_invariants(pool)
         await wait_all_tasks_blocked()
         statistics = pool.statistics()
         assert statistics.retired["trap"] == 1
         assert statistics.started == 2  # the last call was made in another instance
-        invariants.check(pool._core)
+        check_invariants(pool)
     errors = [each for each in ended if isinstance(each, Exception)]
     assert [each.__context__ for each in errors] == [None, None]
     kinds = sorted(type(each).__name__ for each in ended)
@@ -145,14 +146,14 @@ async def test_a_call_that_takes_longer_goes_on_in_its_own_task(module: FakeModu
         async with pool.lease():
             await in_line(pool, nursery, ended, ("echo", 7), ("wait", event), ("echo", 8))
         await wait_all_tasks_blocked()
-        invariants.check(pool._core)
+        check_invariants(pool)
         assert ended == [7]
         assert (pool.statistics().leased, pool.statistics().waiting) == (1, 1)
         event.set()
         await wait_all_tasks_blocked()
         assert ended[0] == 7
         assert sorted(ended) == [1, 7, 8]
-        invariants.check(pool._core)
+        check_invariants(pool)
 
 
 @pytest.mark.parametrize("name", ["echo", "wait"])
@@ -172,7 +173,7 @@ async def test_a_cancel_right_after_the_first_slice(module: FakeModule, name: st
             await wait_all_tasks_blocked()
         scope.cancel()
         await wait_all_tasks_blocked()
-        invariants.check(pool._core)
+        check_invariants(pool)
         assert returned == ([event] if name == "echo" else [])
         assert pool.statistics().retired["cancelled"] == (name == "wait")
         assert await pool.call("echo", 1) == 1
@@ -186,7 +187,7 @@ async def test_a_revocation_right_after_the_first_slice(module: FakeModule) -> N
             await in_line(pool, nursery, ended, ("wait", trio.Event()))
         nursery.start_soon(partial(pool.aclose, grace=0))
         await wait_all_tasks_blocked()
-        invariants.check(pool._core)
+        check_invariants(pool)
     assert [type(each) for each in ended] == [LeaseRevoked]
     assert not module.live
 
@@ -200,7 +201,7 @@ async def test_a_revocation_right_after_the_first_slice_of_a_guest() -> None:
             async with pool.lease():
                 await in_line(pool, nursery, ended, ("spin", 1 << 40), ("add", 1, 2))
             nursery.start_soon(partial(pool.aclose, grace=0))
-        invariants.check(pool._core)
+        check_invariants(pool)
     assert sorted(type(each).__name__ for each in ended) == ["LeaseRevoked", "PoolClosed"]
 
 
@@ -211,7 +212,7 @@ async def test_one_use_each(module: FakeModule) -> None:
         async with pool.lease(), pool.lease():
             await in_line(pool, nursery, ended, *[("number",)] * 6)
         await wait_all_tasks_blocked()
-        invariants.check(pool._core)
+        check_invariants(pool)
     assert len(set(ended)) == len(ended) == 6
     assert all(len(instance.calls) <= 1 for instance in module.instances)
 
@@ -246,7 +247,7 @@ async def test_a_giver_without_stack_hands_the_instance_over(module: FakeModule)
                 await in_line(pool, nursery, ended, ("echo", left))
                 leave.set()
                 await wait_all_tasks_blocked()
-                invariants.check(pool._core)
+                check_invariants(pool)
                 assert ended[-1] == left
                 handed += 1
         assert handed > 50
@@ -317,9 +318,9 @@ async def test_a_waiter_that_is_cancelled_while_it_is_served(by: str) -> None:
             await wait_all_tasks_blocked()
             if by == "an instrument":
                 canceller.scope = scope
-        invariants.check(pool._core)
+        check_invariants(pool)
         await wait_all_tasks_blocked()
         assert scope.cancelled_caught
         assert results == [3]
-        invariants.check(pool._core)
+        check_invariants(pool)
         assert await pool.call("add", 3, 4) == 7

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import FakeInstance, FakeModule, Trap, new_module
+from tests.pool.seams import check_invariants
 from trio.testing import MockClock
 
 from wasmpool._errors import LeaseDeadlock, LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class CancelAt(trio.abc.Instrument):
                 self.scope.cancel()
         if hasattr(self.world, "pool") and not self.broken:
             try:
-                invariants.check(self.world.pool._core)
+                check_invariants(self.world.pool)
             except AssertionError as error:  # trio would drop it, and the instrument
                 self.broken.append(error)
 
@@ -153,7 +153,7 @@ async def story(
     if cancel.broken:
         raise cancel.broken[0]
     assert world.pool.state == "closed"
-    invariants.check(world.pool._core)
+    check_invariants(world.pool)
     for module in world.modules:
         assert not module.violations
         assert not module.live
@@ -168,7 +168,7 @@ async def everything_works(pool: Pool) -> None:
         with trio.fail_after(20):  # above each grace
             async with pool.lease(), pool.lease():
                 assert pool.statistics().leased == 2
-    invariants.check(pool._core)
+    check_invariants(pool)
     assert pool.statistics().waiting == 0
 
 

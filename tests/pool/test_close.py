@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import Trap
+from tests.pool.seams import check_invariants, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import LeaseRevoked, PoolClosed, PoolTimeout
-from wasmpool._pool import invariants
-from wasmpool._pool.pool import Pool, open_pool
+from wasmpool._pool.pool import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.pool.fakes import FakeModule
-
-
-async def settle(pool: Pool) -> None:
-    await wait_all_tasks_blocked()
-    invariants.check(pool._core)
 
 
 async def test_close_revokes_computing_calls_after_the_grace(
@@ -148,7 +143,7 @@ async def test_lease_that_the_block_itself_still_holds_ends_with_it(module: Fake
     with pytest.raises(LeaseRevoked):
         await lease.call("echo", 1)
     await lease.__aexit__(None, None, None)
-    invariants.check(pool._core)
+    check_invariants(pool)
 
 
 async def test_cancelled_block_closes_with_a_grace_of_zero(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import Closed, FakeModule, Trap
+from tests.pool.seams import check_invariants
 
 import wasmpool_host
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
-from wasmpool._pool import invariants
 from wasmpool._pool.options import drive
 from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host.lowlevel import PENDING
@@ -192,7 +192,7 @@ async def test_a_call_in_one_step_counts_as_a_lease(kind: Kind) -> None:
         stats = pool.statistics()
         assert stats.retired["trap"] == 1
         assert (stats.asked, stats.granted) == (4, 4)
-        invariants.check(pool._core)
+        check_invariants(pool)
 
 
 async def test_instance_says_what_poisoned_it(kind: Kind) -> None:
@@ -299,7 +299,7 @@ async def test_broken_instances_are_replaced(kind: Kind) -> None:
         with pytest.raises(Provoked):
             await pool.call(*kind.calling_host())
         assert await pool.call("echo", 3) == 3
-        invariants.check(pool._core)
+        check_invariants(pool)
         retired = pool.statistics().retired
     assert {reason for reason, count in retired.items() if count} == {
         "trap", "cancelled", "memory", "host-error",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import FakeModule
+from tests.pool.seams import check_invariants
 from trio.testing import wait_all_tasks_blocked
 
 import wasmpool
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def test_ctrl_c_at_every_instruction_loses_nothing(operation: Any) -> None:
                     await trio.lowlevel.checkpoint()
                 interrupted += bool(caught)
                 await wait_all_tasks_blocked()
-                invariants.check(pool._core)
+                check_invariants(pool)
                 await pool.resize(1)
                 assert await pool.call("echo", 1) == 1
         interrupted += bool(out_of_the_block)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.pool.seams import retired, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import PoolUnavailable, ReloadFailed
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 from wasmpool_host import (
     Caller,
@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from tests.pool.fakes import FakeInstance, FakeModule
 
 CAUSES = {"cancelled": InstancePoisoned, "closed": InstanceClosed}
-
-
-async def settle(pool: Pool) -> None:
-    await wait_all_tasks_blocked()
-    invariants.check(pool._core)
-
-
-def retired(pool: Pool) -> dict[str, int]:
-    return {reason: count for reason, count in pool.statistics().retired.items() if count}
 
 
 class Spoiler:

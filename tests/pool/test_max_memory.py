@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.pool.seams import retired
 
-from wasmpool._pool.pool import Pool, open_pool
+from wasmpool._pool.pool import open_pool
 from wasmpool_host import Limits, Module
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ async def compiled(name: str, version: int = 1, limits: Limits | None = None) ->
             (memory.grow (i32.const 3))))""",
         limits=limits,
     )
-
-
-def retired(pool: Pool) -> dict[str, int]:
-    return {reason: count for reason, count in pool.statistics().retired.items() if count}
 
 
 @pytest.mark.parametrize("name", NAMES)

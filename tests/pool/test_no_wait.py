@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import Trap
+from tests.pool.seams import check_invariants
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import LeaseDeadlock, PoolTimeout, PoolUnavailable
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Askers:
 
     async def settle(self) -> None:
         await wait_all_tasks_blocked()
-        invariants.check(self.pool._core)
+        check_invariants(self.pool)
 
 
 async def test_asker_has_the_instance_that_is_started_for_it(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.pool.seams import check_invariants
 from trio.testing import wait_all_tasks_blocked
 
 import wasmpool_host
 from wasmpool import Instrument
 from wasmpool._errors import LeaseRevoked, PoolClosed
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 from wasmpool._pool.pool_state import PoolState
 from wasmpool._pool.slot import SlotState
@@ -119,7 +119,7 @@ async def test_reload_under_load_fails_no_call() -> None:
         assert not wrong
         assert most_generations <= 2
         assert most_live <= 8 + 1
-        invariants.check(pool._core)
+        check_invariants(pool)
 
 
 async def test_spinning_guest_that_is_cancelled_disturbs_no_other() -> None:
@@ -190,6 +190,6 @@ async def test_no_depth_of_the_stack_costs_an_instance(
                 came_to["its end"] += 1
             assert await pool.call("work", 1) == 1
             await until(lambda: pool.statistics().retiring == 0)
-            invariants.check(pool._core)
+            check_invariants(pool)
     assert came_to["RecursionError"] > 5
     assert came_to["GuestTrap" if "trap" in use else "its end"] > 20

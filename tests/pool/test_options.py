@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import FakeModule
+from tests.pool.seams import check_invariants
 
-from wasmpool._pool import invariants
 from wasmpool._pool.options import Options
 from wasmpool._pool.pool import open_pool
 
@@ -138,4 +138,4 @@ async def test_min_size_is_clamped_and_does_not_grow_back(module: FakeModule) ->
             statistics = pool.statistics()
             assert statistics.idle + statistics.starting == min_size
             assert statistics.starting > 0
-        invariants.check(pool._core)
+        check_invariants(pool)

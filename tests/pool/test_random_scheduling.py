@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import Poisoned, Trap, new_module
+from tests.pool.seams import check_invariants
 from trio._core import _run
 from trio.testing import MockClock
 
@@ -23,7 +24,6 @@ from wasmpool._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Look(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         if self.pool is not None and not self.broken:
             try:
-                invariants.check(self.pool._core)
+                check_invariants(self.pool)
             except AssertionError as error:
                 self.broken.append(error)
 

@@ -7,21 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from tests.pool.seams import settle
 
 from wasmpool._errors import LeaseRevoked, ReloadFailed
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import KEEP, Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.pool.fakes import FakeInstance, FakeModule
-
-
-async def settle(pool: Pool) -> None:
-    await wait_all_tasks_blocked()
-    invariants.check(pool._core)
+    from trio.testing import MockClock
 
 
 async def test_reload_under_load_fails_no_call(

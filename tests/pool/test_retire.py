@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from tests.pool.fakes import FakeInstance, FakeModule, Trap
-from trio.testing import MockClock, wait_all_tasks_blocked
+from tests.pool.seams import retired, settle
 
-from wasmpool._pool import invariants
-from wasmpool._pool.pool import Pool, open_pool
+from wasmpool._pool.pool import open_pool
 from wasmpool._pool.retire_reason import RetireReason
 
-
-async def settle(pool: Pool) -> None:
-    await wait_all_tasks_blocked()
-    invariants.check(pool._core)
-
-
-def retired(pool: Pool) -> dict[str, int]:
-    return {reason: count for reason, count in pool.statistics().retired.items() if count}
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 async def test_every_reason_is_counted_from_the_start(module: FakeModule) -> None:

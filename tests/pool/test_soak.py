@@ -13,10 +13,10 @@ from random import Random
 
 import pytest
 import trio
+from tests.pool.seams import check_invariants
 
 import wasmpool_host
 from wasmpool._errors import LeaseRevoked
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 
 SECONDS = float(os.environ.get("WASMPOOL_SOAK_SECONDS", "600"))
@@ -101,7 +101,7 @@ class Soak:
     async def look(self) -> None:
         while True:
             await trio.sleep(max(0.2, SECONDS / 200))
-            invariants.check(self.pool._core)
+            check_invariants(self.pool)
             gc.collect()
             self.memory.append(resident())
 
@@ -124,7 +124,7 @@ async def test_soak() -> None:
                     nursery.start_soon(soak.use)
                 nursery.start_soon(soak.reload, modules)
                 nursery.start_soon(soak.look)
-    invariants.check(pool._core)
+    check_invariants(pool)
     statistics = pool.statistics()
     assert statistics.started == statistics.closed == sum(statistics.retired.values())
     assert statistics.reloads > SECONDS

@@ -11,21 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import SyncModule
+from tests.pool.seams import check_invariants, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import PoolUnavailable
-from wasmpool._pool import invariants
 from wasmpool._pool.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from tests.pool.fakes import FakeInstance, FakeModule
-
-
-async def settle(pool: Pool) -> None:
-    await wait_all_tasks_blocked()
-    invariants.check(pool._core)
 
 
 async def test_block_is_entered_once_min_size_instances_are_ready(module: FakeModule) -> None:
@@ -253,7 +248,7 @@ async def test_many_starts_leave_the_loop_its_turns(when: str) -> None:
                 passes = 0
                 await pool.reload(modules[1])
             assert passes >= 30
-            invariants.check(pool._core)
+            check_invariants(pool)
         nursery.cancel_scope.cancel()
     assert not modules[0].live
     assert not modules[1].live
