@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from trio.testing import wait_all_tasks_blocked
 
-from wasmpool import Instance, Module, open_plugin
+from wasmpool import Module, open_plugin
 from wasmpool._plugin.revision import PluginRevision
 from wasmpool._pool.generation import Generation
 from wasmpool.example import PATH
+from wasmpool_host.lowlevel import DrivenInstance
 
-WATCHED = (Instance, Module, PluginRevision, Generation)
+WATCHED = (DrivenInstance, Module, PluginRevision, Generation)
 
 
 def alive() -> Counter[type]:
@@ -46,6 +47,6 @@ async def test_twenty_changes_keep_nothing(change: str) -> None:
             await wait_all_tasks_blocked()
             kept = alive() - before
             modules = 1 if change == "configure" else 2
-            assert kept == {Instance: 1, Module: modules, PluginRevision: 2, Generation: 1}
+            assert kept == {DrivenInstance: 1, Module: modules, PluginRevision: 2, Generation: 1}
     finally:
         gc.enable()

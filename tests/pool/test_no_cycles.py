@@ -157,8 +157,8 @@ async def test_twenty_reloads_keep_nothing(event: Callable[[Pool], Awaitable[Non
             await event(pool)
             await pool.reload(await compiled(number))
         await expect_alive(
-            DrivenInstance=1, Fiber=1, Store=1, LinkedModule=1, Generation=1, Slot=1,
-            Maintenance=1, Core=1, Pool=1,
+            DrivenInstance=1, Fiber=1, Store=1, LinkedModule=1, Generation=1, Slot=1, Maintenance=1,
+            Core=1, Pool=1,
         )  # fmt: skip
     del pool
     await expect_alive()

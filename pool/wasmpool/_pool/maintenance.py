@@ -4,9 +4,8 @@ They run in the pool's nursery, so that a start goes on when the task that asked
 report each end to the core with one synchronous call. The user's ``setup`` and ``check`` run here.
 
 To start or close an instance takes microseconds for most modules: much less than a task of its own
-with its cancel scopes. So one task does this for one instance after the other, and lets the loop
-run after each slice of its time. A start or a close that takes longer than one step is then given
-a task of its own.
+with its cancel scopes. So one task does this, one instance after the other, and lets the loop run
+after each slice of its time. What takes longer than a step then gets a task of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from .retire_reason import RetireReason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from wasmpool_host.lowlevel import Pending
 
     from .core import Core
     from .protocols import Instance
@@ -50,7 +51,9 @@ class Unhealthy(Exception):
 class Maintenance:
     """What a pool does in tasks of its own."""
 
-    __slots__ = ("_body", "_core", "_idle_task", "_nursery", "_retired", "_starts", "crash")
+    __slots__ = (
+        "_body", "_core", "_idle_task", "_nursery", "_retired", "_starts", "_unfinished", "crash",
+    )  # fmt: skip
 
     def __init__(self, core: Core, nursery: trio.Nursery, body: trio.CancelScope) -> None:
         """Run in a nursery; what ends a task there that should not end cancels ``body``."""
@@ -61,6 +64,8 @@ class Maintenance:
         """To be closed by `_run`."""
         self._starts: deque[Slot] = deque()
         """To be started by it."""
+        self._unfinished: dict[Slot, Awaitable[object]] = {}
+        """The rest of the starts that are pending."""
         self._idle_task: trio.lowlevel.Task | None = None
         """The task of `_run`, while it has nothing to do."""
         self.crash: BaseException | None = None
@@ -136,18 +141,18 @@ class Maintenance:
             self._core.start_abandoned(slot)
             return
         try:
-            rest = self._begin(slot)
+            pending = self._start_instance(slot)
         except Exception as error:  # noqa: BLE001 - as in `_start`
             self._core.start_failed(slot, error)
         except BaseException:
             self._core.start_abandoned(slot)
             raise
         else:
-            if rest is None:
+            if pending is PENDING:
+                self.spawn(self._start, slot)
+            else:
                 self._core.prepared(slot)
                 self._core.started(slot)
-            else:
-                self.spawn(self._start, slot, rest)
 
     def _close_now(self, slot: Slot) -> None:
         closed = True
@@ -164,11 +169,11 @@ class Maintenance:
     # --- what takes longer ---
 
     @trio.lowlevel.enable_ki_protection
-    async def _start(self, slot: Slot, rest: Awaitable[object]) -> None:
-        """Do the rest of a start, which `_begin` has returned."""
+    async def _start(self, slot: Slot) -> None:
+        """Finish a start that `_start_instance` has begun."""
         try:
             with slot.scope:
-                await self._finish(slot, rest, check=False)
+                await self._finish_start(slot, check=False)
         except Exception as error:  # noqa: BLE001 - whatever a start raises, it has failed
             self._core.start_failed(slot, error)
         except BaseException:
@@ -181,13 +186,18 @@ class Maintenance:
                 self._core.started(slot)
 
     @trio.lowlevel.enable_ki_protection
-    def _begin(self, slot: Slot) -> Awaitable[object] | None:
-        """Do the first step of a start. Return what must be awaited for the rest, or None."""
+    def _start_instance(self, slot: Slot) -> Pending | None:
+        """Do the first step of a start. Return PENDING if `_finish_start` has to do the rest."""
         instance = slot.generation.module.new_instance()
         if instance.start() is PENDING:
-            return self._finish_instance(slot, instance)
-        self._core.instantiated(slot, instance)
-        return self._set_up(slot)
+            rest: Awaitable[object] | None = self._finish_instance(slot, instance)
+        else:
+            self._core.instantiated(slot, instance)
+            rest = self._set_up(slot)
+        if rest is None:
+            return None
+        self._unfinished[slot] = rest
+        return PENDING
 
     @trio.lowlevel.enable_ki_protection
     async def _finish_instance(self, slot: Slot, instance: Instance) -> None:
@@ -206,14 +216,15 @@ class Maintenance:
         return _unprotected_rest(result) if inspect.isawaitable(result) else None
 
     @trio.lowlevel.enable_ki_protection
-    async def _finish(self, slot: Slot, rest: Awaitable[object] | None, *, check: bool) -> None:
-        """Finish what `_begin` has begun, and check the instance if ``check``.
+    async def _finish_start(self, slot: Slot, *, check: bool) -> None:
+        """Finish what `_start_instance` has begun, and check the instance if ``check``.
 
         Raises:
             trio.TooSlowError: it took longer than ``start_timeout``.
             InstancePoisoned, InstanceClosed: the setup ended well, but the instance cannot serve.
             Exception: what start, setup or check raised.
         """
+        rest = self._unfinished.pop(slot, None)
         limit = self._core.options.start_timeout
         with trio.move_on_after(limit) as scope:
             if rest is not None:
@@ -301,9 +312,9 @@ class Maintenance:
             nursery.cancel_scope.cancel()
 
         @trio.lowlevel.enable_ki_protection
-        async def finish(slot: Slot, rest: Awaitable[object] | None) -> None:
+        async def finish(slot: Slot) -> None:
             try:
-                await self._finish(slot, rest, check=check)
+                await self._finish_start(slot, check=check)
             except trio.Cancelled:
                 raise
             except BaseException as error:  # noqa: BLE001 - raised or returned below
@@ -316,11 +327,11 @@ class Maintenance:
                     await trio.lowlevel.checkpoint()
                     until = perf_counter() + _SLICE
                 try:
-                    rest = self._begin(slot)
+                    self._start_instance(slot)
                 except BaseException as error:  # noqa: BLE001 - raised or returned below
                     fail(slot, error)
                     break
-                nursery.start_soon(finish, slot, rest)
+                nursery.start_soon(finish, slot)
         if not failures:
             return first_unfit(self._core.name, slots)
         slot, failure = failures[0]

@@ -1,8 +1,8 @@
 """All that the pool knows of a module and of an instance.
 
 `wasmpool_host.lowlevel.DrivenModule` and its instances follow these protocols, and so do the tests'
-fakes. The pool uses nothing else of them, so whatever a type checker accepts works. Usually it is
-given a `wasmpool_host.Module`, and drives it by a `DrivenModule` (`options.drive`).
+fakes. The pool uses nothing else of them, so whatever a type checker accepts works. As a rule a
+pool is given a `wasmpool_host.Module`, and drives it by a `DrivenModule` (`options.drive`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Instance(Protocol):
     """One isolated instance, used by one task at a time.
 
     Its start and its calls are driven in the same way: ``start``, ``start_call`` and
-    ``start_exchange`` return the result, or PENDING; after PENDING, `finish` returns it. They take
-    a millisecond at most and are one plain step: no host function is run, and nothing else on the
-    loop. `finish` may be awaited by another task and later; or it never is, if `interrupt` and
-    `aclose` came before.
+    ``start_exchange`` return the result or PENDING. They take a millisecond at most and are one
+    step: they run no host function, and nothing else on the loop. After PENDING `finish` is
+    awaited, perhaps by another task and later; or it never is, if `interrupt` and `aclose` came
+    before.
     """
 
     @property
@@ -54,19 +54,16 @@ class Instance(Protocol):
         """
         ...
 
-    def start(self) -> Any:
-        """Make it ready to serve. Return None or PENDING.
-
-        Nothing is left of it if this fails, or if its `finish` fails or is cancelled.
-        """
+    def start(self) -> Pending | None:
+        """Make it ready to serve. If this or its `finish` fails, nothing is left of it."""
         ...
 
     def start_call(self, name: str, args: tuple[Any, ...], /) -> Any:
-        """Begin to call an export. Return its result or PENDING."""
+        """Begin to call an export. Return its result, or PENDING."""
         ...
 
     def start_exchange(self, name: str, payload: bytes | None, /) -> bytes | Pending:
-        """Begin to exchange bytes with an export. Return its result or PENDING."""
+        """Begin to exchange bytes with an export. Return its result, or PENDING."""
         ...
 
     def finish(self) -> Awaitable[Any]:
@@ -90,7 +87,7 @@ class Instance(Protocol):
         ...
 
     def close_now(self) -> bool:
-        """Free it at once and return True; or return False if `aclose` must be awaited instead."""
+        """Free it at once. False if that is not possible: then `aclose` must be awaited."""
         ...
 
     async def aclose(self) -> None:
@@ -113,7 +110,7 @@ class Module(Protocol):
         ...
 
     def new_instance(self) -> Instance:
-        """Make an instance that is not started, in a plain step of a millisecond at most."""
+        """Make an instance that is not started, in one step of a millisecond at most."""
         ...
 
 
