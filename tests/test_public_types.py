@@ -7,12 +7,14 @@ What they must refuse has an ignore beside it: mypy and pyright report one that 
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import assert_type
 
 import pytest
 
 import wasmpool
 import wasmpool_host
+from wasmpool_host import lowlevel
 
 SEVEN = '(module (memory (export "memory") 1) (func (export "f") (result i32) (i32.const 7)))'
 
@@ -59,7 +61,7 @@ def test_the_types_of_a_host_function_are_checked_by_name() -> None:
     assert_type(decorate(lambda _caller, _one, _two: (1.0, 2.0)), wasmpool.HostFunction)
 
 
-@pytest.mark.parametrize("package", [wasmpool, wasmpool_host])
+@pytest.mark.parametrize("package", [wasmpool, wasmpool_host, lowlevel])
 def test_all_names_are_there_sorted_and_at_home(package: object) -> None:
     """`__all__` is what is exported; errors and classes read as the package's own."""
     names: list[str] = package.__all__  # type: ignore[attr-defined]  # both have it
@@ -67,4 +69,28 @@ def test_all_names_are_there_sorted_and_at_home(package: object) -> None:
     for name in names:
         thing = getattr(package, name)
         home = getattr(thing, "__module__", package.__name__)  # type: ignore[attr-defined]
-        assert home in {"wasmpool", "wasmpool_host"}, name
+        if package is not lowlevel:
+            assert home in {"wasmpool", "wasmpool_host"}, name
+        elif isinstance(thing, (type, FunctionType)):
+            assert home == lowlevel.__name__, name
+
+
+USED = {
+    wasmpool.Instance: "aclose call exchange memory poisoned",
+    wasmpool.Module: "compile instantiate",
+    wasmpool.Caller: "call memory read reply state",
+    wasmpool.Memory: "read size write",
+}
+
+
+@pytest.mark.parametrize(("class_", "names"), USED.items())
+def test_a_class_shows_its_users_only_what_they_need(class_: type, names: str) -> None:
+    """What a pool needs besides is in `wasmpool_host.lowlevel`."""
+    assert [name for name in dir(class_) if not name.startswith("_")] == names.split()
+
+
+async def test_a_module_shows_its_users_only_what_they_need() -> None:
+    """Its attributes, too."""
+    module = await wasmpool.Module.compile(SEVEN)
+    shown = [name for name in dir(module) if not name.startswith("_")]
+    assert shown == "compile digest exports imports instantiate limits name wasi".split()

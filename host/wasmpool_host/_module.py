@@ -94,7 +94,7 @@ class Module:
     @classmethod
     async def compile(
         cls,
-        source: bytes | bytearray | str | os.PathLike[str],
+        source: bytes | bytearray | str | os.PathLike[str] | Source,
         *,
         imports: Sequence[HostFunction] = (),
         wasi: Wasi | None = None,
@@ -104,7 +104,8 @@ class Module:
         """Compile a module: in a thread, or a large one in a process if instances are open.
 
         Args:
-            source: the binary, the text format as a str, or the path of either in a file.
+            source: the binary, the text format as a str, or the path of either in a file; or a
+                `Source` of `wasmpool_host.lowlevel`, which was read before.
             imports: host functions that it may import; it need not import all of them.
             wasi: what it gets of WASI preview 1, if it imports that. None is `Wasi()`: shut.
             limits: what each instance may take.

@@ -31,6 +31,8 @@ that say what to do.
 
 from __future__ import annotations
 
+from types import FunctionType
+
 from ._compile.binary import Outline, outline
 from ._compile.source import Source
 from ._engine import check_process
@@ -66,3 +68,14 @@ __all__ = [
     "provide",
     "shown",
 ]
+
+
+def _bring_home() -> None:
+    """Have classes and functions read ``wasmpool_host.lowlevel.Source``, wherever they are."""
+    for name in __all__:
+        thing = globals()[name]
+        if isinstance(thing, (type, FunctionType)):
+            thing.__module__ = __name__
+
+
+_bring_home()

@@ -155,7 +155,7 @@ async def test_each_trap_has_its_code(instance_of: InstanceOf, body: str, code: 
 
 
 async def test_two_tasks_at_once_are_refused(instance_of: InstanceOf) -> None:
-    """The second call raises BusyResourceError; the first goes on."""
+    """The second call raises BusyResourceError; the first continues."""
     instance = await instance_of(
         '(module (func (export "long") (param i32) (loop $l'
         " (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"

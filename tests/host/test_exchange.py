@@ -81,7 +81,7 @@ async def test_the_steady_state_frees_each_result_and_allocates_no_payload(
 async def test_any_crossing_may_take_longer_than_a_slice(
     instance_of: InstanceOf, long: tuple[str, ...], *, trap: bool
 ) -> None:
-    """The exchange goes on from there, and makes the same calls as ever."""
+    """The exchange continues from there, and makes the same calls as always."""
     text = GUEST.replace("(; FREE ;)", "unreachable") if trap else GUEST
     instances = [await instance_of(text) for _ in range(2)]
     for payload in (b"a", b"bc" * 700, b"d", b"", b"e", b"f" * 5_000, b"g", b"h"):
@@ -372,7 +372,7 @@ async def test_a_free_that_traps_is_not_pardoned_what_a_nested_call_did(
 
 
 async def test_a_trap_of_the_hosts_own_in_free_is_not_pardoned(instance_of: InstanceOf) -> None:
-    """What a host function raises comes out of the exchange, whatever its class."""
+    """The exchange raises what a host function raises, of any class."""
     error = GuestTrap("mine", "raised by a host function")
 
     @host_function("env", "host")

@@ -219,7 +219,7 @@ class Revoked(Exception):
 
 
 async def test_an_interrupt_ends_a_computing_guest(driven_instance_of: DrivenInstanceOf) -> None:
-    """Its error comes out of the call; one that is not in a call is left alone."""
+    """The call raises its error; an instance that is not in a call is unchanged."""
     instance = await driven_instance_of(SPIN)
     instance.interrupt(Revoked("not yet"))
     assert await instance.call("spin", 10) == spin(10)

@@ -173,7 +173,7 @@ class Ended(BaseException):
 async def test_what_ends_a_program_poisons_as_the_host_s_error(
     instance_of: InstanceOf, kind: type[BaseException], how: str
 ) -> None:
-    """It comes out of the call as itself, or in the nursery's group; it is no cancel."""
+    """The call raises it as itself, or in the nursery's group; it is no cancel."""
 
     async def end() -> None:
         raise kind

@@ -1,4 +1,4 @@
-"""What a hostile guest can try: each ends in a clear error in its own call, and the host goes on.
+"""What a hostile guest can try: each ends in a clear error of its own call, and the host continues.
 
 Tried here, each on real wasm: wild, negative, unaligned, huge and overlapping regions; memory
 that grows while the host holds a region; traps in malloc, free and start functions; exports of
@@ -110,7 +110,7 @@ async def test_edges_unaligned_and_overlapping_regions_are_fine(instance_of: Ins
 async def test_a_guest_without_memory_has_none(
     driven_instance_of: DrivenInstanceOf, exported: str
 ) -> None:
-    """Nor one whose export of that name is something else."""
+    """The same for a guest with another kind of export of that name."""
     instance = await driven_instance_of(f"(module {exported})")
     assert instance.memory.size == instance.memory_size == 0
     assert instance.memory.read(0, 0) == b""
@@ -243,7 +243,7 @@ async def test_a_malloc_of_the_wrong_type_is_none(instance_of: InstanceOf, mallo
 
 
 async def test_a_host_call_from_free_is_served_like_any_other(instance_of: InstanceOf) -> None:
-    """And its exception comes out of the exchange, for it is the host's own."""
+    """The exchange raises its exception, which is the host's own."""
 
     class Mine(Exception):
         pass

@@ -47,7 +47,7 @@ async def until_malloc_has_returned(instance: Instance) -> None:
 async def test_an_interrupt_between_two_crossings_of_an_exchange_is_not_lost(
     driven_instance_of: DrivenInstanceOf, *, close: bool
 ) -> None:
-    """Malloc returns all the same; the export, which would never end, is not called."""
+    """Malloc returns; the export, which would never end, is not called."""
     instance = await driven_instance_of(EXCHANGE)
 
     async def use() -> None:
@@ -119,7 +119,7 @@ async def test_an_interrupt_comes_out_of_a_nursery_of_a_host_function_as_itself(
 async def test_closing_does_not_wait_for_a_host_function_whose_nested_call_it_ended(
     instance_of: InstanceOf, *, again: bool
 ) -> None:
-    """It shields itself, and goes on with something else, or calls the guest again."""
+    """It shields itself, and does something else then, or calls the guest again."""
     leave = trio.Event()
     caught: list[str] = []
 
@@ -191,7 +191,7 @@ async def test_a_cancelled_nursery_of_a_host_function_is_a_cancel(instance_of: I
 async def test_another_thread_can_neither_interrupt_nor_close(
     driven_instance_of: DrivenInstanceOf,
 ) -> None:
-    """Two threads in one store would end the process; the call goes on."""
+    """Two threads in one store would end the process; the call continues."""
     instance = await driven_instance_of(
         NEST.replace('(import "env" "host" (func $host))', "(func $host)")
     )

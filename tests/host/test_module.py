@@ -364,7 +364,7 @@ async def test_a_wrong_option_is_named_with_its_value(
 
 
 async def test_memory_and_table_grow_up_to_their_limits() -> None:
-    """Beyond, the guest gets -1, as WebAssembly has it."""
+    """Beyond the limit the guest gets -1, as WebAssembly says."""
     module = await Module.compile(
         """(module (memory 1) (table 1 funcref)
         (func (export "memory") (param i32) (result i32) (memory.grow (local.get 0)))
@@ -425,7 +425,7 @@ async def test_a_start_that_waits_in_host_functions(cancelled_in: str | None) ->
 async def test_an_instance_is_closed_at_once_unless_it_is_in_a_call(
     driven_instance_of: DrivenInstanceOf,
 ) -> None:
-    """And then it goes on as if nobody had asked."""
+    """During a call it refuses, and the call is unchanged."""
     instance = await driven_instance_of(
         """(module (func (export "spin") (loop $l (br $l))) (func (export "f")))"""
     )

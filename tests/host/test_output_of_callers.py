@@ -225,7 +225,7 @@ async def test_what_another_task_ends_is_logged_in_the_caller_s_context(
 async def test_a_log_handler_that_raises_at_the_end_of_a_lease_takes_no_place(
     records: Records,
 ) -> None:
-    """Its error comes out of the block, and the instance serves the next lease."""
+    """The block raises its error, and the instance serves the next lease."""
     async with open_pool(await compiled(), size=1) as pool:
         lease = pool.lease()
         await lease.__aenter__()

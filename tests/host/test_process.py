@@ -137,7 +137,7 @@ def test_recursion_is_an_error_in_the_task() -> None:
 
 
 def test_recursion_on_the_way_to_a_pending_call_costs_no_instance() -> None:
-    """A pool whose caller is near the end of the Python stack serves on, from any depth."""
+    """A pool still serves after calls near the end of the Python stack, from any depth."""
     code = """
     from wasmpool import open_pool
     TEXT = '''(module (memory (export "memory") 1)
@@ -307,7 +307,7 @@ def test_faulthandler_is_not_switched_behind_our_back(options: tuple[str, ...]) 
 
 
 def test_the_ticker_loses_no_wake_up() -> None:
-    """Guests that start just as the timer goes off are stopped all the same."""
+    """Guests that start just as the timer expires are stopped, too."""
     code = """
     async def main():
         text = '(module (func (export "f")) (func (export "spin") (loop $l (br $l))))'
@@ -332,7 +332,7 @@ def test_the_ticker_loses_no_wake_up() -> None:
 
 @pytest.mark.parametrize("where", ["worker", "trio thread"])
 def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where: str) -> None:
-    """A thread may lose the CPU just before it goes on with the guest; the cancel still hits."""
+    """A thread may lose the CPU just before it continues the guest; the cancel still ends it."""
     code = f"""
     from wasmpool_host import _capi
     from wasmpool_host._engine import shared_engine
@@ -606,7 +606,7 @@ def test_a_keyboard_interrupt_of_a_close_that_waits_leaves_the_process_whole() -
 
 @pytest.mark.parametrize("where", ["under the lock", "on the thread"])
 def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
-    """A forgotten instance that it finds there is freed, and nobody waits for himself."""
+    """It frees a forgotten instance that it finds there, and no thread waits for itself."""
     code = f"""
     WHERE = {where!r}
     import warnings
@@ -670,7 +670,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
 
 
 def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
-    """The warning is reported as an exception that nobody can catch, and that is all."""
+    """The warning is reported as an exception that cannot be caught, and does nothing else."""
     code = """
     from wasmpool_host._instance import host_call
 

@@ -167,7 +167,7 @@ async def test_a_float_is_rounded_to_the_nearest_f32(
 
 @pytest.mark.parametrize("value", [b"1", bytearray(b"1"), memoryview(b"1"), "nan", 1j, None, []])
 async def test_what_is_no_number_is_no_float(instance: Instance, value: Any) -> None:
-    """Text is not read as a number, in whatever buffer it comes."""
+    """Text is not read as a number, in any kind of buffer."""
     with pytest.raises(TypeError, match="is an f64: give a float or an int, not "):
         await instance.call("bits of f64", value)
 
@@ -191,7 +191,7 @@ async def test_what_is_no_integer_is_no_integer(instance: Instance, value: Any) 
     ],
 )
 async def test_an_integer_never_wraps(instance: Instance, name: str, value: int) -> None:
-    """One outside of its type is a ValueError that names export and range, whatever its size."""
+    """One outside of its type, of any size, is a ValueError that names export and range."""
     with pytest.raises(ValueError, match=rf"argument 1 of m\.{name} is an i\d\d: .* is outside -"):
         await instance.call(name, value)
 

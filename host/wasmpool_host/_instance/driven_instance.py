@@ -27,7 +27,7 @@ class DrivenInstance(Instance):
 
     It cannot be called before `start`. Where `start`, `start_call` or `start_exchange` return
     PENDING, `finish` is to be awaited next, in any task of the trio run. A call that is given up
-    instead is ended by `interrupt` or `aclose`.
+    instead is ended by `interrupt` or `Instance.aclose`.
     """
 
     __slots__ = ()
@@ -49,7 +49,7 @@ class DrivenInstance(Instance):
         Returns:
             The call's result, or PENDING.
 
-        It raises as `call`, but for what only a host function raises: none is run here.
+        It raises as `Instance.call`, but for what only a host function raises: none is run here.
         """
         return self._start_call(name, args)
 
@@ -61,10 +61,10 @@ class DrivenInstance(Instance):
         """Drive what is pending to its end.
 
         Returns:
-            What is to be awaited: its result is that of the call, or None for a start.
+            An awaitable, whose result is that of the call, or None for a start.
 
-        It raises as `call` or `Module.instantiate`. A cancel ends the guest and poisons the
-        instance; nothing is raised for a cancel once the guest has returned.
+        It raises as `Instance.call` or `Module.instantiate`. A cancel ends the guest and poisons
+        the instance; nothing is raised for a cancel once the guest has returned.
         """
         return self._finish()
 
@@ -83,8 +83,8 @@ class DrivenInstance(Instance):
     def end_output(self) -> None:
         """Give out what the guest has printed of a line without its end: its caller is done.
 
-        It is logged in the context of the call that printed it. `call`, `exchange`, `finish` and
-        `aclose` do this themselves.
+        It is logged in the context of the call that printed it. `Instance.call`, `finish`,
+        `Instance.exchange` and `Instance.aclose` do this themselves.
         """
         if self._guest.state:
             self._guest.end_output()
@@ -117,7 +117,7 @@ class DrivenInstance(Instance):
         """Free the instance at once, if no call is under way.
 
         Returns:
-            True if it is free. False during a call: then only `aclose` can free it.
+            True if it is free; False during a call, when only `Instance.aclose` can free it.
 
         Raises:
             RuntimeError: in a forked child, or in another thread than its own.

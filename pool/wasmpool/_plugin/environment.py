@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from wasmpool._http.host_function import Http
 from wasmpool_host import Module, host_function
@@ -60,9 +60,8 @@ class PluginEnvironment:
         """
         if isinstance(source, Module):
             return source
-        given: Any = as_module_source(source)  # `Module.compile` also takes a `Source`
         return await Module.compile(
-            given,
+            as_module_source(source),
             imports=self.imports,
             wasi=self._wasi,
             limits=self._limits,
