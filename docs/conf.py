@@ -35,6 +35,7 @@ pygments_dark_style = "monokai"
 
 # --- pages ---
 
+myst_enable_extensions = ["tasklist"]
 myst_heading_anchors = 4  # links to `page.md#heading`, by the names that GitHub gives headings
 suppress_warnings = [
     "misc.highlighting_failure",  # output and shortened programs are shown as they are

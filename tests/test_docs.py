@@ -404,6 +404,27 @@ def test_the_reference_is_whole() -> None:
     assert sorted(documented) == sorted(public_names())
 
 
+# --- operating ---
+
+
+@pytest.mark.skipif(not (ROOT / "pool").exists(), reason="needs the sources")
+def test_each_logger_is_documented() -> None:
+    """The table has the loggers of the code, and no others."""
+    sources = [
+        path.read_text() for package in ("pool", "host") for path in (ROOT / package).rglob("*.py")
+    ]
+    named = {
+        name
+        for source in sources
+        for name in re.findall(r'getLogger\(f?"([^"]+)"\)', source)
+        if "{" not in name
+    }
+    rows = re.findall(
+        r"^\| `(wasmpool[\w.]*)` \|", (DOCS / "operating.md").read_text(), re.MULTILINE
+    )
+    assert set(rows) == named | {"wasmpool.guest.stdout", "wasmpool.guest.stderr"}
+
+
 # --- links ---
 
 

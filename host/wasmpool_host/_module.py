@@ -213,7 +213,7 @@ class DrivenModule:
         self._linked = module._linked  # noqa: SLF001
 
     def new_instance(self) -> DrivenInstance:
-        """Make an instance, in one step; `DrivenInstance.start` is to be called next.
+        """Make an instance, in one step. `DrivenInstance.start` must be called next.
 
         Raises:
             MemoryError: there is no room for another instance; the message names the limit.

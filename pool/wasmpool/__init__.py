@@ -1,9 +1,9 @@
 """A trio-native pool of isolated WebAssembly instances.
 
-A plugin is one memory and one heap, so it can serve one call at a time. A pool holds several
-instances of the same module, each used by at most one task at a time: `open_pool` for any
-module, `open_plugin` for plugins of the contract, `open_loader` for many of them by name.
-The names of `wasmpool_host`, the layer below, that an application needs are here as well.
+An instance has one memory, so it can serve one call at a time. A pool has several instances of the
+same module, each used by at most one task at a time. Use `open_pool` for any module, `open_plugin`
+for a plugin that fulfils the contract, and `open_loader` for many plugins by name. The names that
+an application needs from `wasmpool_host`, the layer below, are here as well.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ __all__ = [
 ]
 
 
-_LATER: Final = {
+_LAZY: Final = {
     "AbiError": "wasmpool._plugin.errors",
     "ConfigureError": "wasmpool._plugin.errors",
     "HttpPolicy": "wasmpool._http.policy",
@@ -143,31 +143,31 @@ _LATER: Final = {
 """Names that are imported on first use, so that a program with a bare pool starts faster."""
 
 
-def _at_home(thing: Any) -> Any:
-    """Make an error or a type show as ``wasmpool.PoolClosed``, without its private module."""
-    if getattr(thing, "__module__", "").startswith("wasmpool._"):
-        thing.__module__ = __name__
-    return thing
+def _make_public(member: Any) -> Any:
+    """Make a class or a function show as ``wasmpool.PoolClosed``, without its private module."""
+    if getattr(member, "__module__", "").startswith("wasmpool._"):
+        member.__module__ = __name__
+    return member
 
 
 if not TYPE_CHECKING:  # with it, a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
-        if name not in _LATER:
+        if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        thing = _at_home(getattr(import_module(_LATER[name]), name))
-        globals()[name] = thing
-        return thing
+        member = _make_public(getattr(import_module(_LAZY[name]), name))
+        globals()[name] = member
+        return member
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _bring_home() -> None:
+def _make_all_public() -> None:
     for name in __all__:
-        if name not in _LATER:
-            _at_home(globals()[name])
+        if name not in _LAZY:
+            _make_public(globals()[name])
 
 
-_bring_home()
+_make_all_public()

@@ -15,23 +15,23 @@ def main() -> None:
     """Run the command line and end the process with its exit status."""
     try:
         status = _run()
-    except KeyboardInterrupt:  # before the run listens for it, or a second one while it stops
+    except KeyboardInterrupt:  # outside of the block that handles it, or a second Ctrl-C
         status = 130
     sys.exit(status)
 
 
 def _run() -> int:
     if missing := [name for name in EXTRA if find_spec(name) is None]:
-        return _say_what_to_install(" and ".join(missing))
+        return _report_missing(" and ".join(missing))
     from wasmpool._cli.process import run_process
 
     return run_process(sys.argv[1:])
 
 
-def _say_what_to_install(missing: str) -> int:
-    from wasmpool._cli.standard import FAILED, OutputFailed, write_error
+def _report_missing(missing: str) -> int:
+    from wasmpool._cli.standard_streams import FAILED, OutputFailed, write_error
 
-    with contextlib.suppress(OutputFailed):  # the status says it alone then
+    with contextlib.suppress(OutputFailed):  # the exit status is all that is left
         write_error(
             f"Error: the command line needs {missing}, which is not installed: "
             'pip install "wasmpool[cli]"\n'

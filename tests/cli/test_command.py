@@ -104,8 +104,7 @@ def test_without_anything_the_example_counts_the_words_of_a_generated_text() -> 
     assert ran.returncode == 0
     hint, *_ = ran.stderr.splitlines()
     assert hint == (
-        "no --input: working through the generated text of 12,000 lines"
-        " (--input - reads standard input)"
+        "no --input: the input is a generated text of 12,000 lines (--input - reads standard input)"
     )
     answers = rows(ran.stdout)
     assert len(answers) >= 10_000
@@ -208,7 +207,7 @@ def test_a_terminal_as_input_gets_a_hint_and_no_bar() -> None:
                 shown += chunk
     os.close(terminal)
     assert process.returncode == 0
-    assert b"reading from the terminal; Ctrl-D ends" in shown
+    assert b"reading lines from the terminal; Ctrl-D ends the input" in shown
     assert b"\x1b[?25l" not in shown  # a bar hides the cursor
     assert shown.count(b'{"data": ') == 1
 
@@ -233,7 +232,7 @@ def test_an_empty_input_is_no_rows() -> None:
     ("args", "says"),
     [
         (["--tool", "nope"], f"'example' has no tool 'nope'; it has: {TOOLS}"),
-        ([EXAMPLE], f"'example' has 10 tools, choose one by --tool: {TOOLS}"),
+        ([EXAMPLE], f"'example' has 10 tools, choose one with --tool: {TOOLS}"),
         (["missing.wasm"], "the plugin missing.wasm cannot be read: No such file or directory"),
         (["."], "the plugin . cannot be read: Is a directory"),
         (["text"], "text cannot be used as a plugin"),

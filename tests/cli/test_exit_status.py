@@ -14,7 +14,7 @@ import pytest
 from tests.cli.in_process import run_here
 
 from wasmpool._cli.process import _alone, _ending
-from wasmpool._cli.standard import OutputFailed
+from wasmpool._cli.standard_streams import OutputFailed
 from wasmpool._cli.wrong_use import WrongUse
 from wasmpool.example import PATH as EXAMPLE
 

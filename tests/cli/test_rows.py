@@ -37,7 +37,7 @@ def test_a_line_becomes_the_arguments_of_one_call(
     [
         (b"{broken", "is not a JSON object"),
         (b'{"a": 1} and more', "Extra data"),
-        (b'{"a": NaN}', "NaN is no number in JSON"),
+        (b'{"a": NaN}', "NaN is not a number in JSON"),
         (b'{"a": ' + b"[" * 100_000, "is not a JSON object"),
         (b'{"a": ' + b"1" * 10_000 + b"}", "is not a JSON object"),
         (b"caf\xe9 noir", "is not UTF-8: byte 0xe9 at 3"),

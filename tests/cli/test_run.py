@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from wasmpool._cli.progress import Bar
-from wasmpool._cli.run import LAST_WORDS, ROWS_PER_TASK, Run
-from wasmpool._cli.stop import Stop
+from wasmpool._cli.run import LAST_WRITE, ROWS_PER_TASK, Run
+from wasmpool._cli.run_stop import RunStop
 from wasmpool._cli.tally import Tally
 
 
@@ -108,7 +108,7 @@ def make_run(
         tasks=tasks,
         bar=Bar(tally, None),
         tally=tally,
-        stop=Stop(),
+        stop=RunStop(),
     )
 
 
@@ -261,7 +261,7 @@ async def test_a_stop_writes_what_is_done(autojump_clock: trio.testing.MockClock
 
 async def test_a_stop_is_noticed_once_and_before_it_cancels() -> None:
     """What is looked at then is not yet marked by calls that the stop ends."""
-    stop = Stop()
+    stop = RunStop()
     seen: list[bool] = []
     stop.notice = lambda: seen.append(stop.scope.cancel_called)
     stop.interrupted()
@@ -271,7 +271,7 @@ async def test_a_stop_is_noticed_once_and_before_it_cancels() -> None:
     assert stop.is_interrupt
 
 
-async def interrupt_when_blocked(stop: Stop) -> None:
+async def interrupt_when_blocked(stop: RunStop) -> None:
     await trio.testing.wait_all_tasks_blocked()
     stop.interrupted()
 
@@ -290,7 +290,7 @@ async def test_a_stop_waits_for_a_slow_output_no_longer_than_its_last_words(
         with run.stop.scope:
             nursery.start_soon(interrupt_when_blocked, run.stop)
             await run.work()
-    assert trio.current_time() - began == pytest.approx(LAST_WORDS)
+    assert trio.current_time() - began == pytest.approx(LAST_WRITE)
     assert run.tally.calls == 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.cli.in_process import run_line
 
-from wasmpool._cli.identity import identity_of, shared_file
+from wasmpool._cli.file_identity import identity_of, shared_file
 from wasmpool.example import PATH as EXAMPLE
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_an_input_that_is_the_output_is_refused_and_kept(
     ran = run_line(f"run {line}")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
-        f"Error: {one} and {other} are the same file, which would be lost; choose another\n"
+        f"Error: {one} and {other} are the same file, which would be overwritten; choose another\n"
     )
     assert (directory / "in").read_text() == TEXT
 
@@ -85,7 +85,8 @@ def test_an_input_that_is_an_inherited_descriptor_is_refused_and_kept(directory:
     ran = shell(f"exec {RUN} --input in --output /dev/fd/3 3>>in")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
-        "Error: the input in and the output /dev/fd/3 are the same file, which would be lost;"
+        "Error: the input in and the output /dev/fd/3 are the same file,"
+        " which would be overwritten;"
         " choose another\n"
     )
     assert (directory / "in").read_text() == TEXT
@@ -106,7 +107,7 @@ def test_a_plugin_that_is_the_output_is_refused_and_kept(
     ran = run_line(f"run --tool word_count --input in {line}")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == (
-        f"Error: {one} and {other} are the same file, which would be lost; choose another\n"
+        f"Error: {one} and {other} are the same file, which would be overwritten; choose another\n"
     )
     assert (directory / "p.wasm").read_bytes() == EXAMPLE.read_bytes()
 
@@ -117,7 +118,8 @@ def test_messages_are_not_read_as_input(plugin: str, directory: Path) -> None:
     ran = run_line(f"run {plugin} --tool word_count --input in 2>>in")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert (directory / "in").read_text() == (
-        f"{TEXT}Error: the input in and standard error are the same file, which would be lost;"
+        f"{TEXT}Error: the input in and standard error are the same file,"
+        " which would be overwritten;"
         " choose another\n"
     )
 

@@ -194,24 +194,24 @@ async def test_no_cookie_passes_from_one_request_to_the_next(http: Http, server:
 @pytest.mark.parametrize(
     ("request_", "why"),
     [
-        (b"{", "no JSON"),
-        (b"\xff", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[1]", "a JSON object is wanted, not list"),
+        (b"{", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1]", "it must be a JSON object, not list"),
         (b'{"url": 1}', "url must be a string, not int"),
         (b'{"url": "http://x", "headers": {"a": 1}}', "headers must be an object of strings"),
         (b'{"url": "http://x", "headers": [1]}', "headers must be an object of strings"),
         (b'{"url": "http://x", "headers": {"a b": "1"}}', "the header 'a b' is not allowed"),
         (b'{"url": "http://x", "headers": {"a": "1\\r\\nb: 2"}}', "the header 'a' is not allowed"),
-        (b'{"url": "http://x", "body_base64": "!"}', "body_base64 is no base64"),
-        (b'{"url": "http://x", "method": "GET /"}', "no method for a plugin"),
-        (b'{"url": "http://x", "method": "CONNECT"}', "no method for a plugin"),
+        (b'{"url": "http://x", "body_base64": "!"}', "body_base64 is not base64"),
+        (b'{"url": "http://x", "method": "GET /"}', "a plugin cannot use the method"),
+        (b'{"url": "http://x", "method": "CONNECT"}', "a plugin cannot use the method"),
         (b'{"url": "http://x:port/"}', "InvalidURL"),
         (b'{"url": "http://x/\\u0000"}', "InvalidURL"),
-        (b'{"url": "file:///etc/passwd"}', "no http or https URL"),
-        (b'{"url": "/path"}', "no http or https URL"),
-        (b'{"url": "http:///path"}', "no http or https URL"),
-        (b"{}", "no http or https URL"),
+        (b'{"url": "file:///etc/passwd"}', "not an http or https URL"),
+        (b'{"url": "/path"}', "not an http or https URL"),
+        (b'{"url": "http:///path"}', "not an http or https URL"),
+        (b"{}", "not an http or https URL"),
     ],
 )
 async def test_a_bad_request_is_answered(http: Http, request_: bytes, why: str) -> None:
@@ -443,7 +443,7 @@ async def test_redirect_to_what_is_forbidden(policed: Any, server: Any, to: str)
     http = policed(HttpPolicy(allow_private=True, allow_hosts=["127.0.0.1"]))
     reply = await ask(http, f"{server.url}/redirect?code=302&to={to}")
     assert reply["status"] == 0
-    assert "forbidden by policy" in reply["body"] or "no http or https URL" in reply["body"]
+    assert "forbidden by policy" in reply["body"] or "not an http or https URL" in reply["body"]
 
 
 async def test_redirect_to_a_forbidden_address(

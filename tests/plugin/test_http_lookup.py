@@ -117,12 +117,12 @@ async def test_a_name_is_looked_up_once_for_all_that_ask(names: NameServers, unt
 
 
 async def test_given_up_lookups_are_refused_at_once(names: NameServers, until: Until) -> None:
-    """Twelve that have not come back are enough: a new name fails, and says why."""
+    """Twelve that have not returned are enough: a new name fails, and says why."""
     lookups = Lookups()
     await give_up(lookups, names, until, *silent(11))
     assert (await lookups.find("b.example", 80))[0].text == "192.0.2.1"
     await give_up(lookups, names, until, "one.more.silent.example")
-    with pytest.raises(HttpFailure, match="12 look-ups that were given up have not come back"):
+    with pytest.raises(HttpFailure, match="12 look-ups that were given up have not returned"):
         await lookups.find("c.example", 80)
     names.release.set()
     await until(lambda: not names.waiting)
@@ -231,7 +231,7 @@ async def test_a_request_is_told(names: NameServers, until: Until) -> None:
             nursery.start_soon(ask, host)
     reply = await ask("other.example")
     assert reply["status"] == 0
-    assert reply["body"].startswith("12 look-ups that were given up have not come back (of 'a")
+    assert reply["body"].startswith("12 look-ups that were given up have not returned (of 'a")
     await http.aclose()
     names.release.set()
     await until(lambda: not names.waiting)

@@ -92,7 +92,7 @@ def test_none_allows_every_host_and_an_empty_list_none() -> None:
 
 def test_an_entry_that_can_be_no_host_is_named() -> None:
     """With the reason, and how to write it."""
-    with pytest.raises(ValueError, match=r"'a\.\.b' is no host name: it has an empty label"):
+    with pytest.raises(ValueError, match=r"'a\.\.b' is not a host name: it has an empty label"):
         HttpPolicy(allow_hosts=["a..b"])
     with pytest.raises(ValueError, match=r"write '8\.0\.0\.1' instead of '010\.0\.0\.1'"):
         HttpPolicy(allow_hosts=["010.0.0.1"])

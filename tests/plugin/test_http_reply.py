@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from wasmpool import _json_pieces
-from wasmpool._http import reply as reply_module
-from wasmpool._http.client import Reply
-from wasmpool._http.reply import ReplyTooLarge, failure, success, success_in_pieces
+from wasmpool._http import guest_reply
+from wasmpool._http.guest_reply import ReplyTooLarge, failure, success, success_in_pieces
+from wasmpool._http.message import Reply
 from wasmpool._json_pieces import PIECE
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_in_pieces_it_is_what_it_is_at_once(
 ) -> None:
     """To the byte."""
     monkeypatch.setattr(_json_pieces, "PIECE", 7)
-    monkeypatch.setattr(reply_module, "_GROUPS", 6)
+    monkeypatch.setattr(guest_reply, "_GROUPS", 6)
     wanted = success(of(body), raw_body=raw)
     assert finish(success_in_pieces(of(body), len(wanted), raw_body=raw))[0] == wanted
     with pytest.raises(ReplyTooLarge):

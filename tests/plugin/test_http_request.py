@@ -11,8 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from wasmpool import _json_pieces
+from wasmpool._http.guest_request import (
+    BadRequest,
+    GuestRequest,
+    read_large_request,
+    read_request,
+)
 from wasmpool._http.policy import HttpPolicy
-from wasmpool._http.request import BadRequest, Request, read_large_request, read_request
 from wasmpool._json_pieces import PIECE, SMALL
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ URL = "http://a.example/"
 MIB = 1 << 20
 
 
-def finish(steps: Cooperative[Request]) -> tuple[Request, int]:
+def finish(steps: Cooperative[GuestRequest]) -> tuple[GuestRequest, int]:
     turns = 0
     while True:
         try:
@@ -33,7 +38,7 @@ def finish(steps: Cooperative[Request]) -> tuple[Request, int]:
         turns += 1
 
 
-def in_pieces(data: bytes) -> Request:
+def in_pieces(data: bytes) -> GuestRequest:
     return finish(read_large_request(data, POLICY))[0]
 
 
@@ -130,7 +135,7 @@ def test_a_large_body_in_base64(size: int, line: int | None) -> None:
 def test_no_base64_in_pieces(encoded: str) -> None:
     """What is refused at once is refused in pieces."""
     for read in (in_pieces, lambda data: read_request(data, POLICY)):
-        with pytest.raises(BadRequest, match="body_base64 is no base64"):
+        with pytest.raises(BadRequest, match="body_base64 is not base64"):
             read(as_json(body_base64=encoded))
 
 
@@ -149,11 +154,11 @@ def test_no_base64_in_pieces(encoded: str) -> None:
         (as_json(body=["x" * SMALL]), "body must be a string"),
         (as_json(body=1, more="x" * SMALL), "body must be a string, not int"),
         (as_json(body_base64=["x" * SMALL]), "body_base64 must be a string"),
-        (b"[" + as_json(body="x" * SMALL) + b"]", "a JSON object is wanted"),
-        (as_json(body="x" * SMALL)[:-1], "no JSON"),
+        (b"[" + as_json(body="x" * SMALL) + b"]", "it must be a JSON object"),
+        (as_json(body="x" * SMALL)[:-1], "not JSON"),
         (b"[" * MIB, "nested too deeply"),
-        (b"x" * MIB, "no JSON"),
-        (b'{"url":"' + b"\xff" * MIB + b'"}', "no JSON"),
+        (b"x" * MIB, "not JSON"),
+        (b'{"url":"' + b"\xff" * MIB + b'"}', "not JSON"),
     ],
     ids=lambda each: repr(each[:30]),
 )

@@ -242,7 +242,7 @@ async def test_arguments_that_are_no_json(example: Path, args: dict[str, Any]) -
         with trio.testing.assert_checkpoints():
             result = await plugin.execute("echo", args)
         assert result.is_error
-        assert result.data.startswith("the arguments are no JSON: ")
+        assert result.data.startswith("the arguments cannot be written as JSON: ")
         assert plugin.pool.statistics().asked == 0
 
 
@@ -255,7 +255,7 @@ async def test_arguments_that_hold_themselves(example: Path) -> None:
         result = await plugin.execute("echo", args)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert result.data == "the arguments are no JSON: Circular reference detected"
+    assert result.data == "the arguments cannot be written as JSON: Circular reference detected"
     assert peak < 50_000_000
 
 

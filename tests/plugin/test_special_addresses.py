@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from wasmpool._http.policy import is_global
-from wasmpool._http.special_addresses import CLOUD, OTHER, REGISTERED, Row, is_public
+from wasmpool._http.special_addresses import CLOUD, OTHER, REGISTERED, AddressRange, is_public
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -49,7 +49,7 @@ def same_version(row: Network, address: Address) -> bool:
     return row.version == address.version and address in row
 
 
-def deciding(address: Address) -> Row:
+def deciding(address: Address) -> AddressRange:
     """The row of the longest prefix, found without the code under test."""
     rows = [row for row in ROWS if same_version(NETWORKS[row.network], address)]
     return max(rows, key=lambda row: NETWORKS[row.network].prefixlen)
@@ -72,7 +72,7 @@ def carried(address: Address) -> ipaddress.IPv4Address | None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.network)
-def test_each_row_at_its_edges(row: Row) -> None:
+def test_each_row_at_its_edges(row: AddressRange) -> None:
     """First, last and both neighbours outside are as public as the most specific row says."""
     for address in edges(NETWORKS[row.network]):
         judged = carried(address) or address
@@ -81,7 +81,7 @@ def test_each_row_at_its_edges(row: Row) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("row", [r for r in ROWS if ":" not in r.network], ids=lambda r: r.network)
-def test_ipv4_in_ipv6_is_as_public_as_itself(row: Row, form: str) -> None:
+def test_ipv4_in_ipv6_is_as_public_as_itself(row: AddressRange, form: str) -> None:
     """At the edges of each IPv4 row, in each form that a packet finds its way by."""
     for address in edges(NETWORKS[row.network]):
         assert is_global(str(FORMS[form](address))) is is_global(str(address)), address
@@ -95,7 +95,7 @@ def test_forms_out_of_use_are_refused(form: str, address: str) -> None:
 
 
 @pytest.mark.parametrize("row", CLOUD, ids=lambda row: row.network)
-def test_a_clouds_own_addresses_are_refused(row: Row) -> None:
+def test_a_clouds_own_addresses_are_refused(row: AddressRange) -> None:
     """Metadata, credentials and hosts of clouds; each row is one address, with a source."""
     network = NETWORKS[row.network]
     assert network.num_addresses == 1
@@ -142,7 +142,7 @@ def test_elsewhere_it_says_what_the_standard_library_says(address: Address) -> N
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.network)
-def test_at_the_edges_it_says_what_the_standard_library_says(row: Row) -> None:
+def test_at_the_edges_it_says_what_the_standard_library_says(row: AddressRange) -> None:
     """Also at each edge of each row."""
     for address in edges(NETWORKS[row.network]):
         if not differs(address):

@@ -25,9 +25,10 @@ __all__ = ["DrivenInstance"]
 class DrivenInstance(Instance):
     """An `Instance` whose owner starts it, and its calls, step by step.
 
-    It cannot be called before `start`. Where `start`, `start_call` or `start_exchange` return
-    PENDING, `finish` is to be awaited next, in any task of the trio run. A call that is given up
-    instead is ended by `interrupt` or `Instance.aclose`.
+    It cannot be called before `start` has ended. Where `start`, `start_call` or `start_exchange`
+    return PENDING, `finish` must be awaited next, in any task of the trio run. A call that is given
+    up instead is ended by `interrupt` or `Instance.aclose`. In another order these methods raise
+    RuntimeError.
     """
 
     __slots__ = ()

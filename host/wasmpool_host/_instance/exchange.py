@@ -172,6 +172,11 @@ class Exchange:
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
 
+    @property
+    def is_pending(self) -> bool:
+        """True if `finish` has to be called."""
+        return self._steps is not None
+
     def abandon(self) -> None:
         """Drop the pending exchange: `finish` will not be called."""
         self._steps = None

@@ -113,7 +113,7 @@ class HostCall:
         self.returned: bool = False
         """The host function has ended, and its caller's right to touch the guest with it."""
         self.dropped: bool = False
-        """The guest does not go on: its fiber is unwound."""
+        """Its fiber is unwound: the guest does not continue."""
 
     def args(self) -> tuple[int | float, ...]:
         """Return the arguments; once, as they are read from the guest's stack."""

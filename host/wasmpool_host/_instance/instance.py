@@ -44,8 +44,8 @@ class Instance:
     # Invariants:
     # - `_fiber.busy` holds while a start or a call is pending: from the return of PENDING until
     #   `_finish` has ended
-    # - `_start_steps` is there while a start is pending. Else `_pending` is the export whose call
-    #   is pending, or None where it is the exchange
+    # - while something is pending and `_finish` has not begun, it is in `_start_steps`, or is the
+    #   call of the export in `_pending`, or else `_exchange` is pending
     # - `_freed` implies `_closed`, except in `__init__`
 
     __slots__ = (
@@ -201,6 +201,12 @@ class Instance:
 
     def _start(self) -> Pending | None:
         """Start the instance; return None, or PENDING where `_finish` has to do the rest."""
+        if self._fiber.busy or self._closed:
+            self._refuse()
+        if get_ident() != self._thread:
+            self._refuse_thread()
+        if self._fiber.store.started:
+            raise RuntimeError(f"the instance of {self._module} has been started before")
         steps = self._starting()
         try:
             headroom(FRAMES_TO_GO_ON)
@@ -289,15 +295,17 @@ class Instance:
         if self._start_steps is not None:
             await self._finish_start(self._start_steps)
             return None
-        crossing, exchange = self._pending, self._exchange
+        crossing, self._pending = self._pending, None
+        exchange = self._exchange
+        if crossing is None and (exchange is None or not exchange.is_pending):
+            self._refuse_finish()
         try:
             if crossing is not None:
                 await self._fiber.finish()
                 return crossing.take()
-            assert exchange is not None
+            assert exchange is not None  # checked above
             return await exchange.finish()
         finally:
-            self._pending = None
             self._end_pending()
             if ends_output and self._guest.state:
                 self._guest.end_output()
@@ -368,6 +376,8 @@ class Instance:
             return found
         headroom(FRAMES)
         module, fiber = self._module, self._fiber
+        if not fiber.store.started:  # the C API would abort the process
+            raise RuntimeError(f"the instance of {module} has not been started")
         signature = module.signature(name)
         extern = fiber.store.export(name)
         made = ExportCrossing(fiber, extern, signature, module.history(name), module.label(name))
@@ -395,6 +405,11 @@ class Instance:
             " serve again: make a new one"
         )
         raise InstancePoisoned(message)
+
+    def _refuse_finish(self) -> NoReturn:
+        if self._closed:
+            _refuse_closed(self._module)
+        raise RuntimeError(f"the instance of {self._module} has nothing pending to be finished")
 
     def _refuse_thread(self) -> None:
         message = (

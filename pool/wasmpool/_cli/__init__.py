@@ -1,1 +1,1 @@
-"""What ``wasmpool`` does on the command line; needs the extra ``cli``."""
+"""The command line, ``wasmpool``; it needs the extra ``cli``."""

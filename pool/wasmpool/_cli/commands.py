@@ -1,4 +1,4 @@
-"""The commands and their options; the rest is imported when one runs, so ``--help`` is quick."""
+"""The commands and their options. Other modules are imported when a command runs: fast help."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .standard import FAILED, write_error, write_out
-from .values import as_credentials, as_hosts, as_size
+from .option_values import as_credentials, as_hosts, as_size
+from .standard_streams import FAILED, write_error, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["cli"]
 
 TASKS_PER_INSTANCE = 4
-"""Enough that no instance waits for a line while others are read and written."""
+"""Enough to keep each instance busy while lines are read and written."""
 
 
 def _show_help(context: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's form
@@ -33,7 +33,7 @@ def _show_version(context: click.Context, _option: click.Parameter, wanted: bool
 
 
 def _eager(*names: str, callback: Any, text: str) -> Callable[[Any], Any]:
-    # Click's own would write through a buffer, whose failure is seen too late.
+    # Click's own options write through a buffer, and report a failure too late.
     return click.option(
         *names, is_flag=True, expose_value=False, is_eager=True, callback=callback, help=text
     )
@@ -53,52 +53,53 @@ def cli(context: click.Context) -> int:
     """Run WebAssembly plugins on pools of isolated instances."""
     if context.invoked_subcommand is None:
         write_error(f"{context.get_help()}\n")
-    return FAILED  # unless a command follows, whose status counts
+    return FAILED  # only without a command; a command returns its own status
 
 
 @cli.command(add_help_option=False, short_help="Call a plugin's tool for each line of a file.")
 @click.argument("plugin", required=False)
-@click.option("--tool", metavar="NAME", help="Tool to call.  [default: the plugin's only one]")
+@click.option("--tool", metavar="NAME", help="The tool to call.  [default: the plugin's only tool]")
 @click.option(
     "--input",
     metavar="FILE",
-    help="File of lines to work through; - is standard input.  [default: standard input where it"
-    " is not a terminal; without PLUGIN, a generated text]",
+    help="The file with the input lines; - is standard input.  [default: standard input, if it is"
+    " not a terminal; without PLUGIN, a generated text]",
 )
 @click.option(
     "--output",
     metavar="FILE",
-    help="File for the results, replaced if it exists; - is standard output.  [default: -]",
+    help="The file for the results, replaced if it exists; - is standard output.  [default: -]",
 )
 @click.option(
     "--size",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Instances at most.  [default: one per CPU]",
+    help="The maximum number of instances.  [default: one per CPU]",
 )
 @click.option(
     "--tasks",
     metavar="M",
     type=click.IntRange(min=1),
-    help=f"Calls under way at most.  [default: {TASKS_PER_INSTANCE} per instance]",
+    help="The maximum number of calls at the same time."
+    f"  [default: {TASKS_PER_INSTANCE} per instance]",
 )
 @click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds after which a call is ended, and its line an error.  [default: none]",
+    help="The maximum time of a call; a longer call is ended, and its line fails.  [default: none]",
 )
 @click.option(
     "--memory",
     metavar="SIZE",
     callback=as_size,
-    help="Memory that each instance may have: bytes, or with KiB, MiB or GiB.  [default: 256MiB]",
+    help="The maximum memory of each instance: bytes, or with KiB, MiB or GiB.  [default: 256MiB]",
 )
 @click.option(
     "--max-uses",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Calls after which an instance is replaced; 1 gives every call a fresh one."
+    help="Replace an instance after N calls; 1 gives every call a new instance."
     "  [default: no limit]",
 )
 @click.option(
@@ -107,8 +108,8 @@ def cli(context: click.Context) -> int:
     metavar="HOST",
     callback=as_hosts,
     multiple=True,
-    help="Host that the plugin may ask over HTTP, such as api.example.com or *.example.com; may be"
-    " repeated. Its address must be public.  [default: no host]",
+    help="A host that the plugin can reach over HTTP, such as api.example.com or *.example.com; may"
+    " be repeated. Its address must be public.  [default: no host]",
 )
 @click.option(
     "--credential",
@@ -116,8 +117,8 @@ def cli(context: click.Context) -> int:
     metavar="KEY=VALUE",
     callback=as_credentials,
     multiple=True,
-    help="Credential to configure the plugin with; may be repeated. Other users of the machine can"
-    " see command lines: KEY alone takes the value from the environment variable KEY.",
+    help="A credential for the plugin; may be repeated. KEY alone takes the value from the"
+    " environment variable KEY. Other users of the machine can see the command line.",
 )
 @_help
 def run(  # noqa: PLR0913 - one parameter for each option
@@ -137,21 +138,23 @@ def run(  # noqa: PLR0913 - one parameter for each option
     """Call a tool of PLUGIN, a WebAssembly file, once for each line of the input.
 
     A line that starts with { is a JSON object of arguments. Any other line is plain text:
-    {"text": line}. Each result is one line, {"data": ...} with the tool's text or {"error": ...},
-    in the order of the input. A bad line fails alone. A table on standard error sums up.
+    {"text": line}. Each result is one line, in the order of the input: {"data": ...} with the
+    tool's text, or {"error": ...}. A line that fails does not stop the run. At the end, a table on
+    standard error shows the totals.
 
-    Without PLUGIN, the embedded example runs, by default its tool word_count. Without --input, it
-    works through a generated text; on a terminal, only its first results are shown.
+    Without PLUGIN, the included example plugin runs, by default with its tool word_count. If there
+    is no --input either, its input is a generated text; a terminal shows only the first results.
 
-    Exit status: 0 if all went well, 1 if a line failed, 2 for wrong use or an input or output that
-    fails, 130 after Ctrl-C, 141 when the reader of the results has gone.
+    Exit status: 0 if all lines succeeded, 1 if a line failed, 2 for a wrong option or a failed
+    input or output, 130 after Ctrl-C, 141 if the reader of the results has closed the pipe.
     """
     import trio
 
-    from .job import Job, run_job
+    from .run_command import run_lines
+    from .run_options import RunOptions
 
     size = size or len(os.sched_getaffinity(0))
-    job = Job(
+    options = RunOptions(
         plugin=plugin,
         tool=tool,
         input=input,
@@ -164,25 +167,27 @@ def run(  # noqa: PLR0913 - one parameter for each option
         allow_hosts=allow_hosts,
         credentials=credentials,
     )
-    return trio.run(run_job, job)
+    return trio.run(run_lines, options)
 
 
-@cli.command(add_help_option=False, short_help="Show what a WebAssembly file is.")
+@cli.command(
+    add_help_option=False, short_help="Show what a WebAssembly file imports, exports and offers."
+)
 @click.argument("plugin")
 @_help
 def inspect(plugin: str) -> int:
     """Show what PLUGIN, a WebAssembly file, imports and exports, and how it describes itself.
 
-    Each import is marked as provided by this host or not. The last lines say whether the module
-    keeps to the contract of plugins, or what is missing.
+    Each import is marked as provided by this host or not. The last lines say if the module is a
+    plugin, and if not, what is missing.
 
     Exit status: 0 for a plugin, 1 for a module that is not a plugin, 2 for a file that is not a
-    module or for an output that fails, 130 after Ctrl-C, 141 when the reader of the output has
-    gone.
+    module or for a failed output, 130 after Ctrl-C, 141 if the reader of the output has closed the
+    pipe.
     """
     import trio
 
-    from .inspection import inspect_file
+    from .inspect_command import inspect_file
 
     return trio.run(inspect_file, plugin)
 
@@ -192,10 +197,10 @@ def inspect(plugin: str) -> int:
 def demo() -> int:
     """Make the same 200 calls on one instance behind a lock and on a pool, side by side.
 
-    Most calls wait, some compute, one spins for ever, and in the middle a new version of the
-    module is put in service. Where standard output is no terminal, only the times are shown.
+    Most calls wait, some compute, and one never ends. In the middle of the run, a new version of
+    the module is loaded. If standard output is not a terminal, only the times are shown.
 
-    Exit status: 0, or 2 for an output that fails, 130 after Ctrl-C.
+    Exit status: 0, 2 for a failed output, 130 after Ctrl-C.
     """
     import trio
 

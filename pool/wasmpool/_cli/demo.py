@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from .demo_race import CALLS, Kind, new_sides, run_race
-from .standard import write_out
+from .standard_streams import write_out
 
 if TYPE_CHECKING:
     from .demo_race import Cell, Side
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["run_demo"]
 
 DRAWN_EVERY: Final = 0.08
-"""Seconds. Quick enough for the eye."""
+"""Seconds; it looks smooth."""
 WIDTH: Final = 38
-"""Columns of one panel: two fit into the 80 of a usual terminal."""
+"""Columns of one panel; two fit into a terminal of 80 columns."""
 
 COLOURS: Final = {Kind.WAIT: "cyan", Kind.COMPUTE: "green", Kind.SPIN: "red"}
 LETTERS: Final = {Kind.WAIT: "w", Kind.COMPUTE: "c", Kind.SPIN: "S"}
@@ -33,15 +33,15 @@ NEXT: Final = """
 Try next:
   wasmpool run                   call a plugin once for each line of a text
   wasmpool inspect FILE.wasm     see what a module imports and exports
-  wasmpool run --help            bring a plugin and an input of your own
+  wasmpool run --help            see how to use your own plugin and input
 """
 
 
 async def run_demo() -> int:
-    """Run the race and show it; the exit status.
+    """Run the race, show it, and return the exit status.
 
     Raises:
-        OutputFailed: standard output does not take the text.
+        OutputFailed: standard output cannot be written.
     """
     sides = new_sides()
     if _is_live():
@@ -57,7 +57,7 @@ def _is_live() -> bool:
 
 
 async def _run_live(locked: Side, pooled: Side) -> None:
-    # Not refreshed by a thread of rich's own: it would read what the race is changing.
+    # No automatic refresh: rich's thread would read what the race is changing.
     with Live(_picture(locked, pooled), auto_refresh=False) as live:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep_drawn, live, locked, pooled)
@@ -76,7 +76,7 @@ def _picture(locked: Side, pooled: Side) -> Group:
     legend = Text.assemble(
         (" w ", "black on cyan"), " waits for its host  ",
         (" c ", "black on green"), " computes  ",
-        (" S ", "black on red"), " spins for ever",
+        (" S ", "black on red"), " never ends",
     )  # fmt: skip
     return Group(Columns([_panel(locked), _panel(pooled)]), legend)
 
@@ -90,13 +90,15 @@ def _panel(side: Side) -> Panel:
         strip,
         Text(f"{side.done:3} of {CALLS} calls, {side.seconds:5.2f} s"),
         Text(f"new version serves {served}"),
-        ProgressBar(total=CALLS, completed=side.done, width=WIDTH - 4),  # ends without a newline
+        ProgressBar(
+            total=CALLS, completed=side.done, width=WIDTH - 4
+        ),  # does not end with a newline
     )
     return Panel(body, title=side.title, width=WIDTH)
 
 
 def _block(cell: Cell) -> Text:
-    """Two columns: the letter says what the instance does, `'` that it is of the new version."""
+    """Two columns: a letter for the kind of call, and `'` for an instance of the new version."""
     letter = "." if cell.kind is None else LETTERS[cell.kind]
     version = "'" if cell.generation > 1 else " "
     style = "dim" if cell.kind is None else f"black on {COLOURS[cell.kind]}"
@@ -105,7 +107,7 @@ def _block(cell: Cell) -> Text:
 
 def _summary(locked: Side, pooled: Side) -> str:
     lines = [
-        f"{CALLS} calls at once: most wait for their host, some compute, one spins for ever.",
+        f"{CALLS} calls at once: most wait for their host, some compute, one never ends.",
         *(_line(side) for side in (locked, pooled)),
     ]
     return "\n".join(lines) + "\n" + NEXT

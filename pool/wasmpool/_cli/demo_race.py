@@ -1,8 +1,8 @@
 """The race of ``wasmpool demo``: the same calls, on one instance behind a lock and on a pool.
 
 Both sides get the same list of calls, all at once: most wait for a host function, as for a reply
-from the network; some compute; one spins for ever, until its caller gives up. In the middle, both
-put a new version of the module in service.
+from the network; some compute; one never ends, until its caller gives up. In the middle of the run,
+both load a new version of the module.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CALLS: Final = 200
 SIZE: Final = 12
 """Instances of the pool; the other side has one."""
 MIN_SIZE: Final = 4
-"""Instances that are kept warm. During a reload the pool may have as many more than its size."""
+"""Instances that are kept ready. During a reload the pool can have so many above its size."""
 PATIENCE: Final = 0.5
 """Seconds after which the caller of the endless loop gives up."""
 
-GUEST: Final = """(module
+MODULE: Final = """(module
   (import "demo" "pause" (func $pause (param i32)))
   (func (export "wait") (param i32) (call $pause (local.get 0)))
   (func (export "compute") (param $n i32)
@@ -64,18 +64,18 @@ class Call:
 @final
 @attrs.define(eq=False)
 class Cell:
-    """One instance, as the strip of states shows it."""
+    """One instance, as the display shows it."""
 
     kind: Kind | None = None
     """What it runs; None while it is idle."""
     generation: int = 1
-    """1, or 2 once it is an instance of the new version."""
+    """1, or 2 for the new version."""
 
 
 @final
 @attrs.define(eq=False)
 class Side:
-    """How far one side of the race is."""
+    """The progress of one side of the race."""
 
     title: str
     cells: list[Cell]
@@ -90,17 +90,17 @@ class Side:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """The time so far, or of the whole run."""
         return trio.current_time() - self.began if self.took is None else self.took
 
     def call_ended(self) -> None:
-        """Count a call; half of them done is the moment of the reload."""
+        """Count a call; the reload starts after half of the calls."""
         self.done += 1
         if self.done >= CALLS // 2:
             self.half.set()
 
 
-class _Host(Protocol):
+class _Contender(Protocol):
     """One of the two ways to serve calls."""
 
     async def run(self, call: Call) -> None: ...
@@ -129,7 +129,7 @@ class _Locked:
                 await self._replace()
 
     async def reload(self) -> None:
-        async with self.lock:  # in line, behind the calls that came before
+        async with self.lock:  # waits for the calls that came before
             await self._replace()
             self.side.cells[0].generation = 2
 
@@ -157,7 +157,7 @@ class _Pooled:
 
     async def reload(self) -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._reload)  # back when the new version serves
+            await nursery.start(self._reload)  # returns when the new version serves
             self.side.reloaded = self.side.seconds
 
     async def _reload(self, task_status: trio.TaskStatus[int]) -> None:
@@ -165,8 +165,8 @@ class _Pooled:
 
 
 async def run_race(locked: Side, pooled: Side) -> None:
-    """Run both sides, at the same time; they are up to date at every moment."""
-    module = await Module.compile(GUEST, imports=[_pause])
+    """Run both sides at the same time, and keep their progress up to date."""
+    module = await Module.compile(MODULE, imports=[_pause])
     instance = await module.instantiate()
     behind_lock = _Locked(locked, module, instance)
     calls = _calls()
@@ -181,30 +181,30 @@ async def run_race(locked: Side, pooled: Side) -> None:
             await behind_lock.instance.aclose()
 
 
-async def _run_side(host: _Host, side: Side, calls: list[Call]) -> None:
+async def _run_side(contender: _Contender, side: Side, calls: list[Call]) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_reload_at_half, host, side)
+        nursery.start_soon(_reload_at_half, contender, side)
         async with trio.open_nursery() as callers:
             for call in calls:
-                callers.start_soon(_run_call, host, side, call)
+                callers.start_soon(_run_call, contender, side, call)
         side.took = side.seconds
 
 
-async def _run_call(host: _Host, side: Side, call: Call) -> None:
-    await host.run(call)
+async def _run_call(contender: _Contender, side: Side, call: Call) -> None:
+    await contender.run(call)
     side.call_ended()
 
 
-async def _reload_at_half(host: _Host, side: Side) -> None:
+async def _reload_at_half(contender: _Contender, side: Side) -> None:
     await side.half.wait()
-    await host.reload()
+    await contender.reload()
     if side.reloaded is None:
         side.reloaded = side.seconds
 
 
 def _calls() -> list[Call]:
-    """Always the same ones, in the same order."""
-    pick = Random(7)  # noqa: S311 - any mixture will do
+    """Return the list of calls, always the same."""
+    pick = Random(7)  # noqa: S311 - not for security
     calls = [Call(Kind.WAIT, pick.randrange(10, 40)) for _ in range(180)]
     calls += [Call(Kind.COMPUTE, pick.randrange(1, 8) * 1_000_000) for _ in range(19)]
     pick.shuffle(calls)
@@ -213,7 +213,7 @@ def _calls() -> list[Call]:
 
 
 def new_sides() -> tuple[Side, Side]:
-    """Both sides, before the race."""
+    """Return both sides, before the race."""
     return (
         Side("one instance behind a lock", [Cell()]),
         Side(f"a pool of {SIZE} instances", [Cell() for _ in range(SIZE + MIN_SIZE)]),

@@ -1,4 +1,4 @@
-"""Bytes in, lines out: in chunks as they come, and no line held beyond a limit."""
+"""Splitting the input into lines, chunk by chunk, with a limit on the length of a line."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ __all__ = ["Line", "LineSplitter"]
 
 @attrs.frozen
 class Line:
-    """One line of the input, without its ending, LF or CR LF."""
+    """One line of the input, without its line ending (LF or CR LF)."""
 
     content: bytes
     """Empty if the line is too long."""
     size: int
-    """How many bytes of the input it took, its ending included."""
+    """Its bytes in the input, including the line ending."""
     too_long: bool = False
 
 
 class LineSplitter:
-    """Splits a stream of chunks into lines; holds at most one unfinished line of `limit` bytes.
+    """Splits chunks into lines; keeps at most one unfinished line of `limit` bytes.
 
-    Only LF and CR LF end a line: what else Unicode calls a line break belongs to the text. A last
-    line without an ending counts, an empty rest does not. The byte order mark that some editors
-    begin a file with is no part of its first line.
+    Only LF and CR LF end a line; other line breaks of Unicode are part of the text. The last line
+    needs no line ending, unless it is empty. A byte order mark at the start is dropped.
     """
 
     __slots__ = ("_limit", "_mark", "_rest", "_size")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._mark = BOM_UTF8  # what the line under way may begin with and does not have
+        self._mark = BOM_UTF8  # dropped from the first line
         self._rest = bytearray()
-        self._size = 0  # of the unfinished line; more than len(_rest) once that is too long
+        self._size = 0  # of the unfinished line, even if it is too long to be kept
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
-        """The lines that `chunk` completes."""
+        """Return the lines that `chunk` completes."""
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
             self._keep(chunk[start : end + 1])
@@ -50,13 +49,13 @@ class LineSplitter:
         self._keep(chunk[start:])
 
     def end(self) -> Iterator[Line]:
-        """The last line, if the input does not end with a line's ending."""
+        """Return the last line, if the input does not end with a line ending."""
         if self._size and self._rest != self._mark:
             yield self._take()
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
-        if self._size <= self._limit + 2:  # 2: the ending does not count
+        if self._size <= self._limit + 2:  # 2: a line ending, which does not count
             self._rest += piece
         else:
             self._rest.clear()

@@ -1,4 +1,4 @@
-"""Log records on standard error: one escaped line each, clear of the progress bar."""
+"""Log records on standard error: each is one escaped line, and the progress bar is hidden."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, final
 
 from .shown import shown_lines
-from .standard import OutputFailed, write_error
+from .standard_streams import OutputFailed, write_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +21,10 @@ def _nothing() -> None:
 
 @final
 class LogLines(logging.Handler):
-    """Shows records from warnings upwards.
+    """Shows warnings and errors.
 
     Attributes:
-        make_room: called before a line is written; hides the progress bar.
+        make_room: called before a line is written, to hide the progress bar.
     """
 
     def __init__(self) -> None:
@@ -32,17 +32,17 @@ class LogLines(logging.Handler):
         self.make_room: Callable[[], None] = _nothing
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; one that cannot be written is dropped, as the table says then."""
+        """Write the record, or drop it if standard error fails: then the table fails as well."""
         self.make_room()
         with contextlib.suppress(OutputFailed):
             write_error(f"{self.format(record)}\n")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record in a line, without traceback."""
+        """Return the record as one line, without a traceback."""
         level = record.levelname.lower()
         try:
             text = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - a record of another library is not our failure
+        except Exception as error:  # noqa: BLE001 - an error of another library
             text = f"{record.msg!r} cannot be formatted: {_in_words(error)}"
         if record.exc_info and record.exc_info[1]:
             text = f"{text}: {_in_words(record.exc_info[1])}"
@@ -54,7 +54,7 @@ def _in_words(error: BaseException) -> str:
 
 
 def show_log() -> LogLines:
-    """Have all loggers show their warnings this way, until the process ends."""
+    """Show the warnings of all loggers in this way, until the process ends."""
     lines = LogLines()
     logging.getLogger().addHandler(lines)
     return lines

@@ -1,4 +1,4 @@
-"""The command as a process: it always ends in an exit status that tells the truth."""
+"""The command as a process: from its arguments to a reliable exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from .commands import cli
 from .shown import shown_lines
-from .standard import (
+from .standard_streams import (
     FAILED,
     INTERRUPTED,
     OutputFailed,
@@ -28,17 +28,17 @@ __all__ = ["run_process"]
 
 NAME = "wasmpool"
 COMPLETION = "_WASMPOOL_COMPLETE"
-"""Set by a shell that asks for completions, which is click's affair."""
+"""Set by a shell that asks for completions, which click handles."""
 
 
 def run_process(arguments: Sequence[str]) -> int:
-    """Run the command line; its exit status, with nothing left to be written."""
+    """Run the command line, and return its exit status when all output is written."""
     reserve_closed()
     if COMPLETION in os.environ:
         cli.main(prog_name=NAME)
     status, message = _outcome(arguments)
     if message:
-        with contextlib.suppress(OutputFailed):  # the status says it alone then
+        with contextlib.suppress(OutputFailed):  # the exit status is all that is left
             write_error(message)
     discard_rest()
     return status
@@ -47,12 +47,12 @@ def run_process(arguments: Sequence[str]) -> int:
 def _outcome(arguments: Sequence[str]) -> tuple[int, str]:
     try:
         return _invoke(arguments), ""
-    except BaseException as error:  # noqa: BLE001 - a traceback would end in status 1
+    except BaseException as error:  # noqa: BLE001 - a traceback would end with status 1
         return _ending(_alone(error))
 
 
 def _ending(error: BaseException) -> tuple[int, str]:
-    """The exit status that an exception asks for, and what to say."""
+    """Return the exit status and the message for an exception."""
     match error:
         case OutputFailed(status=status, message=message):
             return status, _error(message) if message else ""
@@ -66,7 +66,7 @@ def _ending(error: BaseException) -> tuple[int, str]:
 
 def _invoke(arguments: Sequence[str]) -> int:
     try:
-        # Not `main`, which ends in status 1 where a pipe is closed.
+        # Not `cli.main`, which ends with status 1 if a pipe is closed.
         with cli.make_context(NAME, list(arguments)) as context:
             status: int = cli.invoke(context)
             return status
@@ -75,7 +75,7 @@ def _invoke(arguments: Sequence[str]) -> int:
 
 
 def _alone(error: BaseException) -> BaseException:
-    """An exception without the nurseries that it came through; Ctrl-C before all others."""
+    """Return an exception without the groups around it; of several, Ctrl-C comes first."""
     while isinstance(error, BaseExceptionGroup):
         interrupts = error.subgroup(KeyboardInterrupt)
         error = (error if interrupts is None else interrupts).exceptions[0]
@@ -90,7 +90,7 @@ def _usage(wrong: click.ClickException) -> str:
 
 
 def _unexpected(error: BaseException) -> str:
-    """What nobody has thought of: with its place, since there is no traceback."""
+    """Return the message for an unexpected error, with its place instead of a traceback."""
     place = ""
     if frames := traceback.extract_tb(error.__traceback__):
         place = f" (at line {frames[-1].lineno} of {Path(frames[-1].filename).name})"

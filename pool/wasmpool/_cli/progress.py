@@ -1,4 +1,4 @@
-"""The progress bar: on standard error, only while somebody watches it and types nothing."""
+"""The progress bar: on standard error, only on a terminal, and only if the input is not typed."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from .streams import Sink
+    from .streams import OutputSink
     from .tally import Tally
 
 __all__ = ["Bar"]
 
 REDRAWN_EVERY = 0.1
-"""Seconds. Quick enough for the eye; a drawing costs about a millisecond of the loop."""
+"""Seconds; it looks smooth. Drawing blocks the loop for about a millisecond."""
 
 
 @final
 @attrs.define(eq=False)
 class Bar:
-    """One line at the foot of the terminal; nothing at all where standard error cannot show it."""
+    """One line at the bottom of the terminal, if standard error is one."""
 
     tally: Tally
     size: int | None
-    """Of the input, in bytes, if it is known: then there is a percentage."""
+    """Of the input, in bytes. If it is known, the bar shows a percentage."""
     hidden: bool = False
-    """Whether it would be in the way from beginning to end."""
+    """True if it is never shown."""
 
-    # Held while something is written to the terminal: the bar is not drawn into the middle of it.
+    # Held while something is written to the terminal, so that the bar is not drawn in between.
     _terminal: trio.Lock = attrs.field(init=False, factory=trio.Lock)
     _progress: Progress = attrs.field(init=False)
 
@@ -46,7 +46,7 @@ class Bar:
             TimeElapsedColumn(),
             *([TimeRemainingColumn()] if self.size is not None else []),
             console=Console(stderr=True),
-            auto_refresh=False,  # its thread would draw while results are written
+            auto_refresh=False,  # a thread would draw while results are written
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -63,26 +63,26 @@ class Bar:
                     self._draw()
                 await trio.sleep(REDRAWN_EVERY)
         except OSError:
-            return  # a terminal that is gone needs no bar; the results may go elsewhere
+            return  # the terminal is gone, but the results may go elsewhere
         finally:
             self.hide()
 
     @asynccontextmanager
-    async def out_of_the_way(self, sink: Sink) -> AsyncGenerator[None]:
-        """Room to write to `sink`: where that is a terminal, the bar goes and comes back later."""
+    async def out_of_the_way(self, sink: OutputSink) -> AsyncGenerator[None]:
+        """A block that may write to `sink`; if that is a terminal, the bar is hidden first."""
         async with self._terminal:
             if sink.is_terminal:
                 self.hide()
             yield
 
     def hide(self) -> None:
-        """Take the bar away, until it is drawn the next time."""
-        if self._progress.live.is_started:  # else it would write a line's ending
+        """Hide the bar until it is drawn again."""
+        if self._progress.live.is_started:  # otherwise it would write a newline
             with suppress(OSError):
                 self._progress.stop()
 
     def _can_be_drawn(self) -> bool:
-        # A dumb terminal, as some editors have, cannot take a line back.
+        # A dumb terminal, as in some editors, cannot erase a line.
         return (
             sys.stderr is not None and sys.stderr.isatty() and self._progress.console.is_interactive
         )

@@ -1,4 +1,4 @@
-"""What one line of the input asks for, and the line of the output that answers it."""
+"""From a line of input to the arguments of its call, and from the answer to a line of output."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_LINE", "BadLine", "arguments", "data_row", "error_row"]
 
 LONGEST_LINE: Final = Limits().payload
-"""In bytes. A longer line could not be handed to a guest anyway."""
+"""In bytes. A guest could not get a longer line."""
 
 UNSAFE: Final = re.compile(
-    "[\x7f-\x9f"  # controls that JSON lets stand; terminals act upon some, and some end a line
-    "\u2028\u2029"  # line ends: no reader shall cut a row there
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the writing direction round
+    "[\x7f-\x9f"  # control characters that JSON allows; terminals and line readers act on some
+    "\u2028\u2029"  # line breaks of Unicode, at which some readers split a line
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that change the writing direction
     "\ufeff]"  # the byte order mark, which some readers drop
 )
-"""What is escaped besides what JSON demands; the text that it stands for is the same."""
+"""Characters that are escaped in addition to those of JSON; the decoded text is the same."""
 
 READABLE: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class BadLine(Exception):
-    """The line asks for no call; the message says why."""
+    """There is no call for the line; the message says why."""
 
 
 def arguments(line: Line) -> dict[str, Any]:
-    """The arguments of the call for `line`.
+    """Return the arguments of the call for a line.
 
     A line that starts with ``{`` is a JSON object of arguments, any other is the argument ``text``.
 
     Raises:
-        BadLine: it is too long, no UTF-8, or starts like a JSON object and is none.
+        BadLine: it is too long or not UTF-8, or it starts with ``{`` and is not a JSON object.
     """
     if line.too_long:
         raise BadLine(f"the line is too long: {line.size} bytes, above the limit of {LONGEST_LINE}")
@@ -51,12 +51,12 @@ def arguments(line: Line) -> dict[str, Any]:
 
 
 def data_row(data: str) -> bytes:
-    """The line for a call that went well: `data` as the plugin gave it, a JSON string."""
+    """Return the output line of a call that succeeded, with its text as a JSON string."""
     return _row("data", data)
 
 
 def error_row(error: str) -> bytes:
-    """The line for one that did not."""
+    """Return the output line of a call that failed."""
     return _row("error", error)
 
 
@@ -69,7 +69,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> Never:
-    raise ValueError(f"{constant} is no number in JSON")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -78,10 +78,10 @@ def _escape(found: re.Match[str]) -> str:
 
 def _row(key: str, text: str) -> bytes:
     string = READABLE(text)
-    # Most texts are ASCII or printable, which is found out sooner than by the pattern.
+    # Most texts are ASCII or printable, and this check is faster than the pattern.
     if "\x7f" in string or not (string.isascii() or string.isprintable()):
         string = UNSAFE.sub(_escape, string)
     try:
         return f'{{"{key}": {string}}}\n'.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can say and UTF-8 cannot
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express and UTF-8 cannot
         return f'{{"{key}": {json.dumps(text)}}}\n'.encode()

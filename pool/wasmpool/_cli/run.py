@@ -1,13 +1,12 @@
-"""One run: lines in, calls through the pool, results out in the order of the input.
+"""One run: it reads lines, calls the tool, and writes the results in the order of the input.
 
-A reader admits lines to a window (`window.py`), callers answer them, a writer takes what is done
-from its front, and all of them wait for each other: whatever is slowest sets the pace, and memory
-stays bounded. A caller is started when a line finds none free, up to `tasks` of them: a large
-bound costs nothing that the input does not ask for.
+A reader admits lines to a window (`window.py`), callers answer them, and a writer takes finished
+rows from its front. They wait for each other, so the slowest sets the pace, and memory stays
+bounded. A caller is started when a line finds no free one, up to `tasks` callers, so a large limit
+costs nothing for a small input.
 
-To stop is to cancel the scope around everything. The writer is shielded from that: what was done
-by then, up to the first line that was not, is still written, if the other side takes it within
-`LAST_WORDS` seconds.
+A run is stopped by cancelling the scope around it. The writer is shielded from the cancel: the
+finished rows before the first unfinished one are still written, within `LAST_WRITE` seconds.
 """
 
 from __future__ import annotations
@@ -21,45 +20,45 @@ import trio
 
 from .lines import Line, LineSplitter
 from .rows import LONGEST_LINE, arguments, data_row, error_row
-from .standard import reason_of
+from .standard_streams import reason_of
 from .window import Row, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from .progress import Bar
-    from .stop import Stop
-    from .streams import Sink, Source
+    from .run_stop import RunStop
+    from .streams import InputSource, OutputSink
     from .tally import Tally
 
 __all__ = ["Result", "Run", "Tools"]
 
 ROWS_PER_TASK = 8
-"""How far, in calls, the others may get ahead of one that is slow."""
+"""Rows in the window per caller: how far other calls can get ahead of a slow one."""
 
 WINDOW_SIZE = 32 * 1024 * 1024
-"""Bytes of input and results held for order's sake: two of the longest lines."""
+"""Bytes of input and results in the window: two lines of the maximum length."""
 
-LAST_WORDS = 1.0
-"""Seconds that a stopped run spends on writing what is done; longer would not be prompt."""
+LAST_WRITE = 1.0
+"""Seconds that a stopped run may still write; Ctrl-C should end it promptly."""
 
 
 class Result(Protocol):
-    """What a tool returned."""
+    """The result of a tool."""
 
     @property
     def data(self) -> str:
-        """Its text, or the error's."""
+        """The text, or the error message."""
         ...
 
     @property
     def is_error(self) -> bool:
-        """Whether it is an error."""
+        """True if it is an error."""
         ...
 
 
 class Tools(Protocol):
-    """What a run wants of a plugin."""
+    """What a run needs of a plugin."""
 
     async def execute(self, tool: str, args: dict[str, Any], /) -> Result:
         """Call `tool`."""
@@ -69,16 +68,16 @@ class Tools(Protocol):
 @final
 @attrs.define(eq=False, kw_only=True)
 class Run:
-    """The work on one input with one tool of one plugin."""
+    """One input, worked through with one tool of one plugin."""
 
     plugin: Tools
     tool: str
-    source: Source
-    sink: Sink
+    source: InputSource
+    sink: OutputSink
     tasks: int
     bar: Bar
     tally: Tally
-    stop: Stop
+    stop: RunStop
 
     _window: Window = attrs.field(init=False)
     _lines: LineSplitter = attrs.field(init=False, factory=lambda: LineSplitter(LONGEST_LINE))
@@ -91,7 +90,7 @@ class Run:
         self._window = Window(rows=self.tasks * ROWS_PER_TASK, size=WINDOW_SIZE)
 
     async def work(self) -> None:
-        """Answer every line; returns when all is written, or soon after the stop."""
+        """Answer each line; returns when all is written, or soon after a stop."""
         self.tally.start()
         try:
             async with trio.open_nursery() as nursery:
@@ -103,13 +102,13 @@ class Run:
                     await self._written.wait()
                 finally:
                     self._window.end()
-                    self._writing.deadline = trio.current_time() + LAST_WORDS
+                    self._writing.deadline = trio.current_time() + LAST_WRITE
                 nursery.cancel_scope.cancel()
         finally:
             self.tally.end()
 
     async def _call(self) -> None:
-        # Without a bound of its own: the window is the bound.
+        # The channel needs no limit: the window limits it.
         asking, asked = trio.open_memory_channel[tuple[Line, Row]](math.inf)
         callers = 0
         async with trio.open_nursery() as nursery, asking, aclosing(self._read()) as lines:
@@ -119,7 +118,9 @@ class Run:
                 if callers < self.tasks and asked.statistics().current_buffer_used:
                     nursery.start_soon(self._answer_lines, asked)
                     callers += 1
-                    await trio.lowlevel.checkpoint()  # it may be free again for the next line
+                    await (
+                        trio.lowlevel.checkpoint()
+                    )  # so that it may be free again for the next line
 
     async def _read(self) -> AsyncGenerator[Line]:
         try:
@@ -136,12 +137,12 @@ class Run:
         async for line, row in asked:
             result, failed = await self._answer(line)
             self._window.finish(row, result, failed=failed)
-            del line, row, result  # an idle task holds none of what the window has let go
+            del line, row, result  # an idle task must not keep them in memory
 
     async def _answer(self, line: Line) -> tuple[bytes, bool]:
         try:
             result = await self.plugin.execute(self.tool, arguments(line))
-        except Exception as error:  # noqa: BLE001 - one bad line fails alone, whatever went wrong
+        except Exception as error:  # noqa: BLE001 - a line that fails must not stop the run
             return error_row(str(error) or type(error).__name__), True
         if result.is_error:
             return error_row(result.data), True

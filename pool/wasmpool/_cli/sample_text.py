@@ -1,7 +1,7 @@
-"""A text to work through when there is none at hand: long, varied, and the same everywhere.
+"""A generated text as input for the example: long, varied, and always the same.
 
-Of `random.Random` only `random()` is used: it alone is promised to give the same numbers for the
-same seed in every version of Python.
+Of `random.Random` only `random()` is used: only this method is guaranteed to return the same
+numbers for the same seed in every version of Python.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ ENDINGS = (".", ".", ".", "!", "?", ";", ",", " ...")
 
 
 def sample_text() -> bytes:
-    """`SAMPLE_LINES` lines of UTF-8: prose, lists, tabs, blank lines, some of them long."""
-    numbers = random.Random(SEED)  # noqa: S311 - a repeatable text, no secret
+    """Return `SAMPLE_LINES` lines of UTF-8: prose, lists, tabs, blank lines and some long lines."""
+    numbers = random.Random(SEED)  # noqa: S311 - not for security
     return "".join(f"{_line(numbers)}\n" for _ in range(SAMPLE_LINES)).encode()
 
 
@@ -58,7 +58,7 @@ def _words(numbers: random.Random, count: int) -> list[str]:
 
 
 def _pick(numbers: random.Random, words: Sequence[str]) -> str:
-    # The product favours the first words, as in a real text.
+    # The product makes the first words more frequent, as in a real text.
     return words[int(numbers.random() * numbers.random() * len(words))]
 
 

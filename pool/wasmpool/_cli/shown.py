@@ -1,4 +1,4 @@
-"""Texts of others (a plugin, a file's name) as the command shows them: harmless and not endless."""
+"""Texts from outside, as a plugin's or a file name, as they are shown: escaped and shortened."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["name_list", "shown", "shown_lines", "shown_whole"]
 
 LONGEST_NAME: Final = 200
 LONGEST_LINE: Final = 2000
-"""Characters. A sentence that names many imports is long; one without end helps nobody."""
+"""Characters. A message that lists many imports is long, but it must have an end."""
 MOST_LINES: Final = 40
 MOST_NAMES: Final = 30
 
 
 def shown(text: str) -> str:
-    """A name, within a line."""
+    """Return a name for use within a line."""
     return escaped(_cut(text, LONGEST_NAME)) if text else "''"
 
 
 def shown_lines(text: str) -> str:
-    """A message; further lines are indented, so that none of them looks like another message."""
+    """Return a message; its further lines are indented, so that none looks like a new message."""
     lines = text.rstrip("\n").split("\n", MOST_LINES)
     if len(lines) > MOST_LINES:
         lines[MOST_LINES] = f"... ({lines[MOST_LINES].count(chr(10)) + 1} more lines)"
@@ -33,12 +33,12 @@ def shown_lines(text: str) -> str:
 
 
 def shown_whole(text: str) -> str:
-    """A report of many lines, nothing left out."""
+    """Return a report of many lines, not shortened."""
     return "\n".join(map(escaped, text.split("\n")))
 
 
 def name_list(names: Iterable[str]) -> str:
-    """Names in a sentence, the first of them if they are many."""
+    """Return names as a list in a sentence; only the first ones if there are many."""
     every = list(names)
     listed = ", ".join(map(shown, every[:MOST_NAMES]))
     more = len(every) - MOST_NAMES

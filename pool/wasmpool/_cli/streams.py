@@ -1,10 +1,10 @@
-"""The two ends of a run: where lines come from and where results go, by file descriptor.
+"""The source of a run's lines and the sink of its results, as file descriptors.
 
-Descriptors, not Python's buffered files: a read returns what a pipe has by now instead of waiting
-for a full buffer, a write is out when it returns, and a thread that is left behind in either
-holds no lock that the end of the interpreter would wait for. Each read and write runs in a worker
-thread, since a slow pipe, terminal or network disk must not hold up the calls; a cancel leaves
-that thread behind.
+Descriptors are used instead of Python's buffered files: a read returns what a pipe has, without
+waiting for a full buffer; a write has left the process when it returns; and a thread that is left
+behind holds no lock that the end of the interpreter would wait for. Each read and write runs in a
+worker thread, because a slow pipe, terminal or network disk must not delay the calls. A cancel
+leaves this thread behind.
 """
 
 from __future__ import annotations
@@ -19,66 +19,74 @@ from typing import TYPE_CHECKING, Protocol, final
 import attrs
 import trio
 
-from .identity import identity_of
+from .file_identity import identity_of
 from .sample_text import sample_text
-from .standard import STDIN, STDOUT, OutputFailed, is_closed, write_all
+from .standard_streams import STDIN, STDOUT, OutputFailed, is_closed, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from .identity import FileIdentity
+    from .file_identity import FileIdentity
 
-__all__ = ["STDIN_NAME", "FileSink", "SampleSource", "Sink", "Source", "open_sink", "open_source"]
+__all__ = [
+    "STDIN_NAME",
+    "FileSink",
+    "InputSource",
+    "OutputSink",
+    "SampleSource",
+    "open_sink",
+    "open_source",
+]
 
 CHUNK = 64 * 1024
-"""Bytes asked for at once: what a pipe holds on Linux."""
+"""Bytes of a read: the capacity of a pipe on Linux."""
 
 STDIN_NAME = "standard input"
 
 
-class Source(Protocol):
-    """The input: chunks of bytes until an empty one."""
+class InputSource(Protocol):
+    """The input, as chunks of bytes."""
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         ...
 
     @property
     def size(self) -> int | None:
-        """In bytes; None where that is not known beforehand, as with a pipe."""
+        """In bytes; None if it is not known, as for a pipe."""
         ...
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody types it."""
+        """True if it is typed on a terminal."""
         ...
 
     @property
     def identity(self) -> FileIdentity | None:
-        """Which file it is; None for what may be the output, too."""
+        """Which file it is; None for one that may also be the output."""
         ...
 
     async def read(self) -> bytes:
-        """What there is by now, at least one byte; empty at the end."""
+        """Return the next bytes, at least one; ``b""`` at the end."""
         ...
 
 
-class Sink(Protocol):
+class OutputSink(Protocol):
     """The output."""
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         ...
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody watches it."""
+        """True if it is shown on a terminal."""
         ...
 
     async def write(self, data: bytes, /) -> None:
-        """Write all of `data`; it is out of the process when this returns."""
+        """Write all of `data`; it has left the process when this returns."""
         ...
 
 
@@ -97,7 +105,7 @@ class SampleSource:
         self.size = len(self._rest)
 
     async def read(self) -> bytes:
-        """The next chunk."""
+        """Return the next chunk."""
         await trio.lowlevel.checkpoint()
         chunk, self._rest = self._rest[:CHUNK], self._rest[CHUNK:]
         return chunk
@@ -115,11 +123,11 @@ class FileSource:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the bar would be drawn into what is being typed."""
+        """True if it is typed on a terminal."""
         return os.isatty(self._descriptor)
 
     async def read(self) -> bytes:
-        """What there is by now, at most `CHUNK` bytes of it."""
+        """Return the next bytes, at most `CHUNK`."""
         return await trio.to_thread.run_sync(_read, self._descriptor, abandon_on_cancel=True)
 
 
@@ -134,16 +142,16 @@ class FileSink:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the bar would be in the way."""
+        """True if it is shown on a terminal."""
         return os.isatty(self._descriptor)
 
     @property
     def is_stdout(self) -> bool:
-        """Whether results go to standard output, by whatever name."""
+        """True if the results go to standard output, whatever its name."""
         return self._descriptor == STDOUT
 
     def empty(self) -> None:
-        """Cut a file that was opened by its name to nothing; all else stays as it is."""
+        """Empty a file that was opened by its name; do nothing for other outputs."""
         if not self.is_stdout and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             os.ftruncate(self._descriptor, 0)
 
@@ -154,7 +162,7 @@ class FileSink:
 
 @asynccontextmanager
 async def open_source(path: str) -> AsyncGenerator[FileSource]:
-    """The file at `path`, or standard input for ``-``.
+    """Open the file at `path`, or standard input for ``-``.
 
     Raises:
         OSError: it cannot be opened, or is a directory.
@@ -172,15 +180,15 @@ async def open_source(path: str) -> AsyncGenerator[FileSource]:
 
 @asynccontextmanager
 async def open_sink(path: str) -> AsyncGenerator[FileSink]:
-    """The file at `path`, made if there is none, or standard output for ``-``.
+    """Open or create the file at `path`, or use standard output for ``-``.
 
-    What is in the file stays there until `FileSink.empty`, so that it can be held against the
-    input first. A name for the file that standard output goes to, such as ``/dev/stdout``, is
-    standard output: it goes on where that is, behind what was appended to, for instance.
+    The content of the file stays until `FileSink.empty`, so that the file can be compared with the
+    input first. If `path` is the file of standard output, as ``/dev/stdout`` is, standard output is
+    used, at its current position.
 
     Raises:
         OSError: it cannot be opened.
-        OutputFailed: it cannot be closed, which is when some file systems report a full disk.
+        OutputFailed: it cannot be closed; some file systems report a full disk only then.
     """
     if path == "-":
         _check_open(STDOUT)
@@ -212,7 +220,7 @@ def _check_open(descriptor: int) -> None:
 
 
 async def _open(path: str, flags: int) -> int:
-    # In a thread, since a named pipe waits here for its other end.
+    # In a thread: opening a named pipe waits for its other end.
     return await trio.to_thread.run_sync(os.open, path, flags, 0o666, abandon_on_cancel=True)
 
 

@@ -8,13 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from .shown import shown
-from .standard import write_error
+from .standard_streams import write_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wasmpool import PoolStatistics
-    from wasmpool._pool.histogram import Histogram
+    from wasmpool import Histogram, PoolStatistics
 
     from .tally import Tally
 
@@ -29,17 +28,17 @@ def print_table(
     *,
     interrupted: bool,
 ) -> None:
-    """Print it to standard error.
+    """Print the table to standard error.
 
     Args:
-        title: what ran; a plugin may have chosen its name to be taken for markup.
-        tally: what the run has done.
-        pool: as the pool was at its end; None if the run was stopped before there was one.
-        calls: how long those took that ended by themselves, not by the end of the run.
-        interrupted: whether Ctrl-C ended it.
+        title: what ran; not trusted, as the plugin's name could look like markup.
+        tally: the counts of the run.
+        pool: the pool's statistics at the end; None if the run was stopped before there was a pool.
+        calls: the times of calls that the end of the run did not cut off.
+        interrupted: True if Ctrl-C ended the run.
 
     Raises:
-        OutputFailed: standard error does not take it.
+        OutputFailed: standard error cannot be written.
     """
     table = Table(show_header=False)
     table.add_column()
@@ -49,7 +48,7 @@ def print_table(
     for row in _rows(tally, pool, calls):
         table.add_row(*row)
     console = Console(stderr=True)
-    # Rich would end the process by itself where the pipe is closed: it only draws.
+    # Rich only renders: if it wrote to a closed pipe, it would end the process.
     with console.capture() as drawn:
         console.print(table)
     write_error(f"{shown(title)}\n{drawn.get()}")

@@ -1,4 +1,4 @@
-"""What a run has done so far."""
+"""The counts of a run."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["Tally"]
 @final
 @attrs.define(eq=False)
 class Tally:
-    """Counts of a run, of what is written."""
+    """Counts of what has been written."""
 
     calls: int = attrs.field(init=False, default=0)
-    """Lines answered, those among them that were too broken for a call."""
+    """Answered lines, including those that were too broken for a call."""
     failures: int = attrs.field(init=False, default=0)
     size: int = attrs.field(init=False, default=0)
-    """Bytes of the input that were answered."""
+    """Bytes of the answered input."""
     seconds: float = attrs.field(init=False, default=0.0)
-    """From the start to the end; 0 before that."""
+    """From the start to the end; 0 before the end."""
     _began: float = attrs.field(init=False, default=0.0)
 
     def start(self) -> None:
-        """The clock starts here."""
+        """Start the clock."""
         self._began = time.perf_counter()
 
     def end(self) -> None:
-        """And ends here."""
+        """Stop the clock."""
         self.seconds = time.perf_counter() - self._began
 
     def count(self, rows: Iterable[Row]) -> None:
-        """Add `rows`, just written."""
+        """Count rows that have been written."""
         for row in rows:
             self.calls += 1
             self.failures += row.failed

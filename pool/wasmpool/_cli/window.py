@@ -1,12 +1,12 @@
 """The rows between reading and writing, in the order of the input.
 
-Calls end in any order, results leave in the order of the input: a row that is done waits here for
-those before it. The window is what bounds the memory of a run. It is full when it holds `rows`
-rows or `size` bytes, and then the reader waits, however fast the calls behind a slow one go. An
-empty window takes any row, so a line larger than `size` passes, alone.
+Calls end in any order, but results are written in the order of the input, so a finished row waits
+here for the rows before it. The window bounds the memory of a run: it is full when it has `rows`
+rows or `size` bytes, and then the reader waits, however fast the calls after a slow one end. An
+empty window takes any row, so a line larger than `size` can pass alone.
 
-The same rule as in the pool: state changes are synchronous, and the waiting (one reader, one
-writer) is parking on an event until somebody else has changed the state.
+As in the pool, state changes only in synchronous code, and the one reader and the one writer wait
+for an event that the other one sets.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Row:
     """One line of the input and, once its call has ended, its line of the output."""
 
     size: int
-    """Bytes that it took of the input."""
+    """Its bytes in the input."""
     held: int
-    """Bytes that it keeps in memory: those of its input, later those of its result."""
+    """Its bytes in memory: those of the input, later those of the result."""
     result: bytes = b""
     failed: bool = False
     done: bool = False
@@ -40,7 +40,7 @@ class Row:
 @final
 @attrs.define(eq=False)
 class Window:
-    """Rows admitted and not yet taken for writing, in the order of the input."""
+    """The rows that are admitted and not yet taken, in the order of the input."""
 
     rows: int
     size: int
@@ -56,7 +56,7 @@ class Window:
         return len(self._rows)
 
     async def admit(self, line: Line) -> Row:
-        """Wait until there is room, then take `line` in as the last row."""
+        """Wait until there is room, then append a row for `line`."""
         row = Row(size=line.size, held=len(line.content))
         while self._rows and (len(self._rows) >= self.rows or self._held + row.held > self.size):
             self._room = trio.Event()
@@ -67,7 +67,7 @@ class Window:
         return row
 
     def finish(self, row: Row, result: bytes, *, failed: bool) -> None:
-        """Give `row` its line of the output."""
+        """Set the output line of a row."""
         assert not row.done, "a row was finished twice"
         self._held += len(result) - row.held
         row.held, row.result, row.failed, row.done = len(result), result, failed, True
@@ -75,12 +75,12 @@ class Window:
             self._front.set()
 
     def end(self) -> None:
-        """No more rows will be admitted or finished; what is done may still be taken."""
+        """Admit no more rows; finished rows can still be taken."""
         self._ended = True
         self._front.set()
 
     async def take(self) -> list[Row]:
-        """Wait until the first row is done; take it and those done behind it. Empty: the end."""
+        """Wait for the first row to be done, and take the done rows at the front; [] at the end."""
         while not (done := self._take_done()) and not self._ended:
             self._front = trio.Event()
             await self._front.wait()

@@ -1,15 +1,15 @@
-"""The error for a command that cannot be carried out."""
+"""The error of a command that cannot be carried out."""
 
 from __future__ import annotations
 
 import click
 
-from .standard import FAILED
+from .standard_streams import FAILED
 
 __all__ = ["WrongUse"]
 
 
 class WrongUse(click.ClickException):
-    """The command asks for what cannot be done; no output has been touched."""
+    """The command cannot be carried out; no output has been touched."""
 
     exit_code = FAILED

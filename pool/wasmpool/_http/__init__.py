@@ -1,1 +1,1 @@
-"""What a plugin may ask over HTTP, and the client that asks it."""
+"""HTTP for plugins: the policy, the host function, and the client."""

@@ -1,23 +1,23 @@
-"""One plugin's HTTP client, over connections that are judged before they are made.
+"""The HTTP client of one plugin. It checks each address before it connects.
 
-**The address is judged, not the name.** A check that resolves a name, and a client that resolves
-it again, can be told two different addresses. So the name is resolved here, each address is held
-against the policy, and a socket is opened to an address that passed; TLS and the ``Host`` header
-keep the name. Redirects are followed one by one, each through the same gate; and the body of a
-redirect is not read, for it may be endless.
+**The policy checks addresses, not names.** If a check resolves a name and the client resolves it
+again, the two can get different addresses. So the name is resolved here once, each address is
+checked against the policy, and a socket is opened to an address that passed; TLS and the ``Host``
+header keep the name. Each redirect passes the same check. The body of a redirect is not read,
+because it may be endless.
 
-**One request at a time per connection, and only a connection at rest is used again.** A request
-that is cancelled in mid-frame would take its neighbours on an HTTP/2 connection with it, and calls
-of a plugin must not feel each other's cancellation. And no reply may be taken for another's: a
-connection with as much as one byte after its last reply is closed, and so is one whose reply was
-not read to the end, or whose request was not sent to its end.
+**One request at a time per connection, and only an idle connection is used again.** A request that
+is cancelled within a frame would break the other requests on an HTTP/2 connection, and a cancelled
+call must not affect the plugin's other calls. Nor may a reply be mistaken for the reply of another
+request: a connection is closed if even one byte follows its last reply, or if the reply was not
+read, or the request not sent, to its end.
 
-URLs are those of httpx2, the protocols those of h11 and h2. Rejected: httpx2's client over
-httpcore2's connections. They do not say whether something came after a reply, take any number of
-1xx, and parse whatever a receive brings in one go; and redirects, gzip and headers differ from
-Go's client, which plugins were built for.
+URLs are read by httpx2, HTTP is parsed by h11 and h2. Rejected: the client of httpx2, with the
+connections of httpcore2. They do not tell if bytes follow a reply, they accept any number of 1xx
+replies, and they parse all received bytes in one step. Their redirects, gzip and headers also
+differ from Go's client, which existing plugins expect.
 
-This module needs the extra ``plugin``; `host_function` imports it when a plugin first asks.
+This module needs the extra ``plugin``; `host_function` imports it at a plugin's first request.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ import attrs
 import httpx2
 import trio
 
-from .body import ReplyReader
-from .http1 import Http1
-from .http2 import Http2
+from .connect import connect_first
+from .http1 import Http1Connection
+from .http2 import Http2Connection
 from .lookup import Lookups
 from .message import Head, HttpFailure, NotAnswered, Reply, Request, read_url
 from .policy import host_is_listed, is_global
 from .redirect import is_redirect, redirected
-from .stream import HttpStream, connect_first
+from .reply_reader import ReplyReader
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
     from .policy import HttpPolicy
+    from .stream import HttpStream
 
-__all__ = ["Client", "HttpFailure", "Reply"]
+__all__ = ["Client", "HttpFailure"]
 
-_MAX_REDIRECTS: Final = 10  # as browsers and Go's client have it, within a factor of two
-_KEEP_SECONDS: Final = 15.0  # below what servers keep an idle connection for: 60 s and more
+_MAX_REDIRECTS: Final = 10  # as Go's client; browsers allow 20
+_KEEP_SECONDS: Final = 15.0  # servers close an idle connection after 60 s or more
 _KEEP_IDLE: Final = 64  # connections; a plugin talks to few hosts
 _PORTS: Final = {"http": 80, "https": 443}
 _GZIP: Final = (b"Accept-Encoding", b"gzip")
@@ -57,7 +58,7 @@ _AGENT: Final = (b"User-Agent", b"wasmpool")
 
 @final
 class Client:
-    """Makes one plugin's requests; opened on first use, closed with the plugin."""
+    """Sends the requests of one plugin; made at the first request, closed with the plugin."""
 
     def __init__(self, policy: HttpPolicy) -> None:
         self._policy = policy
@@ -72,17 +73,17 @@ class Client:
         *,
         h2c: bool = False,
     ) -> Reply:
-        """Make one request, follow its redirects, and read the reply.
+        """Send one request, follow its redirects, and read the reply.
 
         Args:
             method: any method but CONNECT.
             url: http or https.
-            headers: checked names and values.
+            headers: names and values, already checked.
             body: sent with its length if it is not empty.
-            h2c: speak HTTP/2 to http URLs from the first byte.
+            h2c: use HTTP/2 without TLS for http URLs.
 
         Raises:
-            HttpFailure: for whatever there is no reply.
+            HttpFailure: there is no reply, for any reason.
 
         A cancel closes the connection.
         """
@@ -91,32 +92,32 @@ class Client:
             return await self._follow(Request(method, read_url(url), given, body), h2c=h2c)
         except HttpFailure:
             raise
-        # Libraries of several authors speak here, and the contract is that no failure of the
-        # host's traps the guest.
+        # Several libraries can raise here, and by the contract no failure of the host may trap the
+        # guest.
         except Exception as failure:
             message = f"{type(failure).__name__}: {failure}"
             raise HttpFailure(message) from failure
 
     async def aclose(self) -> None:
-        """Close the idle connections, and the others as soon as their requests end."""
+        """Close the idle connections; the others are closed when their requests end."""
         await self._connections.aclose()
 
     async def _follow(self, request: Request, *, h2c: bool) -> Reply:
         for _ in range(_MAX_REDIRECTS + 1):
-            self._judge(request.url)
+            self._check_url(request.url)
             sent, inflates = _with_defaults(request)
             reply = ReplyReader(self._policy.max_response, inflates=inflates)
             head = await self._connections.exchange(sent, reply, h2c=h2c)
-            onwards = redirected(request, head)
-            if onwards is None:
+            next_request = redirected(request, head)
+            if next_request is None:
                 return reply.reply(head)
-            request = onwards
+            request = next_request
         message = f"stopped after {_MAX_REDIRECTS} redirects, the last one to {request.url}"
         raise HttpFailure(message)
 
-    def _judge(self, url: httpx2.URL) -> None:
+    def _check_url(self, url: httpx2.URL) -> None:
         if url.scheme not in _PORTS or not url.raw_host:
-            message = f"{str(url)!r} is no http or https URL"
+            message = f"{str(url)!r} is not an http or https URL"
             raise HttpFailure(message)
         host = url.raw_host.decode("ascii")
         if not host_is_listed(host, self._policy.allow_hosts):
@@ -125,12 +126,12 @@ class Client:
 
 
 def _with_defaults(request: Request) -> tuple[Request, bool]:
-    """The request with what Go's client adds, and whether gzip is to be undone in its reply.
+    """Add the headers that Go's client adds, and decide if the reply is to be decompressed.
 
-    A plugin that asks for an encoding itself gets the body as it was sent, and a range or a length
-    (HEAD) must be one of the body as it stands there.
+    A plugin that sets Accept-Encoding itself gets the body as it was sent. So does a request for a
+    range or for the length (HEAD), whose numbers are about the body as it was sent.
     """
-    # An empty value asks for nothing; an empty User-Agent asks for none.
+    # An empty value of these means: do not send the header.
     headers = [
         (name, value)
         for name, value in request.headers
@@ -153,37 +154,37 @@ def _with_defaults(request: Request) -> tuple[Request, bool]:
 # --- connections ---
 
 _Key: TypeAlias = tuple[str, bytes, int | None, bool]
-"""The origin that a connection goes to, and whether it speaks HTTP/2 without TLS."""
+"""The origin of a connection (scheme, host, port), and True for HTTP/2 without TLS."""
 
 
 @attrs.define(eq=False)
 class _Connection:
     key: _Key
     stream: HttpStream
-    http: Http1 | Http2
-    at_rest_since: float = 0.0
+    http: Http1Connection | Http2Connection
+    idle_since: float = 0.0
 
     def is_stale(self) -> bool:
-        """Return True if the server may be about to close it."""
-        return trio.current_time() > self.at_rest_since + _KEEP_SECONDS
+        """Return True if it has been idle so long that the server may close it."""
+        return trio.current_time() > self.idle_since + _KEEP_SECONDS
 
 
 @final
 class _Connections:
-    """Makes connections, and keeps those that are at rest."""
+    """Makes connections, and keeps the idle ones."""
 
     def __init__(self, policy: HttpPolicy) -> None:
         self._policy = policy
         self._lookups = Lookups()
         self._tls: ssl.SSLContext | None = None
-        self._idle: list[_Connection] = []  # oldest first; the last one that fits is taken
+        self._idle: list[_Connection] = []  # oldest first; the newest of an origin is used first
         self._is_closed = False
 
     async def exchange(self, request: Request, reply: ReplyReader, *, h2c: bool) -> Head:
         """Send a request, and read its reply unless that is a redirect.
 
-        A server may close an idle connection at any time, also when the request is on its way: then
-        it is sent again, if that does no harm.
+        A server may close an idle connection at any time, even while a request is on its way. Then
+        the request is sent again, if it is safe to repeat.
         """
         url = request.url
         key = (url.scheme, url.raw_host, url.port, h2c and url.scheme == "http")
@@ -207,25 +208,25 @@ class _Connections:
         def wants_body(head: Head) -> bool:
             return head.get(b"content-length") == b"0" or not is_redirect(head)
 
-        is_at_rest = False
+        is_idle = False
         try:
             head = await connection.http.exchange(request, reply, wants_body)
-            is_at_rest = await connection.http.rest() and not self._is_closed
+            is_idle = await connection.http.finish() and not self._is_closed
         finally:
-            if not is_at_rest:
+            if not is_idle:
                 await connection.stream.aclose()
-        if is_at_rest:
+        if is_idle:
             await self._keep(connection)
         return head
 
     async def _keep(self, connection: _Connection) -> None:
-        connection.at_rest_since = trio.current_time()
+        connection.idle_since = trio.current_time()
         self._idle.append(connection)
         while len(self._idle) > _KEEP_IDLE or self._idle[0].is_stale():
             await self._idle.pop(0).stream.aclose()
 
     async def _take(self, key: _Key) -> _Connection | None:
-        """An idle connection to an origin, if there is one to which the server said nothing."""
+        """Take an idle connection to an origin on which the server has sent nothing, or None."""
         while True:
             fitting = [each for each in self._idle if each.key == key]
             if not fitting:
@@ -248,9 +249,9 @@ class _Connections:
         except BaseException:
             await stream.aclose()
             raise
-        speak: Callable[[HttpStream, str], Http1 | Http2]
-        speak = Http2 if h2c or stream.protocol == "h2" else Http1
-        return _Connection(key, stream, speak(stream, host))
+        open_http: Callable[[HttpStream, str], Http1Connection | Http2Connection]
+        open_http = Http2Connection if h2c or stream.protocol == "h2" else Http1Connection
+        return _Connection(key, stream, open_http(stream, host))
 
     async def _open(self, host: str, port: int) -> HttpStream:
         found = await self._lookups.find(host, port)
@@ -264,7 +265,7 @@ class _Connections:
 
 
 async def _tls_context() -> ssl.SSLContext:
-    """The system's trust, read once in a process and off the loop: it takes some 30 ms."""
+    """The system's trusted certificates, read once per process and in a thread: 30 ms."""
     return await trio.to_thread.run_sync(_read_tls_context)
 
 

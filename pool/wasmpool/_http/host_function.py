@@ -1,13 +1,15 @@
-"""``host_http_request``: a guest's request in JSON, its reply in JSON, and never a trap.
+"""``host_http_request``: a guest's request and its reply, both in JSON; it never traps.
 
-The contract (ABI version 1): ``{method, url, headers?, body?, body_base64?}`` goes in,
-``{status, headers?, body, body_base64?}`` comes out. Whatever goes wrong on the host's side is
-``{"status": 0, "body": "<why>"}``. Three headers, in exactly this case, are for the host and are
-not sent: ``X-Raw-Body`` (answer in ``body_base64``), ``X-H2C`` (HTTP/2 in clear text) and
-``X-Host-Timeout-Seconds``. As guests were compiled against a host in Go, details follow Go's
-client: a JSON null is an absent value, no method is GET, reply headers are named ``Like-This``,
-of a header that stands twice the first counts, and the headers that belong to the connection are
-the host's own, ``Host`` among them.
+The contract (ABI version 1): the guest passes ``{method, url, headers?, body?, body_base64?}`` and
+gets ``{status, headers?, body, body_base64?}``. If there is no reply for any reason, it gets
+``{"status": 0, "body": "<reason>"}``. Three headers, in exactly this case, are for the host and are
+not sent: ``X-Raw-Body`` (return the body in ``body_base64``), ``X-H2C`` (HTTP/2 without TLS) and
+``X-Host-Timeout-Seconds``.
+
+Existing guests were compiled for a host in Go, so the details are those of Go's client: a JSON null
+is an absent value, the default method is GET, the names of reply headers are written ``Like-This``,
+the first of repeated reply headers counts, and the host sets the headers of the connection,
+including ``Host``.
 """
 
 from __future__ import annotations
@@ -20,16 +22,17 @@ import trio
 
 from wasmpool._json_pieces import SMALL, run_cooperatively
 
-from .reply import ReplyTooLarge, failure, success, success_in_pieces
-from .request import BadRequest, Request, read_large_request, read_request
+from .guest_reply import ReplyTooLarge, failure, success, success_in_pieces
+from .guest_request import BadRequest, GuestRequest, read_large_request, read_request
 
 if TYPE_CHECKING:
-    from .client import Client, Reply
+    from .client import Client
+    from .message import Reply
     from .policy import HttpPolicy
 
 __all__ = ["Http"]
 
-_SHUT: Final = (
+_NO_POLICY: Final = (
     "forbidden by policy: this plugin may reach no host; the program that opens it can allow that "
     "with http=HttpPolicy(...)"
 )
@@ -37,11 +40,11 @@ _SHUT: Final = (
 
 @final
 class Http:
-    """One plugin's HTTP: its policy, and a client that is opened when the plugin first asks.
+    """The HTTP requests of one plugin: its policy, and its client, made at the first request.
 
     Args:
-        policy: None reaches no host.
-        payload: bytes of JSON that a guest may be given.
+        policy: None allows no host.
+        payload: the most bytes of JSON that the guest can get.
     """
 
     def __init__(self, policy: HttpPolicy | None, payload: int) -> None:
@@ -50,27 +53,27 @@ class Http:
         self._client: Client | None = None
 
     async def import_client(self) -> None:
-        """Have no request wait for the client's import: once in a process, 60 ms in a thread."""
+        """Import the client now, in a thread, so that no request waits 60 ms for the import."""
         if self._policy is not None:
-            with contextlib.suppress(ModuleNotFoundError):  # said when a guest asks
+            with contextlib.suppress(ModuleNotFoundError):  # the first request reports it
                 await trio.to_thread.run_sync(_client_module)
 
     async def answer(self, request: bytes) -> bytes:
-        """Make one request of a guest's; always an answer, unless the task is cancelled."""
+        """Answer one request of a guest; it always returns, unless the task is cancelled."""
         policy = self._policy
         if policy is None:
             await trio.lowlevel.checkpoint()
-            return failure(_SHUT)
+            return failure(_NO_POLICY)
         try:
             if len(request) <= SMALL:
                 read = read_request(request, policy)
             else:
-                steps = read_large_request(request, policy)
-                read = await run_cooperatively(steps, trio.lowlevel.checkpoint)
+                work = read_large_request(request, policy)
+                read = await run_cooperatively(work, trio.lowlevel.checkpoint)
         except BadRequest as bad:
             await trio.lowlevel.checkpoint()
             return failure(str(bad))
-        return await self._make(read, policy)
+        return await self._send(read, policy)
 
     async def aclose(self) -> None:
         """Close the client, if there is one."""
@@ -78,7 +81,7 @@ class Http:
         if client is not None:
             await client.aclose()
 
-    async def _make(self, request: Request, policy: HttpPolicy) -> bytes:
+    async def _send(self, request: GuestRequest, policy: HttpPolicy) -> bytes:
         reply: Reply | None = None
         with trio.move_on_after(request.timeout):
             try:
@@ -88,12 +91,12 @@ class Http:
                     f"host_http_request needs {missing.name}, which is not installed here: "
                     'pip install "wasmpool[plugin]"'
                 )
-            refusal = _client_module().HttpFailure
+            http_failure = _client_module().HttpFailure
             try:
                 reply = await client.request(
                     request.method, request.url, request.headers, request.body, h2c=request.h2c
                 )
-            except refusal as why:
+            except http_failure as why:
                 return failure(str(why))
         if reply is None:
             return failure(f"timed out: no whole reply within {request.timeout:g} s")
@@ -106,12 +109,12 @@ class Http:
         return written
 
     async def _write(self, reply: Reply, *, raw_body: bool) -> bytes | None:
-        """The reply's JSON; None if it is above the limit, and large."""
+        """Return the reply's JSON; None if a large one is above the limit."""
         if len(reply.body) <= SMALL:
             return success(reply, raw_body=raw_body)
         try:
-            steps = success_in_pieces(reply, self._payload, raw_body=raw_body)
-            return await run_cooperatively(steps, trio.lowlevel.checkpoint)
+            work = success_in_pieces(reply, self._payload, raw_body=raw_body)
+            return await run_cooperatively(work, trio.lowlevel.checkpoint)
         except ReplyTooLarge:
             return None
 

@@ -1,9 +1,9 @@
-"""The one form of a host's name: in this form it is listed, compared and looked up.
+"""The normal form of a host: in this form it is listed, compared and looked up.
 
-A name of IDNA 2008 in ASCII and lower case, without a last dot; an IPv4 address in four decimal
-numbers; an IPv6 address in its short form, without brackets. The form is what httpx2 sends for the
-host of a URL, wherever httpx2 accepts the URL. The codec ``idna`` of the standard library is of
-another standard, IDNA 2003, which has other domains for some names: it is not used.
+The form of a name is IDNA 2008, in ASCII and lower case, without a final dot; of an IPv4 address,
+four decimal numbers; of an IPv6 address, its short form without brackets. It is also what httpx2
+sends as the host of a URL that it accepts. The codec ``idna`` of the standard library is not used:
+it follows IDNA 2003, by which some names are other domains.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from typing import Final
 
 __all__ = ["host_name", "is_address"]
 
-_LONGEST: Final = 253  # characters of a name, by RFC 1035 without the last dot
-_LONGEST_GIVEN: Final = 2 * _LONGEST  # before it is mapped, which may make it shorter
+_MAX_NAME: Final = 253  # characters of a name without the final dot, by RFC 1035
+_MAX_GIVEN: Final = 2 * _MAX_NAME  # before IDNA's mapping, which may shorten it
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-"""RFC 1123, with the underscore, which names of services and containers have."""
+"""RFC 1123, and the underscore, which occurs in names of services and containers."""
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
-_LONGEST_NUMBER: Final = 16
+_MAX_NUMBER: Final = 16
 
 
 def host_name(given: str) -> str:
-    """Bring a host to its one form.
+    """Return the normal form of a host.
 
     Args:
-        given: a name in any script, or an address; an IPv6 address may stand in brackets.
+        given: a name in any script, or an address; an IPv6 address may have brackets.
 
     Raises:
-        ValueError: there is no host of that name; the message says why, without the name.
+        ValueError: no host can have this name; the message says why, without the name.
     """
-    if not given or len(given) > _LONGEST_GIVEN:
-        raise ValueError("it is empty" if not given else f"it is longer than {_LONGEST} characters")
+    if not given or len(given) > _MAX_GIVEN:
+        raise ValueError(
+            "it is empty" if not given else f"it is longer than {_MAX_NAME} characters"
+        )
     if ":" in given or given.startswith("["):
         return _ipv6(given)
     name = _in_ascii(given).removesuffix(".")
     labels = name.split(".")
     if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(labels)
-    if len(name) > _LONGEST:
-        message = f"it is longer than {_LONGEST} characters"
+    if len(name) > _MAX_NAME:
+        message = f"it is longer than {_MAX_NAME} characters"
         raise ValueError(message)
     for label in labels:
         _check_label(label)
@@ -48,26 +50,26 @@ def host_name(given: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host in its one form is an address, and no name."""
+    """Return True if a host in normal form is an address."""
     return ":" in host or host.rpartition(".")[2].isdecimal()
 
 
 def _ipv6(given: str) -> str:
     inside = given[1:-1] if given.startswith("[") and given.endswith("]") else given
     if "%" in inside:
-        message = "an address with a zone has a meaning on one machine only"
+        message = "an address with a zone is valid on one machine only"
         raise ValueError(message)
     try:
         return ipaddress.IPv6Address(inside).compressed
     except ValueError:
-        message = "it is no IPv6 address, and a name has no colon or bracket"
+        message = "it is not an IPv6 address, and a name has no colon or bracket"
         raise ValueError(message) from None
 
 
 def _ipv4(labels: list[str]) -> str:
-    """Read a number, or up to four, as C's ``inet_aton`` does: the last one has what is left."""
+    """Read one to four numbers as C's ``inet_aton`` does: the last one fills the rest."""
     if len(labels) > 4:
-        message = "it ends in a number and is no IPv4 address"
+        message = "it ends in a number and is not an IPv4 address"
         raise ValueError(message)
     *first, last = [_number(label) for label in labels]
     if any(number > 0xFF for number in first) or last >= 1 << 8 * (4 - len(first)):
@@ -78,9 +80,9 @@ def _ipv4(labels: list[str]) -> str:
 
 
 def _number(label: str) -> int:
-    """Hexadecimal, octal or decimal, as C writes them."""
-    if not _NUMBER.fullmatch(label) or len(label) > _LONGEST_NUMBER:
-        message = "it ends in a number and is no IPv4 address"
+    """Read a number that is hexadecimal, octal or decimal, as in C."""
+    if not _NUMBER.fullmatch(label) or len(label) > _MAX_NUMBER:
+        message = "it ends in a number and is not an IPv4 address"
         raise ValueError(message)
     if label[:2] in ("0x", "0X"):
         return int(label[2:] or "0", 16)
@@ -95,13 +97,13 @@ def _number(label: str) -> int:
 def _in_ascii(given: str) -> str:
     if given.isascii():
         return given.lower()
-    import idna  # noqa: PLC0415 - names in ASCII need none; trio and httpx2 depend on it
+    import idna  # noqa: PLC0415 - ASCII names do not need it; a dependency of trio and httpx2
 
     try:
-        # In lower case first, as httpx2 does: for some letters UTS 46 would take another.
+        # `lower` first, as in httpx2: it maps some letters in another way than UTS 46 does.
         return idna.encode(given.lower(), uts46=True).decode()
     except UnicodeError as refused:
-        message = f"it is no name of IDNA 2008 ({refused})"
+        message = f"it is not a name of IDNA 2008 ({refused})"
         raise ValueError(message) from None
 
 
@@ -120,10 +122,10 @@ def _check_label(label: str) -> None:
 
 
 def _check_a_label(label: str) -> None:
-    import idna  # noqa: PLC0415 - as above
+    import idna  # noqa: PLC0415 - most names do not need it
 
     try:
         idna.ulabel(label)
     except UnicodeError as refused:
-        message = f"{label!r} is no label of IDNA 2008 ({refused})"
+        message = f"{label!r} is not a label of IDNA 2008 ({refused})"
         raise ValueError(message) from None

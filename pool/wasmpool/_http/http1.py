@@ -1,11 +1,11 @@
-"""HTTP/1.1 over one connection, one request after another: h11 between our own bounds.
+"""HTTP/1.1 on one connection, one request after another: h11 with limits of our own.
 
-What h11 parses in one step is bounded before it gets it: a head is cut off here and counted, and
-a chunked body is given to it in pieces of few lines, for they may be trailers.
+h11 parses all that it gets in one step, so each step is limited here. The head is cut off and its
+lines are counted. A chunked body is passed on in pieces of few lines, as they may be trailers.
 
-The connection is used again only if it is at rest: the request was sent to its end, the reply was
-read to its end, h11 says that both sides keep the connection, and not one byte came after the
-reply, which could otherwise be taken for the next request's reply.
+The connection is used again only if it is idle: the request was sent and the reply was read to its
+end, h11 says that both sides keep the connection, and no byte follows the reply. Such a byte could
+be mistaken for the reply to the next request.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from .stream import ConnectionBroke
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .body import ReplyReader
     from .message import Request
+    from .reply_reader import ReplyReader
     from .stream import HttpStream
 
-__all__ = ["Http1"]
+__all__ = ["Http1Connection"]
 
-_AT_ONCE: Final = 16 << 10  # bytes that a socket takes without waiting for the other side
-_LINES: Final = 500  # that h11 is given at once, as far as they may be trailers: 1 ms
-_PIECE: Final = 2 << 10  # bytes that are given to it in any case
+_AT_ONCE: Final = 16 << 10  # bytes that a socket accepts without waiting for the other side
+_LINES: Final = 500  # passed to h11 in one step, as they may be trailers: 1 ms
+_PIECE: Final = 2 << 10  # bytes that are passed to h11 whatever the number of lines
 _TRAILERS: Final = 100  # lines
 _INCOMPLETE: Final = 16 << 10  # bytes of a chunk's header, or of trailers
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
@@ -48,34 +48,33 @@ _BEGINNING: Final = b"HTTP/"
 
 
 @final
-class Http1:
-    """An HTTP/1.1 connection."""
+class Http1Connection:
+    """One HTTP/1.1 connection."""
 
     def __init__(self, stream: HttpStream, host: str) -> None:
         self._stream = stream
         self._host = host
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_INCOMPLETE)
         self._ahead = bytearray()
-        """What was received and not yet given to h11."""
+        """Received, and not yet passed to h11."""
         self._was_sent = False
         self._was_heard = False
-        """Whether a byte came after the last request."""
+        """True once a byte of the reply has come."""
 
     async def exchange(
         self, request: Request, reply: ReplyReader, wants_body: Callable[[Head], bool]
     ) -> Head:
-        """Send a request and read its reply, without a body that ``wants_body`` does not want.
+        """Send a request and read its reply, with its body only if ``wants_body`` returns True.
 
-        A reply may come before the request was sent to its end: it counts, and the rest is not
-        sent.
+        A server may reply before it has the whole request. Then the rest is not sent.
 
         Raises:
-            NotAnswered: not a byte of a reply came.
-            HttpFailure: there is no whole reply, or it exceeds a limit.
-            h11.ProtocolError: one of both sides does not speak HTTP.
+            NotAnswered: the connection ended before the first byte of a reply.
+            HttpFailure: the reply is incomplete, or exceeds a limit.
+            h11.ProtocolError: the request or the reply is not valid HTTP.
         """
         self._was_sent = self._was_heard = False
-        parts = self._composed(request)
+        parts = self._encode(request)
         if sum(map(len, parts)) <= _AT_ONCE:
             await self._send(b"".join(parts))
             self._stream.share.resume()
@@ -88,8 +87,8 @@ class Http1:
             finally:
                 nursery.cancel_scope.cancel()
 
-    async def rest(self) -> bool:
-        """Return True if nothing is under way, and the next request may be sent."""
+    async def finish(self) -> bool:
+        """End the exchange, and return True if another request can use the connection."""
         http = self._http
         if not self._was_sent or self._ahead or http.trailing_data[0]:
             return False
@@ -98,7 +97,7 @@ class Http1:
         http.start_next_cycle()
         return await self._stream.is_silent()
 
-    def _composed(self, request: Request) -> list[bytes]:
+    def _encode(self, request: Request) -> list[bytes]:
         http = self._http
         head = h11.Request(
             method=request.method,
@@ -115,7 +114,7 @@ class Http1:
             for part in parts:
                 await self._stream.send(part)
         except ConnectionBroke:
-            await trio.lowlevel.checkpoint()  # perhaps it was refused with a reply
+            await trio.lowlevel.checkpoint()  # the server may have refused the request with a reply
         else:
             self._was_sent = True
 
@@ -128,7 +127,7 @@ class Http1:
             reply.begin(head, method)
             await self._body(head, reply)
         if head.get(b"transfer-encoding") and head.get(b"content-length"):
-            self._was_sent = False  # two ends: somebody on the way may believe the other one
+            self._was_sent = False  # two lengths: a proxy may use the other one
         return head
 
     async def _response(self) -> h11.Response:
@@ -145,14 +144,14 @@ class Http1:
         raise HttpFailure(message)
 
     async def _next_head(self) -> bytes:
-        """The bytes up to the next blank line."""
+        """Receive and cut off the bytes up to the next blank line."""
         ahead = self._ahead
         looked_at = 0
         while (blank := _BLANK_LINE.search(ahead, looked_at)) is None:
             if len(ahead) > MAX_HEAD:
                 raise _head_too_large()
             if not _BEGINNING.startswith(ahead[: len(_BEGINNING)]):
-                message = f"the reply is no HTTP: it begins with {bytes(ahead[:20])!r}"
+                message = f"the reply is not HTTP: it begins with {bytes(ahead[:20])!r}"
                 raise h11.RemoteProtocolError(message)
             looked_at = max(0, len(ahead) - 2)
             ahead += await self._more()
@@ -164,7 +163,7 @@ class Http1:
         return head
 
     async def _more(self) -> bytes:
-        """More of the head."""
+        """Receive more of the head."""
         try:
             data = await self._stream.receive()
         except ConnectionBroke as failure:
@@ -198,7 +197,7 @@ class Http1:
             await share.step()
 
     async def _feed(self, *, is_chunked: bool) -> None:
-        """Give h11 more of the body, or the end."""
+        """Pass more of the body to h11, or its end."""
         http = self._http
         if is_chunked and http.trailing_data[0].count(b"\n") > _TRAILERS:
             message = f"the reply has more than {_TRAILERS} trailers"

@@ -1,14 +1,14 @@
-"""HTTP/2 over one connection, one request after another: h2 between our own bounds.
+"""HTTP/2 on one connection, one request after another: h2 with limits of our own.
 
-Frames are cut out of the stream here and given to h2 one by one. So each kind has its bound before
-it costs anything, the loop gets its turn between two of them, and it is known whether the last one
-was complete when a reply ended. Streams are not multiplexed: a request that is cancelled would take
-its neighbours with it.
+The stream is cut into frames here, which are passed to h2 one by one. So frames of each kind are
+limited before they are parsed, other tasks run between two frames, and it is known if the last
+frame was complete when the reply ended. Requests are not multiplexed: a cancelled request would
+break the others on its connection.
 
-GOAWAY is read here, not by h2, which would refuse the rest of the reply: a server that goes away
-gracefully still answers what it has begun.
+GOAWAY is handled here and not by h2, which would refuse the rest of the reply: a server that closes
+gracefully still finishes the replies that it has begun.
 
-Rejected: leaving large header blocks to a thread. Servers refuse blocks of a quarter of `_BLOCK`.
+Rejected: parsing large header blocks in a thread. Servers refuse blocks of a quarter of `_BLOCK`.
 """
 
 from __future__ import annotations
@@ -33,21 +33,23 @@ from .stream import ConnectionBroke
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .body import ReplyReader
     from .message import Request
+    from .reply_reader import ReplyReader
     from .stream import HttpStream
 
-__all__ = ["Http2"]
+__all__ = ["Http2Connection"]
 
-_FRAME: Final = 16_384  # bytes; what HTTP/2 allows unless told otherwise, and we do not
+_FRAME: Final = 16_384  # bytes; the default of HTTP/2
 _HEADER: Final = 9  # bytes before each frame's payload
-_BLOCK: Final = 20 << 10  # bytes of headers, compressed: 4 ms of Huffman's code
-_BLOCK_FRAMES: Final = 32  # that a block comes in
-_HEADER_LIST: Final = 64 << 10  # bytes of headers as HTTP/2 counts them, 32 more for each
+_BLOCK: Final = 20 << 10  # bytes of compressed headers: 4 ms of Huffman decoding
+_BLOCK_FRAMES: Final = 32  # the most frames of one header block
+_HEADER_LIST: Final = (
+    64 << 10
+)  # bytes of headers as HTTP/2 counts them: 32 are added for each header
 _SETTINGS_BYTES: Final = 600  # a hundred settings
-_OTHER_FRAMES: Final = 10_000  # frames that are no part of the reply: WINDOW_UPDATE for an upload
-_WINDOW: Final = 1 << 24  # bytes that a server may send ahead
-_SEND: Final = 64 << 10  # bytes of a body that are framed at once
+_OTHER_FRAMES: Final = 10_000  # frames outside of the reply, as WINDOW_UPDATE during an upload
+_WINDOW: Final = 1 << 24  # bytes that a server may send before we acknowledge them
+_SEND: Final = 64 << 10  # bytes of a body that are put into frames in one step
 
 _DATA: Final = 0
 _HEADERS: Final = 1
@@ -57,14 +59,14 @@ _GOAWAY: Final = 7
 _CONTINUATION: Final = 9
 _KNOWN: Final = 9
 _END_HEADERS: Final = 0x4  # a flag
-_OF_A_REPLY: Final = frozenset({_DATA, _HEADERS, _CONTINUATION, _PUSH_PROMISE})
-# Header fields are checked by nobody but the guest: they go into JSON, and servers send odd ones.
+_REPLY_FRAMES: Final = frozenset({_DATA, _HEADERS, _CONTINUATION, _PUSH_PROMISE})
+# Inbound headers are not validated: they go into JSON for the guest, and servers send odd ones.
 _CONFIG: Final = h2.config.H2Configuration(validate_inbound_headers=False)
 
 
 @final
-class Http2:
-    """An HTTP/2 connection."""
+class Http2Connection:
+    """One HTTP/2 connection."""
 
     def __init__(self, stream: HttpStream, host: str) -> None:
         self._stream = stream
@@ -74,7 +76,7 @@ class Http2:
         self._to_send = trio.Event()
         self._is_open = False
         self._is_going_away = False
-        # The rest is of the exchange under way.
+        # The fields below belong to the current exchange.
         self._id = 0
         self._unsent = memoryview(b"")
         self._is_sending = False
@@ -88,15 +90,15 @@ class Http2:
     async def exchange(
         self, request: Request, reply: ReplyReader, wants_body: Callable[[Head], bool]
     ) -> Head:
-        """Send a request and read its reply, without a body that ``wants_body`` does not want.
+        """Send a request and read its reply, with its body only if ``wants_body`` returns True.
 
-        A reply may come before the request was sent to its end: it counts, and the rest is not
-        sent.
+        A server may reply before it has the whole request. Then the rest is not sent.
 
         Raises:
-            NotAnswered: nothing of a reply came, or the server refused to look at the request.
-            HttpFailure: there is no whole reply, or it exceeds a limit.
-            h2.exceptions.H2Error: one of both sides does not speak HTTP/2.
+            NotAnswered: the connection ended before a reply, or the server did not process the
+                request.
+            HttpFailure: the reply is incomplete, or exceeds a limit.
+            h2.exceptions.H2Error: the request or the reply is not valid HTTP/2.
         """
         self._begin(request)
         async with open_plain_nursery() as nursery:
@@ -108,8 +110,8 @@ class Http2:
                 self._is_over = True
                 nursery.cancel_scope.cancel()
 
-    async def rest(self) -> bool:
-        """Return True if nothing is under way, and the next request may be sent."""
+    async def finish(self) -> bool:
+        """End the exchange, and return True if the connection can be used for another request."""
         if not self._is_whole or self._unsent or self._is_sending or self._is_going_away:
             return False
         return self._frames.is_empty and await self._stream.is_silent()
@@ -140,7 +142,7 @@ class Http2:
 
     def _open(self) -> None:
         http = self._http
-        # Not by its items, or h2 sends its defaults first and then these.
+        # A new object: if the items are set instead, h2 sends its defaults first and then them.
         codes = h2.settings.SettingCodes
         http.local_settings = h2.settings.Settings(
             client=True,
@@ -150,17 +152,19 @@ class Http2:
                 codes.MAX_HEADER_LIST_SIZE: _HEADER_LIST,
             },
         )
-        # Some servers refuse a client that offers it.
+        # Some servers refuse a client that sends this setting.
         del http.local_settings[codes.ENABLE_CONNECT_PROTOCOL]
         http.initiate_connection()
         http.increment_flow_control_window(_WINDOW)
 
     async def _send_all(self) -> None:
-        """Send what there is to send, until the exchange is over.
+        """Send the request and h2's own frames, until the exchange is over.
 
-        ``_is_sending`` stays set if that happens in the middle of something: h2 believes it sent.
+        ``_is_sending`` stays True if it is cancelled during a send: h2 takes the data for sent.
         """
-        with contextlib.suppress(ConnectionBroke):  # perhaps it was refused with a reply
+        with contextlib.suppress(
+            ConnectionBroke
+        ):  # the server may have refused the request with a reply
             while not self._is_over:
                 self._to_send = trio.Event()
                 self._is_sending = True
@@ -170,7 +174,7 @@ class Http2:
                 await self._to_send.wait()
 
     def _next_to_send(self) -> bytes:
-        """What h2 has to say, and as much of the body as the server's windows allow."""
+        """Return h2's frames, and as much of the body as the server's windows allow."""
         http = self._http
         room = _SEND
         while self._unsent and room > 0:
@@ -207,7 +211,7 @@ class Http2:
                 await self._more()
 
     async def _more(self) -> None:
-        self._to_send.set()  # h2's answers to what was read
+        self._to_send.set()  # h2 may have frames to send in answer
         try:
             data = await self._stream.receive()
         except ConnectionBroke as failure:
@@ -231,7 +235,7 @@ class Http2:
         self._is_going_away = True
         last = int.from_bytes(frame.data[_HEADER : _HEADER + 4]) & 0x7FFF_FFFF
         if last < self._id and not self._is_whole:
-            message = f"{self._host} closes the connection, and has not looked at the request"
+            message = f"{self._host} closes the connection without having processed the request"
             raise NotAnswered(message, untouched=True)
         return []
 
@@ -255,7 +259,7 @@ class Http2:
 
     def _notice(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.StreamEnded):
-            # What is left of the request is not sent: the stream may be reset any moment.
+            # The rest of the request is not sent: the server may reset the stream.
             self._is_whole = self._is_over = True
         elif isinstance(event, h2.events.InformationalResponseReceived):
             self._informational += 1
@@ -290,12 +294,12 @@ def _head(event: h2.events.ResponseReceived) -> Head:
 class _Frame:
     kind: int
     data: bytes
-    """With its header."""
+    """Including the header."""
 
 
 @final
 class _Frames:
-    """Cuts what was received into frames, and refuses what is too much before it is parsed."""
+    """Cuts the received bytes into frames, and checks the limits before they are parsed."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -306,31 +310,34 @@ class _Frames:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything that was received was cut into frames."""
+        """True if no received bytes are left."""
         return not self._bytes
 
     def begin(self) -> None:
-        """Count for the next exchange."""
+        """Start to count for a new exchange."""
         self._others = 0
 
     def add(self, data: bytes) -> None:
-        """Take what was received."""
+        """Add received bytes."""
         self._bytes += data
 
     def next(self, *, is_whole: bool) -> _Frame | None:
-        """The next frame, if it is complete; after a whole reply none that belongs to another.
+        """Cut off the next frame, if it is complete; else None.
+
+        Args:
+            is_whole: the reply is complete, so a frame of another reply is left alone.
 
         Raises:
-            HttpFailure: it is too much.
+            HttpFailure: the frame exceeds a limit.
         """
         data = self._bytes
         if len(data) < _HEADER:
             return None
         kind, flags = data[3], data[4]
-        if is_whole and kind in _OF_A_REPLY:
+        if is_whole and kind in _REPLY_FRAMES:
             return None
         size = int.from_bytes(data[:3])
-        self._judge(kind, size)
+        self._check(kind, size)
         end = _HEADER + size
         if len(data) < end:
             return None
@@ -339,7 +346,7 @@ class _Frames:
         del data[:end]
         return frame
 
-    def _judge(self, kind: int, size: int) -> None:
+    def _check(self, kind: int, size: int) -> None:
         if self._is_first and kind != _SETTINGS:
             raise HttpFailure("the server does not speak HTTP/2")
         if size > _FRAME:

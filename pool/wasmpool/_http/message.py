@@ -1,4 +1,4 @@
-"""What one HTTP exchange consists of, whatever version of HTTP carries it."""
+"""Requests and replies, independent of the version of HTTP."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = [
 ]
 
 MAX_HEAD: Final = 100 << 10
-"""Bytes of a reply's head: as much as h11 takes by default."""
+"""Bytes of a reply's head: the default of h11."""
 
 MAX_HEADERS: Final = 1000
-"""Lines of a reply's head. Some 2 ms of parsing, which cannot be interrupted."""
+"""Lines of a reply's head: 2 ms of parsing, in one step."""
 
 MAX_INFORMATIONAL: Final = 5
-"""Replies 1xx before the reply: as many as Go's client takes."""
+"""Informational (1xx) replies before the reply: as many as Go's client accepts."""
 
-_URL: Final = 16 << 10  # bytes; servers refuse half of it, and it takes some 4 ms to read
+_URL: Final = 16 << 10  # bytes; servers refuse half of it, and reading it takes 4 ms
 _PIECES: Final = 100_000
 _BYTES_PER_PIECE: Final = 32
 
@@ -40,14 +40,14 @@ _KEYS: Final = frozenset({b"idempotency-key", b"x-idempotency-key"})
 
 
 class HttpFailure(Exception):
-    """Why there is no reply, in words for the plugin's author."""
+    """There is no reply; the message says why, for the plugin's author."""
 
 
 class NotAnswered(HttpFailure):
     """The connection ended before the first byte of a reply.
 
     Attributes:
-        untouched: the server says that it has not looked at the request.
+        untouched: the server says that it has not processed the request.
     """
 
     def __init__(self, message: str, *, untouched: bool = False) -> None:
@@ -57,27 +57,27 @@ class NotAnswered(HttpFailure):
 
 @attrs.frozen
 class Request:
-    """A request as it is sent; framing headers are the connection's."""
+    """A request as it is sent, without the headers in `framing`."""
 
     method: str
     url: httpx2.URL
     headers: tuple[tuple[bytes, bytes], ...]
-    """In the order and the case in which they are sent, without Host and Content-Length."""
+    """In the order and the case in which they are sent; without Host and Content-Length."""
     body: bytes
 
     def get(self, name: bytes) -> bytes:
-        """The first value of a header, or nothing; ``name`` is in lower case."""
+        """Return the first value of a header, or ``b""``; ``name`` is in lower case."""
         return next((value for each, value in self.headers if each.lower() == name), b"")
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether a server that has seen it may see it again."""
+        """True if it is safe to send it again to a server that may have processed it."""
         names = {name.lower() for name, _ in self.headers}
         return self.method in _REPEATABLE or not _KEYS.isdisjoint(names)
 
     @property
     def framing(self) -> list[tuple[bytes, bytes]]:
-        """Host, and the length of the body where there is one or could be one."""
+        """Host, and Content-Length if the method can have a body or there is one."""
         headers = [(b"Host", self.url.netloc)]
         if self.body or self.method in ("POST", "PUT", "PATCH"):
             headers.append((b"Content-Length", b"%d" % len(self.body)))
@@ -92,11 +92,11 @@ class Head:
     headers: list[tuple[bytes, bytes]]
 
     def get(self, name: bytes) -> bytes:
-        """The first value of a header, or nothing; ``name`` is in lower case."""
+        """Return the first value of a header, or ``b""``; ``name`` is in lower case."""
         return next((value for each, value in self.headers if each.lower() == name), b"")
 
     def has_content(self, method: str) -> bool:
-        """Whether bytes can follow this head in answer to ``method``."""
+        """Return True if a body can follow this head in a reply to ``method``."""
         return method != "HEAD" and self.status not in _NO_CONTENT
 
 
@@ -110,10 +110,10 @@ class Reply:
 
 
 def read_url(url: str, base: httpx2.URL | None = None) -> httpx2.URL:
-    """Read a URL of a guest or a server, which may be relative to another.
+    """Read a URL that a guest or a server gave; with ``base``, it may be relative.
 
     Raises:
-        HttpFailure: it is none, or too long.
+        HttpFailure: it is not a URL, or is too long.
     """
     size = len(url.encode(errors="replace")) if len(url) <= _URL else len(url)
     if size > _URL:
@@ -122,13 +122,13 @@ def read_url(url: str, base: httpx2.URL | None = None) -> httpx2.URL:
     try:
         return httpx2.URL(url) if base is None else base.join(url)
     except (httpx2.InvalidURL, ValueError) as bad:
-        message = f"InvalidURL: {url[:80]!r} is no URL: {bad}"
+        message = f"InvalidURL: {url[:80]!r} is not a URL: {bad}"
         raise HttpFailure(message) from bad
 
 
 def too_many_pieces(pieces: int, size: int) -> bool:
     """Return True if a body of ``size`` bytes came in an unreasonable number of pieces.
 
-    Each piece costs the loop some 10 us, however small it is.
+    Each piece takes about 10 us, however small it is.
     """
     return pieces > _PIECES + size // _BYTES_PER_PIECE

@@ -1,4 +1,4 @@
-"""What a plugin may reach over HTTP: host names by a list, addresses by a table."""
+"""The policy for HTTP requests of plugins: allowed names by a list, addresses by a table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _entry(given: object) -> str:
         host = host_name(given.removeprefix("*."))
     except ValueError as why:
         message = (
-            f"HttpPolicy.allow_hosts: {given!r} is no host name: {why}. Give a name without "
+            f"HttpPolicy.allow_hosts: {given!r} is not a host name: {why}. Give a name without "
             "scheme, port and path, as 'api.example.com', or '*.example.com' for all names below"
         )
         raise ValueError(message) from None
@@ -80,40 +80,41 @@ def _flag(policy: HttpPolicy, attribute: attrs.Attribute[bool], value: object) -
 class HttpPolicy:
     """What a plugin may do with ``host_http_request``.
 
-    Plugins are not trusted. Without a policy a plugin reaches no host. ``HttpPolicy()`` opens the
-    public internet, and nothing that only this machine, its network or its cloud can reach: an
-    address is judged by a table made from IANA's special-purpose registries and the metadata and
-    host addresses of clouds, the same in every Python. It is judged when it is connected to, for
-    each connection and after each redirect, so a name that resolves to a private address is refused
-    like the address itself. An IPv6 address that carries an IPv4 address (mapped, NAT64, 6to4,
-    ISATAP) is as public as the IPv4 address; one behind a NAT64 prefix of the network's own is not
-    recognised. The proxy variables of the environment are ignored: the check would see the proxy.
+    Plugins are not trusted. Without a policy, a plugin can reach no host. ``HttpPolicy()`` allows
+    the public internet, and nothing that only this machine, its network or its cloud can reach. A
+    table decides which addresses are public; it is made from IANA's special-purpose registries and
+    the metadata and host addresses of clouds, and is the same in every version of Python. The
+    address is checked at each connection, also after a redirect, so a name that resolves to a
+    private address is refused like the address itself. An IPv6 address that contains an IPv4
+    address (mapped, NAT64, 6to4, ISATAP) counts as that IPv4 address; one with a NAT64 prefix of
+    the local network is not recognised. The proxy variables of the environment are ignored, because
+    the check would see the address of the proxy.
 
     Raises:
         TypeError, ValueError: a field is of the wrong type, or out of its range; an entry of
-            ``allow_hosts`` is no host name.
+            ``allow_hosts`` is not a host name.
     """
 
     allow_hosts: Collection[str] | None = attrs.field(default=None, converter=_hosts)
-    """Hosts that may be asked, by name or address; None is every host. Names are compared in one
-    form: that of IDNA 2008, in ASCII and lower case, without a last dot. ``"*.example.com"`` stands
-    for every name below ``example.com``, and not for that name itself. An allowed name does not
-    make a private address allowed."""
+    """The allowed hosts, by name or address; None is every host. Names are compared in one form:
+    IDNA 2008, in ASCII and lower case, without a final dot. ``"*.example.com"`` allows every name
+    below ``example.com``, but not that name itself. An allowed name does not make a private address
+    allowed."""
     allow_private: bool = attrs.field(default=False, validator=_flag)
-    """Whether every other address may be connected to, too: loopback, private networks, link-local,
-    multicast, and with them the cloud's metadata service, which gives credentials to anyone that
-    asks. Together with ``allow_hosts`` it opens only the listed hosts."""
+    """True allows all other addresses as well: loopback, private networks, link-local, multicast,
+    and with them the cloud's metadata service, which gives credentials to any client. Together with
+    ``allow_hosts`` it allows only the listed hosts."""
     max_response: int = attrs.field(default=10 * _MIB, validator=_at_least_one)
-    """Bytes of a reply's body, after gzip is undone; a longer body is an error, never cut."""
+    """Bytes of a reply's body, after decompression. A longer body is an error; it is never cut."""
     default_timeout: float = attrs.field(default=60.0, validator=_seconds)
-    """Seconds for a whole request, with its redirects and its body, if the plugin asks for no other
-    time; ``max_timeout`` bounds it, too."""
+    """Seconds for a whole request, including redirects and the reply's body, unless the plugin asks
+    for another time; never more than ``max_timeout``."""
     max_timeout: float = attrs.field(default=300.0, validator=_seconds)
-    """Seconds that a plugin may ask for at most."""
+    """The longest time that a plugin can ask for, in seconds."""
 
 
 def host_is_listed(host: str, allowed: Collection[str] | None) -> bool:
-    """Return True if a policy's ``allow_hosts`` lets a request ask this host."""
+    """Return True if ``allow_hosts`` of a policy allows this host."""
     if allowed is None:
         return True
     try:
@@ -127,7 +128,7 @@ def host_is_listed(host: str, allowed: Collection[str] | None) -> bool:
 
 
 def is_global(address: str) -> bool:
-    """Return True if an address is one of the public internet, also where IPv6 carries IPv4."""
-    from .special_addresses import is_public  # noqa: PLC0415 - only connections need the table
+    """Return True if an address is part of the public internet."""
+    from .special_addresses import is_public  # noqa: PLC0415 - only a connection needs the table
 
     return is_public(ipaddress.ip_address(address.partition("%")[0]))

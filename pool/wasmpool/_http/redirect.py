@@ -1,8 +1,8 @@
-"""Where a reply sends a request on to: by the rules of Go's client, which plugins were built for.
+"""Redirects, by the rules of Go's client, which existing plugins expect.
 
-301, 302 and 303 make a GET without a body of everything but HEAD; 307 and 308 change nothing.
-Credentials go along within the host and to hosts below it. Two things are stricter than in Go: a
-redirect to another port, or from https to http, takes no credentials along.
+After 301, 302 and 303 the next request is a GET without a body (or a HEAD after a HEAD); 307 and
+308 keep method and body. Credentials are kept for the same host and for hosts below it. Two rules
+are stricter than in Go: they are dropped for another port, and from https to http.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["is_redirect", "redirected"]
 
 _TO_GET: Final = frozenset({301, 302, 303})
-_AS_IT_IS: Final = frozenset({307, 308})
+_UNCHANGED: Final = frozenset({307, 308})
 _CREDENTIALS: Final = frozenset(
     {
         b"authorization",
@@ -30,22 +30,22 @@ _CREDENTIALS: Final = frozenset(
         b"www-authenticate",
     }
 )
-_OF_THE_BODY: Final = frozenset(
+_BODY_HEADERS: Final = frozenset(
     {b"content-encoding", b"content-language", b"content-location", b"content-type"}
 )
 _PORTS: Final = {"http": 80, "https": 443}
 
 
 def is_redirect(head: Head) -> bool:
-    """Return True if a reply sends its request on to elsewhere."""
-    return head.status in _TO_GET | _AS_IT_IS and bool(head.get(b"location"))
+    """Return True if a reply is a redirect."""
+    return head.status in _TO_GET | _UNCHANGED and bool(head.get(b"location"))
 
 
 def redirected(request: Request, head: Head) -> Request | None:
-    """The request that a reply asks for instead, or None if it is no redirect.
+    """Return the request that follows a redirect, or None if the reply is not a redirect.
 
     Raises:
-        HttpFailure: its Location is no URL, or too long a one.
+        HttpFailure: its Location is not a URL, or is too long.
     """
     if not is_redirect(head):
         return None
@@ -54,7 +54,7 @@ def redirected(request: Request, head: Head) -> Request | None:
     method, body = request.method, request.body
     if head.status in _TO_GET:
         method, body = ("HEAD" if method == "HEAD" else "GET"), b""
-        dropped |= _OF_THE_BODY
+        dropped |= _BODY_HEADERS
     if not _keeps_credentials(request.url, url):
         dropped |= _CREDENTIALS
     headers = [each for each in request.headers if each[0].lower() not in dropped]

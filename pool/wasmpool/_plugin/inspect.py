@@ -47,7 +47,7 @@ class Inspection:
     """What a module imports and exports, and how a plugin describes itself; `str` is the report."""
 
     imports: tuple[tuple[str, object, bool], ...]
-    """``"module.name"``, its type, and whether this host provides it."""
+    """For each: ``"module.name"``, its type, and True if this host provides it."""
     exports: Mapping[str, object]
     """Types by name."""
     problems: tuple[str, ...]
@@ -62,7 +62,7 @@ class Inspection:
 
     @property
     def looks_like_plugin(self) -> bool:
-        """True if it has at least one export of the contract."""
+        """True if it has at least one of the required exports."""
         return not self.exports.keys().isdisjoint(REQUIRED)
 
     def __str__(self) -> str:

@@ -64,8 +64,8 @@ class Loader:
     """Plugins by name; `open_loader` makes it.
 
     Attributes:
-        plugins: the plugins in service, by name: a live view, which cannot be changed through it.
-            A plugin leaves it as soon as it begins to close, by `unload` or `Plugin.aclose`.
+        plugins: a live, read-only mapping of the plugins in service, by name. A plugin leaves it
+            as soon as it begins to close, by `unload` or `Plugin.aclose`.
     """
 
     def __init__(self, registry: PluginRegistry) -> None:

@@ -201,8 +201,8 @@ def _json(export: str, reply: bytes) -> Any:
     signs = sum(map(reply.count, (b",", b":", b"[", b"{")))
     if signs > _MAX_SIGNS:
         message = (
-            f"{export} answers JSON that is too large: {signs:,} commas, colons and brackets, above"
-            f" the limit of {_MAX_SIGNS:,}"
+            f"{export} answers JSON that is too large: {signs:,} commas, colons and brackets, "
+            f"above the limit of {_MAX_SIGNS:,}"
         )
         raise AbiError(message)
     try:

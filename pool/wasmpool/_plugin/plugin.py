@@ -310,7 +310,7 @@ class Plugin:
             payload = encode({"tool_name": tool, "args": given})
         except (TypeError, ValueError) as wrong:
             await trio.lowlevel.checkpoint()
-            return ToolResult(f"the arguments are no JSON: {wrong}", is_error=True)
+            return ToolResult(f"the arguments cannot be written as JSON: {wrong}", is_error=True)
         try:
             reply = await self.pool.exchange("execute", payload)
         except PoolClosed:

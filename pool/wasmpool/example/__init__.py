@@ -1,4 +1,4 @@
-"""A plugin of the whole contract, to start from and to try things on; PATH is its module."""
+"""An example plugin that implements the whole contract; PATH is its module."""
 
 import atexit
 from contextlib import ExitStack
@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["PATH"]
 
-# Out of a zip archive it is a copy that lives as long as the process; else the file itself.
+# From a zip archive, this is a copy that is deleted at exit; otherwise it is the file itself.
 _copies = ExitStack()
 atexit.register(_copies.close)
 

@@ -1,9 +1,9 @@
-"""Builds example.wasm from plugin.zig and what it imports, or checks that it is up to date.
+"""Builds example.wasm from plugin.zig and its imports, or checks that it is up to date.
 
     python build.py [--check]
 
-The bytes depend on the compiler, so its version is pinned. Nothing else enters them: the source is
-named by a relative path, and names and debug information are left out.
+The bytes depend on the compiler, so its version is pinned. They depend on nothing else: the path of
+the source is relative, and names and debug information are left out.
 """
 
 import argparse
@@ -38,23 +38,23 @@ _EXPORTS: Final = (
 _FLAGS: Final = (
     "-target",
     "wasm32-wasi",
-    # Against ReleaseSmall: 57 KiB in place of 37, an execute of `echo` in 0.7 us in place of 1.1.
+    # Compared with ReleaseSmall: 57 KiB instead of 37, an execute of `echo` 0.7 us instead of 1.1.
     "-OReleaseFast",
     "-fno-entry",
     "-fstrip",
     "-fsingle-threaded",
-    # Small, so that a fresh guest is cheap; it lies first in memory, so that an overflow traps.
+    # A small stack, for cheap instances. It is at the start of the memory: an overflow traps.
     "--stack",
     str(64 * 1024),
 )
 
 
 def run_zig(*arguments: str, source: Path) -> None:
-    """Run the pinned compiler in the folder of `source`, which is its last argument.
+    """Run the pinned compiler in the folder of `source`, with its name as the last argument.
 
     Raises:
         RuntimeError: another version of ziglang is installed.
-        subprocess.CalledProcessError: the source does not compile; the compiler has said why.
+        subprocess.CalledProcessError: the source does not compile; the compiler prints why.
     """
     found = version("ziglang")
     if found != ZIGLANG:
@@ -73,11 +73,11 @@ def build(target: Path) -> None:
     exports = [f"--export={name}" for name in _EXPORTS]
     emit = f"-femit-bin={target}"
     run_zig("build-exe", *_FLAGS, *exports, emit, source=_HERE / "plugin.zig")
-    target.chmod(0o644)  # data, though the linker makes it executable
+    target.chmod(0o644)  # the linker makes it executable
 
 
 def check(committed: Path, build: Callable[[Path], None]) -> bool:
-    """Build into a temporary folder, and say whether the same bytes are committed."""
+    """Build into a temporary folder, and print and return if the result is what is committed."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder, committed.name)
         build(fresh)

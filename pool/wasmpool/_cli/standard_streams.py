@@ -1,8 +1,8 @@
-"""The standard streams of the process, whatever state it was started with.
+"""The standard streams of the process, in whatever state it was started.
 
-Each may be closed, full, a pipe that nobody reads, or of an encoding that lacks a character. What
-is written here is out of the process when the call returns: nothing waits in a buffer for the end
-of the interpreter, which could not report a failure any more.
+A stream may be closed, full, a pipe without a reader, or of an encoding that lacks a character. The
+functions here write without a buffer: a buffer would be flushed at the end of the interpreter, when
+a failure can no longer be reported.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ __all__ = [
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 FAILED: Final = 2
-"""The exit status for wrong use, and for an input or output that fails."""
+"""The exit status for wrong use, and for a failed input or output."""
 INTERRUPTED: Final = 128 + signal.SIGINT
 OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
-"""As if the signal had ended the process, which shells know."""
+"""As if the signal had ended the process; shells know this status."""
 
 
 class OutputFailed(Exception):
-    """Standard output or standard error did not take a text.
+    """Standard output or standard error could not be written.
 
     Attributes:
-        status: the exit status that this asks for.
-        message: a sentence for the user; empty for a pipe that nobody reads, which is no error.
+        status: the exit status for this failure.
+        message: for the user; empty for a pipe without a reader, which is not an error.
     """
 
     def __init__(self, name: str, error: OSError) -> None:
         is_pipe = isinstance(error, BrokenPipeError)
         self.status: int = OUTPUT_CLOSED if is_pipe else FAILED
         self.message: str = "" if is_pipe else f"{name} cannot be written: {reason_of(error)}"
-        super().__init__(self.message or f"nobody reads {name}")
+        super().__init__(self.message or f"{name} has no reader")
 
 
 def reason_of(error: OSError) -> str:
-    """What went wrong, without number and file name."""
+    """Return the reason of an error, without its number and file name."""
     return error.strerror or str(error) or type(error).__name__
 
 
@@ -67,22 +67,22 @@ def is_closed(descriptor: int) -> bool:
 
 
 def reserve_closed() -> None:
-    """Take the numbers of closed standard streams, or the next file opened would get one.
+    """Occupy the descriptors of closed standard streams, so that no file gets one of them.
 
-    By a directory, which can neither be read nor written, under names such as ``/dev/stdout`` too.
+    Each becomes a directory, which can neither be read nor written, not even as ``/dev/stdout``.
     """
     for descriptor in (STDIN, STDOUT, STDERR):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open("/", os.O_RDONLY)  # gets the lowest free number, which is this one
+            os.open("/", os.O_RDONLY)  # gets the lowest free descriptor, which is this one
 
 
 def write_out(text: str) -> None:
     """Write to standard output.
 
     Raises:
-        OutputFailed: it is closed, or does not take all of the text.
+        OutputFailed: it is closed, or cannot be written.
     """
     if sys.stdout is None:
         raise OutputFailed("standard output", OSError(errno.EBADF, "it is closed"))
@@ -90,10 +90,10 @@ def write_out(text: str) -> None:
 
 
 def write_error(text: str) -> None:
-    """Write to standard error; nothing where that is closed, since nobody asked for messages.
+    """Write to standard error, unless it is closed.
 
     Raises:
-        OutputFailed: it does not take all of the text.
+        OutputFailed: it cannot be written.
     """
     if sys.stderr is not None:
         _write(sys.stderr, STDERR, "standard error", text)
@@ -108,7 +108,7 @@ def _write(stream: TextIO, descriptor: int, name: str, text: str) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, also to a pipe that another process has made non-blocking."""
+    """Write all of `data`, even to a pipe that another process has made non-blocking."""
     rest = memoryview(data)
     while rest:
         try:
@@ -118,7 +118,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def discard_rest() -> None:
-    """Leave nothing in Python's own buffers that the end of the interpreter would fail to write."""
+    """Empty Python's buffers, so that the end of the interpreter cannot fail to write them."""
     for stream, descriptor in ((sys.stdout, STDOUT), (sys.stderr, STDERR)):
         if stream is None:
             continue

@@ -1,4 +1,4 @@
-"""``wasmpool inspect``: the report on a module, as an exit status and a text."""
+"""``wasmpool inspect``: the report on a module."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from wasmpool._plugin.inspect import inspect_plugin
 
 from .log import show_log
 from .shown import shown, shown_whole
-from .standard import reason_of, write_out
+from .standard_streams import reason_of, write_out
 from .wrong_use import WrongUse
 
 __all__ = ["inspect_file"]
 
 
 async def inspect_file(name: str) -> int:
-    """Print the report on a file; the exit status of the command.
+    """Print the report on a file, and return the exit status.
 
     Raises:
-        WrongUse: the file cannot be read, or is no module.
-        OutputFailed: standard output does not take the report.
+        WrongUse: the file cannot be read, or is not a module.
+        OutputFailed: standard output cannot be written.
     """
     show_log()
     try:

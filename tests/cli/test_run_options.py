@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from wasmpool import HttpPolicy, Limits
-from wasmpool._cli.job import Job
-from wasmpool._cli.plugin import choose_tool, plugin_options
+from wasmpool._cli.run_options import RunOptions
+from wasmpool._cli.run_plugin import choose_tool, plugin_options
 from wasmpool._cli.wrong_use import WrongUse
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ class FakePlugin:
 
 def choose(wanted: str | None, *names: str, plugin: str | None = "p.wasm") -> str:
     fake = FakePlugin("p", tuple(FakeTool(name) for name in names))
-    job = Job(plugin=plugin, tool=wanted, input=None, output=None, size=1, tasks=1, timeout=None)
+    job = RunOptions(
+        plugin=plugin, tool=wanted, input=None, output=None, size=1, tasks=1, timeout=None
+    )
     return choose_tool(cast("Plugin", fake), job)
 
 
@@ -45,7 +47,7 @@ def test_without_a_plugin_the_example_counts_words() -> None:
 @pytest.mark.parametrize(
     ("wanted", "names", "says"),
     [
-        (None, ["a", "b"], "'p' has 2 tools, choose one by --tool: a, b"),
+        (None, ["a", "b"], "'p' has 2 tools, choose one with --tool: a, b"),
         (None, [], "'p' has no tools"),
         ("c", ["a", "b"], "'p' has no tool 'c'; it has: a, b"),
         ("c", [], "'p' has no tools"),
@@ -61,7 +63,7 @@ def test_any_other_choice_is_wrong_use_that_lists_the_tools(
 
 def test_no_host_is_allowed_unless_named() -> None:
     """Without --allow-host the plugin's default stands; with it, exactly these hosts."""
-    job = Job(
+    job = RunOptions(
         plugin="p.wasm",
         tool=None,
         input=None,

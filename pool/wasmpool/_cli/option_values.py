@@ -1,4 +1,4 @@
-"""Values of options that click has no type for; what is refused is named in one sentence."""
+"""Option values for which click has no type; an error message names the value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE: Final = re.compile(r"([0-9]{1,20})(|kib|mib|gib)", re.IGNORECASE | re.ASCI
 
 
 def as_size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """Bytes, from a plain number or a number of KiB, MiB or GiB."""
+    """Read a number of bytes, KiB, MiB or GiB, and return bytes."""
     if value is None:
         return None
     match = SIZE.fullmatch(value)
@@ -34,7 +34,7 @@ def as_size(_context: click.Context, _option: click.Parameter, value: str | None
 def as_hosts(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Host names as `HttpPolicy` takes them."""
+    """Check that `HttpPolicy` accepts these host names."""
     for value in values:
         try:
             HttpPolicy(allow_hosts=[value])
@@ -49,10 +49,10 @@ def as_hosts(
 def as_credentials(
     _context: click.Context, _option: click.Parameter, values: Iterable[str]
 ) -> Mapping[str, str] | None:
-    """What a plugin is configured with; None if there is nothing, so that it is not configured.
+    """Read the plugin's credentials; None if there are none, so that it is not configured.
 
     Each is ``KEY=VALUE``, or ``KEY`` for the value of the environment variable of that name.
-    Messages never show a value: it is a secret.
+    Messages never show a value, because it is secret.
     """
     credentials: dict[str, str] = {}
     for value in values:
@@ -66,7 +66,7 @@ def as_credentials(
 def _credential(value: str) -> tuple[str, str]:
     key, equals, secret = value.partition("=")
     if not key:
-        _refuse("a credential has no name before the =; give it as KEY=VALUE")
+        _refuse("a credential has no name before the =; give KEY=VALUE")
     if not equals:
         secret = _from_environment(key)
     if not _is_text(key) or not _is_text(secret):

@@ -1,4 +1,4 @@
-"""Whether two of a run's files are one file, which would be lost or read while it is written."""
+"""Detecting that two of a run's files are the same file, which would be overwritten."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FileIdentity: TypeAlias = tuple[str, int, int]
 
 
 def identity_of(file: int | str | os.PathLike[str]) -> FileIdentity | None:
-    """What a file is, by whatever name or descriptor it was opened.
+    """Return the identity of a file, which does not depend on its name or descriptor.
 
-    None for what may be read and written at once: a terminal, a pipe, a socket, ``/dev/null``;
-    and for what is not there.
+    None for a file that can be read and written at the same time (a terminal, a pipe, a socket,
+    ``/dev/null``), and for a file that does not exist.
     """
     try:
-        status = os.stat(file)  # noqa: PTH116 - descriptors, too
+        status = os.stat(file)  # noqa: PTH116 - it may be a descriptor
     except OSError:
         return None
     if stat.S_ISREG(status.st_mode):
@@ -34,7 +34,7 @@ def identity_of(file: int | str | os.PathLike[str]) -> FileIdentity | None:
 def shared_file(
     read: Mapping[str, FileIdentity | None], written: Mapping[str, FileIdentity | None]
 ) -> tuple[str, str] | None:
-    """The first name in `read` and name in `written` that stand for the same file."""
+    """Return the first two names, one in `read` and one in `written`, of the same file."""
     for name, identity in read.items():
         for other, its_identity in written.items():
             if identity is not None and identity == its_identity:

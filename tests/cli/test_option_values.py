@@ -5,7 +5,7 @@ from typing import cast
 import click
 import pytest
 
-from wasmpool._cli.values import as_credentials, as_hosts, as_size
+from wasmpool._cli.option_values import as_credentials, as_hosts, as_size
 
 CONTEXT = cast("click.Context", None)
 OPTION = cast("click.Parameter", None)
@@ -78,8 +78,8 @@ def test_no_credentials_are_none() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (("=secret",), "a credential has no name before the =; give it as KEY=VALUE"),
-        (("",), "a credential has no name before the =; give it as KEY=VALUE"),
+        (("=secret",), "a credential has no name before the =; give KEY=VALUE"),
+        (("",), "a credential has no name before the =; give KEY=VALUE"),
         (("unset",), "the credential 'unset' has no value: give KEY=VALUE, or set the environment"),
         (("key=secret", "key=secret"), "the credential 'key' is given twice"),
         (("key=secret\udcff",), "the credential 'key' is not UTF-8"),

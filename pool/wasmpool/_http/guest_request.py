@@ -1,7 +1,7 @@
-"""What a guest asks of ``host_http_request``: from its JSON to a request that may be sent.
+"""What a guest passes to ``host_http_request``: its JSON is read and checked here.
 
-A request of at most `SMALL` bytes is parsed at once, a larger one in pieces. Only its body can be
-large for a good reason; all else has bounds that no server would exceed.
+A request of at most `SMALL` bytes is parsed in one step, a larger one in pieces. Only the body has
+a reason to be large; the limits for all other parts are above those of servers.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from .policy import HttpPolicy
 
-__all__ = ["BadRequest", "Request", "read_large_request", "read_request"]
+__all__ = ["BadRequest", "GuestRequest", "read_large_request", "read_request"]
 
 _RAW_BODY: Final = "X-Raw-Body"
 _H2C: Final = "X-H2C"
 _TIMEOUT: Final = "X-Host-Timeout-Seconds"
 _CONTROL: Final = frozenset({_RAW_BODY, _H2C, _TIMEOUT})
 
-# Framing and routing are the client's; a guest's Host would get round `allow_hosts`.
+# The client sets these. A guest that sets Host could evade `allow_hosts`.
 _CONNECTION_HEADERS: Final = frozenset(
     {
         "connection",
@@ -45,75 +45,75 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 
 _NOT_IN_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # section 5.5
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
 
-_MOST_HEADERS: Final = 500
-"""Servers take 100 or so."""
-_MOST_TOKENS: Final = 10_000
-"""Of a large request: more than any request of the contract has."""
-_LONGEST: Final = {"url": 16 << 10}
-"""Bytes of what is not the body, where less than `SMALL`; a client takes no longer URL."""
+_MAX_HEADERS: Final = 500
+"""Servers accept about 100."""
+_MAX_TOKENS: Final = 10_000
+"""Of a large request; a valid one has fewer."""
+_MAX_SIZES: Final = {"url": 16 << 10}
+"""By key, bytes; `SMALL` for the other keys. HTTP clients accept no longer URL."""
 _WANTED: Final = ("method", "url", "headers", "body", "body_base64")
 
 
 class BadRequest(Exception):
-    """The guest's request cannot be made; the text says why."""
+    """The guest's request is invalid; the message says why."""
 
 
 @attrs.frozen
-class Request:
-    """A request that may be sent, once the policy has allowed its host."""
+class GuestRequest:
+    """A valid request; the client still checks its host against the policy."""
 
     method: str
     url: str
     headers: list[tuple[str, bytes]]
-    """Without those that are the host's own."""
+    """Without the headers that the client sets."""
     body: bytes
     raw_body: bool
-    """Whether the reply's body goes to the guest in base64."""
+    """True if the guest gets the reply's body in base64."""
     h2c: bool
-    """Whether to speak HTTP/2 in clear text."""
+    """True for HTTP/2 without TLS."""
     timeout: float
-    """Seconds for all of it, with redirects and the reply's body."""
+    """Seconds for the whole request, including redirects and the reply's body."""
 
 
-def read_request(data: bytes, policy: HttpPolicy) -> Request:
+def read_request(data: bytes, policy: HttpPolicy) -> GuestRequest:
     """Read a request of at most `SMALL` bytes.
 
     Raises:
-        BadRequest: it is not of the contract, or cannot be HTTP.
+        BadRequest: it does not fulfil the contract, or is not possible in HTTP.
     """
     try:
         given = decode(data)
     except ValueError as broken:
-        message = f"bad request: no JSON: {broken}"
+        message = f"bad request: not JSON: {broken}"
         raise BadRequest(message) from None
     if not isinstance(given, dict):
-        message = f"bad request: a JSON object is wanted, not {type(given).__name__}"
+        message = f"bad request: it must be a JSON object, not {type(given).__name__}"
         raise BadRequest(message)
     return _request(given, _body(given), policy)
 
 
-def read_large_request(data: bytes, policy: HttpPolicy) -> Cooperative[Request]:
+def read_large_request(data: bytes, policy: HttpPolicy) -> Cooperative[GuestRequest]:
     """Read a request of any size, in pieces.
 
     Raises:
-        BadRequest: as for `read_request`; or it has too much besides its body.
+        BadRequest: as for `read_request`; or a part other than the body is too large.
     """
     try:
-        members = yield from read_members(data, _WANTED, _MOST_TOKENS)
+        members = yield from read_members(data, _WANTED, _MAX_TOKENS)
     except ValueError as broken:
-        message = f"bad request: no JSON that a request can be: {broken}"
+        message = f"bad request: not JSON, or too large: {broken}"
         raise BadRequest(message) from None
     if members is None:
-        message = "bad request: a JSON object is wanted"
+        message = "bad request: it must be a JSON object"
         raise BadRequest(message)
     body = yield from _large_body(members)
     rest = ("method", "url", "headers")
     return _request({key: _whole(members, key) for key in rest}, body, policy)
 
 
-def _request(given: dict[str, Any], body: bytes, policy: HttpPolicy) -> Request:
+def _request(given: dict[str, Any], body: bytes, policy: HttpPolicy) -> GuestRequest:
     headers = _headers(given)
-    return Request(
+    return GuestRequest(
         method=_method(_text(given, "method") or "GET"),
         url=_text(given, "url"),
         headers=[
@@ -142,8 +142,8 @@ def _headers(given: dict[str, Any]) -> dict[str, str]:
     headers = given.get("headers")
     if headers is None:
         return {}
-    if isinstance(headers, dict) and len(headers) > _MOST_HEADERS:
-        message = f"bad request: {len(headers):,} headers, above {_MOST_HEADERS}"
+    if isinstance(headers, dict) and len(headers) > _MAX_HEADERS:
+        message = f"bad request: {len(headers):,} headers, above {_MAX_HEADERS}"
         raise BadRequest(message)
     if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
         message = "bad request: headers must be an object of strings"
@@ -153,7 +153,7 @@ def _headers(given: dict[str, Any]) -> dict[str, str]:
 
 def _method(method: str) -> str:
     if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
-        message = f"bad request: no method for a plugin: {reprlib.repr(method)}"
+        message = f"bad request: a plugin cannot use the method {reprlib.repr(method)}"
         raise BadRequest(message)
     return method
 
@@ -189,35 +189,37 @@ def _without_breaks(encoded: str) -> str:
 
 
 def _from_base64(encoded: str) -> bytes:
-    if len(encoded) % 4 or encoded.endswith("==="):  # some Pythons take more padding than there is
+    if len(encoded) % 4 or encoded.endswith(
+        "==="
+    ):  # some versions of Python accept too much padding
         raise ValueError("Incorrect padding")
     return base64.b64decode(encoded, validate=True)
 
 
 def _no_base64(why: ValueError) -> BadRequest:
-    return BadRequest(f"bad request: body_base64 is no base64: {why}")
+    return BadRequest(f"bad request: body_base64 is not base64: {why}")
 
 
 # --- in pieces ---
 
 
 def _whole(members: Members, key: str) -> Any:
-    """A member that has no reason to be large, parsed at once."""
+    """Return a member that has no reason to be large, parsed in one step."""
     value = members.get(key, b"null")
     size = len(value) if isinstance(value, bytes) else sum(map(len, value))
-    most = _LONGEST.get(key, SMALL)
-    if size > most:
-        message = f"bad request: {key} is too long: {size:,} bytes, above {most:,}"
+    limit = _MAX_SIZES.get(key, SMALL)
+    if size > limit:
+        message = f"bad request: {key} is too long: {size:,} bytes, above {limit:,}"
         raise BadRequest(message)
     return decode(value) if isinstance(value, bytes) else "".join(value)
 
 
 def _pieces(members: Members, key: str) -> list[str]:
-    """A string in pieces; none if it is absent."""
+    """Return the pieces of a string; an empty list if the member is absent."""
     value = members.get(key, b"null")
     if isinstance(value, list):
         return value
-    if len(value) > SMALL:  # strings of that length come in pieces
+    if len(value) > SMALL:  # a string of this size is a list of pieces
         message = f"bad request: {key} must be a string"
         raise BadRequest(message)
     text = _text({key: decode(value)}, key)
@@ -239,7 +241,7 @@ def _large_body(members: Members) -> Cooperative[bytes]:
 
 
 def _from_base64_in_pieces(pieces: list[str]) -> Cooperative[bytes]:
-    """Decode groups of four characters; a group that is cut in two goes with the next piece."""
+    """Decode groups of four characters; an incomplete group is decoded with the next piece."""
     decoded: list[bytes] = []
     rest = ""
     ended = False

@@ -1,4 +1,4 @@
-"""Why a run ends before its input does, and Ctrl-C as the first of the reasons."""
+"""Stopping a run before the end of its input: by Ctrl-C, or by a failed input or output."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, final
 import attrs
 import trio
 
-from .standard import FAILED, INTERRUPTED, OUTPUT_CLOSED
+from .standard_streams import FAILED, INTERRUPTED, OUTPUT_CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Stop"]
+__all__ = ["RunStop"]
 
 
 def _nothing() -> None:
@@ -24,36 +24,36 @@ def _nothing() -> None:
 
 @final
 @attrs.define(eq=False)
-class Stop:
-    """The scope around the run's work, and what cancelled it; the first reason counts."""
+class RunStop:
+    """The cancel scope around a run, and why it was cancelled; the first reason counts."""
 
     scope: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
     status: int | None = attrs.field(init=False, default=None)
-    """The exit status that the reason asks for; None as long as there is none."""
+    """The exit status for the reason; None if the run was not stopped."""
     message: str | None = attrs.field(init=False, default=None)
-    """A sentence for the user, if it needs one."""
+    """A message for the user, if there is one."""
     notice: Callable[[], None] = attrs.field(init=False, default=_nothing)
-    """Called right before the work is cancelled."""
+    """Called right before the run is cancelled."""
 
     @property
     def is_interrupt(self) -> bool:
-        """Whether it was Ctrl-C."""
+        """True if the reason is Ctrl-C."""
         return self.status == INTERRUPTED
 
     def interrupted(self) -> None:
-        """Ctrl-C."""
+        """Stop because of Ctrl-C."""
         self._stop(INTERRUPTED)
 
     def output_closed(self) -> None:
-        """The reader of the output has seen enough, as ``head`` does."""
+        """Stop because the reader of the output has closed the pipe, as ``head`` does."""
         self._stop(OUTPUT_CLOSED)
 
     def output_failed(self, message: str) -> None:
-        """There is no room on the disk, for instance."""
+        """Stop because the output failed, as with a full disk."""
         self._stop(FAILED, message)
 
     def input_failed(self, message: str) -> None:
-        """No more lines, though the input goes on; those before are answered."""
+        """End the input early; the lines before are still answered."""
         if self.status is None:
             self.status, self.message = FAILED, message
 
@@ -65,9 +65,10 @@ class Stop:
 
     @contextmanager
     def on_interrupt(self) -> Iterator[None]:
-        """Ctrl-C stops the run by cancelling it; a second one ends the process at once.
+        """A block in which Ctrl-C cancels the run, and a second Ctrl-C ends the process at once.
 
-        Nothing is raised in the middle of what runs: see "signal handlers" in docs/operating.md.
+        The handler raises no exception in the running code: see "signal handlers" in
+        docs/operating.md.
         """
         token = trio.lowlevel.current_trio_token()
 

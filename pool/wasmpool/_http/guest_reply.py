@@ -1,6 +1,6 @@
-"""What a guest gets from ``host_http_request``: a reply in JSON, or why there is none.
+"""What ``host_http_request`` returns to the guest: a reply in JSON, or why there is none.
 
-A body of at most `SMALL` bytes is written at once, a larger one in pieces.
+A body of at most `SMALL` bytes is written in one step, a larger one in pieces.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from wasmpool._json_pieces import PIECE, read_text
 if TYPE_CHECKING:
     from wasmpool._json_pieces import Cooperative
 
-    from .client import Reply
+    from .message import Reply
 
 __all__ = ["ReplyTooLarge", "failure", "success", "success_in_pieces"]
 
-_LONGEST_WHY: Final = 2_000  # characters; servers and names of hosts have a part in it
+_MAX_REASON: Final = 2_000  # characters; a reason may quote a server or the name of a host
 _GROUPS: Final = PIECE // 3 * 3
-"""Bytes that become base64 without padding."""
+"""Bytes of a piece of base64: a multiple of 3, so that it has no padding."""
 
 
 class ReplyTooLarge(Exception):
-    """The reply's JSON would be larger than what a guest may be given."""
+    """The reply's JSON would be larger than ``limits.payload``."""
 
 
-def failure(why: str) -> bytes:
-    """Say why there is no reply."""
-    return encode({"status": 0, "body": why[:_LONGEST_WHY].encode(errors="replace").decode()})
+def failure(reason: str) -> bytes:
+    """Return the answer for a request that has no reply."""
+    return encode({"status": 0, "body": reason[:_MAX_REASON].encode(errors="replace").decode()})
 
 
 def success(reply: Reply, *, raw_body: bool) -> bytes:
-    """Write a reply at once."""
+    """Write a reply in one step."""
     answer = _head(reply)
     if raw_body:
         answer |= {"body": "", "body_base64": base64.b64encode(reply.body).decode()}
@@ -44,16 +44,16 @@ def success(reply: Reply, *, raw_body: bool) -> bytes:
     return encode(answer)
 
 
-def success_in_pieces(reply: Reply, most: int, *, raw_body: bool) -> Cooperative[bytes]:
+def success_in_pieces(reply: Reply, limit: int, *, raw_body: bool) -> Cooperative[bytes]:
     """Write a reply in pieces.
 
     Raises:
-        ReplyTooLarge: it would be larger than ``most`` bytes.
+        ReplyTooLarge: the JSON would be larger than ``limit`` bytes.
     """
     written = io.BytesIO()
 
     def add(piece: bytes) -> None:
-        if written.tell() + len(piece) > most:
+        if written.tell() + len(piece) > limit:
             raise ReplyTooLarge
         written.write(piece)
 

@@ -1,6 +1,6 @@
-"""A reply's body as it comes, never more of it than the policy allows.
+"""Reading a reply: its body is collected up to the limit of the policy, and decompressed.
 
-Gzip is undone in pieces with a bound on what comes out: a chunk of 64 KiB can hold 64 MiB.
+Gzip is decompressed in pieces of limited size: 64 KiB of gzip can contain 64 MiB.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any, Final, final
 from .message import HttpFailure, Reply
 
 if TYPE_CHECKING:
+    from .loop_share import LoopShare
     from .message import Head
-    from .stream import LoopShare
 
 __all__ = ["ReplyReader"]
 
 _INFLATE: Final = zlib.MAX_WBITS | 16  # a gzip header and trailer around it
-_PIECE: Final = 256 << 10  # bytes that are inflated before the loop may have its turn
+_PIECE: Final = 256 << 10  # bytes that are decompressed in one step
 _DIGITS: Final = 18
-_GZIP_COSTS: Final = 1024  # what cannot be compressed grows by less than a 1000th, and this
+_GZIP_OVERHEAD: Final = 1024  # gzip adds at most this and a 1000th to incompressible data
 
 
 @final
 class ReplyReader:
-    """Takes in one reply: first its head, then its body.
+    """Reads one reply: first `begin` with its head, then `add` for its body, then `reply`.
 
     Args:
-        limit: bytes of the body, as the guest gets it.
-        inflates: undo gzip if the reply has it.
+        limit: the most bytes of the body, after decompression.
+        inflates: decompress the body if it has gzip.
     """
 
     def __init__(self, limit: int, *, inflates: bool) -> None:
@@ -40,24 +40,24 @@ class ReplyReader:
         self._bytes = bytearray()
 
     def begin(self, head: Head, method: str) -> None:
-        """Look at the head.
+        """Prepare for the body.
 
         Raises:
-            HttpFailure: the body is announced to be too large.
+            HttpFailure: the announced length of the body is too large.
         """
         announced = head.get(b"content-length")
         gzip = head.get(b"content-encoding").lower() == b"gzip" and announced != b"0"
         self._inflates = self._inflates and gzip and head.has_content(method)
         if self._inflates:
-            self._sent_limit += self._limit // 1000 + _GZIP_COSTS
+            self._sent_limit += self._limit // 1000 + _GZIP_OVERHEAD
         if head.has_content(method) and _exceeds(announced, self._sent_limit):
             raise self._too_large()
 
     async def add(self, data: bytes, share: LoopShare) -> None:
-        """Take some of the body.
+        """Add a part of the body.
 
         Raises:
-            HttpFailure: it is too large, or broken gzip.
+            HttpFailure: the body is too large, or its gzip is broken.
         """
         self._sent += len(data)
         if self._sent > self._sent_limit:
@@ -72,17 +72,17 @@ class ReplyReader:
             raise HttpFailure(message) from broken
 
     def reply(self, head: Head) -> Reply:
-        """The whole reply, in the end.
+        """Return the whole reply.
 
         Raises:
-            HttpFailure: its gzip stream is not at its end.
+            HttpFailure: the body ends within its gzip stream.
         """
         if self._gzip is not None:
             message = "the reply ends in the middle of its gzip stream"
             raise HttpFailure(message)
-        # What is given is not what these two speak of any more.
-        undone = (b"content-encoding", b"content-length") if self._inflates else ()
-        kept = [(name, value) for name, value in head.headers if name.lower() not in undone]
+        # These two headers describe the compressed body.
+        dropped = (b"content-encoding", b"content-length") if self._inflates else ()
+        kept = [(name, value) for name, value in head.headers if name.lower() not in dropped]
         return Reply(head.status, kept, bytes(self._bytes))
 
     async def _inflate(self, data: bytes, share: LoopShare) -> None:
@@ -105,6 +105,6 @@ class ReplyReader:
 
 def _exceeds(announced: bytes, limit: int) -> bool:
     if not announced.isdigit():
-        return False  # absent, or an error that the protocol's library finds
-    # Reading the number of a million digits takes seconds.
+        return False  # there is none, or it is invalid, which the protocol's library reports
+    # Not `int` at once: a number of a million digits takes seconds.
     return len(announced.lstrip(b"0")) > _DIGITS or int(announced) > limit

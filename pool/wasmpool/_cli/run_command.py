@@ -1,0 +1,91 @@
+"""``wasmpool run``: from its options to the exit status.
+
+All options are checked before the output is touched, so a mistake leaves an existing file as it is.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from .input_output import open_input, open_output
+from .log import show_log
+from .preview import PREVIEW_ROWS, Preview
+from .progress import Bar
+from .run import Run
+from .run_plugin import choose_tool, open_run_plugin
+from .run_stop import RunStop
+from .sample_text import SAMPLE_LINES
+from .shown import shown_lines
+from .standard_streams import OutputFailed, write_error
+from .table import print_table
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from wasmpool import Histogram, Pool
+
+    from .run_options import RunOptions
+    from .streams import InputSource, OutputSink
+
+__all__ = ["run_lines"]
+
+
+async def run_lines(options: RunOptions) -> int:
+    """Run the command, print the table, and return the exit status.
+
+    Raises:
+        WrongUse: the run cannot start.
+        OutputFailed: standard error cannot be written.
+    """
+    log, stop, tally = show_log(), RunStop(), Tally()
+    pool: Pool | None = None
+    calls: Histogram | None = None
+    title = "wasmpool run"
+
+    def note_calls() -> None:
+        nonlocal calls
+        if pool and calls is None:
+            calls = pool.statistics().lease_seconds
+
+    stop.notice = note_calls  # before the cancel, which also ends calls
+    with stop.on_interrupt(), stop.scope:
+        async with AsyncExitStack() as stack:
+            plugin = await open_run_plugin(stack, options)
+            tool = choose_tool(plugin, options)
+            source = await open_input(stack, options)
+            sink = await open_output(stack, options, source)
+            pool, title = plugin.pool, f"wasmpool run: {tool} of {plugin.name}"
+            _print_hint(options, source, sink)
+            bar = Bar(tally, source.size, hidden=source.is_terminal)
+            log.make_room = bar.hide
+            await Run(
+                plugin=plugin,
+                tool=tool,
+                source=source,
+                sink=sink,
+                tasks=options.tasks,
+                bar=bar,
+                tally=tally,
+                stop=stop,
+            ).work()
+            note_calls()
+    statistics = pool.statistics() if pool else None
+    status = stop.status if stop.status is not None else int(tally.failures > 0)
+    try:
+        print_table(title, tally, statistics, calls, interrupted=stop.is_interrupt)
+        if stop.message:
+            write_error(f"Error: {shown_lines(stop.message)}\n")
+    except OutputFailed:
+        if stop.status is None:
+            raise
+    return status
+
+
+def _print_hint(options: RunOptions, source: InputSource, sink: OutputSink) -> None:
+    if options.reads_sample:
+        hint = f"no --input: the input is a generated text of {SAMPLE_LINES:,} lines"
+        if isinstance(sink, Preview):
+            hint += f"; the first {PREVIEW_ROWS} results are shown, --output FILE keeps all"
+        write_error(f"{hint} (--input - reads standard input)\n")
+    if source.is_terminal:
+        write_error("reading lines from the terminal; Ctrl-D ends the input\n")

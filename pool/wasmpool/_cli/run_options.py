@@ -1,0 +1,53 @@
+"""The options of ``wasmpool run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from wasmpool.example import PATH as EXAMPLE
+
+from .shown import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RunOptions"]
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """The options as they were given, with the defaults that do not need the plugin."""
+
+    plugin: str | None
+    tool: str | None
+    input: str | None
+    output: str | None
+    size: int
+    tasks: int
+    timeout: float | None
+    """The longest time of a call, in seconds."""
+    allow_hosts: tuple[str, ...] = ()
+    """The hosts that the plugin can reach over HTTP."""
+    credentials: Mapping[str, str] | None = None
+    max_uses: int | None = None
+    """Calls after which an instance is replaced."""
+    memory: int | None = None
+    """The most bytes of linear memory of an instance."""
+
+    @property
+    def path(self) -> Path:
+        """The plugin's file."""
+        return EXAMPLE if self.plugin is None else Path(self.plugin)
+
+    @property
+    def plugin_name(self) -> str:
+        """The plugin's file, for error messages."""
+        return shown(str(EXAMPLE) if self.plugin is None else self.plugin)
+
+    @property
+    def reads_sample(self) -> bool:
+        """True if the input is the generated text."""
+        return self.plugin is None and self.input is None

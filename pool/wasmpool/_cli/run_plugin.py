@@ -1,0 +1,112 @@
+"""The plugin of a run, and the tool that is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from wasmpool import (
+    AbiError,
+    CompileError,
+    ConfigureError,
+    GuestExit,
+    GuestMemoryError,
+    GuestTrap,
+    HttpPolicy,
+    Limits,
+    LinkError,
+    PoolUnavailable,
+    open_plugin,
+)
+
+from .shown import name_list, shown
+from .standard_streams import reason_of
+from .wrong_use import WrongUse
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from wasmpool import Plugin
+    from wasmpool._plugin.options import PluginOptions
+
+    from .run_options import RunOptions
+
+__all__ = ["choose_tool", "open_run_plugin", "plugin_options"]
+
+EXAMPLE_TOOL: Final = "word_count"
+
+NOT_A_PLUGIN = (AbiError, CompileError, GuestExit, GuestMemoryError, GuestTrap, LinkError)
+"""The errors of a file that cannot be used as a plugin."""
+
+
+async def open_run_plugin(stack: AsyncExitStack, options: RunOptions) -> Plugin:
+    """Open the plugin, until the stack is closed.
+
+    Raises:
+        WrongUse: the file cannot be read or used as a plugin, or does not accept an option.
+    """
+    name = options.plugin_name
+    chosen = plugin_options(options)
+    try:
+        opening = open_plugin(options.path, credentials=options.credentials, **chosen)
+        return await stack.enter_async_context(opening)
+    except OSError as error:
+        raise WrongUse(f"the plugin {name} cannot be read: {reason_of(error)}") from error
+    except ConfigureError as error:
+        raise WrongUse(str(error)) from error
+    except PoolUnavailable as error:  # users of the command do not know of the pool
+        cause = error.__cause__ or error
+        why = str(cause) or type(cause).__name__
+        raise WrongUse(f"{name} cannot be used as a plugin: {why}") from error
+    except NOT_A_PLUGIN as error:
+        raise WrongUse(f"{name} cannot be used as a plugin: {error}") from error
+
+
+def plugin_options(options: RunOptions) -> PluginOptions:
+    """Return the options of `open_plugin`. Without an allowed host, the plugin can reach none.
+
+    Raises:
+        WrongUse: a limit is out of its range.
+    """
+    chosen: PluginOptions = {
+        "size": options.size,
+        "max_uses": options.max_uses,
+        "limits": _limits(options),
+    }
+    if options.allow_hosts:
+        chosen["http"] = HttpPolicy(allow_hosts=options.allow_hosts)
+    return chosen
+
+
+def _limits(options: RunOptions) -> Limits:
+    try:
+        limits = Limits(call_seconds=options.timeout)
+    except ValueError as error:
+        raise WrongUse(f"--timeout: {error}") from error
+    if options.memory is None:
+        return limits
+    try:
+        return attrs.evolve(limits, memory=options.memory)
+    except ValueError as error:
+        raise WrongUse(f"--memory: {error}") from error
+
+
+def choose_tool(plugin: Plugin, options: RunOptions) -> str:
+    """Return the name of the tool to call.
+
+    Raises:
+        WrongUse: the plugin has no tool of that name, or has several and none was chosen.
+    """
+    names = [tool.name for tool in plugin.tools]
+    owner = f"plugin '{shown(plugin.name)}'"
+    wanted = EXAMPLE_TOOL if options.tool is None and options.plugin is None else options.tool
+    if not names:
+        raise WrongUse(f"{owner} has no tools")
+    if wanted is None and len(names) > 1:
+        raise WrongUse(
+            f"{owner} has {len(names)} tools, choose one with --tool: {name_list(names)}"
+        )
+    if wanted is not None and wanted not in names:
+        raise WrongUse(f"{owner} has no tool '{shown(wanted)}'; it has: {name_list(names)}")
+    return names[0] if wanted is None else wanted

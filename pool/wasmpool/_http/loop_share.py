@@ -1,0 +1,52 @@
+"""The event loop's time that one HTTP request may take at once.
+
+Trio has a checkpoint at each receive, but the parser turns 64 KiB of one-byte chunks into ten
+thousand events, which take a tenth of a second. So the time between two receives counts against the
+budget that guests have in a scheduler pass, and a request above the budget waits for a later pass.
+All requests and guests of a trio run share one budget, so 32 plugins block the loop no longer than
+one.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Final, final
+
+from wasmpool_host.lowlevel import SOFT_LIMIT, budget_of_this_run
+
+__all__ = ["LoopShare"]
+
+_NOTICED: Final = 0.0001  # seconds; counting less is not worth the effort
+
+
+@final
+class LoopShare:
+    """Counts the time that one request takes, and waits when the budget is used up.
+
+    The task calls `pause` before it waits for something, and `resume` or `begin` afterwards;
+    `HttpStream.receive` does so itself.
+    """
+
+    def __init__(self) -> None:
+        self._budget = budget_of_this_run()
+        self._since = perf_counter()
+
+    async def step(self) -> None:
+        """Wait for a later pass if the budget is used up; to be called between pieces of work."""
+        if perf_counter() - self._since > _NOTICED:
+            self.pause()
+            await self.begin()
+
+    async def begin(self) -> None:
+        """Start to count, in a pass with budget left; to be called after the task has waited."""
+        if self._budget.spent > SOFT_LIMIT and self._budget.is_exhausted():
+            await self._budget.wait()
+        self.resume()
+
+    def pause(self) -> None:
+        """Count the time so far; to be called before the task waits for something."""
+        self._budget.spent += perf_counter() - self._since
+
+    def resume(self) -> None:
+        """Start to count; to be called after the task has waited."""
+        self._since = perf_counter()
