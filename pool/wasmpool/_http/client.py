@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import socket
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import attrs
@@ -41,8 +42,9 @@ from .reply_reader import ReplyReader
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from .connect import Endpoint
     from .policy import HttpPolicy
     from .stream import HttpStream
 
@@ -257,11 +259,19 @@ class _Connections:
         found = await self._lookups.find(host, port)
         allowed = [each for each in found if self._policy.allow_private or is_global(each.text)]
         if not allowed:
-            addresses = ", ".join(each.text for each in found)
-            where = host if addresses == host else f"{host} ({addresses})"
-            message = f"forbidden by policy: {where} is not an address of the public internet"
-            raise HttpFailure(message)
+            raise HttpFailure(f"forbidden by policy: {_not_public(host, found)}")
         return await connect_first(allowed, host, port)
+
+
+def _not_public(host: str, found: Sequence[Endpoint]) -> str:
+    """Say why a host is refused. What an internal name resolves to is not told to the guest."""
+    try:
+        socket.inet_aton(host)  # also 0x7f.1 and the like
+    except OSError:
+        if found[0].text != host:  # it is no IPv6 address either
+            return f"{host} leads to no address of the public internet"
+    where = host if found[0].text == host else f"{host} ({found[0].text})"
+    return f"{where} is not an address of the public internet"
 
 
 async def _tls_context() -> ssl.SSLContext:
