@@ -26,9 +26,9 @@ class Backoff:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self.round = 0
+        self.round: int = 0
         """How many rounds of starts have failed in a row. A start notes the round it began in."""
-        self.holds = False
+        self.holds: bool = False
         """Whether starts must wait now."""
         self.cause: BaseException | None = None
         """Why the latest start failed."""

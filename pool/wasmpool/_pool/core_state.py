@@ -49,15 +49,15 @@ class CoreState:
     def __init__(
         self, name: str, options: Options, first: Generation, random: Random, hooks: Hooks
     ) -> None:
-        self.options = options
-        self.hooks = hooks
-        self.run = trio.lowlevel.current_trio_token()
+        self.options: Options = options
+        self.hooks: Hooks = hooks
+        self.run: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         """The trio run that the pool belongs to."""
         self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         """The time of that run, as `trio.current_time` has it."""
-        self.closed = trio.Event()
+        self.closed: trio.Event = trio.Event()
         """Set with the state CLOSED."""
-        self.room_freed = trio.lowlevel.ParkingLot()
+        self.room_freed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         """A reload waits here for room for its first instance, the canary."""
 
         self._name = name

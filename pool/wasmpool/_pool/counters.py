@@ -24,13 +24,22 @@ class Counters:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.asked = self.granted = self.cancelled = self.timed_out = self.saturated = 0
-        self.refused_closed = self.unavailable = self.deadlocked = self.would_block = 0
-        self.started = self.closed = self.reloads = 0
+        self.asked: int = 0
+        self.granted: int = 0
+        self.cancelled: int = 0
+        self.timed_out: int = 0
+        self.saturated: int = 0
+        self.refused_closed: int = 0
+        self.unavailable: int = 0
+        self.deadlocked: int = 0
+        self.would_block: int = 0
+        self.started: int = 0
+        self.closed: int = 0
+        self.reloads: int = 0
         self.retired: dict[str, int] = {reason.value: 0 for reason in RetireReason}
-        self.wait_seconds = Recorder()
-        self.lease_seconds = Recorder()
-        self.start_seconds = Recorder()
+        self.wait_seconds: Recorder = Recorder()
+        self.lease_seconds: Recorder = Recorder()
+        self.start_seconds: Recorder = Recorder()
 
     @property
     def settled(self) -> int:

@@ -30,18 +30,18 @@ class Generation:
     )  # fmt: skip
 
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
-        self.number = number
-        self.module = module
-        self.setup = setup
-        self.live = 0
-        self.starting = 0
-        self.checking = 0
-        self.retiring = 0
-        self.replaced = False
+        self.number: int = number
+        self.module: Module = module
+        self.setup: Setup | None = setup
+        self.live: int = 0
+        self.starting: int = 0
+        self.checking: int = 0
+        self.retiring: int = 0
+        self.replaced: bool = False
         """Whether another one is in service instead, or it was given up before it served."""
-        self.closing = trio.Event()
+        self.closing: trio.Event = trio.Event()
         """Set when its leases should end: the pool closes, or it was replaced."""
-        self.gone = trio.Event()
+        self.gone: trio.Event = trio.Event()
 
     @property
     def active(self) -> int:

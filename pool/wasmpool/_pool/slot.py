@@ -56,40 +56,40 @@ class Slot:
     def __init__(
         self, number: int, generation: Generation, began: float, scope: trio.CancelScope
     ) -> None:
-        self.number = number
-        self.generation = generation
-        self.state = SlotState.STARTING
+        self.number: int = number
+        self.generation: Generation = generation
+        self.state: SlotState = SlotState.STARTING
         self.instance: Instance = None  # type: ignore[assignment]  # see the invariant
-        self.began = began
+        self.began: float = began
         """When its start began, in trio's time."""
-        self.scope = scope
+        self.scope: trio.CancelScope = scope
         """Cancels its start or its check."""
-        self.checking = False
+        self.checking: bool = False
         """Whether it is STARTING for a check, after it was idle."""
-        self.took = 0.0
+        self.took: float = 0.0
         """How long its start took, in seconds."""
-        self.round = 0
+        self.round: int = 0
         """The round of the back-off in which its start began."""
-        self.uses = 0
+        self.uses: int = 0
         """Leases so far."""
         self.last_use: float = inf
         """The number of the lease after which it retires."""
-        self.expires = inf
+        self.expires: float = inf
         """When it is too old, in trio's time."""
-        self.idle_since = 0.0
+        self.idle_since: float = 0.0
         """In trio's time."""
 
         # Of the lease:
         self.holder: trio.lowlevel.Task | None = None
-        self.since = 0.0
+        self.since: float = 0.0
         """When it was granted, in trio's time."""
         self.call_site: CallSite | None = None
         """Where it was asked for."""
         self.info: LeaseInfo | None = None
         """What instruments are given for it, if there are any."""
-        self.discarded = False
+        self.discarded: bool = False
         """Whether the instance retires after it."""
-        self.reported = False
+        self.reported: bool = False
         """Whether it was logged as a leak."""
         self.revoked: str | None = None
         """Why it was taken away from its holder."""

@@ -56,10 +56,10 @@ class Waiter:
         give_up: Callable[[Waiter], bool],
         start_call: StartCall | None,
     ) -> None:
-        self.task = task
-        self.arrived = arrived
-        self.call_site = call_site
-        self.settled = False
+        self.task: trio.lowlevel.Task = task
+        self.arrived: float = arrived
+        self.call_site: CallSite | None = call_site
+        self.settled: bool = False
         """Whether it has what it waited for."""
         self.outcome: Any = None
         """What the first slice of its call returned: the result, or PENDING. None before that."""
