@@ -45,13 +45,21 @@ async def test_a_pool_is_typed() -> None:
 
 def test_a_wrong_type_of_a_host_function_is_a_type_error() -> None:
     """To type checkers, in either place, and when it runs."""
-    with pytest.raises(TypeError, match="params must be a tuple of 'i32', 'i64', 'f32' or 'f64'"):
+    with pytest.raises(
+        TypeError, match="params must be a list or a tuple of 'i32', 'i64', 'f32' or 'f64'"
+    ):
         wasmpool.host_function("env", "f", params=("int",))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="params must be a tuple of 'i32', 'i64', 'f32' or 'f64'"):
+    with pytest.raises(
+        TypeError, match="params must be a list or a tuple of 'i32', 'i64', 'f32' or 'f64'"
+    ):
         wasmpool.host_function("env", "f", params="i32")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="results must be a tuple of .* 'v128' is none of them"):
+    with pytest.raises(
+        TypeError, match="results must be a list or a tuple of .* 'v128' is none of them"
+    ):
         wasmpool.host_function("env", "f", results=["i32", "v128"])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="results must be a tuple of .* 'I32' is none of them"):
+    with pytest.raises(
+        TypeError, match="results must be a list or a tuple of .* 'I32' is none of them"
+    ):
         wasmpool.host_function("env", "f", (), ("I32",))  # type: ignore[arg-type]
 
 

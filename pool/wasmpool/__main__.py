@@ -33,7 +33,7 @@ def _report_missing(missing: str) -> int:
 
     with contextlib.suppress(OutputFailed):  # the exit status is all that is left
         write_error(
-            f"Error: the command line needs {missing}, which is not installed: "
+            f"Error: the command line needs more than is installed ({missing}): "
             'pip install "wasmpool[cli]"\n'
         )
     return FAILED

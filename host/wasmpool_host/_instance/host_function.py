@@ -103,8 +103,9 @@ def _types(owner: str, word: str, types: object) -> tuple[NumericType, ...]:
         if not others:
             return tuple(types)
         wrong = others[0]
+    what = "is no list of them" if wrong is types else "is none of them"
     message = (
-        f"host function {owner}: {word} must be a tuple of 'i32', 'i64', 'f32' or 'f64';"
-        f" {shown(wrong)} is none of them"
+        f"host function {owner}: {word} must be a list or a tuple of 'i32', 'i64', 'f32' or 'f64';"
+        f" {shown(wrong)} {what}"
     )
     raise TypeError(message)

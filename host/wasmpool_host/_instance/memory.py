@@ -91,4 +91,6 @@ def _outside(what: str, ptr: int, size: int, total: int) -> GuestMemoryError:
     many = f"{size:,}" if size <= _U32 else shown(size)
     where = f"{ptr:#x}" if ptr <= _U32 else shown(ptr)
     message = f"cannot {what} {many} bytes at {where}: the guest's memory has {total:,} bytes"
+    if not total:
+        message += "; it needs the export 'memory'"
     return GuestMemoryError(message)

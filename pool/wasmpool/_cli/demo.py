@@ -76,7 +76,8 @@ def _picture(locked: Side, pooled: Side) -> Group:
     legend = Text.assemble(
         (" w ", "black on cyan"), " waits for its host  ",
         (" c ", "black on green"), " computes  ",
-        (" S ", "black on red"), " never ends",
+        (" S ", "black on red"), " never ends, until it is stopped  ",
+        (" . ", "dim"), " idle  ", (" ' ", "dim"), " new version",
     )  # fmt: skip
     return Group(Columns([_panel(locked), _panel(pooled)]), legend)
 

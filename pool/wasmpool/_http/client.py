@@ -264,11 +264,11 @@ class _Connections:
 
 
 def _not_public(host: str, found: Sequence[Endpoint]) -> str:
-    """Say why a host is refused. What an internal name resolves to is not told to the guest."""
+    """Return why a host is refused, without the addresses that an internal name resolves to."""
     try:
-        socket.inet_aton(host)  # also 0x7f.1 and the like
+        socket.inet_aton(host)  # accepts forms such as 0x7f.1, too
     except OSError:
-        if found[0].text != host:  # it is no IPv6 address either
+        if found[0].text != host:  # not an IPv6 address either
             return f"{host} leads to no address of the public internet"
     where = host if found[0].text == host else f"{host} ({found[0].text})"
     return f"{where} is not an address of the public internet"

@@ -109,6 +109,9 @@ def check_abi_version(version: int | None) -> None:
     Raises:
         AbiError: the message names both versions.
     """
+    if version is None:
+        message = f'metadata does not say its ABI version: it needs "abi_version": {ABI_VERSION}'
+        raise AbiError(message)
     if version != ABI_VERSION:
         message = (
             f"ABI version {version} of the plugin is not supported: this host has {ABI_VERSION}"

@@ -208,7 +208,10 @@ def _json(export: str, reply: bytes) -> Any:
     try:
         return decode(reply)
     except ValueError as broken:
-        message = f"{export} answers invalid JSON: {broken}"
+        message = (
+            f"{export} answers invalid JSON: {broken}. It is read from the pointer in the upper 32"
+            " bits of the i64, with the size in the lower 32"
+        )
         raise AbiError(message) from broken
 
 
