@@ -84,7 +84,7 @@ def test_all_names_are_there_sorted_and_at_home(package: object) -> None:
 
 
 USED = {
-    wasmpool.Instance: "aclose call exchange memory poisoned",
+    wasmpool.Instance: "aclose call exchange memory poisoned run",
     wasmpool.Module: "compile instantiate",
     wasmpool.Caller: "call memory read reply state",
     wasmpool.Memory: "read size write",

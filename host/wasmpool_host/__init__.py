@@ -29,6 +29,7 @@ from ._instance.caller import Caller
 from ._instance.host_function import HostFunction, host_function
 from ._instance.instance import Instance
 from ._instance.memory import Memory
+from ._instance.program import CAPTURE, Completed, RunOptions
 from ._limits import Limits
 from ._module import Module
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from ._wasi import Preopen, Wasi
 
 __all__ = [
+    "CAPTURE",
     "CallTimeout",
     "Caller",
     "CompileError",
+    "Completed",
     "Frame",
     "FunctionType",
     "GlobalType",
@@ -59,6 +62,7 @@ __all__ = [
     "Module",
     "ModuleError",
     "Preopen",
+    "RunOptions",
     "TableType",
     "TagType",
     "Wasi",

@@ -78,7 +78,11 @@ class GuestTrap(GuestError):
             ``"stack-overflow"``, ...
         message: one sentence that names the export and the reason.
         frames: the guest's stack, innermost first.
+        stdout, stderr: what the guest had written, where a run captured it.
     """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
     def __init__(self, code: str, message: str, frames: Sequence[Frame] = ()) -> None:
         super().__init__(code, message, tuple(frames))
@@ -96,7 +100,15 @@ class GuestTrap(GuestError):
 
 
 class GuestExit(GuestError):
-    """The guest called WASI's ``proc_exit``; ``status`` is its argument, as an unsigned number."""
+    """The guest called WASI's ``proc_exit``.
+
+    Attributes:
+        status: its argument, as an unsigned number.
+        stdout, stderr: what the guest had written, where a run captured it.
+    """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import _capi
 from ._errors import GuestMemoryError, LinkError
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     import wasmtime
 
     from ._compile.binary import Outline
+    from ._instance.program import World
     from ._limits import Limits
     from ._types import ExternType
     from ._wasi import Wasi
 
-__all__ = ["check_imports", "check_limits", "link", "provide", "resolve"]
+__all__ = ["check_imports", "check_limits", "link", "new_world", "provide", "resolve"]
 
 _WASI: Final = "wasi_snapshot_preview1"
 
@@ -119,6 +120,13 @@ def link(
         return linker.prepare(compiled)
     except _capi.CApiError as error:  # pragma: no cover - imports were matched by type
         raise LinkError(str(error)) from error
+
+
+def new_world(wasi: Wasi, name: str, **given: Any) -> World:
+    """Make the world of one run of a module: its own WASI, with what the run gives instead."""
+    from ._wasi.run_world import RunWorld  # noqa: PLC0415 - few modules are run as programs
+
+    return RunWorld(wasi, name, **given)
 
 
 def _imports_wasi(outline: Outline) -> bool:

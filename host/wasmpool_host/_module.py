@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, final
@@ -22,7 +23,7 @@ from ._instance.instance import Instance
 from ._instance.linked_module import LinkedModule
 from ._instance.pending import PENDING
 from ._limits import Limits
-from ._linking import check_imports, check_limits, link, provide, resolve
+from ._linking import check_imports, check_limits, link, new_world, provide, resolve
 from ._scheduling.blocking_calls import BlockingCalls
 from ._suggest import LONGEST
 
@@ -89,6 +90,7 @@ class Module:
             prepared=link(engine.wasmtime, compiled, imported),
             memory_export=memory_export(outline),
             added=len(source.code) - len(source.binary),
+            new_world=partial(new_world, wasi, self.name),
         )
 
     @classmethod

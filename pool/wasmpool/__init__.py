@@ -12,9 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmpool_host import (
+    CAPTURE,
     Caller,
     CallTimeout,
     CompileError,
+    Completed,
     Frame,
     FunctionType,
     GuestError,
@@ -31,6 +33,7 @@ from wasmpool_host import (
     Memory,
     Module,
     ModuleError,
+    RunOptions,
     WasmpoolError,
     host_function,
 )
@@ -66,11 +69,13 @@ if TYPE_CHECKING:
     from ._pool.statistics import LeaseInfo, PoolStatistics
 
 __all__ = [
+    "CAPTURE",
     "KEEP",
     "AbiError",
     "CallTimeout",
     "Caller",
     "CompileError",
+    "Completed",
     "ConfigureError",
     "Frame",
     "FunctionType",
@@ -112,6 +117,7 @@ __all__ = [
     "Preopen",
     "ReloadFailed",
     "RetireReason",
+    "RunOptions",
     "Tool",
     "ToolResult",
     "Wasi",

@@ -9,7 +9,6 @@ other descriptors, and what is or is not imported.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import logging
 import os
@@ -22,8 +21,9 @@ from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, TextIO
 from unittest import mock
 
+from tests.compiled_once import each_module_compiled_once
+
 from wasmpool._cli.process import run_process
-from wasmpool_host import _capi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +80,7 @@ def run_on_terminal(*args: str | Path, **env: str) -> tuple[int, str]:
 
 
 def _run(arguments: list[str]) -> int:
-    with _standard_streams(), _log_kept(), _each_module_compiled_once():
+    with _standard_streams(), _log_kept(), each_module_compiled_once():
         return run_process(arguments)
 
 
@@ -182,12 +182,3 @@ def _log_kept() -> Iterator[None]:
         yield
     finally:
         root.handlers[:] = before
-
-
-@contextlib.contextmanager
-def _each_module_compiled_once() -> Iterator[None]:
-    with mock.patch.object(_capi, "compile_binary", _compile):
-        yield
-
-
-_compile = functools.cache(_capi.compile_binary)

@@ -34,6 +34,16 @@ def c_reactor(target: Path) -> None:
     )
 
 
+def c_program(target: Path) -> None:
+    """C with wasi-libc: a program with a main."""
+    run_zig(
+        "cc",
+        *("-target", "wasm32-wasi", "-Os", "-s", _STACK),
+        *("-o", str(target)),
+        source=_HERE / "c_program.c",
+    )
+
+
 def leaky(target: Path) -> None:
     """C without any library."""
     run_zig(
@@ -68,6 +78,7 @@ def go_plugin(target: Path) -> None:
 
 
 GUESTS: Final[dict[str, Callable[[Path], None]]] = {
+    "c_program.wasm": c_program,
     "c_reactor.wasm": c_reactor,
     "go_plugin.wasm": go_plugin,
     "leaky.wasm": leaky,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dis
 import re
-import subprocess
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.processes import run_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,14 +34,7 @@ def run(
 
     Nothing may be on stderr; with ``quiet`` off, nothing of a callback.
     """
-    script = PRELUDE + textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, *options, "-c", script, *args],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    done = run_script(PRELUDE + textwrap.dedent(code), *options, args=args, timeout=timeout)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert not done.stderr or (not quiet and "ctypes" not in done.stderr), done.stderr
     return done.stdout.strip()

@@ -21,6 +21,7 @@ import h2.events
 import h11
 import pytest
 import trio
+from tests.compiled_once import each_module_compiled_once
 
 import wasmpool
 
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     _Stream: TypeAlias = trio.SocketStream | trio.SSLStream[Any]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once() -> Generator[None]:
+    """What is tested here does not depend on how long a module takes to compile."""
+    with each_module_compiled_once():
+        yield
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ import trio
 from tests.plugin.held_loop import HELD, watching
 from tests.plugin.misbehaving_server import HTTP1, HTTP2, Server, serving
 
+from wasmpool._http import message
 from wasmpool._http.host_function import Http
 from wasmpool._http.policy import HttpPolicy
 from wasmpool_host._scheduling.loop_budget import BUDGET, budget_of_this_run
@@ -43,7 +44,7 @@ FLOODS = {
     "header_flood": "the reply's head is too large: more than 102,400 bytes or 1,000 lines",
     "long_header": "the reply's head is too large",
     "many_headers": "the reply's head is too large",
-    "one_byte_chunk_flood": "the reply came in too many pieces: 103,2",
+    "one_byte_chunk_flood": "the reply came in too many pieces: 10,32",
     "chunk_extension_flood": "Receive buffer too long",
     "trailer_flood": "the reply has more than 100 trailers",
     "many_trailers": "the reply has more than 100 trailers",
@@ -58,8 +59,8 @@ FLOODS_OF_HTTP2 = {
     "window_update_flood": "the server sent more than 10,000 HTTP/2 frames beside the reply",
     "unknown_flood": "the server sent more than 10,000 HTTP/2 frames beside the reply",
     "many_settings": "the server sent too many HTTP/2 settings",
-    "empty_data_flood": "the reply came in too many pieces: 100,001 for 0 bytes",
-    "one_byte_data_flood": "the reply came in too many pieces: 103,2",
+    "empty_data_flood": "the reply came in too many pieces: 10,001 for 0 bytes",
+    "one_byte_data_flood": "the reply came in too many pieces: 10,32",
     "continuation_flood": "the reply's head is too large",
     "long_continuation": "the reply's head is too large",
     "informational_flood": "the reply has more than 5 informational replies before it",
@@ -68,6 +69,20 @@ FLOODS_OF_HTTP2 = {
 }
 
 
+@pytest.fixture
+def few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a reply come in a tenth of the pieces that are allowed: ten times as many take long."""
+    monkeypatch.setattr(message, "_PIECES", 10_000)
+
+
+def test_a_reply_may_come_in_a_hundred_thousand_pieces_and_one_for_each_32_bytes() -> None:
+    """A reply in reasonable pieces never has as many."""
+    assert not message.too_many_pieces(100_000, 31)
+    assert message.too_many_pieces(100_001, 31)
+    assert not message.too_many_pieces(100_001, 32)
+
+
+@pytest.mark.usefixtures("few_pieces")
 @pytest.mark.parametrize("name", FLOODS)
 async def test_a_flood_is_an_error(http: Http, bad: Server, name: str) -> None:
     """It has a limit, which the reply names, and the loop goes on meanwhile."""
@@ -79,6 +94,7 @@ async def test_a_flood_is_an_error(http: Http, bad: Server, name: str) -> None:
     assert longest.seconds < HELD
 
 
+@pytest.mark.usefixtures("few_pieces")
 @pytest.mark.parametrize("name", FLOODS_OF_HTTP2)
 async def test_a_flood_of_frames_is_an_error(http: Http, bad: Server, name: str) -> None:
     """It has a limit, which the reply names, and the loop goes on meanwhile."""
@@ -87,6 +103,26 @@ async def test_a_flood_of_frames_is_an_error(http: Http, bad: Server, name: str)
         reply = await ask(http, f"{bad.url}/{name}/token", {"X-H2C": "1"})
     assert reply["status"] == 0
     assert FLOODS_OF_HTTP2[name] in reply["body"]
+    assert longest.seconds < HELD
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "headers", "pieces"),
+    [
+        ("one_byte_chunk_flood", {}, "103,2"),
+        ("empty_data_flood", {"X-H2C": "1"}, "100,001 for 0 bytes"),
+        ("one_byte_data_flood", {"X-H2C": "1"}, "103,2"),
+    ],
+)
+async def test_a_flood_of_all_pieces_that_are_allowed_is_an_error(
+    http: Http, bad: Server, name: str, headers: dict[str, str], pieces: str
+) -> None:
+    """The same, at the limit that users have."""
+    with watching() as longest:
+        reply = await ask(http, f"{bad.url}/{name}/token", headers)
+    assert reply["status"] == 0
+    assert f"the reply came in too many pieces: {pieces}" in reply["body"]
     assert longest.seconds < HELD
 
 
@@ -112,11 +148,11 @@ async def test_many_pieces_within_reason_are_a_reply(
 
 
 async def test_many_requests_share_the_loop(http: Http, bad: Server) -> None:
-    """Thirty-two floods at once hold it no longer than one: they share one budget."""
+    """Sixteen floods at once hold it no longer than one: they share one budget."""
     async with trio.open_nursery() as nursery:
         with watching() as longest:
             async with trio.open_nursery() as floods:
-                for number in range(16):
+                for number in range(8):
                     floods.start_soon(ask, http, f"{bad.url}/one_byte_chunks/{number}")
                     h2c = {"X-H2C": "1"}
                     floods.start_soon(ask, http, f"{bad.url}/one_byte_data/{number}", h2c)

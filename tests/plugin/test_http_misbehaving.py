@@ -120,7 +120,7 @@ async def misbehave(seed: int, is_over: Callable[[int], bool], until: Until) -> 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_nothing_comes_of_misbehaviour(seed: int, until: Until) -> None:
     """No exception, no wrong answer, nothing left behind, and the loop goes on."""
-    outcome = await misbehave(seed, lambda turn: turn >= 12, until)
+    outcome = await misbehave(seed, lambda turn: turn >= 8, until)
     assert outcome.answered > PLUGINS
     assert outcome.failed > PLUGINS
     assert outcome.cancelled > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from trio.testing import wait_all_tasks_blocked
@@ -12,8 +12,11 @@ from trio.testing import wait_all_tasks_blocked
 from wasmpool import Module, open_plugin
 from wasmpool._plugin.revision import PluginRevision
 from wasmpool._pool.generation import Generation
-from wasmpool.example import PATH
+from wasmpool_host._capi import text_to_binary
 from wasmpool_host.lowlevel import DrivenInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WATCHED = (DrivenInstance, Module, PluginRevision, Generation)
 
@@ -23,27 +26,28 @@ def alive() -> Counter[type]:
     return Counter(type(each) for each in gc.get_objects() if type(each) in WATCHED)
 
 
-def version(number: int) -> bytes:
-    """The example, with a custom section that makes it another module."""
+def version(binary: bytes, number: int) -> bytes:
+    """The same, with a custom section that makes it another module."""
     section = bytes([1]) + b"v" + bytes([number])
-    return Path(PATH).read_bytes() + bytes([0, len(section)]) + section
+    return binary + bytes([0, len(section)]) + section
 
 
 @pytest.mark.parametrize("change", ["configure", "reload"])
-async def test_twenty_changes_keep_nothing(change: str) -> None:
+async def test_twenty_changes_keep_nothing(change: str, wat: Callable[..., str]) -> None:
     """What is in service is left, and the first generation, which the open block's frame holds."""
+    binary = text_to_binary(wat())
     gc.collect()
     gc.disable()
     try:
         before = alive()
         async with open_plugin(
-            PATH, size=1, credentials={"base_url": "http://a.example", "api_key": "first"}
+            binary, size=1, credentials={"base_url": "http://a.example", "api_key": "first"}
         ) as plugin:
             for number in range(20):
                 if change == "configure":
                     await plugin.configure({"base_url": "http://a.example", "api_key": str(number)})
                 else:
-                    await plugin.reload(version(number))
+                    await plugin.reload(version(binary, number))
             await wait_all_tasks_blocked()
             kept = alive() - before
             modules = 1 if change == "configure" else 2

@@ -81,7 +81,7 @@ FAULTY: list[tuple[dict[str, str], list[str]]] = [
     ),
     (
         {"data": PARTS["data"].replace("abi_version", "abi_versiom")},
-        ["ABI version None of the plugin is not supported: this host has 1"],
+        ['metadata does not say its ABI version: it needs "abi_version": 1'],
     ),
 ]
 

@@ -15,6 +15,7 @@ import attrs
 import pytest
 import trio
 
+from wasmpool import Completed
 from wasmpool_host.lowlevel import PENDING
 
 if TYPE_CHECKING:
@@ -143,6 +144,15 @@ class FakeInstance:
             self.poisoned = self.poisoned or "cancelled"
         else:
             self.poisoned = self.poisoned or "host-error"
+
+    async def run_program(self, args: Any, export: str, world: Any, *, check: bool) -> Completed:
+        """Run the ``export`` as a program, with its arguments; its result is the return code."""
+        del world, check
+        if not isinstance(args, tuple):
+            raise TypeError("args of a fake are a tuple")
+        code = await self.run_call(export, args)
+        self.poisoned = self.poisoned or "finished"
+        return Completed(args=(), returncode=int(code))
 
     async def run_exchange(self, name: str, payload: bytes | None) -> bytes:
         result = await self.run_call(name, () if payload is None else (payload,))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import hypothesis.strategies as st
+import pytest
 import trio
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
@@ -451,10 +452,21 @@ class PoolMachine(RuleBasedStateMachine):
             assert not module.starting
 
 
+def in_examples(number: int) -> settings:
+    return settings(
+        max_examples=number,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+
+
+class LongPoolMachine(PoolMachine):
+    """The same, with more examples."""
+
+
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(
-    max_examples=200,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+TestPool.settings = in_examples(100)
+
+TestPoolForLong = pytest.mark.slow(LongPoolMachine.TestCase)
+TestPoolForLong.settings = in_examples(2_000)

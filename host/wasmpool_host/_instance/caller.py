@@ -47,6 +47,14 @@ class Guest:
             self.state = {}
         return self.state
 
+    def enter_world(self, process: Any) -> None:
+        """Give the guest another WASI process, in place of what its start was given."""
+        state = self.keep_state()
+        before = state.get(PROCESS)
+        state[PROCESS] = process
+        if before is not None:
+            before.close()
+
     def end_output(self) -> None:
         """Log what it has printed of a line without its end."""
         process = self.state.get(PROCESS) if self.state else None

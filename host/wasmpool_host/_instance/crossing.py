@@ -35,6 +35,7 @@ class ExportCrossing:
         "_results",
         "begin",
         "history",
+        "is_program",
         "label",
         "signature",
     )  # fmt: skip
@@ -50,6 +51,8 @@ class ExportCrossing:
         self.signature: Signature = signature
         self.history: CallHistory = history
         self.label: str = label
+        self.is_program: bool = False
+        """Whether the instance has done its work once this has returned."""
         self.begin: partial[int] = store.call_of(
             _capi.func_at(extern),
             _capi.address(self._args), signature.params.count,

@@ -13,9 +13,10 @@ from .instance import Instance
 from .pending import PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from .pending import Pending
+    from .program import Completed
     from .signature import Results
 
 __all__ = ["DrivenInstance"]
@@ -80,6 +81,13 @@ class DrivenInstance(Instance):
         """Do `start_exchange` and `finish`, without ending the output."""
         result = self._start_exchange(name, payload)
         return await self._finish(ends_output=False) if result is PENDING else result
+
+    @enable_ki_protection
+    async def run_program(
+        self, args: Iterable[str] | None, export: str, world: Mapping[str, Any], *, check: bool
+    ) -> Completed:
+        """Do `Instance.run`, after a checkpoint of the caller's own; ``world`` are `RunOptions`."""
+        return await self._run(args, export, world, check=check)
 
     def end_output(self) -> None:
         """Give out what the guest has printed of a line without its end: its caller is done.

@@ -11,7 +11,7 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
 
 from wasmpool_host._engine import check_process
-from wasmpool_host._errors import InstanceClosed, InstancePoisoned
+from wasmpool_host._errors import GuestExit, InstanceClosed, InstancePoisoned
 from wasmpool_host._in_trio import check_trio
 from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 
@@ -21,14 +21,17 @@ from .exchange import Exchange
 from .fiber import Fiber
 from .memory import Memory
 from .pending import PENDING
+from .program import FINISHED, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from typing import Unpack
 
     from wasmpool_host._scheduling.epoch_ticker import Ticker
 
     from .linked_module import LinkedModule
     from .pending import Pending
+    from .program import Completed, RunOptions
     from .signature import Results
 
 __all__ = ["Instance"]
@@ -152,14 +155,52 @@ class Instance:
         result = self._start_exchange(name, payload)
         return await self._finish() if result is PENDING else result
 
+    @enable_ki_protection
+    async def run(
+        self,
+        args: Iterable[str] | None = None,
+        *,
+        export: str = "_start",
+        check: bool = False,
+        **world: Unpack[RunOptions],
+    ) -> Completed:
+        """Run the module as a program, in a world of its own; the instance runs once.
+
+        Args:
+            args: all arguments, the program's own name first. None: the module's ``wasi.args``, or
+                its name.
+            export: what is called, of type () -> (), or () -> i32 for a return code.
+            check: raise for a return code other than 0.
+            world: see `RunOptions`.
+
+        Returns:
+            How it ended, and what it wrote.
+
+        Raises:
+            GuestExit: ``check`` is set, and the return code is not 0.
+            GuestTrap: it trapped. This and `GuestExit` carry ``stdout`` and ``stderr`` as far as
+                they were captured, and a note with the last lines of stderr.
+            TypeError, ValueError: naming the argument that cannot be given to a run.
+            OSError: a preopened directory is gone.
+            Exception: as `call`.
+
+        A checkpoint and a cancel are as for `call`. Afterwards the instance is poisoned
+        (``"finished"``), however the run ended; nothing of the run is left but what is returned.
+        """
+        check_process()
+        if not in_trio_task():
+            check_trio("Instance.run")
+        await checkpoint()
+        return await self._run(args, export, world, check=check)
+
     @property
     def poisoned(self) -> str | None:
         """Why it may not serve again, or None.
 
         One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"``,
-        ``"timeout"`` and ``"closed"``: the first that happened. A host function that raises is a
-        ``"host-error"``, also with KeyboardInterrupt or SystemExit; a Ctrl-C that stops a guest is
-        ``"cancelled"``.
+        ``"timeout"``, ``"finished"`` and ``"closed"``: the first that happened. A host function
+        that raises is a ``"host-error"``, also with KeyboardInterrupt or SystemExit; a Ctrl-C that
+        stops a guest is ``"cancelled"``. A program that has run is ``"finished"``.
         """
         return self._fiber.poisoned
 
@@ -249,6 +290,8 @@ class Instance:
         result = crossing.start(args)
         if result is PENDING:
             self._note_pending(crossing)
+        elif crossing.is_program:
+            fiber.poisoned = FINISHED
         return result
 
     def _start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
@@ -267,6 +310,43 @@ class Instance:
         if result is PENDING:
             self._note_pending(None)
         return result
+
+    @enable_ki_protection
+    async def _run(
+        self, args: Iterable[str] | None, export: str, world: Mapping[str, Any], *, check: bool
+    ) -> Completed:
+        """Do `run`, after its checkpoint."""
+        self._check_program(export)
+        made = self._module.new_world(args=args, **world)
+
+        async def call() -> Results:
+            result = self._start_call(export, ())
+            return await self._finish() if result is PENDING else result
+
+        try:
+            completed = await run(made, self._guest.enter_world, call)
+        finally:
+            if self._fiber.poisoned in (None, "exit"):
+                self._fiber.poisoned = FINISHED
+            if self._guest.state:
+                self._guest.end_output()
+        if check:
+            completed.check_returncode()
+        return completed
+
+    def _check_program(self, export: str) -> None:
+        """Raise if the instance cannot run this export as a program now."""
+        if self._fiber.busy or self._closed or self._fiber.poisoned:
+            self._refuse()
+        if get_ident() != self._thread:
+            self._refuse_thread()
+        type_ = self._module.signature(export).type
+        if type_.params or type_.results not in ((), ("i32",)):
+            message = (
+                f"{self._module}: export {export!r} is {type_}: a program is () -> (), or"
+                " () -> (i32) for a return code"
+            )
+            raise TypeError(message)
 
     def _note_pending(self, crossing: ExportCrossing | None) -> None:
         """Keep what `_finish` will drive to its end; None for the exchange.
@@ -301,7 +381,7 @@ class Instance:
             self._refuse_finish()
         try:
             if crossing is not None:
-                await self._fiber.finish()
+                await self._finish_call(crossing)
                 return crossing.take()
             assert exchange is not None  # checked above
             return await exchange.finish()
@@ -309,6 +389,17 @@ class Instance:
             self._end_pending()
             if ends_output and self._guest.state:
                 self._guest.end_output()
+
+    async def _finish_call(self, crossing: ExportCrossing) -> None:
+        if not crossing.is_program:
+            await self._fiber.finish()
+            return
+        try:
+            await self._fiber.finish()
+        except GuestExit as error:
+            if error.status:
+                raise
+        self._fiber.poisoned = FINISHED
 
     async def _finish_start(self, steps: Generator[None]) -> None:
         self._start_steps = None
@@ -381,6 +472,7 @@ class Instance:
         signature = module.signature(name)
         extern = fiber.store.export(name)
         made = ExportCrossing(fiber, extern, signature, module.history(name), module.label(name))
+        made.is_program = name == "_start"
         self._crossings[name] = made
         return made
 

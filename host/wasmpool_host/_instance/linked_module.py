@@ -14,13 +14,14 @@ from .call_history import CallHistory
 from .signature import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wasmpool_host._engine import Engine
     from wasmpool_host._limits import Limits
     from wasmpool_host._types import ExternType
 
     from .host_function import HostFunction
+    from .program import World
 
 __all__ = ["LinkedModule"]
 
@@ -41,6 +42,7 @@ class LinkedModule:
         memory_export: the name by which the code exports its memory; None without a memory. It may
             be missing from ``exports``.
         is_reactor: True if it exports ``_initialize``, which runs before an instance serves.
+        new_world: makes the world of a run, from what `Instance.run` is given.
         start_label: names its start in messages.
         start_history: how long its starts took lately.
     """
@@ -56,6 +58,7 @@ class LinkedModule:
         prepared: _capi.Prepared,
         memory_export: str | None,
         added: int,
+        new_world: Callable[..., World],
     ) -> None:
         """``added`` is by how many bytes the code is longer than the module's own binary."""
         self.name: str = name
@@ -68,6 +71,7 @@ class LinkedModule:
         self.is_reactor: bool = exports.get("_initialize") == _NOTHING
         self.start_label: str = f"the start of {self}"
         self.start_history: CallHistory = CallHistory()
+        self.new_world: Callable[..., World] = new_world
         self._added = added
         self._signatures: dict[str, Signature] = {}
         self._histories: dict[str, CallHistory] = {}

@@ -13,14 +13,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
-from . import rights as rights_module
 from .descriptor import Descriptor
 from .directory import Directory
 from .errno import Errno, WasiError
 from .layout import FdFlag, FileType, FstFlag, OFlag, filestat
 from .listing import Listing
 from .resolve import resolve
-from .rights import Right
+from .rights import Right, file_rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,8 +39,6 @@ _LARGE = 8 * 2**20 // 512
 
 # O_NONBLOCK: the open returns even if the entry became a pipe or a device after it was checked.
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-
-_WRITING = Right.FD_WRITE | Right.FD_ALLOCATE | Right.FD_FILESTAT_SET_SIZE
 
 
 def check_writable(preopen: Preopen) -> None:
@@ -121,11 +118,7 @@ class DiskFile(_OnDisk):
         super().__init__(fd, preopen, flags)
         self._readable = bool(access & Right.FD_READ)
         self._writable = bool(access & Right.FD_WRITE)
-        self.rights = rights_module.FILE
-        if not self._readable:
-            self.rights &= ~Right.FD_READ
-        if not self._writable:
-            self.rights &= ~_WRITING
+        self.rights = file_rights(readable=self._readable, writable=self._writable)
 
     def read(self, size: int) -> bytes:
         self._check_readable()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import IntFlag
 
-__all__ = ["DIRECTORY", "FILE", "INHERITING", "INPUT", "OUTPUT", "Right"]
+__all__ = ["DIRECTORY", "INHERITING", "INPUT", "OUTPUT", "Right", "file_rights"]
 
 
 class Right(IntFlag):
@@ -90,3 +90,15 @@ DIRECTORY = (
 )
 
 INHERITING = FILE | DIRECTORY
+
+_WRITING = Right.FD_WRITE | Right.FD_ALLOCATE | Right.FD_FILESTAT_SET_SIZE
+
+
+def file_rights(*, readable: bool, writable: bool) -> Right:
+    """The rights of a regular file, by what it was opened for."""
+    rights = FILE
+    if not readable:
+        rights &= ~Right.FD_READ
+    if not writable:
+        rights &= ~_WRITING
+    return rights

@@ -297,6 +297,19 @@ class Core(CoreState):
             self._retire_idle(slot, self._why_spent(slot, now))
             self._assign()
 
+    def begin_run(self, slot: Slot) -> None:
+        """Count on a leased instance no more: it runs a program, and retires after that."""
+        if not slot.finishing:
+            slot.finishing = True
+            slot.generation.finishing += 1
+            self._assign()  # a spare
+
+    def end_run(self, slot: Slot) -> None:
+        """Count on an instance again whose run was refused before it began."""
+        if slot.finishing and slot.instance.poisoned is None:
+            slot.finishing = False
+            slot.generation.finishing -= 1
+
     def discard(self, slot: Slot) -> None:
         """Do not let a leased instance serve again after its lease."""
         slot.discarded = True
@@ -685,6 +698,9 @@ class Core(CoreState):
         ``busy``: a call may be under way in it.
         """
         slot.state = SlotState.RETIRING
+        if slot.finishing:
+            slot.finishing = False
+            slot.generation.finishing -= 1
         self._retiring[slot] = None
         slot.generation.retiring += 1
         self._counters.retired[reason] += 1
@@ -765,7 +781,7 @@ class Core(CoreState):
             return waiting
         if self.options.max_uses == 1:  # a lease ends its instance: one for each waiter, and spares
             return waiting + max(0, self._min_size - len(self._idle))
-        ready = self._current.active - self._current.starting
+        ready = self._current.active - self._current.starting - self._current.finishing
         return max(waiting, self._min_size - ready)
 
     def _may_start(self) -> bool:

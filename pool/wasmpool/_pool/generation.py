@@ -20,13 +20,14 @@ class Generation:
 
     Invariants:
         ``live`` counts its instances in all states but CLOSED; ``starting`` and ``retiring``
-        are among them, and ``checking`` among those starting.
+        are among them, and ``checking`` among those starting. ``finishing`` counts those leased
+        that run a program, and retire after that.
         ``gone`` is set once nothing is live and nothing will be: the pool has dropped it.
     """
 
     __slots__ = (
-        "checking", "closing", "gone", "live", "module", "number", "replaced", "retiring", "setup",
-        "starting",
+        "checking", "closing", "finishing", "gone", "live", "module", "number", "replaced",
+        "retiring", "setup", "starting",
     )  # fmt: skip
 
     def __init__(self, number: int, module: Module, setup: Setup | None) -> None:
@@ -37,6 +38,7 @@ class Generation:
         self.starting: int = 0
         self.checking: int = 0
         self.retiring: int = 0
+        self.finishing: int = 0
         self.replaced: bool = False
         """Whether another one is in service instead, or it was given up before it served."""
         self.closing: trio.Event = trio.Event()

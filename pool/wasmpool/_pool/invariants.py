@@ -90,12 +90,14 @@ def _check_generations(pool: CoreState) -> None:
     starting = Counter(slot.generation for slot in pool.starting)
     checking = Counter(slot.generation for slot in pool.starting if slot.checking)
     retiring = Counter(slot.generation for slot in pool.retiring)
+    finishing = Counter(slot.generation for slot in pool.leased if slot.finishing)
     assert set(live) <= {*pool.generations}
     for generation in pool.generations:
         assert generation.live == live[generation]
         assert generation.starting == starting[generation]
         assert generation.checking == checking[generation]
         assert generation.retiring == retiring[generation]
+        assert generation.finishing == finishing[generation]
         assert not generation.replaced or generation.live, f"{generation} should be gone"
     # One being prepared is alive, too, but is made only where there is room for it.
     assert len(pool.generations) <= pool.options.max_generations

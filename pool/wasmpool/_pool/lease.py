@@ -13,7 +13,11 @@ from .acquire import acquire, acquire_nowait
 from .slot import Slot, SlotState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
+    from typing import Unpack
+
+    from wasmpool_host import Completed, RunOptions
 
     from .call_site import CallSite
     from .core import Core
@@ -146,6 +150,34 @@ class Lease:
             return await slot.instance.run_exchange(name, payload)
         finally:
             self._calls -= 1
+
+    async def run(
+        self,
+        args: Iterable[str] | None = None,
+        *,
+        export: str = "_start",
+        check: bool = False,
+        **world: Unpack[RunOptions],
+    ) -> Completed:
+        """Run the module as a program, as `Instance.run`; after that the lease is of no more use.
+
+        The instance retires as ``"finished"`` when the lease ends. A spare for the next run is
+        begun at once.
+
+        Raises:
+            LeaseExpired, LeaseRevoked: as `call`.
+            Exception: as `Instance.run`.
+
+        A checkpoint and a cancel are as for `call`.
+        """
+        slot = await self._checkpoint()
+        self._calls += 1
+        try:
+            self._core.begin_run(slot)
+            return await slot.instance.run_program(args, export, world, check=check)
+        finally:
+            self._calls -= 1
+            self._core.end_run(slot)
 
     @property
     def memory(self) -> LeasedMemory:

@@ -33,8 +33,11 @@ from .retire_reason import RetireReason
 from .snapshot import lease_info, pool_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
+    from typing import Unpack
+
+    from wasmpool_host import Completed, RunOptions
 
     from .options import QueueOnClose
     from .protocols import Check, Instance, Module, ModuleLike, Setup
@@ -325,6 +328,42 @@ class Pool:
         finally:
             core.finish_call(slot, began)
         return result
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(
+        self,
+        args: Iterable[str] | None = None,
+        *,
+        export: str = "_start",
+        check: bool = False,
+        **world: Unpack[RunOptions],
+    ) -> Completed:
+        """Run the module as a program, in a pristine instance and a world of its own.
+
+        The instance retires as ``"finished"`` after it, whatever ``max_uses`` says. Another one is
+        begun as soon as this one is taken, so with enough of them ready (``min_size``) a run waits
+        for no start, and sees nothing of another.
+
+        Args:
+            args: all arguments, the program's own name first. None: the module's ``wasi.args``, or
+                its name.
+            export: what is called, of type () -> (), or () -> i32 for a return code.
+            check: raise for a return code other than 0.
+            world: see `RunOptions`.
+
+        Returns:
+            How it ended, and what it wrote.
+
+        Raises:
+            PoolClosed, PoolSaturated, PoolTimeout, PoolUnavailable, LeaseDeadlock, LeaseRevoked: as
+                `call`.
+            Exception: as `Instance.run`.
+
+        It is a checkpoint before an instance is taken, and another before the program starts. A
+        cancel after that ends it.
+        """
+        async with Lease(self._core, caller_site(1), nowait=False) as lease:
+            return await lease.run(args, export=export, check=check, **world)
 
     async def _yield_passes(self) -> None:
         self._check_run()

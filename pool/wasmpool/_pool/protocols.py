@@ -7,11 +7,12 @@ pool is given a `wasmpool_host.Module`, and drives it by a `DrivenModule` (`opti
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import wasmpool_host
+    from wasmpool_host import Completed
     from wasmpool_host.lowlevel import Pending
 
 __all__ = ["Check", "Instance", "Memory", "Module", "ModuleLike", "Setup"]
@@ -76,6 +77,12 @@ class Instance(Protocol):
 
     async def run_exchange(self, name: str, payload: bytes | None, /) -> bytes:
         """Do `start_exchange` and `finish` within a lease, without ending the output."""
+        ...
+
+    async def run_program(
+        self, args: Iterable[str] | None, export: str, world: Mapping[str, Any], /, *, check: bool
+    ) -> Completed:
+        """Run its module as a program; unless that is refused, it is poisoned then."""
         ...
 
     def end_output(self) -> None:

@@ -20,6 +20,8 @@ class RetireReason(StrEnum):
     """The guest gave a pointer outside its memory."""
     CANCELLED = "cancelled"
     """A call was cancelled while the guest ran."""
+    FINISHED = "finished"
+    """It ran a program, which runs once."""
     TIMEOUT = "timeout"
     """A call took longer than ``limits.call_seconds``."""
     USES = "uses"

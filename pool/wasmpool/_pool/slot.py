@@ -48,9 +48,9 @@ class Slot:
     """
 
     __slots__ = (
-        "began", "call_site", "checking", "discarded", "expires", "generation", "holder",
-        "idle_since", "info", "instance", "last_use", "number", "reported", "revoked", "round",
-        "scope", "since", "state", "took", "uses",
+        "began", "call_site", "checking", "discarded", "expires", "finishing", "generation",
+        "holder", "idle_since", "info", "instance", "last_use", "number", "reported", "revoked",
+        "round", "scope", "since", "state", "took", "uses",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,8 @@ class Slot:
         self.info: LeaseInfo | None = None
         """What instruments are given for it, if there are any."""
         self.discarded: bool = False
+        self.finishing: bool = False
+        """Whether it runs a program, and retires after that."""
         """Whether the instance retires after it."""
         self.reported: bool = False
         """Whether it was logged as a leak."""

@@ -62,8 +62,15 @@ async def test_wild_values_get_an_answer(
     """Every function, with every value as each argument and with many combinations."""
     dice = random.Random(name)
     places = len(FUNCTIONS[name].params)
-    calls = list(itertools.product(WILD, repeat=places)) if places <= 2 else []
-    calls += [tuple(dice.choices(WILD, k=places)) for _ in range(300)]
+    if places <= 2:
+        calls = list(itertools.product(WILD, repeat=places))
+    else:  # each value at each place, and as many combinations again
+        calls = [
+            (*dice.choices(WILD, k=place), value, *dice.choices(WILD, k=places - place - 1))
+            for place in range(places)
+            for value in WILD
+        ]
+        calls += [tuple(dice.choices(WILD, k=places)) for _ in calls]
     for args in calls:
         if guest.call("fd_fdstat_get", 4, 0x100) == Errno.BADF:
             guest.open("file", at=3)

@@ -1,0 +1,185 @@
+"""One run of a program: its world is given when it begins, and its result is what it leaves.
+
+The instance stands ready without this world. `run` puts it in the place of what a start function
+may have been given, calls the export, and takes the instance out of service: a program runs once.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, final
+
+import attrs
+
+from wasmpool_host._errors import GuestExit, GuestTrap
+from wasmpool_host._escape import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+__all__ = ["CAPTURE", "FINISHED", "Capture", "Completed", "RunOptions", "World", "run"]
+
+FINISHED: Final = "finished"
+"""The word of `Instance.poisoned` for an instance whose program has ended."""
+
+_LAST_LINES: Final = 10
+_LAST_BYTES: Final = 2_000
+
+
+class _CaptureType(Enum):
+    CAPTURE = "CAPTURE"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+CAPTURE: Final = _CaptureType.CAPTURE
+"""For ``stdout`` and ``stderr`` of a run: the bytes are kept for its `Completed`."""
+
+
+@final
+class Capture:
+    """Keeps the first bytes of a stream."""
+
+    __slots__ = ("_kept", "_limit", "is_truncated")
+
+    def __init__(self, limit: int) -> None:
+        self._kept = bytearray()
+        self._limit = limit
+        self.is_truncated: bool = False
+
+    def __call__(self, data: bytes) -> None:
+        room = self._limit - len(self._kept)
+        self._kept += data[:room]
+        if len(data) > room:
+            self.is_truncated = True
+
+    def taken(self) -> bytes:
+        """Return what was kept."""
+        return bytes(self._kept)
+
+
+@attrs.frozen(kw_only=True)
+class Completed:
+    """How a run of a program ended; see `Instance.run`."""
+
+    args: tuple[str, ...]
+    """The arguments that it was given, its own name first."""
+    returncode: int
+    """What it exited with: 0 if it returned, else the status of its ``proc_exit``."""
+    stdout: bytes = b""
+    """What it wrote there, if that was captured."""
+    stderr: bytes = b""
+    """What it wrote there, if that was captured."""
+    truncated: frozenset[str] = frozenset()
+    """Those of ``"stdout"`` and ``"stderr"`` that were longer than ``capture_limit``."""
+    files: Mapping[str, bytes] = attrs.field(
+        factory=dict[str, bytes], converter=MappingProxyType[str, bytes], repr=False
+    )
+    """The files of its tree that ``collect`` asked for, by their absolute paths."""
+
+    def check_returncode(self) -> None:
+        """Raise `GuestExit` if the return code is not 0."""
+        if self.returncode:
+            raise with_output(GuestExit(self.returncode), self.stdout, self.stderr)
+
+
+class RunOptions(TypedDict, total=False):
+    """The world of a run, by keyword; see `Instance.run`.
+
+    Each is optional. Values are checked when the run begins.
+    """
+
+    stdin: bytes
+    """What the program reads from descriptor 0: nothing by default."""
+    env: Mapping[str, str] | None
+    """Its environment; None for the module's."""
+    preopens: Mapping[str, Any] | None
+    """Directories of the host by their guest paths, as of `Wasi`; None for the module's."""
+    files: Mapping[str, bytes] | None
+    """A tree of this run's own in ``/``, in memory: content by path. None for no tree."""
+    collect: Iterable[str]
+    """Patterns, as of ``pathlib``, of files whose content comes back in `Completed.files`."""
+    stdout: Any
+    """`CAPTURE`, ``"log"``, a plain function of bytes, or None to drop it. Captured by default."""
+    stderr: Any
+    """As ``stdout``."""
+    capture_limit: int
+    """Bytes that are kept of each captured stream, 1 MiB by default; the rest is dropped."""
+    files_limit: int
+    """Bytes that ``files`` may hold in all, 64 MiB by default, with their names. A guest that
+    exceeds it gets ``ENOSPC``."""
+
+
+class World(Protocol):
+    """What one run is given, and what it leaves there."""
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """The arguments."""
+        ...
+
+    async def open(self) -> Any:
+        """Open the process of the run; it is closed with the instance."""
+        ...
+
+    def captured(self, stream: str) -> Capture | None:
+        """What captures ``"stdout"`` or ``"stderr"``, if anything does."""
+        ...
+
+    def collect(self) -> dict[str, bytes]:
+        """Return the files that were asked for."""
+        ...
+
+
+async def run(
+    world: World, enter: Callable[[Any], None], call: Callable[[], Awaitable[Any]]
+) -> Completed:
+    """Run a program in its world.
+
+    Args:
+        world: what it is given.
+        enter: takes the opened process, for the instance's WASI.
+        call: calls the export.
+
+    Raises what the call raises, but for `GuestExit`, which is a return code. The errors of a guest
+    carry what was captured until then.
+    """
+    enter(await world.open())
+    out, err = world.captured("stdout"), world.captured("stderr")
+    stdout = stderr = b""
+    try:
+        status = await call()
+        returncode = status if isinstance(status, int) else 0
+    except GuestExit as error:
+        returncode = error.status
+    except GuestTrap as error:
+        raise with_output(error, _taken(out), _taken(err)) from error.__cause__
+    stdout, stderr = _taken(out), _taken(err)
+    return Completed(
+        args=world.args,
+        returncode=returncode,
+        stdout=stdout,
+        stderr=stderr,
+        truncated=frozenset(
+            name for name, each in (("stdout", out), ("stderr", err)) if each and each.is_truncated
+        ),
+        files=world.collect(),
+    )
+
+
+def _taken(capture: Capture | None) -> bytes:
+    return b"" if capture is None else capture.taken()
+
+
+def with_output(
+    error: GuestExit | GuestTrap, stdout: bytes, stderr: bytes
+) -> GuestExit | GuestTrap:
+    """Let an error carry what the guest has written; its last words are a note."""
+    error.stdout, error.stderr = stdout, stderr
+    lines = stderr[-_LAST_BYTES:].decode("utf-8", "backslashreplace").splitlines()[-_LAST_LINES:]
+    if lines:
+        last = "\n".join(f"  {escaped(line, tabs=True)}" for line in lines)
+        error.add_note(f"the guest's stderr ended with\n{last}")
+    return error

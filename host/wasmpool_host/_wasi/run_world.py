@@ -1,0 +1,214 @@
+"""The world of one run: its own arguments, environment, streams and files.
+
+It is the module's `Wasi` with what the run gives instead, and a `Tree` for its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from wasmpool_host._instance.program import CAPTURE, Capture
+from wasmpool_host._shown import shown
+
+from .errno import WasiError
+from .process import open_process_offloaded
+from .tree import MAX_NAME, FolderNode, Tree
+from .tree_files import TreeDirectory
+
+if TYPE_CHECKING:
+    from .config import Preopen, StrPath, Wasi
+    from .process import Process
+
+__all__ = ["RunWorld"]
+
+_ROOT = "/"
+
+
+@final
+class RunWorld:
+    """What one run is given; see `Instance.run`."""
+
+    def __init__(  # noqa: PLR0913 - what a run can be given
+        self,
+        wasi: Wasi,
+        name: str,
+        *,
+        args: Iterable[str] | None = None,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        preopens: Mapping[str, Preopen | StrPath] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        collect: Iterable[str] = (),
+        stdout: Any = CAPTURE,
+        stderr: Any = CAPTURE,
+        capture_limit: int = 1 << 20,
+        files_limit: int = 64 << 20,
+    ) -> None:
+        """``wasi`` and ``name`` are the module's.
+
+        Raises:
+            TypeError, ValueError: naming the argument that cannot be given to a run.
+        """
+        _check_count("capture_limit", capture_limit)
+        _check_count("files_limit", files_limit)
+        self._captures: dict[str, Capture] = {}
+        if stdout is CAPTURE:
+            stdout = self._captures["stdout"] = Capture(capture_limit)
+        if stderr is CAPTURE:
+            stderr = self._captures["stderr"] = Capture(capture_limit)
+        changes: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        if args is not None:
+            changes["args"] = args
+        elif not wasi.args:
+            changes["args"] = (name,)
+        if env is not None:
+            changes["env"] = env
+        if preopens is not None:
+            changes["preopens"] = preopens
+        self._wasi = attrs.evolve(wasi, **changes)
+        self._patterns = _patterns(collect)
+        self._tree = None if files is None else _tree(files, files_limit)
+        if self._tree is not None and _ROOT in self._wasi.preopens:
+            message = "a run has its files in '/': it cannot have a preopen of that name as well"
+            raise ValueError(message)
+        if self._patterns and self._tree is None:
+            message = "collect asks for files of the run, and it has none: give files={} at least"
+            raise ValueError(message)
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """The arguments."""
+        return self._wasi.args
+
+    async def open(self) -> Process:
+        """Open the process of the run.
+
+        Raises:
+            OSError: a preopened directory is gone, or was replaced.
+        """
+        process = await open_process_offloaded(self._wasi)
+        if self._tree is not None:
+            root = TreeDirectory(self._tree, self._tree.root, guest_path=_ROOT.encode())
+            process.descriptors.add(root)
+        return process
+
+    def captured(self, stream: str) -> Capture | None:
+        """What captures ``"stdout"`` or ``"stderr"``, if anything does."""
+        return self._captures.get(stream)
+
+    def collect(self) -> dict[str, bytes]:
+        """Return the files that were asked for, by their absolute paths."""
+        if self._tree is None or not self._patterns:
+            return {}
+        found = {}
+        for path, node in self._tree.files():
+            parts = tuple(path.decode("utf-8", "surrogateescape").split("/"))
+            if any(_matches(pattern, parts) for pattern in self._patterns):
+                found["/" + "/".join(parts)] = node.read(0, node.size)
+        return found
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        message = f"{name} must be a number of bytes, not {shown(value)}"
+        raise TypeError(message)
+    if value < 0:
+        message = f"{name} must be 0 or more bytes, not {value:,}"
+        raise ValueError(message)
+
+
+def _tree(files: Mapping[str, bytes], limit: int) -> Tree:
+    if not isinstance(files, Mapping):
+        message = f"files must be a mapping of paths to bytes, not {shown(files)}"
+        raise TypeError(message)
+    tree = Tree(limit)
+    for path, content in files.items():
+        _add_file(tree, path, content)
+    return tree
+
+
+def _add_file(tree: Tree, path: object, content: object) -> None:
+    if not isinstance(path, str):
+        message = f"files: a path must be a str, not {shown(path)}"
+        raise TypeError(message)
+    if not isinstance(content, bytes):
+        message = f"files[{shown(path)}] must be bytes, not {shown(content)}"
+        raise TypeError(message)
+    *folders, name = names = path.removeprefix("/").encode().split(b"/")
+    if b"\0" in path.encode() or any(each in {b"", b".", b".."} for each in names):
+        message = f"files: {shown(path)} is no path of a file, as in '/work/input.txt'"
+        raise ValueError(message)
+    if max(map(len, names)) > MAX_NAME:
+        message = f"files: {shown(path)} has a name of more than {MAX_NAME} bytes"
+        raise ValueError(message)
+    folder = tree.root
+    try:
+        for each in folders:
+            inner = folder.entries.get(each) or tree.make_folder(folder, each)
+            if not isinstance(inner, FolderNode):
+                message = f"files: {shown(path)} lies in {shown(each.decode())}, which is a file"
+                raise ValueError(message)  # noqa: TRY004 - of the argument's value
+            folder = inner
+        if name in folder.entries:
+            message = f"files: {shown(path)} is given twice, or is a directory, too"
+            raise ValueError(message)
+        node = tree.make_file(folder, name)
+        if tree.write(node, 0, content) < len(content):
+            raise _too_large(tree)
+    except WasiError as error:
+        raise _too_large(tree) from error
+
+
+def _too_large(tree: Tree) -> ValueError:
+    return ValueError(f"files: they hold more than files_limit={tree.limit:,} bytes")
+
+
+def _patterns(collect: Iterable[str]) -> list[tuple[str, ...]]:
+    if isinstance(collect, str) or not isinstance(collect, Iterable):
+        message = f"collect must be a sequence of patterns, not {shown(collect)}"
+        raise TypeError(message)
+    found = []
+    for pattern in collect:
+        if not isinstance(pattern, str):
+            message = f"collect: a pattern must be a str, not {shown(pattern)}"
+            raise TypeError(message)
+        found.append(tuple(part for part in pattern.split("/") if part))
+    return found
+
+
+def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Match as `pathlib.PurePath.full_match`: ``**`` is any number of directories.
+
+    By a table of what each prefix of the pattern matches, so no pattern takes exponential time.
+    """
+    reached = {0}  # of the pattern's parts, how many have matched the path's parts so far
+    for part in (*path, None):
+        for number in sorted(reached):  # "**" may match nothing
+            while number < len(pattern) and pattern[number] == "**":
+                number += 1  # noqa: PLW2901
+                reached.add(number)
+        if part is None:
+            return len(pattern) in reached
+        reached = {
+            number + (pattern[number] != "**")
+            for number in reached
+            if number < len(pattern)
+            and (pattern[number] == "**" or _part_matches(pattern[number], part))
+        }
+    return False
+
+
+def _part_matches(pattern: str, part: str) -> bool:
+    return _compiled(pattern).match(part) is not None
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Any:
+    import fnmatch  # noqa: PLC0415 - few runs collect files
+    import re  # noqa: PLC0415
+
+    return re.compile(fnmatch.translate(pattern))
