@@ -1,13 +1,16 @@
-"""What all tests share: compiled code, and a garbage collector with little to look through."""
+"""What all tests share: waits, cancels at any step, and a collector with little to look through."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import pytest
+import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
     from pathlib import Path
 
 
@@ -21,3 +24,46 @@ def pytest_collection_finish() -> None:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory for compiled code, for guests that take seconds to compile."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Waits for what servers, files and other tasks will have done, and have no event for."""
+
+    async def wait(condition: Callable[[], bool]) -> None:
+        with trio.fail_after(60):
+            while not condition():  # noqa: ASYNC110 - as it says
+                await trio.sleep(0.001)
+
+    return wait
+
+
+@final
+class _CancelAt(trio.abc.Instrument):
+    """Cancels a scope when any task is about to take the n-th step from now."""
+
+    def __init__(self, step: int, scope: trio.CancelScope) -> None:
+        self._left = step
+        self._scope = scope
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
+@pytest.fixture
+def cancelled_at() -> Callable[[int], contextlib.AbstractContextManager[trio.CancelScope]]:
+    """A block that is cancelled at a step; whoever goes through all steps has been everywhere."""
+
+    @contextlib.contextmanager
+    def block(step: int) -> Generator[trio.CancelScope, None, None]:
+        with trio.CancelScope() as scope:
+            instrument = _CancelAt(step, scope)
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                yield scope
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+
+    return block

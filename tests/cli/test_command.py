@@ -216,7 +216,7 @@ def test_results_go_to_the_output(tmp_path: Path) -> None:
     """`--output` takes the rows, whatever was there before; standard output stays empty."""
     output = tmp_path / "rows"
     output.write_text("old\n" * 100)
-    ran = wasmpool("run", "--input", "-", "--output", output, text="one two")
+    ran = run_here("run", "--input", "-", "--output", output, text="one two")
     assert (ran.returncode, ran.stdout) == (0, "")
     assert data(rows(output.read_text())[0])["words"] == 2
 
@@ -486,15 +486,8 @@ def test_a_dumb_terminal_gets_no_bar() -> None:
 def test_messages_in_a_file_have_no_trace_of_a_bar(tmp_path: Path) -> None:
     """Rows on a terminal hide a bar only if there is one."""
     terminal, inner = pty.openpty()
-    with (tmp_path / "err").open("wb") as messages:
-        ran = subprocess.run(
-            [*COMMAND, "run", "--input", "-"],
-            input=b"one\ntwo\n",
-            stdout=inner,
-            stderr=messages,
-            timeout=SECONDS,
-            check=False,
-        )
+    to = [f">&{inner}", f"2>{tmp_path / 'err'}"]
+    ran = run_here("run", "--input", "-", text="one\ntwo\n", redirections=to)
     os.close(inner)
     os.close(terminal)
     assert ran.returncode == 0

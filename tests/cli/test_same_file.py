@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.cli.in_process import run_line
+from tests.cli.in_process import run_here, run_line
 
 from wasmpool._cli.file_identity import identity_of, shared_file
 from wasmpool.example import PATH as EXAMPLE
@@ -137,7 +137,7 @@ def test_messages_and_results_do_not_overwrite_each_other(directory: Path) -> No
 def test_standard_output_and_error_may_be_one(directory: Path) -> None:
     """`2>&1` is one opened file: results and table follow each other."""
     (directory / "few").write_text("a line of text\n" * 2_000)
-    ran = shell(f"exec {RUN} --input few >log 2>&1")
+    ran = run_line("run --input few >log 2>&1")
     assert ran.returncode == 0
     lines = (directory / "log").read_text().splitlines()
     assert lines[0].startswith('{"data": ')
@@ -148,7 +148,8 @@ def test_standard_output_and_error_may_be_one(directory: Path) -> None:
 def test_standard_output_by_another_name_goes_on_where_it_is(name: str, directory: Path) -> None:
     """What was in a file that is appended to stays there."""
     (directory / "log").write_text("old\n")
-    ran = shell(f"printf 'one\\ntwo\\n' | {RUN} --input - --output {name} >>log")
+    args = ["run", "--input", "-", "--output", name]
+    ran = run_here(*args, text="one\ntwo\n", redirections=[">>log"])
     assert ran.returncode == 0
     old, one, two = (directory / "log").read_text().splitlines()
     assert old == "old"
@@ -166,7 +167,8 @@ def test_a_plugin_may_be_the_input(directory: Path) -> None:
 def test_a_terminal_a_pipe_and_the_null_device_may_be_both() -> None:
     """They are not lost by being written; nothing that was written is read by mistake."""
     assert run_line("run --input /dev/null --output /dev/null").returncode == 0
-    assert shell(f"echo word | {RUN} --input /dev/stdin --output /dev/stdout").returncode == 0
+    args = ["run", "--input", "/dev/stdin", "--output", "/dev/stdout"]
+    assert run_here(*args, text="word\n").returncode == 0
     terminal, inner = pty.openpty()
     name = os.ttyname(inner)
     with subprocess.Popen(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from tests.host.seams import budget_of, has_steps_left, is_in_call, set_score
 
 from wasmpool_host import (
     Caller,
@@ -87,7 +88,7 @@ async def test_any_crossing_may_take_longer_than_a_slice(
     for payload in (b"a", b"bc" * 700, b"d", b"", b"e", b"f" * 5_000, b"g", b"h"):
         for instance, weight in zip(instances, (0, 3), strict=True):
             for name in long:
-                instance._module.history(name).score = weight
+                set_score(instance, name, weight)
             assert await instance.exchange("copy", payload) == payload
             assert instance.poisoned is None
     for name in ("mallocs", "frees", "runs"):
@@ -106,7 +107,7 @@ async def test_a_cancel_in_a_crossing_before_the_export_ends_the_exchange(
         await instance.exchange("copy", b"x")
     assert scope.cancelled_caught
     assert instance.poisoned == "cancelled"
-    assert not instance._fiber.busy
+    assert not is_in_call(instance)
 
 
 async def test_an_exchange_that_cannot_go_on_leaves_nothing(
@@ -115,7 +116,7 @@ async def test_an_exchange_that_cannot_go_on_leaves_nothing(
     """There is no stack left to finish it on, so its steps and its payload are dropped."""
     instance = await instance_of(GUEST)
     assert await instance.exchange("copy", b"x") == b"x"
-    instance._module.history("copy").score = 3
+    set_score(instance, "copy", 3)
 
     def refuse(_: int) -> None:
         raise RecursionError
@@ -124,8 +125,7 @@ async def test_an_exchange_that_cannot_go_on_leaves_nothing(
         patch.setattr("wasmpool_host._instance.instance.headroom", refuse)
         with pytest.raises(RecursionError):
             await instance.exchange("copy", b"y")
-    assert instance._exchange is not None
-    assert instance._exchange._steps is None
+    assert not has_steps_left(instance)
     assert await instance.exchange("copy", b"z") == b"z"
 
 
@@ -155,7 +155,7 @@ async def test_a_cancel_in_line_leaves_nothing_behind_in_the_guest(
     instance = await driven_instance_of(GUEST)
     for _ in range(before):
         await instance.exchange("copy", b"payload")
-    budget = instance._fiber.budget
+    budget = budget_of(instance)
     for _ in range(5):
         with trio.CancelScope() as scope:
             await trio.lowlevel.checkpoint()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from tests.host.seams import has_returned_in_thread
 
 from wasmpool_host import (
     Caller,
@@ -39,7 +40,7 @@ class Revoked(Exception):
 
 async def until_malloc_has_returned(instance: Instance) -> None:
     """Its thread is done with it; the task that waits for it does not know yet."""
-    while not (instance._fiber.busy and instance._fiber.finished):
+    while not has_returned_in_thread(instance):
         await trio.lowlevel.checkpoint()
 
 

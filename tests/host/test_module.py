@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.lowlevel
 import trio.testing
+from tests.host.seams import is_in_call, open_instances
 
 from wasmpool_host import (
     Caller,
@@ -30,7 +31,6 @@ from wasmpool_host import (
     host_function,
 )
 from wasmpool_host._compile import source as source_module
-from wasmpool_host._engine import shared_engine
 from wasmpool_host._regular_file import read_at_most
 from wasmpool_host._scheduling.blocking_calls import BlockingCalls
 from wasmpool_host.lowlevel import Source
@@ -412,14 +412,14 @@ async def test_a_start_that_waits_in_host_functions(cancelled_in: str | None) ->
         (func (export "seven") (result i32) (i32.const 7)))""",
         imports=[wait],
     )
-    before = shared_engine()._open
+    before = open_instances()
     with at:
         instance = await module.instantiate()
         assert await instance.call("seven") == 7
         await instance.aclose()
     assert at.cancelled_caught == (cancelled_in is not None)
     assert seen == (["start"] if cancelled_in == "start" else ["start", "_initialize"])
-    assert shared_engine()._open == before
+    assert open_instances() == before
 
 
 async def test_an_instance_is_closed_at_once_unless_it_is_in_a_call(
@@ -434,7 +434,7 @@ async def test_an_instance_is_closed_at_once_unless_it_is_in_a_call(
 
             @nursery.start_soon
             async def ask() -> None:
-                while not instance._fiber.busy:
+                while not is_in_call(instance):
                     await trio.lowlevel.checkpoint()
                 assert not instance.close_now()
                 assert not instance.poisoned

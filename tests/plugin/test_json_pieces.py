@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
+from tests.steps import count_turns, finish
 
 from wasmpool import _json_pieces
 from wasmpool._json_pieces import PIECE, read_members, read_text, run_cooperatively
@@ -15,11 +16,9 @@ from wasmpool._json_pieces import PIECE, read_members, read_text, run_cooperativ
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wasmpool._json_pieces import Cooperative
-
     T = TypeVar("T")
 
-MIB = 1 << 20
+SIZE = 1 << 19
 WANTED = ("data", "more", "")
 MANY = 1 << 30
 
@@ -35,21 +34,6 @@ UNITS = some.lists(
     ),
     max_size=60,
 ).map("".join)
-
-
-def finish(steps: Cooperative[T]) -> T:
-    """Drive steps without a loop."""
-    return count_turns(steps)[0]
-
-
-def count_turns(steps: Cooperative[T]) -> tuple[T, int]:
-    turns = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value, turns
-        turns += 1
 
 
 @pytest.fixture
@@ -205,14 +189,14 @@ def test_bounds(text: bytes, why: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b'{"data":"' + b"x" * MIB + b'"}',
-        b'{"data":"' + "é".encode() * (MIB // 2) + b'"}',
-        b'{"data":"' + rb"\"" * (MIB // 2) + b'"}',
-        b'{"x":"' + rb"\u00e9" * (MIB // 6) + b'"}',
-        b'{"x":[' + b"{}," * (MIB // 3) + b"0]}",
-        b"[" + b'"\xc3\xa9",' * (MIB // 5) + b"0]",
-        b" " * MIB + b"{}",
-        b"{}" + b" " * MIB,
+        b'{"data":"' + b"x" * SIZE + b'"}',
+        b'{"data":"' + "é".encode() * (SIZE // 2) + b'"}',
+        b'{"data":"' + rb"\"" * (SIZE // 2) + b'"}',
+        b'{"x":"' + rb"\u00e9" * (SIZE // 6) + b'"}',
+        b'{"x":[' + b"{}," * (SIZE // 3) + b"0]}",
+        b"[" + b'"\xc3\xa9",' * (SIZE // 5) + b"0]",
+        b" " * SIZE + b"{}",
+        b"{}" + b" " * SIZE,
     ],
     ids=lambda text: repr(text[:12]),
 )

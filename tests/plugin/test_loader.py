@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
+from tests.plugin.answers import CLOSED
 
 from wasmpool._errors import PoolUnavailable, ReloadFailed
 from wasmpool._http.policy import HttpPolicy
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
-CLOSED = ToolResult("wasm: module closed", is_error=True)
 LOCAL = HttpPolicy(allow_private=True)
 
 

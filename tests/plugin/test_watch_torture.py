@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, final
 
 import pytest
 import trio
+from tests.plugin.answers import CLOSED
 
 from wasmpool._plugin.loader import Loader, open_loader
-from wasmpool._plugin.tool_result import ToolResult
 from wasmpool_host._capi import text_to_binary
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ SEED: Final = int(os.environ.get("WASMPOOL_SOAK_SEED", "1"))
 TASKS: Final = 16
 NAMES: Final = ("a", "b", "c", "d", "line\nbreak", "über")
 VERSIONS: Final = tuple(f"v{number}" for number in range(1, 7))
-CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
 
 
 @final

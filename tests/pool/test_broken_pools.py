@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import FakeInstance, FakeModule, FakeStart, Trap
-from tests.pool.seams import check_invariants, settle
+from tests.pool.seams import check_invariants, idle_slots, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import (
@@ -298,7 +298,7 @@ async def test_check_that_fails_twice_costs_no_time_while_healthy_instances_idle
         module, size=3, min_size=3, check=lambda instance: instance.healthy
     ) as pool:
         await trio.sleep(2)
-        idle: list[Any] = [slot.instance for slot in pool._core.idle]
+        idle: list[Any] = [slot.instance for slot in idle_slots(pool)]
         for instance in idle[1:]:
             instance.healthy = False
         module.script.extend([gate := trio.Event()] * 2)  # what is started instead comes later

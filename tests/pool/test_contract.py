@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import Closed, FakeModule, Trap
-from tests.pool.seams import check_invariants
+from tests.pool.seams import calls_under_way, check_invariants
 
 import wasmpool_host
 from wasmpool._errors import LeaseDeadlock, LeaseExpired, LeaseRevoked, ReloadFailed
@@ -390,7 +390,7 @@ async def test_child_in_a_call_when_the_block_ends_has_lease_expired(kind: Kind)
 
         async with pool.lease() as lease:
             nursery.start_soon(child, lease.call)
-            while not (lease._calls):
+            while not calls_under_way(lease):
                 await trio.lowlevel.checkpoint()
         assert await pool.call("echo", 1) == 1
         assert pool.statistics().started == 2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 from tests.pool.fakes import FakeModule
+from tests.pool.seams import give_back_slot, slot_of, take_slot, waiting_tasks
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool._pool.pool import Pool, open_pool
@@ -45,9 +46,7 @@ def steps(function: Callable[[], object]) -> int:
 
 def lease_and_give_back(pool: Pool) -> None:
     task = trio.lowlevel.current_task()
-    slot = pool._core.take(task, (lease_and_give_back.__code__, 0))
-    assert slot is not None
-    pool._core.give_back(slot)
+    give_back_slot(pool, take_slot(pool, task, (lease_and_give_back.__code__, 0)))
 
 
 async def test_lease_and_give_back_take_the_same_steps_at_any_size() -> None:
@@ -71,13 +70,12 @@ async def test_hand_over_and_cancel_take_the_same_steps_at_any_length_of_the_lin
             for _ in range(length):
                 nursery.start_soon(wait, pool, scopes)
             await wait_all_tasks_blocked()
-            line, slot = pool._core.waiters, lease._slot
+            line, slot = waiting_tasks(pool), slot_of(lease)
             middle = list(line)[length // 2]
             cancelled.append(steps(scopes[middle].cancel))
             assert len(line) == length - 1
             assert middle not in line
-            assert slot is not None
-            handed.append(steps(partial(pool._core.give_back, slot)))
+            handed.append(steps(partial(give_back_slot, pool, slot)))
             assert len(line) == length - 2
             nursery.cancel_scope.cancel()
     assert handed[1] == handed[2]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.seams import retired, settle
+from tests.pool.seams import consecutive_failures, next_idle, retired, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import PoolUnavailable, ReloadFailed
@@ -113,7 +113,7 @@ async def test_setup_that_spoils_every_instance_fails_the_asker_with_the_cause(
         assert isinstance(info.value.__cause__, CAUSES[spoiler.how])
         await settle(pool)
         assert retired(pool) == {"failed-start": 1}
-        assert pool._core.backoff.round == 1
+        assert consecutive_failures(pool) == 1
         assert pool.statistics().start_seconds.count == 0
 
 
@@ -303,7 +303,7 @@ async def test_idle_instance_that_other_code_spoils_is_not_granted(
             partial(take_lease, pool), partial(take_lease_nowait, pool),
         ]  # fmt: skip
         for ask in asks:
-            spoilt: Any = next(reversed(pool._core.idle)).instance  # the next to be granted
+            spoilt = next_idle(pool)
             spoilt.poisoned = how
             before = len(spoilt.calls)
             await ask()

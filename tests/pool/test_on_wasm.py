@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.seams import check_invariants
+from tests.pool.seams import (
+    check_invariants,
+    generations_alive,
+    live_instances,
+    pretend_call,
+    slot_of,
+)
 from trio.testing import wait_all_tasks_blocked
 
 import wasmpool_host
@@ -93,8 +99,8 @@ async def test_reload_under_load_fails_no_call() -> None:
     class Watch:
         def lease_granted(self, pool: Pool, lease: LeaseInfo, waited: float) -> None:
             nonlocal most_live, most_generations
-            most_live = max(most_live, pool._core.live)
-            most_generations = max(most_generations, len(pool._core.generations))
+            most_live = max(most_live, live_instances(pool))
+            most_generations = max(most_generations, generations_alive(pool))
 
     async with open_pool(modules[0], size=8, instruments=[Watch()]) as pool:
         ended = False
@@ -148,9 +154,8 @@ async def test_a_block_that_ends_after_its_lease_was_revoked_ends_as_it_would() 
     """Also if a child's call has not come to notice yet: its instance is gone already."""
     async with open_pool(await module(), size=1) as pool, trio.open_nursery() as nursery:
         async with pool.lease() as lease:
-            slot = lease._slot
-            assert slot is not None
-            lease._calls += 1  # as a call that waits for the loop
+            slot = slot_of(lease)
+            pretend_call(lease)
             nursery.start_soon(partial(pool.aclose, grace=0))
             while slot.state is SlotState.LEASED:
                 await trio.lowlevel.checkpoint()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SEEDS = [
     *range(8),  # 1: a lease is revoked between its hand-over and its holder's turn
     102,  # growth that waited for a canary to have its place
-    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 100)),
+    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 40)),
 ]
 EXPECTED = (
     Trap, Poisoned, LeaseRevoked, LeaseDeadlock, PoolClosed, PoolTimeout, PoolUnavailable,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.seams import settle
+from tests.pool.seams import generations_alive, live_instances, settle
 
 from wasmpool._errors import LeaseRevoked, ReloadFailed
 from wasmpool._pool.pool import KEEP, Pool, open_pool
@@ -31,8 +31,8 @@ async def test_reload_under_load_fails_no_call(
     class Watch:
         def instance_started(self, pool: Pool, *_: Any) -> None:
             nonlocal most_live
-            most_live = max(most_live, pool._core.live)
-            alive.append(len(pool._core.generations))
+            most_live = max(most_live, live_instances(pool))
+            alive.append(generations_alive(pool))
 
     async with open_pool(modules[0], size=8, min_size=2, instruments=[Watch()]) as pool:
         ended = False
@@ -272,7 +272,7 @@ async def test_canary_waits_for_a_place_before_anybody_else(
             nursery.start_soon(pool.reload, modules[2])
             nursery.start_soon(pool.call, "version")
             await settle(pool)
-            assert pool._core.live == 3
+            assert live_instances(pool) == 3
             assert modules[2].starts == 0
             releases[0].set()
             await settle(pool)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import FakeInstance, FakeModule, Trap
-from tests.pool.seams import retired, settle
+from tests.pool.seams import idle_slots, retired, settle
 
 from wasmpool._pool.pool import open_pool
 from wasmpool._pool.retire_reason import RetireReason
@@ -70,7 +70,7 @@ async def test_max_uses_counts_leases(module: FakeModule) -> None:
             await pool.call("echo", 1)
         assert retired(pool) == {"uses": 3}
     async with open_pool(module, max_uses=1000, size=30, min_size=30) as pool:
-        limits = {slot.last_use for slot in pool._core.idle}
+        limits = {slot.last_use for slot in idle_slots(pool)}
         assert len(limits) > 5
         assert all(950 <= limit <= 1000 for limit in limits)
 
@@ -105,7 +105,7 @@ async def test_max_age_retires_idle_instances_and_leased_ones_at_the_end_of_thei
         assert retired(pool) == {"age": 2}
         await settle(pool)
         assert pool.statistics().idle == 2
-        expiries = {slot.expires for slot in pool._core.idle}
+        expiries = {slot.expires for slot in idle_slots(pool)}
         assert len(expiries) == 2
 
 
@@ -144,7 +144,7 @@ async def test_max_age_that_passes_during_a_check_retires_the_instance(
         await trio.sleep(3)
 
     async with open_pool(module, size=2, min_size=2, check=check, max_age=100) as pool:
-        first, second = sorted(pool._core.idle, key=lambda slot: slot.expires)
+        first, second = sorted(idle_slots(pool), key=lambda slot: slot.expires)
         second.expires = first.expires + 5  # it is checked when the first is too old
         await trio.sleep_until(first.expires - 1)
         async with trio.open_nursery() as nursery:
@@ -153,7 +153,7 @@ async def test_max_age_that_passes_during_a_check_retires_the_instance(
             await trio.sleep(2)
             assert retired(pool) == {}
         assert retired(pool) == {"age": 1}
-        assert second in pool._core.idle
+        assert second in idle_slots(pool)
         await trio.sleep_until(second.expires + 0.1)
         assert retired(pool) == {"age": 2}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.fakes import SyncModule
-from tests.pool.seams import check_invariants, settle
+from tests.pool.seams import check_invariants, consecutive_failures, next_start_at, settle
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._errors import PoolUnavailable
@@ -137,7 +137,7 @@ async def test_failed_starts_back_off_and_one_success_resets(
         works = True
         await trio.sleep(6)
         assert pool.statistics().idle == 1
-        assert pool._core.backoff.round == 0
+        assert consecutive_failures(pool) == 0
 
 
 async def test_starts_that_fail_together_count_once(
@@ -150,9 +150,8 @@ async def test_starts_that_fail_together_count_once(
             for _ in range(8):
                 nursery.start_soon(fail, pool)
         assert pool.statistics().retired["failed-start"] == 8
-        assert pool._core.backoff.round == 1
-        deadlines: Any = pool._core._deadlines
-        assert deadlines.backoff.at <= trio.current_time() + 0.05
+        assert consecutive_failures(pool) == 1
+        assert next_start_at(pool) <= trio.current_time() + 0.05
 
 
 async def fail(pool: Pool) -> None:

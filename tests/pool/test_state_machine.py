@@ -26,6 +26,13 @@ from hypothesis.stateful import (
 )
 from tests.pool.fakes import KINDS, FakeInstance, FakeModule, Poisoned, Trap, new_module
 from tests.pool.pumped import PumpedRun
+from tests.pool.seams import (
+    check_invariants,
+    idle_slots,
+    last_leased,
+    next_idle,
+    waiting_tasks,
+)
 
 from wasmpool._errors import (
     LeaseDeadlock,
@@ -36,7 +43,6 @@ from wasmpool._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from wasmpool._pool import invariants as invariants_module
 from wasmpool._pool import pool as pool_module
 from wasmpool._pool.pool import Pool, open_pool
 
@@ -173,21 +179,21 @@ class Watch:
         self.count = 0
 
     def waiting(self, pool: Pool, waiting: int) -> None:
-        latest = next(reversed(pool._core.waiters))
+        latest = list(waiting_tasks(pool))[-1]
         self.count += 1
         self.arrivals[latest] = self.count
 
     def lease_granted(self, pool: Pool, lease: LeaseInfo, waited: float) -> None:
         if lease.generation != pool.generation:
             self.wrong.append(f"{lease} was granted in generation {pool.generation}")
-        slot = next(reversed(pool._core.leased))
+        slot = last_leased(pool)
         instance: Any = slot.instance
         if instance.poisoned or instance.closing:
             self.wrong.append(f"{lease} was granted, although of no use")
         task = slot.holder
         assert task is not None
         arrival = self.arrivals.pop(task, self.count + 1)
-        if any(self.arrivals[other] < arrival for other in pool._core.waiters):
+        if any(self.arrivals[other] < arrival for other in waiting_tasks(pool)):
             self.wrong.append(f"{lease} was granted to one who came later than others in line")
 
 
@@ -341,16 +347,15 @@ class PoolMachine(RuleBasedStateMachine):
         self.healthy = healthy
         self.spoils = spoils
 
-    @precondition(lambda self: self.pool._core.idle)
+    @precondition(lambda self: bool(idle_slots(self.pool)))
     @rule(word=st.sampled_from(["cancelled", "closed"]))
     def spoil_an_idle_instance_and_ask(self, word: str) -> None:
         """Other code has kept it; the pool finds out when it would be granted."""
         self.everybody.append(Asker(len(self.everybody)))
 
         async def begin() -> None:
-            if self.pool._core.idle:
-                instance: Any = next(reversed(self.pool._core.idle)).instance
-                instance.poisoned = word
+            if idle_slots(self.pool):
+                next_idle(self.pool).poisoned = word
             self.run.nursery.start_soon(partial(self.everybody[-1].run, self, nowait=True))
 
         self.run.step(begin)
@@ -420,7 +425,7 @@ class PoolMachine(RuleBasedStateMachine):
     def invariants_hold(self) -> None:
         if not hasattr(self, "pool"):
             return
-        invariants_module.check(self.pool._core)
+        check_invariants(self.pool)
         assert not self.watch.wrong
         for module in self.modules:
             assert not module.violations
@@ -469,4 +474,4 @@ TestPool = PoolMachine.TestCase
 TestPool.settings = in_examples(100)
 
 TestPoolForLong = pytest.mark.slow(LongPoolMachine.TestCase)
-TestPoolForLong.settings = in_examples(2_000)
+TestPoolForLong.settings = in_examples(400)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from tests.steps import count_turns, finish
 
 from wasmpool import _json_pieces
 from wasmpool._http.guest_request import (
@@ -20,26 +21,13 @@ from wasmpool._http.guest_request import (
 from wasmpool._http.policy import HttpPolicy
 from wasmpool._json_pieces import PIECE, SMALL
 
-if TYPE_CHECKING:
-    from wasmpool._json_pieces import Cooperative
-
 POLICY = HttpPolicy()
 URL = "http://a.example/"
 MIB = 1 << 20
 
 
-def finish(steps: Cooperative[GuestRequest]) -> tuple[GuestRequest, int]:
-    turns = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value, turns
-        turns += 1
-
-
 def in_pieces(data: bytes) -> GuestRequest:
-    return finish(read_large_request(data, POLICY))[0]
+    return finish(read_large_request(data, POLICY))
 
 
 def as_json(**given_: object) -> bytes:
@@ -99,7 +87,7 @@ def test_a_large_request_is_read_like_a_small_one(tiny: None, asked: dict[str, A
 def test_a_large_body(body: str, in_ascii: bool) -> None:
     """Arrives whole, whatever is in it, and the loop has its turns."""
     data = json.dumps({"url": URL, "body": body}, ensure_ascii=in_ascii)
-    sent, turns = finish(read_large_request(data.encode(errors="replace"), POLICY))
+    sent, turns = count_turns(read_large_request(data.encode(errors="replace"), POLICY))
     wanted = body if in_ascii else body.replace("\ud800", "?")
     assert sent.body == wanted.encode(errors="replace")
     assert turns >= len(data) // PIECE

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.plugin.held_loop import HELD, watching
-from tests.plugin.misbehaving_server import HTTP1, HTTP2, Server, serving
+from tests.http.held_loop import HELD, watching
+from tests.http.misbehaving_server import HTTP1, HTTP2, Server, serving
 
 from wasmpool._http import message
 from wasmpool._http.host_function import Http

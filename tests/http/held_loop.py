@@ -36,7 +36,10 @@ class Longest(trio.abc.Instrument):
 
 @contextlib.contextmanager
 def watching() -> Generator[Longest, None, None]:
-    """Measure the block, without what the collector takes to look at what all tests have made."""
+    """Measure the block, without what the collector takes to look at what all tests have made.
+
+    It stays hidden afterwards: `pytest_collection_finish` hides the tests from all collections.
+    """
     gc.collect()
     gc.freeze()
     longest = Longest()
@@ -45,4 +48,3 @@ def watching() -> Generator[Longest, None, None]:
         yield longest
     finally:
         trio.lowlevel.remove_instrument(longest)
-        gc.unfreeze()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from tests.plugin.held_loop import HELD, watching
-from tests.plugin.misbehaving_server import Server, answers_another, serving
+from tests.http.held_loop import HELD, watching
+from tests.http.misbehaving_server import Server, answers_another, serving
 
 from wasmpool._http.host_function import Http
 from wasmpool._http.policy import HttpPolicy

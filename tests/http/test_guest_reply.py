@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from tests.steps import count_turns, finish
 
 from wasmpool import _json_pieces
 from wasmpool._http import guest_reply
@@ -16,20 +16,7 @@ from wasmpool._http.guest_reply import ReplyTooLarge, failure, success, success_
 from wasmpool._http.message import Reply
 from wasmpool._json_pieces import PIECE
 
-if TYPE_CHECKING:
-    from wasmpool._json_pieces import Cooperative
-
 MIB = 1 << 20
-
-
-def finish(steps: Cooperative[bytes]) -> tuple[bytes, int]:
-    turns = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value, turns
-        turns += 1
 
 
 def of(body: bytes) -> Reply:
@@ -45,7 +32,7 @@ def test_in_pieces_it_is_what_it_is_at_once(
     monkeypatch.setattr(_json_pieces, "PIECE", 7)
     monkeypatch.setattr(guest_reply, "_GROUPS", 6)
     wanted = success(of(body), raw_body=raw)
-    assert finish(success_in_pieces(of(body), len(wanted), raw_body=raw))[0] == wanted
+    assert finish(success_in_pieces(of(body), len(wanted), raw_body=raw)) == wanted
     with pytest.raises(ReplyTooLarge):
         finish(success_in_pieces(of(body), len(wanted) - 1, raw_body=raw))
 
@@ -57,7 +44,7 @@ def test_in_pieces_it_is_what_it_is_at_once(
 def test_a_large_reply(part: bytes, raw: bool) -> None:
     """Is whole, whatever is in it, and the loop has its turns."""
     body = part * (2 * MIB // len(part))
-    written, turns = finish(success_in_pieces(of(body), 64 * MIB, raw_body=raw))
+    written, turns = count_turns(success_in_pieces(of(body), 64 * MIB, raw_body=raw))
     assert written == success(of(body), raw_body=raw)
     answer = json.loads(written)
     if raw:

@@ -5,7 +5,7 @@ What it does with a request follows from the seed and the request's token alone,
 another request is noticed; what must never be taken for an answer says `FORGED`.
 
 It runs in a thread with a loop of its own: what it takes is not counted as the client's. By hand:
-``python tests/plugin/misbehaving_server.py [PORT] [SEED]``.
+``python tests/http/misbehaving_server.py [PORT] [SEED]``.
 """
 
 from __future__ import annotations

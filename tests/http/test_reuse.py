@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.plugin.misbehaving_server import HTTP1, HTTP2, RIGHT, Server, answers_another, serving
+from tests.http.misbehaving_server import HTTP1, HTTP2, RIGHT, Server, answers_another, serving
 
 from wasmpool._http.host_function import Http
 from wasmpool._http.policy import HttpPolicy
