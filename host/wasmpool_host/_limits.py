@@ -55,7 +55,7 @@ class Limits:
 
     memory: int = attrs.field(default=256 * _MIB, validator=_count(_MAX_MEMORY))
     """Bytes of linear memory."""
-    table_elements: int = attrs.field(default=10_000, validator=_count((1 << 32) - 1))
+    table_elements: int = attrs.field(default=100_000, validator=_count((1 << 32) - 1))
     """Elements of each table; an instance has at most 16 tables."""
     call_seconds: float | None = attrs.field(default=None, validator=_seconds)
     """Seconds of wall time for one call, including its host functions; then the call raises

@@ -10,6 +10,7 @@ from ._escape import escaped
 from ._instance.host_call import ENTRY
 from ._instance.host_function import HostFunction
 from ._suggest import MOST, similar
+from ._toolchain import built_for
 from ._types import PAGE
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def resolve(
     """
     found: dict[tuple[str, str], HostFunction] = {}
     missing: list[str] = []
+    unknown: list[tuple[str, str]] = []
     for module, name, type_ in outline.imports:
         function = provided.get((module, name))
         if function is not None and function.type == type_:
@@ -103,8 +105,12 @@ def resolve(
         else:
             near = _names(outline, provided) if len(missing) < MOST else []
             missing.append(_why_missing(module, name, type_, function, near))
+            unknown.append((module, name))
     if missing:
         message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
+        target = built_for(unknown)
+        if target is not None:
+            message += f"\nThis looks like a module that was built {target}."
         raise LinkError(message)
     return tuple(found.values())
 

@@ -96,7 +96,7 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
         ("plugin.wasm", "give a pathlib.Path for a file"),
         ("(;\udc80;)", r"no module in the text format: .*UTF-8, as character 2 is '.udc80'"),
         ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
-        ("(module (memory 1 2 shared))", "threads"),
+        ("(module (memory 1 2 shared))", "shared memory"),
         ("(module (memory i64 1))", "memory64"),
         ('(module (import "env" "memory" (memory i64 1)))', "memory64"),
         ("(module (table i64 1 funcref))", "memory64"),

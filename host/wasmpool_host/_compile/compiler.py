@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from functools import partial
@@ -58,6 +59,14 @@ _ASKED_TO_END: Final = frozenset(
 _log = logging.getLogger("wasmpool.compiler")
 
 MAGIC: Final = b"\0asm"
+_COMPONENT: Final = b"\x0d\0\x01\0"
+"""What follows there in a component, where a module has its version."""
+
+_FEATURE: Final = re.compile(
+    r"must be enabled|not enabled|multiple memories|without the \w+ feature|references required"
+)
+"""In Wasmtime's words, a feature that its engine was not asked for."""
+
 _SCRIPT: Final = Path(__file__).with_name("compile_subprocess.py")
 
 
@@ -72,11 +81,24 @@ def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime
             f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {MAGIC!r}"
         )
         raise CompileError(message)
+    if binary[len(MAGIC) : len(MAGIC) + 4] == _COMPONENT:
+        message = (
+            f"{label} is a WebAssembly component, which wasmpool does not support: build a module"
+        )
+        raise CompileError(message)
     try:
         return _capi.compile_binary(engine, binary)
     except _capi.CApiError as error:
-        message = f"{label} is no valid WebAssembly module: {_last_line(str(error))}"
-        raise CompileError(message) from None
+        raise CompileError(_why_refused(label, _last_line(str(error)))) from None
+
+
+def _why_refused(label: str, why: str) -> str:
+    """Tell a valid module that needs an unsupported feature from bytes that are no module."""
+    if "shared memor" in why:
+        return f"{label} needs shared memory, which wasmpool does not support"
+    if _FEATURE.search(why):
+        return f"{label} needs a feature of WebAssembly that wasmpool does not support: {why}"
+    return f"{label} is no valid WebAssembly module: {why}"
 
 
 async def compile_in_subprocess(binary: bytes, label: str) -> bytes | None:
