@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, final
 
 import attrs
+import outcome  # trio's own
+import trio
 
 from wasmpool_host._errors import GuestExit, GuestTrap
 from wasmpool_host._escape import escaped
@@ -91,8 +93,10 @@ class RunOptions(TypedDict, total=False):
     Each is optional. Values are checked when the run begins.
     """
 
-    stdin: bytes
-    """What the program reads from descriptor 0: nothing by default."""
+    stdin: Any
+    """What the program reads from descriptor 0: bytes, a `trio.abc.ReceiveStream`, or an async
+    iterable of bytes. Nothing by default. Reading waits in the calling task, and in an async
+    iterable's case in a task of the run."""
     env: Mapping[str, str] | None
     """Its environment; None for the module's."""
     preopens: Mapping[str, Any] | None
@@ -102,7 +106,8 @@ class RunOptions(TypedDict, total=False):
     collect: Iterable[str]
     """Patterns, as of ``pathlib``, of files whose content comes back in `Completed.files`."""
     stdout: Any
-    """`CAPTURE`, ``"log"``, a plain function of bytes, or None to drop it. Captured by default."""
+    """`CAPTURE`, ``"log"``, a plain function of bytes, a `trio.abc.SendStream`, whose slowness the
+    guest feels, or None to drop it. Captured by default. Streams stay open."""
     stderr: Any
     """As ``stdout``."""
     capture_limit: int
@@ -120,7 +125,12 @@ class World(Protocol):
         """The arguments."""
         ...
 
-    async def open(self) -> Any:
+    @property
+    def needs_task(self) -> bool:
+        """True if `open` is to be given a nursery."""
+        ...
+
+    async def open(self, nursery: trio.Nursery | None = None) -> Any:
         """Open the process of the run; it is closed with the instance."""
         ...
 
@@ -146,7 +156,22 @@ async def run(
     Raises what the call raises, but for `GuestExit`, which is a return code. The errors of a guest
     carry what was captured until then.
     """
-    enter(await world.open())
+    if not world.needs_task:
+        return await _run(world, enter, call, None)
+    async with trio.open_nursery() as nursery:
+        # Kept apart from the nursery, which would wrap an error in a group.
+        ended = await outcome.acapture(_run, world, enter, call, nursery)
+        nursery.cancel_scope.cancel()
+    return ended.unwrap()
+
+
+async def _run(
+    world: World,
+    enter: Callable[[Any], None],
+    call: Callable[[], Awaitable[Any]],
+    nursery: trio.Nursery | None,
+) -> Completed:
+    enter(await world.open(nursery))
     out, err = world.captured("stdout"), world.captured("stderr")
     stdout = stderr = b""
     try:

@@ -15,6 +15,7 @@ for a missing clock.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,9 @@ from .layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .descriptor import Descriptor
     from .guest_memory import GuestMemory
     from .process import Process
 
@@ -85,13 +89,19 @@ class _Timer(NamedTuple):
     """Nanoseconds from the start of the call; a timer with 0 or less has expired."""
 
 
+class _Read(NamedTuple):
+    userdata: int
+    record: bytes
+    wait: Callable[[], Awaitable[None]]
+
+
 async def poll_oneoff(
     process: Process, memory: GuestMemory, subscriptions: int, events: int, count: int, out: int
 ) -> None:
     """Wait until one of the subscribed events has occurred; report all that have.
 
-    Files and standard streams are always ready, so this only waits if all subscriptions are clocks.
-    It is always a checkpoint.
+    Files and most standard streams are always ready, so this only waits if all subscriptions are
+    clocks, or for a run's input that has not arrived. It is always a checkpoint.
     """
     if not 0 < count <= _MAX_SUBSCRIPTIONS:
         raise WasiError(Errno.INVAL)
@@ -100,15 +110,21 @@ async def poll_oneoff(
     check_region(memory, out, U32.size)
     timers: list[_Timer] = []
     occurred: list[bytes] = []
+    reads: list[_Read] = []
     for start in range(0, len(records), _CHUNK):
         if start:
             await trio.lowlevel.checkpoint()
-        _sort(process, records[start : start + _CHUNK], timers, occurred)
-    delay = 0 if occurred else min(timer.delay for timer in timers)
+        _sort(process, records[start : start + _CHUNK], timers, occurred, reads)
+    delay = min((timer.delay for timer in timers), default=None)
     began = trio.current_time()
-    await trio.sleep(max(delay, 0) / _SECOND)
-    # The timer that ended the sleep has expired, even if rounding gives less.
-    passed = max(delay, int((trio.current_time() - began) * _SECOND))
+    if occurred:
+        await trio.lowlevel.checkpoint()
+    elif await _wait(delay, reads):
+        occurred += [_event_of(process, read) for read in reads]
+        delay = None
+    passed = int((trio.current_time() - began) * _SECOND)
+    if delay is not None and not occurred:
+        passed = max(delay, passed)  # this timer has ended the wait, even if rounding gives less
     occurred += [
         EVENT.pack(timer.userdata, Errno.SUCCESS, _CLOCK, 0, 0)
         for timer in timers
@@ -118,17 +134,49 @@ async def poll_oneoff(
     memory.write(out, U32.pack(len(occurred)))
 
 
-def _sort(process: Process, records: bytes, timers: list[_Timer], events: list[bytes]) -> None:
-    """Add a timer for each subscription of a clock, and an event for each other one."""
+async def _wait(delay: int | None, reads: list[_Read]) -> bool:
+    """Wait for a delay, or for input; return True if it was input.
+
+    All reads are of one stream: a guest has one standard input, whatever number it gives it.
+    """
+    if not reads:
+        await trio.sleep(max(delay or 0, 0) / _SECOND)
+        return False
+    seconds = math.inf if delay is None else max(delay, 0) / _SECOND
+    with trio.move_on_after(seconds) as scope:
+        await reads[0].wait()
+    return not scope.cancelled_caught
+
+
+def _event_of(process: Process, read: _Read) -> bytes:
+    nbytes, flags = _readiness(process, _FD_READ, read.record)
+    return EVENT.pack(read.userdata, Errno.SUCCESS, _FD_READ, nbytes, flags)
+
+
+def _sort(
+    process: Process,
+    records: bytes,
+    timers: list[_Timer],
+    events: list[bytes],
+    reads: list[_Read],
+) -> None:
+    """Add a timer for each clock, a read for input to come, and an event for each other one."""
     for userdata, kind, rest in SUBSCRIPTION.iter_unpack(records):
         try:
             if kind == _CLOCK:
                 timers.append(_Timer(userdata, _delay(rest)))
+            elif kind == _FD_READ and (wait := _input_of(process, rest).wait_readable):
+                reads.append(_Read(userdata, rest, wait))
             else:
                 nbytes, flags = _readiness(process, kind, rest)
                 events.append(EVENT.pack(userdata, Errno.SUCCESS, kind, nbytes, flags))
         except WasiError as error:
             events.append(EVENT.pack(userdata, error.errno, kind, 0, 0))
+
+
+def _input_of(process: Process, record: bytes) -> Descriptor:
+    (fd,) = SUBSCRIPTION_FD.unpack(record)
+    return process.descriptors.get(fd)
 
 
 def _delay(record: bytes) -> int:

@@ -12,7 +12,7 @@ from .guest_memory import MAX_TRANSFER
 from .layout import FdFlag, FileType, stream_filestat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Descriptor"]
 
@@ -63,6 +63,11 @@ class Descriptor:
     def ready(self) -> int:
         """The number of bytes that can be read or written at once."""
         return MAX_TRANSFER
+
+    @property
+    def wait_readable(self) -> Callable[[], Awaitable[None]] | None:
+        """What waits until a read would find something, or the end; None if it would at once."""
+        return None
 
     def filestat(self) -> bytes:
         """A ``$filestat`` record."""

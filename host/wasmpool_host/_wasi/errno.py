@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno as system
 from enum import IntEnum, unique
+from typing import TYPE_CHECKING
 
-__all__ = ["Errno", "NeedsThread", "WasiError", "errno_of"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["Errno", "MustWait", "NeedsThread", "WasiError", "errno_of"]
 
 
 @unique
@@ -97,6 +101,17 @@ class WasiError(Exception):
     def __init__(self, errno: Errno) -> None:
         super().__init__(errno)
         self.errno = errno
+
+
+class MustWait(Exception):
+    """A WASI function has nothing to act on yet: it is called again after ``wait``.
+
+    This is not a result for the guest.
+    """
+
+    def __init__(self, wait: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(wait)
+        self.wait = wait
 
 
 class NeedsThread(Exception):

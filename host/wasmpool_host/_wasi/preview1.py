@@ -18,7 +18,7 @@ from wasmpool_host._instance.host_function import HostFunction, host_function
 from wasmpool_host._scheduling.blocking_calls import TooManyAbandoned
 
 from . import clock, fd_functions, path_functions, process_functions
-from .errno import Errno, NeedsThread, WasiError, errno_of
+from .errno import Errno, MustWait, NeedsThread, WasiError, errno_of
 from .offload import run_offloaded
 from .process import open_process, open_process_offloaded
 
@@ -153,12 +153,27 @@ def _bind_plain(wasi_function: WasiFunction, wasi: Wasi) -> Callable[..., int | 
 
     def call(caller: WasiCaller, *args: int) -> int | Awaitable[int]:
         process = _process_of(caller, wasi)
+        if process.may_wait:  # of a run: the module's own directories never block
+            return call_waiting(caller, *args)
         try:
             function(process, caller.memory, *map(and_, args, masks))
         except (WasiError, GuestMemoryError, OSError) as error:
             return _errno(error)
         except NeedsThread as needed:
             return call_offloaded(process, needed.device, caller.memory, *args)
+        except MustWait as needed:
+            return call_later(process, needed, caller.memory, *args)
+        return 0
+
+    call_waiting = _bind_waiting(wasi_function, wasi)
+
+    async def call_later(
+        process: Process, needed: MustWait, memory: GuestMemory, *args: int
+    ) -> int:
+        try:
+            await _when_ready(needed, function, process, memory, *map(and_, args, masks))
+        except (WasiError, GuestMemoryError, OSError) as error:
+            return _errno(error)
         return 0
 
     async def call_offloaded(process: Process, device: int, memory: GuestMemory, *args: int) -> int:
@@ -189,7 +204,6 @@ def _bind_async(wasi_function: WasiFunction, wasi: Wasi) -> Callable[..., Awaita
 def _bind_waiting(wasi_function: WasiFunction, wasi: Wasi) -> Callable[..., Awaitable[int]]:
     """The same for a call that may block, itself or as the guest's first one."""
     masks = [_MASKS[kind] for kind in wasi_function.params]
-    function = wasi_function.function
 
     async def call_waiting(caller: WasiCaller, *args: int) -> int:
         process: Process | None = caller.state.get(PROCESS)
@@ -201,22 +215,50 @@ def _bind_waiting(wasi_function: WasiFunction, wasi: Wasi) -> Callable[..., Awai
                     raise
                 return errno_of(error)
         numbers = tuple(map(and_, args, masks))
-        device = _device(process, wasi_function, numbers)
         try:
-            try:
-                if device is None:
-                    done = function(process, caller.memory, *numbers)
-                    if done is not None:
-                        await done
-            except NeedsThread as needed:
-                device = needed.device
-            if device is not None:
-                await run_offloaded(process, device, function, caller.memory, numbers)
+            await _call_waiting(wasi_function, process, caller.memory, numbers)
         except (WasiError, GuestMemoryError, OSError) as error:
             return _errno(error)
         return 0
 
     return call_waiting
+
+
+async def _call_waiting(
+    wasi_function: WasiFunction, process: Process, memory: GuestMemory, args: tuple[int, ...]
+) -> None:
+    """Call a function that may block: in a thread if its file is on a device that may."""
+    function = wasi_function.function
+    device = _device(process, wasi_function, args)
+    if device is None:
+        try:
+            done = function(process, memory, *args)
+            if done is not None:
+                await done
+        except NeedsThread as needed:
+            device = needed.device
+        except MustWait as needed:
+            await _when_ready(needed, function, process, memory, *args)
+    if device is not None:
+        await run_offloaded(process, device, function, memory, args)
+
+
+async def _when_ready(
+    needed: MustWait,
+    function: Callable[..., Any],
+    process: Process,
+    memory: GuestMemory,
+    *args: int,
+) -> None:
+    """Call a function again after what it has to wait for, until it has nothing to wait for."""
+    while True:
+        await needed.wait()
+        try:
+            function(process, memory, *args)
+        except MustWait as again:
+            needed = again
+        else:
+            return
 
 
 def _device(process: Process, wasi_function: WasiFunction, args: Sequence[int]) -> int | None:

@@ -95,6 +95,11 @@ class Process:
         self._offloaded = False
         self._closed = False
 
+    @property
+    def may_wait(self) -> bool:
+        """True if a directory of it lies where an operation may block."""
+        return self._may_wait
+
     def check_open(self) -> None:
         """Raise ``CANCELED`` if the guest is gone: an offloaded function must do nothing then."""
         if self._closed:

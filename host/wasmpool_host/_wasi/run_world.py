@@ -5,23 +5,26 @@ It is the module's `Wasi` with what the run gives instead, and a `Tree` for its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
+import trio
 
 from wasmpool_host._instance.program import CAPTURE, Capture
 from wasmpool_host._shown import shown
 
 from .errno import WasiError
 from .process import open_process_offloaded
+from .streams import IterableSource, StreamInput, StreamOutput, StreamSource
 from .tree import MAX_NAME, FolderNode, Tree
 from .tree_files import TreeDirectory
 
 if TYPE_CHECKING:
     from .config import Preopen, StrPath, Wasi
     from .process import Process
+    from .streams import ByteSource
 
 __all__ = ["RunWorld"]
 
@@ -38,7 +41,7 @@ class RunWorld:
         name: str,
         *,
         args: Iterable[str] | None = None,
-        stdin: bytes = b"",
+        stdin: Any = b"",
         env: Mapping[str, str] | None = None,
         preopens: Mapping[str, Preopen | StrPath] | None = None,
         files: Mapping[str, bytes] | None = None,
@@ -60,7 +63,17 @@ class RunWorld:
             stdout = self._captures["stdout"] = Capture(capture_limit)
         if stderr is CAPTURE:
             stderr = self._captures["stderr"] = Capture(capture_limit)
-        changes: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        self._source = _source(stdin)
+        self._sends = {
+            fd: each
+            for fd, each in ((1, stdout), (2, stderr))
+            if isinstance(each, trio.abc.SendStream)
+        }
+        changes: dict[str, Any] = {
+            "stdin": b"" if self._source else stdin,
+            "stdout": None if 1 in self._sends else stdout,
+            "stderr": None if 2 in self._sends else stderr,
+        }
         if args is not None:
             changes["args"] = args
         elif not wasi.args:
@@ -84,8 +97,13 @@ class RunWorld:
         """The arguments."""
         return self._wasi.args
 
-    async def open(self) -> Process:
-        """Open the process of the run.
+    @property
+    def needs_task(self) -> bool:
+        """True if its input is taken in a task of its own."""
+        return self._source is not None and self._source.needs_task
+
+    async def open(self, nursery: trio.Nursery | None = None) -> Process:
+        """Open the process of the run. ``nursery`` is there if it needs a task.
 
         Raises:
             OSError: a preopened directory is gone, or was replaced.
@@ -94,6 +112,10 @@ class RunWorld:
         if self._tree is not None:
             root = TreeDirectory(self._tree, self._tree.root, guest_path=_ROOT.encode())
             process.descriptors.add(root)
+        if self._source is not None:
+            process.descriptors.put(0, StreamInput(self._source, nursery))
+        for fd, stream in self._sends.items():
+            process.descriptors.put(fd, StreamOutput(stream))
         return process
 
     def captured(self, stream: str) -> Capture | None:
@@ -110,6 +132,14 @@ class RunWorld:
             if any(_matches(pattern, parts) for pattern in self._patterns):
                 found["/" + "/".join(parts)] = node.read(0, node.size)
         return found
+
+
+def _source(stdin: object) -> ByteSource | None:
+    if isinstance(stdin, trio.abc.ReceiveStream):
+        return StreamSource(stdin)
+    if isinstance(stdin, AsyncIterable):
+        return IterableSource(stdin)
+    return None
 
 
 def _check_count(name: str, value: object) -> None:
