@@ -54,7 +54,7 @@ class _CancelAt(trio.abc.Instrument):
 
 @pytest.fixture
 def cancelled_at() -> Callable[[int], contextlib.AbstractContextManager[trio.CancelScope]]:
-    """A block that is cancelled at a step; whoever goes through all steps has been everywhere."""
+    """A block that is cancelled at one step; a test of all steps has cancelled it everywhere."""
 
     @contextlib.contextmanager
     def block(step: int) -> Generator[trio.CancelScope, None, None]:

@@ -67,7 +67,7 @@ async def test_leases_are_granted_in_order_of_arrival(module: FakeModule) -> Non
     assert order == list(range(11))
 
 
-async def test_start_goes_to_whoever_is_first_in_line_when_it_is_ready(
+async def test_start_goes_to_the_first_waiter_when_it_is_ready(
     module: FakeModule,
 ) -> None:
     """An asker that gives up wastes nothing: its start serves another."""

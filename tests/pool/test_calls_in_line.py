@@ -1,4 +1,4 @@
-"""Calls that wait in line: whoever gives an instance to them runs their first slice as well."""
+"""Queued calls: the task that frees an instance for them runs their first slice as well."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ async def test_queue_is_served_by_new_instances_where_old_ones_break(module: Fak
 async def test_queue_that_is_served_is_refused_when_the_grace_ends(
     module: FakeModule, autojump_clock: MockClock
 ) -> None:
-    """The grace bounds the close, whoever waits."""
+    """The grace bounds the close, whatever task waits for it."""
     async with open_pool(module, size=1, queue_on_close="serve") as pool:
         async with trio.open_nursery() as nursery:
 

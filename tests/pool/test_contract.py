@@ -111,7 +111,7 @@ async def started(module: Any) -> Any:
 async def until_leased(pool: Pool, count: int) -> None:
     while pool.statistics().leased < count:
         await trio.lowlevel.checkpoint()
-    await trio.lowlevel.checkpoint()  # whoever was just handed an instance uses it now
+    await trio.lowlevel.checkpoint()  # a task that was just handed an instance uses it now
     await trio.lowlevel.checkpoint()
 
 

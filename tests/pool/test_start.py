@@ -255,7 +255,7 @@ async def test_many_starts_leave_the_loop_its_turns(when: str) -> None:
 
 
 async def test_a_plain_setup_sees_the_context_that_the_pool_was_opened_in() -> None:
-    """Not that of whoever made it start another instance, nor what an earlier setup has set."""
+    """Not that of the task that caused the start, nor what an earlier setup has set."""
     where: ContextVar[str] = ContextVar("where")
     seen: list[str] = []
 
