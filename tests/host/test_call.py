@@ -215,6 +215,6 @@ async def test_another_thread_is_refused() -> None:
 async def test_an_instance_that_is_forgotten_warns_and_is_freed() -> None:
     """A ResourceWarning, as for a file."""
     module = await Module.compile(CALC)
-    await module.instantiate()
     with pytest.warns(ResourceWarning, match="was not closed"):
+        await module.instantiate()
         gc.collect()

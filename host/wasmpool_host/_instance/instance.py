@@ -53,11 +53,8 @@ class Instance:
 
     __slots__ = (
         "__weakref__", "_closed", "_crossings", "_exchange", "_fiber", "_freed", "_guest",
-        "_module", "_pending", "_start_steps", "_thread", "_ticker", "memory",
+        "_module", "_pending", "_start_steps", "_thread", "_ticker",
     )  # fmt: skip
-
-    memory: Memory
-    """The linear memory: `trio.BusyResourceError` during a call, `InstanceClosed` after the end."""
 
     def __init__(self, module: LinkedModule) -> None:
         """Open a store; `Module.instantiate` makes instances."""
@@ -72,7 +69,6 @@ class Instance:
         self._exchange: Exchange | None = None
         self._pending: ExportCrossing | None = None
         self._start_steps: Generator[None] | None = None
-        self.memory = Memory(self._region)
         self._ticker = ticker = module.engine.open_instance()
         try:
             self._fiber = Fiber(
@@ -192,6 +188,11 @@ class Instance:
             check_trio("Instance.run")
         await checkpoint()
         return await self._run(args, export, world, check=check)
+
+    @property
+    def memory(self) -> Memory:
+        """The linear memory; it raises `trio.BusyResourceError` in a call, or `InstanceClosed`."""
+        return Memory(self._region)
 
     @property
     def poisoned(self) -> str | None:
@@ -381,7 +382,13 @@ class Instance:
             self._refuse_finish()
         try:
             if crossing is not None:
-                await self._finish_call(crossing)
+                try:
+                    await self._fiber.finish()
+                except GuestExit as error:
+                    if error.status or not crossing.is_program:
+                        raise
+                if crossing.is_program:
+                    self._fiber.poisoned = FINISHED
                 return crossing.take()
             assert exchange is not None  # checked above
             return await exchange.finish()
@@ -389,17 +396,6 @@ class Instance:
             self._end_pending()
             if ends_output and self._guest.state:
                 self._guest.end_output()
-
-    async def _finish_call(self, crossing: ExportCrossing) -> None:
-        if not crossing.is_program:
-            await self._fiber.finish()
-            return
-        try:
-            await self._fiber.finish()
-        except GuestExit as error:
-            if error.status:
-                raise
-        self._fiber.poisoned = FINISHED
 
     async def _finish_start(self, steps: Generator[None]) -> None:
         self._start_steps = None
@@ -439,7 +435,6 @@ class Instance:
 
     def _break_cycles(self) -> None:
         """Drop what refers back to this instance, so that no garbage collection is needed."""
-        self.memory = Memory(partial(_refuse_closed, self._module))
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abandon()
