@@ -45,6 +45,7 @@ EXPLAINED: Final[dict[str, dict[int, Explained]]] = {
     # The proposal lets a cast's target be no subtype of its source.
     "proposals/custom-descriptors/br_on_cast": {211: _INVALID},
     "proposals/custom-descriptors/br_on_cast_fail": {226: _INVALID},
+    "proposals/custom-descriptors/exact-func-import": {138: _GROUP},
     # Several tables are valid since WebAssembly 2.0, and several memories since 3.0.
     "proposals/threads/imports": {
         310: _LINKED, 314: _LINKED, 318: _COMPILED, 405: _LINKED, 409: _LINKED, 413: _COMPILED,
