@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["MEMORY", "Smith"]
 
 MEMORY: Final = 8 << 20
-"""Bytes that most of the modules' memories start with at the most."""
+"""Half of the bytes that a memory may start with: most modules start with less in all."""
 
 _ENABLED: Final = {
     "allow-start-export": True,
@@ -47,8 +47,8 @@ _SIZES: Final = {
     "max-tables": 3,
     "max-globals": 10,
     "max-tags": 5,
-    "max-memory32-bytes": 4 * MEMORY,
-    "max-memory64-bytes": 4 * MEMORY,
+    "max-memory32-bytes": 2 * MEMORY,
+    "max-memory64-bytes": 2 * MEMORY,
     "max-table-elements": 100_000,
 }
 

