@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from wasmpool import (
     AbiError,
     CompileError,
@@ -14,12 +12,12 @@ from wasmpool import (
     GuestMemoryError,
     GuestTrap,
     HttpPolicy,
-    Limits,
     LinkError,
     PoolUnavailable,
     open_plugin,
 )
 
+from .limits import limits_of
 from .shown import name_list, shown
 from .standard_streams import reason_of
 from .wrong_use import WrongUse
@@ -72,24 +70,11 @@ def plugin_options(options: RunOptions) -> PluginOptions:
     chosen: PluginOptions = {
         "size": options.size,
         "max_uses": options.max_uses,
-        "limits": _limits(options),
+        "limits": limits_of(timeout=options.timeout, memory=options.memory),
     }
     if options.allow_hosts:
         chosen["http"] = HttpPolicy(allow_hosts=options.allow_hosts)
     return chosen
-
-
-def _limits(options: RunOptions) -> Limits:
-    try:
-        limits = Limits(call_seconds=options.timeout)
-    except ValueError as error:
-        raise WrongUse(f"--timeout: {error}") from error
-    if options.memory is None:
-        return limits
-    try:
-        return attrs.evolve(limits, memory=options.memory)
-    except ValueError as error:
-        raise WrongUse(f"--memory: {error}") from error
 
 
 def choose_tool(plugin: Plugin, options: RunOptions) -> str:

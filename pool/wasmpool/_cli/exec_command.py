@@ -1,0 +1,142 @@
+"""``wasmpool exec``: one run of a program, with the standard streams of this process."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from wasmpool import (
+    CallTimeout,
+    CompileError,
+    GuestError,
+    GuestExit,
+    GuestMemoryError,
+    GuestTrap,
+    LinkError,
+    Module,
+)
+from wasmpool._plugin.module_kind import has_start, looks_like_plugin
+from wasmpool_host import Preopen
+from wasmpool_host.lowlevel import Source
+
+from .limits import limits_of
+from .log import show_log
+from .program_streams import ProgramInput, ProgramOutput
+from .run_stop import RunStop
+from .shown import shown, shown_lines
+from .standard_streams import FAILED, STDERR, STDOUT, TRAPPED, is_closed, reason_of, write_error
+from .wrong_use import WrongUse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from wasmpool import Instance
+
+    from .exec_options import ExecOptions
+
+__all__ = ["exec_program"]
+
+CANNOT_RUN: Final = (CompileError, LinkError, GuestMemoryError)
+"""The errors of a file that cannot be run here."""
+
+
+async def exec_program(options: ExecOptions) -> int:
+    """Run the program, and return the exit status.
+
+    Raises:
+        WrongUse: it cannot be run, or an option cannot be met.
+        OutputFailed: standard error cannot be written.
+    """
+    show_log()
+    stop = RunStop()
+    status = FAILED
+    with stop.on_interrupt(), stop.scope:
+        preopens = _preopens(options)
+        module = await _compile(options)
+        try:
+            async with _instance(module) as instance:
+                done = await instance.run(
+                    options.all_args,
+                    stdin=ProgramInput(),
+                    stdout=_output("standard output", STDOUT, stop),
+                    stderr=_output("standard error", STDERR, stop),
+                    env=options.env,
+                    preopens=preopens,
+                )
+            status = exit_status(done.returncode)
+        except GuestExit as error:  # before it was run: in its start function
+            status = exit_status(error.status)
+        except GuestTrap as error:
+            status, stop.message = TRAPPED, str(error)
+        except CallTimeout:
+            stop.message = f"{options.name} took longer than --timeout={options.timeout:g} seconds"
+        except (GuestError, MemoryError) as error:
+            stop.message = str(error)
+        except OSError as error:  # a directory was moved after it was opened
+            stop.message = f"a directory cannot be opened: {reason_of(error)}"
+    if stop.message is not None:
+        write_error(f"Error: {shown_lines(stop.message)}\n")
+    return status if stop.status is None else stop.status
+
+
+def exit_status(returncode: int) -> int:
+    """Return what the process exits with: the low eight bits, but 0 for success only."""
+    return returncode & 0xFF or int(returncode != 0)
+
+
+def _preopens(options: ExecOptions) -> dict[str, Preopen]:
+    preopens = {}
+    for guest, directory in options.directories.items():
+        try:
+            preopens[guest] = Preopen(directory.path, writable=directory.writable)
+        except ValueError as error:
+            why = error.__cause__
+            reason = reason_of(why) if isinstance(why, OSError) else str(error)
+            raise WrongUse(
+                f"the directory {shown(directory.path)} cannot be opened: {reason}"
+            ) from error
+    return preopens
+
+
+async def _compile(options: ExecOptions) -> Module:
+    limits = limits_of(timeout=options.timeout, memory=options.memory)
+    if options.cache == "":
+        raise WrongUse("--cache: '' is no directory")  # it would be the current one
+    try:
+        source = await trio.to_thread.run_sync(Source.read, options.path, abandon_on_cancel=True)
+        _refuse_other_modules(options, source)
+        return await Module.compile(source, limits=limits, cache=options.cache)
+    except OSError as error:
+        raise WrongUse(f"the program {options.name} cannot be read: {reason_of(error)}") from error
+    except ValueError as error:
+        raise WrongUse(f"--cache: {error}") from error
+    except CANNOT_RUN as error:
+        raise WrongUse(f"{options.name} cannot be run: {error}") from error
+
+
+def _refuse_other_modules(options: ExecOptions, source: Source) -> None:
+    if source.outline is None or has_start(source.outline.exports):
+        return  # the compiler says what is wrong with a file that is no module
+    why = f"{options.name} is no program: it exports no function _start"
+    if looks_like_plugin(source.outline.exports):
+        why += "; it looks like a plugin, whose tools `wasmpool run` calls"
+    raise WrongUse(why)
+
+
+@asynccontextmanager
+async def _instance(module: Module) -> AsyncGenerator[Instance]:
+    instance = await module.instantiate()
+    try:
+        yield instance
+    finally:
+        with trio.CancelScope(shield=True):
+            await instance.aclose()
+
+
+def _output(name: str, descriptor: int, stop: RunStop) -> Any:
+    """Return where the program's output goes; nowhere if nobody asked for messages."""
+    if descriptor == STDERR and is_closed(STDERR):
+        return None
+    return ProgramOutput(name, descriptor, stop)
