@@ -69,6 +69,7 @@ def cli(context: click.Context) -> int:
 
 @cli.command(add_help_option=False, short_help="Call a plugin's tool for each line of a file.")
 @click.argument("plugin", required=False)
+@click.argument("args", nargs=-1, metavar="[-- ARG...]", callback=as_args)
 @click.option("--tool", metavar="NAME", help="The tool to call.  [default: the plugin's only tool]")
 @click.option(
     "--input",
@@ -127,6 +128,7 @@ def cli(context: click.Context) -> int:
 def run(  # noqa: PLR0913 - one parameter for each option
     *,
     plugin: str | None,
+    args: tuple[str, ...],
     tool: str | None,
     input: str | None,  # noqa: A002 - the option's name
     output: str | None,
@@ -145,6 +147,10 @@ def run(  # noqa: PLR0913 - one parameter for each option
     tool's text, or {"error": ...}. A line that fails does not stop the run. At the end, a table on
     standard error shows the totals.
 
+    PLUGIN may also be a program for WASI: each line, its ending included, is the standard input of
+    one run in a new instance, and {"data": ...} has what it printed. What follows -- are its
+    arguments.
+
     Without PLUGIN, the included example plugin runs, by default with its tool word_count. If there
     is no --input either, its input is a generated text; a terminal shows only the first results.
 
@@ -159,6 +165,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
     size = size or len(os.sched_getaffinity(0))
     options = RunOptions(
         plugin=plugin,
+        args=args,
         tool=tool,
         input=input,
         output=output,
@@ -252,9 +259,9 @@ def inspect(plugin: str) -> int:
     """Show what PLUGIN, a WebAssembly file, imports and exports, and how it describes itself.
 
     Each import is marked as provided by this host or not. The last lines say if the module is a
-    plugin, and if not, what is missing.
+    plugin or a program, and if not, what is missing.
 
-    Exit status: 0 for a plugin, 1 for a module that is not a plugin, 2 for a file that is not a
+    Exit status: 0 for a plugin, 1 for a program or another module, 2 for a file that is not a
     module or for a failed output, 130 after Ctrl-C, 141 if the reader of the output has closed the
     pipe.
     """

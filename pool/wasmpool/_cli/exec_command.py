@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -12,17 +12,14 @@ from wasmpool import (
     CompileError,
     GuestError,
     GuestExit,
-    GuestMemoryError,
     GuestTrap,
-    LinkError,
-    Module,
 )
 from wasmpool._plugin.module_kind import has_start, looks_like_plugin
 from wasmpool_host import Preopen
-from wasmpool_host.lowlevel import Source
 
 from .limits import limits_of
 from .log import show_log
+from .program_module import all_args, compile_program, read_source
 from .program_streams import ProgramInput, ProgramOutput
 from .run_stop import RunStop
 from .shown import shown, shown_lines
@@ -32,14 +29,12 @@ from .wrong_use import WrongUse
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from wasmpool import Instance
+    from wasmpool import Instance, Module
+    from wasmpool_host.lowlevel import Source
 
     from .exec_options import ExecOptions
 
 __all__ = ["exec_program"]
-
-CANNOT_RUN: Final = (CompileError, LinkError, GuestMemoryError)
-"""The errors of a file that cannot be run here."""
 
 
 async def exec_program(options: ExecOptions) -> int:
@@ -58,7 +53,7 @@ async def exec_program(options: ExecOptions) -> int:
         try:
             async with _instance(module) as instance:
                 done = await instance.run(
-                    options.all_args,
+                    all_args(options.path, options.args),
                     stdin=ProgramInput(),
                     stdout=_output("standard output", STDOUT, stop),
                     stderr=_output("standard error", STDERR, stop),
@@ -105,15 +100,13 @@ async def _compile(options: ExecOptions) -> Module:
     if options.cache == "":
         raise WrongUse("--cache: '' is no directory")  # it would be the current one
     try:
-        source = await trio.to_thread.run_sync(Source.read, options.path, abandon_on_cancel=True)
-        _refuse_other_modules(options, source)
-        return await Module.compile(source, limits=limits, cache=options.cache)
+        source = await read_source(options.path)
     except OSError as error:
         raise WrongUse(f"the program {options.name} cannot be read: {reason_of(error)}") from error
-    except ValueError as error:
-        raise WrongUse(f"--cache: {error}") from error
-    except CANNOT_RUN as error:
+    except CompileError as error:
         raise WrongUse(f"{options.name} cannot be run: {error}") from error
+    _refuse_other_modules(options, source)
+    return await compile_program(source, options.name, limits, options.cache)
 
 
 def _refuse_other_modules(options: ExecOptions, source: Source) -> None:

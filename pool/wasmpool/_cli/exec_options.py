@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +43,3 @@ class ExecOptions:
     def name(self) -> str:
         """The program's file, for error messages."""
         return shown(self.program)
-
-    @property
-    def all_args(self) -> tuple[str, ...]:
-        """What the program gets: the name of its file, then its arguments."""
-        # A name that is not UTF-8 is no reason not to run it.
-        name = os.fsencode(self.path.name).decode(errors="replace")
-        return (name, *self.args)
