@@ -226,7 +226,7 @@ def test_an_empty_input_is_no_rows() -> None:
         (["--timeout", "inf"], "--timeout: Limits.call_seconds must be above 0 and finite"),
         (["--frobnicate"], "No such option"),
         (["--memory", "64MB"], "'--memory': '64MB' is not a size; give bytes, or KiB, MiB or GiB"),
-        (["--memory", "5GiB"], "--memory: Limits.memory must be from 0 to 4,294,967,296"),
+        (["--memory", "2048GiB"], "--memory: Limits.memory must be from 0 to 1,099,511,627,776"),
         (["--max-uses", "0"], "'--max-uses': 0 is not in the range"),
         (["--allow-host", "http://x"], "'--allow-host': 'http://x' is not a host name"),
         (["--credential", "=x"], "'--credential': a credential has no name before the ="),

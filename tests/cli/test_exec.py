@@ -220,6 +220,19 @@ def test_a_run_that_takes_too_long_is_ended() -> None:
     assert ran.stderr == f"Error: {PROGRAM} took longer than --timeout=0.1 seconds\n"
 
 
+def test_the_stack_is_as_large_as_the_option_says(tmp_path: Path) -> None:
+    """A recursion that is too deep by default."""
+    text = """(module
+      (func $down (param $n i32)
+        (if (local.get $n) (then (call $down (i32.sub (local.get $n) (i32.const 1))))))
+      (func (export "_start") (call $down (i32.const 100000))))"""
+    program = wat(tmp_path, text)
+    ran = run_here("exec", program)
+    assert ran.returncode == 134
+    assert "stack" in ran.stderr
+    assert run_here("exec", "--stack", "16MiB", program).returncode == 0
+
+
 def test_a_start_function_ends_the_run_as_well(tmp_path: Path) -> None:
     """By a trap, or an exit before the program has begun."""
     trap = wat(tmp_path, '(module (func $f unreachable) (start $f) (func (export "_start")))')
@@ -242,7 +255,8 @@ def test_a_start_function_ends_the_run_as_well(tmp_path: Path) -> None:
         ([EXAMPLE], "it looks like a plugin, whose tools `wasmpool run` calls"),
         (["imports.wat"], "module 'imports' imports what nobody provides"),
         (["--memory", "64KiB", PROGRAM], "memory starts with 196,608 bytes, above limits.memory"),
-        (["--memory", "5GiB", PROGRAM], "--memory: Limits.memory must be from 0 to 4,294,967,296"),
+        (["--memory", "2048GiB", PROGRAM], "--memory: Limits.memory must be from 0 to 1,099,511,627,776"),
+        (["--stack", "1GiB", PROGRAM], "--stack: Limits.stack must be from 16,384 to 16,777,216"),
         (["--timeout", "inf", PROGRAM], "--timeout: Limits.call_seconds must be above 0"),
         (["--dir", "missing", PROGRAM], "the directory missing cannot be opened: No such file"),
         (["--dir", "text:/x", PROGRAM], "the directory text cannot be opened: Not a directory"),

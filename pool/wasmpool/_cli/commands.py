@@ -208,6 +208,13 @@ def run(  # noqa: PLR0913 - one parameter for each option
 @_timeout("The maximum time of the run, with all its waiting.  [default: none]")
 @_memory("The maximum memory of the program: bytes, or with KiB, MiB or GiB.  [default: 256MiB]")
 @click.option(
+    "--stack",
+    metavar="SIZE",
+    callback=as_size,
+    help="The maximum stack of the program, up to 16MiB; interpreters need more than others."
+    "  [default: 512KiB]",
+)
+@click.option(
     "--cache",
     metavar="DIRECTORY",
     help="Where compiled code is kept, so that the next run starts sooner. Nobody else may be able"
@@ -222,6 +229,7 @@ def exec_(  # noqa: PLR0913 - one parameter for each option
     env: Mapping[str, str],
     timeout: float | None,
     memory: int | None,
+    stack: int | None,
     cache: str | None,
 ) -> int:
     """Run PROGRAM, a WebAssembly file for WASI, with the standard streams of this command.
@@ -245,6 +253,7 @@ def exec_(  # noqa: PLR0913 - one parameter for each option
         env=env,
         timeout=timeout,
         memory=memory,
+        stack=stack,
         cache=cache,
     )
     return trio.run(exec_program, options)

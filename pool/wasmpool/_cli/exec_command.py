@@ -96,7 +96,7 @@ def _preopens(options: ExecOptions) -> dict[str, Preopen]:
 
 
 async def _compile(options: ExecOptions) -> Module:
-    limits = limits_of(timeout=options.timeout, memory=options.memory)
+    limits = limits_of(timeout=options.timeout, memory=options.memory, stack=options.stack)
     if options.cache == "":
         raise WrongUse("--cache: '' is no directory")  # it would be the current one
     try:

@@ -31,6 +31,8 @@ class ExecOptions:
     """The longest time of the run, in seconds."""
     memory: int | None = None
     """The most bytes of linear memory."""
+    stack: int | None = None
+    """The most bytes of stack."""
     cache: str | None = None
     """The directory for compiled code."""
 
