@@ -255,7 +255,7 @@ def test_a_start_function_ends_the_run_as_well(tmp_path: Path) -> None:
         ([EXAMPLE], "it looks like a plugin, whose tools `wasmpool run` calls"),
         (["imports.wat"], "module 'imports' imports what nobody provides"),
         (["--memory", "64KiB", PROGRAM], "memory starts with 196,608 bytes, above limits.memory"),
-        (["--memory", "2048GiB", PROGRAM], "--memory: Limits.memory must be from 0 to 1,099,511,627,776"),
+        (["--memory", "2048GiB", PROGRAM], "--memory: Limits.memory must be from 0 to 1,099,511"),
         (["--stack", "1GiB", PROGRAM], "--stack: Limits.stack must be from 16,384 to 16,777,216"),
         (["--timeout", "inf", PROGRAM], "--timeout: Limits.call_seconds must be above 0"),
         (["--dir", "missing", PROGRAM], "the directory missing cannot be opened: No such file"),
