@@ -217,7 +217,7 @@ def test_a_run_that_takes_too_long_is_ended() -> None:
     """Computing or waiting; status 2, and a sentence."""
     ran = run_here("exec", "--timeout", "0.1", PROGRAM, "spin")
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == f"Error: {PROGRAM} took longer than --timeout=0.1 seconds\n"
+    assert ran.stderr == "Error: module 'c_program' took longer than --timeout=0.1 seconds\n"
 
 
 def test_the_stack_is_as_large_as_the_option_says(tmp_path: Path) -> None:

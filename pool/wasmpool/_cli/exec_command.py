@@ -29,7 +29,7 @@ from .wrong_use import WrongUse
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from wasmpool import Instance, Module
+    from wasmpool import Instance, Module, RunOptions
     from wasmpool_host.lowlevel import Source
 
     from .exec_options import ExecOptions
@@ -46,39 +46,49 @@ async def exec_program(options: ExecOptions) -> int:
     """
     show_log()
     stop = RunStop()
-    status = FAILED
+    status, message = FAILED, None
     with stop.on_interrupt(), stop.scope:
-        preopens = _preopens(options)
+        world = _world(options, stop)
         module = await _compile(options)
-        try:
-            async with _instance(module) as instance:
-                done = await instance.run(
-                    all_args(options.path, options.args),
-                    stdin=ProgramInput(),
-                    stdout=_output("standard output", STDOUT, stop),
-                    stderr=_output("standard error", STDERR, stop),
-                    env=options.env,
-                    preopens=preopens,
-                )
-            status = exit_status(done.returncode)
-        except GuestExit as error:  # before it was run: in its start function
-            status = exit_status(error.status)
-        except GuestTrap as error:
-            status, stop.message = TRAPPED, str(error)
-        except CallTimeout:
-            stop.message = f"{options.name} took longer than --timeout={options.timeout:g} seconds"
-        except (GuestError, MemoryError) as error:
-            stop.message = str(error)
-        except OSError as error:  # a directory was moved after it was opened
-            stop.message = f"a directory cannot be opened: {reason_of(error)}"
-    if stop.message is not None:
-        write_error(f"Error: {shown_lines(stop.message)}\n")
-    return status if stop.status is None else stop.status
+        status, message = await _run(module, all_args(options.path, options.args), world)
+    if stop.status is not None:
+        status, message = stop.status, stop.message
+    if message is not None:
+        write_error(f"Error: {shown_lines(message)}\n")
+    return status
+
+
+async def _run(module: Module, args: tuple[str, ...], world: RunOptions) -> tuple[int, str | None]:
+    """Run it once; return the exit status, and what is wrong if the program did not end itself."""
+    try:
+        async with _instance(module) as instance:
+            done = await instance.run(args, **world)
+    except GuestExit as error:  # in its start function, before it was run
+        return exit_status(error.status), None
+    except GuestTrap as error:
+        return TRAPPED, str(error)
+    except CallTimeout:
+        return FAILED, f"{module} took longer than --timeout={module.limits.call_seconds} seconds"
+    except (GuestError, MemoryError) as error:
+        return FAILED, str(error)
+    except OSError as error:  # a directory was moved after it was opened
+        return FAILED, f"a directory cannot be opened: {reason_of(error)}"
+    return exit_status(done.returncode), None
 
 
 def exit_status(returncode: int) -> int:
     """Return what the process exits with: the low eight bits, but 0 for success only."""
     return returncode & 0xFF or int(returncode != 0)
+
+
+def _world(options: ExecOptions, stop: RunStop) -> RunOptions:
+    return {
+        "stdin": ProgramInput(),
+        "stdout": _output("standard output", STDOUT, stop),
+        "stderr": _output("standard error", STDERR, stop),
+        "env": options.env,
+        "preopens": _preopens(options),
+    }
 
 
 def _preopens(options: ExecOptions) -> dict[str, Preopen]:
