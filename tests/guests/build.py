@@ -35,12 +35,12 @@ def c_reactor(target: Path) -> None:
 
 
 def c_program(target: Path) -> None:
-    """C with wasi-libc: a program with a main."""
+    """C with wasi-libc: a program with a main, from the source of the same name."""
     run_zig(
         "cc",
         *("-target", "wasm32-wasi", "-Os", "-s", _STACK),
         *("-o", str(target)),
-        source=_HERE / "c_program.c",
+        source=_HERE / f"{target.stem}.c",
     )
 
 
@@ -79,6 +79,7 @@ def go_plugin(target: Path) -> None:
 
 GUESTS: Final[dict[str, Callable[[Path], None]]] = {
     "c_program.wasm": c_program,
+    "c_prober.wasm": c_program,
     "c_reactor.wasm": c_reactor,
     "go_plugin.wasm": go_plugin,
     "leaky.wasm": leaky,
