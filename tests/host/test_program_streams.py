@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import trio
 import trio.testing
 from tests.host.wasi.conftest import OK, SCRATCH, FakeGuest
 
-from wasmpool_host import Module, Preopen, Wasi
+from wasmpool_host import GuestTrap, Module, Preopen, Wasi
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import preview1
 from wasmpool_host._wasi.errno import Errno
@@ -18,6 +20,7 @@ from wasmpool_host._wasi.layout import EVENT, SUBSCRIPTION, SUBSCRIPTION_CLOCK, 
 from wasmpool_host._wasi.offload import run_offloaded
 from wasmpool_host._wasi.process import open_process
 from wasmpool_host._wasi.streams import IterableSource, StreamInput, StreamOutput, StreamSource
+from wasmpool_host._wasi.tree import FolderNode, Tree
 
 from .test_program import PROGRAM, once
 
@@ -251,3 +254,28 @@ async def test_a_runs_directory_that_may_block_is_used_in_a_thread(
     monkeypatch.setattr(preview1, "run_offloaded", counted)
     assert (await once(module, "list", "/disk", preopens={"/disk": preopen})).stdout == b"file\n"
     assert threads
+
+
+# --- what is left ---
+
+
+@pytest.mark.parametrize("words", ["env", "exit 3", "panic x", "spin", "cat"])
+async def test_nothing_of_a_run_waits_for_a_garbage_collection(module: Module, words: str) -> None:
+    """However it ends: its files may be large."""
+
+    async def broken() -> AsyncGenerator[bytes]:
+        yield b"x"
+        raise KeyError("boom")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with (
+            trio.move_on_after(0.05 if words == "spin" else 60),
+            contextlib.suppress(GuestTrap, KeyError),
+        ):
+            await once(module, *words.split(), stdin=broken(), files={"/a/b": b"x"})
+        await trio.testing.wait_all_tasks_blocked()
+        assert not [each for each in gc.get_objects() if isinstance(each, Tree | FolderNode)]
+    finally:
+        gc.enable()

@@ -75,7 +75,9 @@ class Completed:
     stderr: bytes = b""
     """What it wrote there, if that was captured."""
     truncated: frozenset[str] = frozenset()
-    """Those of ``"stdout"`` and ``"stderr"`` that were longer than ``capture_limit``."""
+    """Those of ``"stdout"`` and ``"stderr"`` that were longer than ``capture_limit``. ``"files"``
+    if some are missing in `files`: their paths are longer than 4,096 characters, or those of all
+    files together than ``files_limit``, which takes a program that is out to do so."""
     files: Mapping[str, bytes] = attrs.field(
         factory=dict[str, bytes], converter=MappingProxyType[str, bytes], repr=False
     )
@@ -117,6 +119,20 @@ class RunOptions(TypedDict, total=False):
     exceeds it gets ``ENOSPC``."""
 
 
+class Collected(Protocol):
+    """Files that a run has left."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Content by path."""
+        ...
+
+    @property
+    def is_truncated(self) -> bool:
+        """True if some are missing."""
+        ...
+
+
 class World(Protocol):
     """What one run is given, and what it leaves there."""
 
@@ -138,8 +154,12 @@ class World(Protocol):
         """What captures ``"stdout"`` or ``"stderr"``, if anything does."""
         ...
 
-    def collect(self) -> dict[str, bytes]:
-        """Return the files that were asked for."""
+    async def collect(self) -> Collected | None:
+        """Return the files that were asked for. A cancel is not delivered here."""
+        ...
+
+    async def end(self) -> None:
+        """Free what the run was given. A cancel is not delivered here."""
         ...
 
 
@@ -156,13 +176,25 @@ async def run(
     Raises what the call raises, but for `GuestExit`, which is a return code. The errors of a guest
     carry what was captured until then.
     """
-    if not world.needs_task:
-        return await _run(world, enter, call, None)
+    try:
+        if not world.needs_task:
+            return await _run(world, enter, call, None)
+        return await _run_in_nursery(world, enter, call)
+    finally:
+        await world.end()
+
+
+async def _run_in_nursery(
+    world: World, enter: Callable[[Any], None], call: Callable[[], Awaitable[Any]]
+) -> Completed:
     async with trio.open_nursery() as nursery:
         # Kept apart from the nursery, which would wrap an error in a group.
         ended = await outcome.acapture(_run, world, enter, call, nursery)
         nursery.cancel_scope.cancel()
-    return ended.unwrap()
+    try:
+        return ended.unwrap()
+    finally:
+        del ended  # an error whose traceback holds itself would keep all that the run had
 
 
 async def _run(
@@ -173,7 +205,6 @@ async def _run(
 ) -> Completed:
     enter(await world.open(nursery))
     out, err = world.captured("stdout"), world.captured("stderr")
-    stdout = stderr = b""
     try:
         status = await call()
         returncode = status if isinstance(status, int) else 0
@@ -181,16 +212,15 @@ async def _run(
         returncode = error.status
     except GuestTrap as error:
         raise with_output(error, _taken(out), _taken(err)) from error.__cause__
-    stdout, stderr = _taken(out), _taken(err)
+    collected = await world.collect()
+    parts = {"stdout": out, "stderr": err, "files": collected}
     return Completed(
         args=world.args,
         returncode=returncode,
-        stdout=stdout,
-        stderr=stderr,
-        truncated=frozenset(
-            name for name, each in (("stdout", out), ("stderr", err)) if each and each.is_truncated
-        ),
-        files=world.collect(),
+        stdout=_taken(out),
+        stderr=_taken(err),
+        truncated=frozenset(name for name, part in parts.items() if part and part.is_truncated),
+        files=collected.files if collected else {},
     )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import random
+import tracemalloc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import Preopen, Wasi
-from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi.errno import Errno, WasiError
 from wasmpool_host._wasi.layout import DIRENT, FdFlag, FileType, OFlag
 from wasmpool_host._wasi.process import open_process
 from wasmpool_host._wasi.rights import Right
-from wasmpool_host._wasi.tree import NODE_SIZE, PIECE, FileNode, Tree
+from wasmpool_host._wasi.tree import NAME_SIZE, NODE_SIZE, PIECE, FileNode, Tree
 from wasmpool_host._wasi.tree_files import TreeDirectory
 
 from .conftest import OK, READ_WRITE, SCRATCH, FakeGuest
@@ -203,7 +208,7 @@ def test_all_is_given_back(inside: FakeGuest, tree: Tree) -> None:
     assert inside.path("path_create_directory", "dir") == OK
     fd = inside.opened("dir/file", READ_WRITE, OFlag.CREAT)
     assert inside.write(fd, b"x" * 1000) == (OK, 1000)
-    assert tree.used == 2 * NODE_SIZE + len("dir") + len("file") + 1000
+    assert tree.used == 2 * (NODE_SIZE + NAME_SIZE) + len("dir") + len("file") + 1000
     assert inside.link("dir/file", "other") == OK
     assert inside.rename("other", "longer name") == OK
     assert inside.path("path_unlink_file", "dir/file") == OK
@@ -224,7 +229,7 @@ def test_a_full_tree_takes_no_more(inside: FakeGuest, tree: Tree) -> None:
         inside._top = 0x1000
     assert answer[0] == Errno.NOSPC
     assert tree.used == tree.limit
-    assert written == tree.limit - NODE_SIZE - len("file")
+    assert written == tree.limit - NODE_SIZE - NAME_SIZE - len("file")
     for name in ("path_create_directory", "path_unlink_file"):
         assert inside.path(name, "new") in (Errno.NOSPC, Errno.NOENT)
     assert inside.open("new", READ_WRITE, OFlag.CREAT)[0] == Errno.NOSPC
@@ -244,7 +249,63 @@ def test_names_alone_fill_a_tree(inside: FakeGuest, tree: Tree) -> None:
         inside._top = 0x1000
         assert inside.call("fd_close", 4) == OK
         made += 1
-    assert made == tree.limit // (NODE_SIZE + 6)
+    assert made == tree.limit // (NODE_SIZE + NAME_SIZE + 6)
+
+
+def test_another_name_counts_as_a_name(inside: FakeGuest, tree: Tree) -> None:
+    """A file with a million names of a letter or two would take a hundred times what is counted."""
+    inside.opened("file", READ_WRITE, OFlag.CREAT)
+    before = tree.used
+    assert inside.link("file", "x") == OK
+    assert tree.used == before + NAME_SIZE + 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_000])
+def test_a_tree_takes_no_more_than_it_counts(size: int) -> None:
+    """Of memory: small files are small."""
+    tree = Tree(4 * MIB)
+    content = bytes(size)
+    tracemalloc.start()
+    with contextlib.suppress(WasiError):
+        for number in itertools.count():
+            tree.write(tree.make_file(tree.root, f"{number:06}".encode()), 0, content)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tree.limit / 4 < taken < tree.limit * 1.25
+
+
+def test_a_tree_is_gone_when_nobody_uses_it() -> None:
+    """At once: it does not wait for a garbage collection, with all of its content."""
+    tree = Tree(MIB)
+    outer = tree.make_folder(tree.root, b"outer")
+    inner = tree.make_folder(outer, b"inner")
+    tree.make_file(inner, b"file")
+    tree.rename((outer, b"inner"), (tree.root, b"moved"))
+    gone = [weakref.ref(each) for each in (tree.root, outer, inner)]
+    gc.disable()
+    try:
+        del tree, outer, inner
+        assert [each() for each in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_what_is_given_is_copied_when_it_is_changed() -> None:
+    """Not before, and the rest of it not at all."""
+    given = bytes(range(256)) * (3 * PIECE // 256) + b"end"
+    tree = Tree(MIB)
+    node = tree.make_file(tree.root, b"file")
+    tree.fill(node, given)
+    assert node.read(0, MIB) == given
+    tree.write(node, PIECE + 5, b"new")
+    tree.resize(node, 2 * PIECE + 3)
+    tree.resize(node, 2 * PIECE + 6)
+    expected = given[: PIECE + 5] + b"new" + given[PIECE + 8 : 2 * PIECE + 3] + bytes(3)
+    assert node.read(0, MIB) == expected
+    assert given.startswith(bytes(range(256)))
+    tree.write(node, 2 * PIECE + 5, b"x")
+    assert node.read(2 * PIECE, 10) == given[2 * PIECE : 2 * PIECE + 3] + b"\0\0x"
+    assert tree.used == NODE_SIZE + NAME_SIZE + len("file") + node.size
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
