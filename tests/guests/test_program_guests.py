@@ -95,6 +95,14 @@ async def test_it_sees_and_changes_its_files(program: Path) -> None:
     assert done.files == {**files, "/in/three": b"1"}
 
 
+async def test_relative_paths_lead_to_its_own_files(program: Path, tmp_path: Path) -> None:
+    """Also where it has directories of the host."""
+    (tmp_path / "word").write_text("on disk")
+    world: dict[str, Any] = {"files": {"/word": b"in memory"}, "preopens": {"/disk": tmp_path}}
+    done = await run(program, "copy", "word", "copy", collect=["copy"], **world)
+    assert done.files == {"/copy": b"in memory"}
+
+
 async def test_what_is_not_there_is_its_error(program: Path) -> None:
     """And it says so."""
     done = await run(program, "copy", "none", "other", files={}, collect=["**"])

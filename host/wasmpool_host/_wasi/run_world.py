@@ -111,10 +111,10 @@ class RunWorld:
         Raises:
             OSError: a preopened directory is gone, or was replaced.
         """
-        process = await open_process_offloaded(self._wasi)
+        root = None
         if self._tree is not None:
             root = TreeDirectory(self._tree, self._tree.root, guest_path=_ROOT.encode())
-            process.descriptors.add(root)
+        process = await open_process_offloaded(self._wasi, root)
         if self._source is not None:
             process.descriptors.put(0, StreamInput(self._source, nursery))
         for fd, stream in self._sends.items():
