@@ -14,7 +14,7 @@ import attrs
 import outcome  # trio's own
 import trio
 
-from wasmpool_host._errors import GuestExit, GuestTrap
+from wasmpool_host._errors import GuestError, GuestExit
 from wasmpool_host._escape import escaped
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ async def _run(
         returncode = status if isinstance(status, int) else 0
     except GuestExit as error:
         returncode = error.status
-    except GuestTrap as error:
+    except GuestError as error:
         raise with_output(error, _taken(out), _taken(err)) from error.__cause__
     collected = await world.collect()
     parts = {"stdout": out, "stderr": err, "files": collected}
@@ -228,9 +228,7 @@ def _taken(capture: Capture | None) -> bytes:
     return b"" if capture is None else capture.taken()
 
 
-def with_output(
-    error: GuestExit | GuestTrap, stdout: bytes, stderr: bytes
-) -> GuestExit | GuestTrap:
+def with_output(error: GuestError, stdout: bytes, stderr: bytes) -> GuestError:
     """Let an error carry what the guest has written; its last words are a note."""
     error.stdout, error.stderr = stdout, stderr
     lines = stderr[-_LAST_BYTES:].decode("utf-8", "backslashreplace").splitlines()[-_LAST_LINES:]
