@@ -99,8 +99,9 @@ async def test_pieces_must_be_bytes(module: Module) -> None:
     async def texts() -> AsyncGenerator[Any]:
         yield "text"
 
-    with pytest.raises(TypeError, match="stdin must give bytes, not 'text'"):
-        await once(module, "cat", stdin=texts())
+    async with aclosing(texts()) as stdin:
+        with pytest.raises(TypeError, match="stdin must give bytes, not 'text'"):
+            await once(module, "cat", stdin=stdin)
 
 
 async def test_a_broken_stream_is_the_programs_error(module: Module) -> None:
@@ -185,6 +186,45 @@ async def test_a_reader_that_has_gone_is_a_broken_pipe() -> None:
     vectors = guest.vectors((guest.put(b"data"), 4))
     assert await guest.acall("fd_write", 1, *vectors, SCRATCH) == Errno.PIPE
     guest.close()
+
+
+POLLS_AND_SAYS = """(module
+  (import "wasi_snapshot_preview1" "poll_oneoff"
+    (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    ;; input, or a millisecond
+    (i32.store8 (i32.const 8) (i32.const 1))
+    (i32.store (i32.const 64) (i32.const 1))
+    (i64.store (i32.const 72) (i64.const 1000000))
+    (drop (call $poll (i32.const 0) (i32.const 200) (i32.const 2) (i32.const 300)))
+    ;; how many have happened
+    (i32.store (i32.const 400) (i32.const 300)) (i32.store (i32.const 404) (i32.const 4))
+    (drop (call $write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 408)))))"""
+
+
+async def test_a_cancel_when_the_program_is_done_does_not_lose_its_result() -> None:
+    """Though its input is still waited for."""
+    module = await Module.compile(POLLS_AND_SAYS)
+    said: list[bytes] = []
+
+    async def never() -> AsyncGenerator[bytes]:
+        await trio.sleep_forever()
+        yield b""
+
+    def take(data: bytes) -> None:
+        said.append(data)
+        scope.cancel()  # the program waits for nothing after this
+
+    instance = await module.instantiate()
+    with trio.CancelScope() as scope:
+        done = await instance.run(stdin=never(), stdout=take)
+    assert not scope.cancelled_caught
+    assert done.returncode == 0
+    await instance.aclose()
+    assert said == [b"\1\0\0\0"]
 
 
 # --- poll_oneoff ---

@@ -190,6 +190,7 @@ async def _run_in_nursery(
     async with trio.open_nursery() as nursery:
         # Kept apart from the nursery, which would wrap an error in a group.
         ended = await outcome.acapture(_run, world, enter, call, nursery)
+        nursery.cancel_scope.shield = True  # the program is done: no cancel may lose its result
         nursery.cancel_scope.cancel()
     try:
         return ended.unwrap()
