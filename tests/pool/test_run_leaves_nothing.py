@@ -155,8 +155,8 @@ async def main():
         watching = False
         Path("control").unlink()
     print(json.dumps({
-        "made": found, "wrote": wrote, "noticed": noticed, "left": os.listdir("."), "times": len(seen),
-        "opened": sorted(set().union(*seen) - opened), "filled": N * FULL,
+        "made": found, "wrote": wrote, "noticed": noticed, "left": os.listdir("."),
+        "opened": sorted(set().union(*seen) - opened), "times": len(seen), "filled": N * FULL,
     }))
 
 trio.run(main)
