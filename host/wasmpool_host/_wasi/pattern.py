@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import Final, TypeAlias, final
+from typing import TypeAlias, final
 
 __all__ = ["Pattern", "Reached"]
-
-_ANY: Final = None
 
 Reached: TypeAlias = "frozenset[int]"
 """How many parts of a pattern may have matched the parts of a path; none is: it cannot match."""
@@ -26,8 +24,9 @@ class Pattern:
     __slots__ = ("_parts", "start")
 
     def __init__(self, text: str) -> None:
+        # None is "**".
         self._parts = [
-            _ANY if part == "**" else re.compile(fnmatch.translate(part))
+            None if part == "**" else re.compile(fnmatch.translate(part))
             for part in text.split("/")
             if part
         ]
@@ -41,7 +40,7 @@ class Pattern:
             if number == len(self._parts):
                 continue
             part = self._parts[number]
-            if part is _ANY:
+            if part is None:
                 found.add(number)
             elif part.match(name):
                 found.add(number + 1)
@@ -59,7 +58,7 @@ class Pattern:
         """``**`` may also be no directory at all."""
         for number in tuple(reached):
             after = number
-            while after < len(self._parts) and self._parts[after] is _ANY:
+            while after < len(self._parts) and self._parts[after] is None:
                 after += 1
                 reached.add(after)
         return frozenset(reached)

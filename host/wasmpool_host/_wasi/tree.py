@@ -212,7 +212,7 @@ class Tree:
         limit: bytes that it may hold in all.
     """
 
-    __slots__ = ("_inodes", "limit", "root", "used")
+    __slots__ = ("_inodes", "_listed", "limit", "root", "used")
 
     # Invariants:
     # - used <= limit; it counts each node that has a link or is open, its names and its content
@@ -222,6 +222,8 @@ class Tree:
         self.limit = limit
         self.used = 0
         self._inodes = 0
+        self._listed = 0
+        """Names that are held for listings."""
         self.root = FolderNode(self._next_inode(), None)
         self.root.links = 1
 
@@ -376,6 +378,23 @@ class Tree:
         self.used -= NODE_SIZE + node.size
         if isinstance(node, FileNode):
             node.resize(0)
+
+    def take_listing(self, names: int) -> None:
+        """Count the names that a descriptor holds while a directory is listed.
+
+        They may be as many as the tree can hold in all: room for a listing of everything, but not
+        for 250 of them.
+
+        Raises:
+            WasiError: ``NOMEM``, and nothing is counted.
+        """
+        if names > self.limit // NAME_SIZE - self._listed:
+            raise WasiError(Errno.NOMEM)
+        self._listed += names
+
+    def give_listing(self, names: int) -> None:
+        """They are held no longer."""
+        self._listed -= names
 
     # --- for the host ---
 

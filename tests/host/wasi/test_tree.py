@@ -14,6 +14,7 @@ import pytest
 
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import Preopen, Wasi
+from wasmpool_host._wasi import tree as tree_module
 from wasmpool_host._wasi.errno import Errno, WasiError
 from wasmpool_host._wasi.layout import DIRENT, FdFlag, FileType, OFlag
 from wasmpool_host._wasi.process import open_process
@@ -188,9 +189,14 @@ def _listed(guest: FakeGuest, fd: int) -> tuple[object, Errno]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_memory_and_disk_answer_alike(
-    open_guest: Callable[..., FakeGuest], tmp_path: Path, seed: int
+    open_guest: Callable[..., FakeGuest],
+    tmp_path: Path,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Four hundred random calls each: the same errors, names, sizes and contents."""
+    if seed % 2:
+        monkeypatch.setattr(tree_module, "PIECE", 64)  # so that there are many of them
     root = tmp_path / "root"
     root.mkdir()
     disk = open_guest(preopens={"/": Preopen(root, writable=True)})
@@ -260,18 +266,54 @@ def test_another_name_counts_as_a_name(inside: FakeGuest, tree: Tree) -> None:
     assert tree.used == before + NAME_SIZE + 1
 
 
-@pytest.mark.parametrize("size", [0, 1, 10_000])
-def test_a_tree_takes_no_more_than_it_counts(size: int) -> None:
-    """Of memory: small files are small."""
-    tree = Tree(4 * MIB)
+def file_of(size: int) -> Callable[[Tree, bytes], object]:
     content = bytes(size)
+    return lambda tree, name: tree.write(tree.make_file(tree.root, name), 0, content)
+
+
+def another_name(tree: Tree, name: bytes) -> None:
+    node = tree.root.entries.get(b"file") or tree.make_file(tree.root, b"file")
+    tree.add_name(tree.root, name, node)
+
+
+MAKING: dict[str, Callable[[Tree, bytes], object]] = {
+    "empty file": file_of(0),
+    "file of a byte": file_of(1),
+    "file": file_of(10_000),
+    "directory": lambda tree, name: tree.make_folder(tree.root, name),
+    "link": lambda tree, name: tree.make_link(tree.root, name, b"x" * 100),
+    "name": another_name,
+}
+
+
+@pytest.mark.parametrize("what", MAKING)
+def test_a_tree_takes_no_more_than_it_counts(what: str) -> None:
+    """Of memory, whatever it is full of."""
+    tree = Tree(MIB)
     tracemalloc.start()
     with contextlib.suppress(WasiError):
         for number in itertools.count():
-            tree.write(tree.make_file(tree.root, f"{number:06}".encode()), 0, content)
+            MAKING[what](tree, f"{number:06}".encode())
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert tree.limit / 4 < taken < tree.limit * 1.25
+
+
+def test_listings_that_are_held_are_bounded(inside: FakeGuest, tree: Tree) -> None:
+    """To one of all that the tree can hold: 250 descriptors of one directory have no more."""
+    count = tree.limit // NAME_SIZE // 4
+    folder = tree.make_folder(tree.root, b"dir")
+    for number in range(count):
+        tree.make_file(folder, f"{number}".encode())
+    opened = []
+    for _ in range(5):
+        inside._top = 0x1000
+        opened.append(inside.opened("dir", oflags=OFlag.DIRECTORY))
+    answers = [inside.list(fd)[0] for fd in opened]
+    assert answers == [OK] * 4 + [Errno.NOMEM]
+    assert inside.list(opened[0])[0] == OK
+    assert inside.call("fd_close", opened[0]) == OK
+    assert inside.list(opened[4])[0] == OK
 
 
 def test_a_tree_is_gone_when_nobody_uses_it() -> None:
