@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.as_process import COMMAND, SECONDS
 from tests.cli.in_process import run_here
 
 from wasmpool._cli.process import _alone, _ending
@@ -19,11 +20,6 @@ from wasmpool._cli.wrong_use import WrongUse
 from wasmpool.example import PATH as EXAMPLE
 
 GUESTS = Path(__file__).parents[1] / "guests"
-
-SECONDS = 60
-"""A hang, not slowness, fails a test."""
-
-COMMAND = [sys.executable, "-W", "error", "-m", "wasmpool"]
 
 INSPECT = ["inspect", str(EXAMPLE)]
 PRINTING = [INSPECT, ["--help"], ["run", "--help"], ["--version"]]

@@ -16,9 +16,17 @@ from wasmpool_host import GuestTrap, Module, Preopen, Wasi
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import preview1
 from wasmpool_host._wasi.errno import Errno
-from wasmpool_host._wasi.layout import EVENT, SUBSCRIPTION, SUBSCRIPTION_CLOCK, SUBSCRIPTION_FD
+from wasmpool_host._wasi.layout import (
+    EVENT,
+    FDSTAT,
+    SUBSCRIPTION,
+    SUBSCRIPTION_CLOCK,
+    SUBSCRIPTION_FD,
+    FileType,
+)
 from wasmpool_host._wasi.offload import run_offloaded
 from wasmpool_host._wasi.process import open_process
+from wasmpool_host._wasi.rights import Right
 from wasmpool_host._wasi.streams import IterableSource, StreamInput, StreamOutput, StreamSource
 from wasmpool_host._wasi.tree import FolderNode, Tree
 
@@ -67,6 +75,42 @@ async def test_a_stream_is_the_input(module: Module) -> None:
 
         assert (await once(module, "cat", stdin=receiver)).stdout == b"one two"
     assert await receiver.receive_some() == b""  # not closed
+
+
+async def test_a_read_takes_no_more_than_the_program_asks_for() -> None:
+    """The rest of the stream is there for the next reader; a read of nothing waits for nothing."""
+    sender, receiver = trio.testing.memory_stream_one_way_pair()
+    guest = FakeGuest(Wasi())
+    process = guest.state[PROCESS] = open_process(Wasi())
+    process.descriptors.put(0, StreamInput(StreamSource(receiver), None))
+    assert guest.call("fd_read", 0, *guest.vectors((guest.put(b""), 0)), SCRATCH) == OK
+    await sender.send_all(b"onetwo")
+    data = guest.put(bytes(10))
+    assert await guest.acall("fd_read", 0, *guest.vectors((data, 2), (data + 2, 1)), SCRATCH) == OK
+    assert guest.memory.read(data, guest.u32()) == b"one"
+    assert await receiver.receive_some() == b"two"
+    guest.close()
+
+
+async def test_a_stream_that_is_a_terminal_is_one_to_the_program() -> None:
+    """By its method ``isatty``; C libraries then write each line when it ends."""
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    guest = FakeGuest(Wasi())
+    process = guest.state[PROCESS] = open_process(Wasi())
+    plain: Any = object()
+    terminal: Any = Terminal()
+    for stream, filetype in (plain, FileType.UNKNOWN), (terminal, FileType.CHARACTER_DEVICE):
+        process.descriptors.put(0, StreamInput(StreamSource(stream), None))
+        process.descriptors.put(1, StreamOutput(stream))
+        for fd in 0, 1:
+            assert guest.call("fd_fdstat_get", fd, SCRATCH) == OK
+            found, _, rights, _ = FDSTAT.unpack(guest.memory.read(SCRATCH, FDSTAT.size))
+            assert (found, rights & (Right.FD_SEEK | Right.FD_TELL)) == (filetype, 0)
+    guest.close()
 
 
 async def test_what_the_program_does_not_read_is_not_taken(module: Module) -> None:

@@ -98,7 +98,7 @@ class RunOptions(TypedDict, total=False):
     stdin: Any
     """What the program reads from descriptor 0: bytes, a `trio.abc.ReceiveStream`, or an async
     iterable of bytes. Nothing by default. Reading waits in the calling task, and in an async
-    iterable's case in a task of the run."""
+    iterable's case in a task of the run. It takes no more of a stream than the program asks for."""
     env: Mapping[str, str] | None
     """Its environment; None for the module's."""
     preopens: Mapping[str, Any] | None
@@ -109,7 +109,8 @@ class RunOptions(TypedDict, total=False):
     """Patterns, as of ``pathlib``, of files whose content comes back in `Completed.files`."""
     stdout: Any
     """`CAPTURE`, ``"log"``, a plain function of bytes, a `trio.abc.SendStream`, whose slowness the
-    guest feels, or None to drop it. Captured by default. Streams stay open."""
+    guest feels, or None to drop it. Captured by default. Streams stay open. One that has a method
+    ``isatty`` which returns True is a terminal to the program, as for ``stdin``."""
     stderr: Any
     """As ``stdout``."""
     capture_limit: int

@@ -1,6 +1,6 @@
-"""The clock of a trio run: it advances the engine's epoch, so that a guest that still runs yields.
+"""The clock of a trio run: it advances the engines' epochs, so that a guest that still runs yields.
 
-Compiled code compares the engine's epoch with the store's deadline in each loop and each call, and
+Compiled code compares its engine's epoch with the store's deadline in each loop and each call, and
 yields once the deadline is reached: one tick after the guest was last resumed. A yield does no harm
 to a guest that may continue, so one tick may be for all guests.
 
@@ -9,9 +9,10 @@ regularly anyway has to take the interpreter's lock each time, from a loop that 
 takes it with every call: this made short calls a tenth slower and executes a fifth slower, and took
 a CPU from the guests that compute. So the epoch is advanced only when a slice needs it:
 
-* The first slice of a call, on the trio thread, may last about `SLICE`. The code that starts it
-  makes sure that the timer expires by then (`renew`). While such slices follow each other, the
-  timer is postponed, at most once a millisecond, and no thread wakes up (a dead man's switch).
+* The first slice of a call, on the trio thread, may last about `SLICE`, and so may the first one
+  after a host call. The code that starts it makes sure that the timer expires by then (`renew`).
+  While such slices follow each other, the timer is postponed, at most once a millisecond, and no
+  thread wakes up (a dead man's switch).
 * A later slice may also last `SLICE` (`enter`); most of these are on a worker thread. For them the
   timer is not postponed, and the ticks continue until all later slices have ended. With slices ten
   times as long, the guests get 4 % more done, but a kernel with two computing threads on two CPUs
@@ -24,13 +25,15 @@ The ticker's thread needs a CPU at once, also while guests compute on all of the
 Correctness: each slice must have a tick ahead that counts, or its guest spins forever and no cancel
 ends it.
 
-- A later slice: its deadline is set when the guest is resumed. A tick after the timer was armed but
-  before the resume has no effect on it. This is why the ticks continue while later slices run.
-- A first slice: its deadline was set when the store's previous call was last resumed, so any tick
-  after the check of ``renew_at`` counts. There is one: ``renew_at`` is in the future only while the
-  timer is armed, and zero from before the epoch is advanced until the timer is armed again. On one
-  trio thread, slices run one after the other, and each trio run has its own ticker, so a timer that
-  is postponed always belongs to a first slice that has ended.
+- A later slice: its deadline is set when the guest is resumed from the yield of its last slice. A
+  tick after the timer was armed but before the resume has no effect on it. This is why the ticks
+  continue while later slices run.
+- A first slice: its deadline was set when the store's guest was last resumed from such a yield, and
+  a host call leaves it as it is, so any tick after the check of ``renew_at`` counts. There is one:
+  ``renew_at`` is in the future only while the timer is armed, and zero from before the epoch is
+  advanced until the timer is armed again. On one trio thread, slices run one after the other, and
+  each trio run has its own ticker, so a timer that is postponed always belongs to a first slice
+  that has ended.
 """
 
 from __future__ import annotations
@@ -42,13 +45,11 @@ from typing import TYPE_CHECKING, Final, final
 
 from trio.lowlevel import RunVar
 
-from wasmpool_host import _capi
-
 from .sched_slice import request_short_slice
 from .timerfd import Timer
 
 if TYPE_CHECKING:
-    import wasmtime
+    from collections.abc import Callable
 
 __all__ = ["Ticker", "ticker_of_this_run"]
 
@@ -74,12 +75,12 @@ class Ticker:
     # - while a later slice runs, the timer is armed
 
     __slots__ = (
-        "_armed", "_due", "_engine", "_generation", "_later", "_lock", "_open", "_thread", "_timer",
-        "renew_at",
+        "_advance_epochs", "_armed", "_due", "_generation", "_later", "_lock", "_open", "_thread",
+        "_timer", "renew_at",
     )  # fmt: skip
 
-    def __init__(self, engine: wasmtime.Engine) -> None:
-        self._engine = engine  # keeps its address valid
+    def __init__(self, advance_epochs: Callable[[], None]) -> None:
+        self._advance_epochs = advance_epochs
         self._lock = threading.Lock()
         self._open = 0
         self._armed = False
@@ -93,7 +94,7 @@ class Ticker:
         """A first slice that starts after this `perf_counter` time must call `renew` first."""
 
     def renew(self, now: float) -> None:
-        """The first slice of a call starts now, on the trio thread."""
+        """The first slice of a call, or after a host call, starts now, on the trio thread."""
         with self._lock:
             self._arm(min(SLICE + RENEW_INTERVAL / 2, self._due - now))
             self.renew_at = now + RENEW_INTERVAL
@@ -162,7 +163,6 @@ class Ticker:
         return timer
 
     def _run(self, generation: int, timer: Timer) -> None:
-        pointer = _capi.raw(self._engine)
         request_short_slice()
         while True:
             timer.wait()
@@ -170,7 +170,7 @@ class Ticker:
                 if self._generation != generation:
                     return
                 self.renew_at = 0.0
-                _capi.increment_epoch(pointer)
+                self._advance_epochs()
                 self._armed = bool(self._later)
                 self._due = perf_counter() + SLICE if self._later else inf
                 if self._later:
@@ -180,11 +180,11 @@ class Ticker:
 _of_this_run: RunVar[Ticker] = RunVar("wasmpool_ticker")
 
 
-def ticker_of_this_run(engine: wasmtime.Engine) -> Ticker:
-    """The ticker of the current trio run; there is only one engine."""
+def ticker_of_this_run(advance_epochs: Callable[[], None]) -> Ticker:
+    """The ticker of the current trio run; it advances the epochs of all engines."""
     try:
         return _of_this_run.get()
     except LookupError:
-        ticker = Ticker(engine)
+        ticker = Ticker(advance_epochs)
         _of_this_run.set(ticker)
         return ticker
