@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from wasmpool_host import (
     CallTimeout,
     Completed,
     GuestExit,
+    GuestTrap,
     Instance,
     InstancePoisoned,
     Limits,
@@ -248,6 +250,22 @@ SAYS_AND_SPINS = """(module
   (func (export "_start")
     (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
     (loop $again (br $again))))"""
+
+
+@pytest.mark.parametrize("words", ["list /disk", "exit 3", "panic x", "spin"])
+async def test_its_descriptors_are_closed_when_it_ends(
+    module: Module, tmp_path: Path, words: str
+) -> None:
+    """The instance may be closed later."""
+    instance = await module.instantiate()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with (
+        trio.move_on_after(0.05 if words == "spin" else 60),
+        contextlib.suppress(GuestTrap),
+    ):
+        await instance.run(["p", *words.split()], files={}, preopens={"/disk": tmp_path})
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    await instance.aclose()
 
 
 async def test_a_limit_ends_it() -> None:
