@@ -123,7 +123,14 @@ class GuestMemoryError(GuestError):
 
 
 class CallTimeout(GuestError):
-    """The call took longer than ``limits.call_seconds`` allows."""
+    """The call took longer than ``limits.call_seconds`` allows.
+
+    Attributes:
+        stdout, stderr: what the guest had written, where a run captured it.
+    """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
 
 class InstancePoisoned(InstanceError):

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from wasmpool_host import (
+    CallTimeout,
     Completed,
     GuestExit,
     Instance,
@@ -242,8 +243,27 @@ async def test_nothing_is_left_of_many_runs(module: Module, tmp_path: Path) -> N
 async def test_a_limit_ends_it() -> None:
     """``call_seconds`` bounds a run as it does a call."""
     module = await Module.compile(PROGRAM, limits=Limits(call_seconds=0.05))
-    with pytest.raises(Exception, match="took longer"):
+    with pytest.raises(CallTimeout):
         await once(module, "spin")
+
+
+async def test_a_limit_leaves_what_was_printed() -> None:
+    """The error of a program that took too long carries its output, as that of a trap does."""
+    text = """(module
+        (import "wasi_snapshot_preview1" "fd_write"
+          (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 8) "half\\0a")
+        (func (export "_start")
+          (i32.store (i32.const 0) (i32.const 8)) (i32.store (i32.const 4) (i32.const 5))
+          (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+          (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 16)))
+          (loop br 0)))"""
+    module = await Module.compile(text, limits=Limits(call_seconds=0.2))
+    with pytest.raises(CallTimeout) as caught:
+        await once(module)
+    assert (caught.value.stdout, caught.value.stderr) == (b"half\n", b"half\n")
+    assert caught.value.__notes__ == ["the guest's stderr ended with\n  half"]
 
 
 async def test_a_cancel_at_its_first_checkpoint_runs_nothing(module: Module) -> None:

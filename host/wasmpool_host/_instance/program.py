@@ -14,7 +14,7 @@ import attrs
 import outcome  # trio's own
 import trio
 
-from wasmpool_host._errors import GuestExit, GuestTrap
+from wasmpool_host._errors import CallTimeout, GuestExit, GuestTrap
 from wasmpool_host._escape import escaped
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ async def _run(
         returncode = status if isinstance(status, int) else 0
     except GuestExit as error:
         returncode = error.status
-    except GuestTrap as error:
+    except (CallTimeout, GuestTrap) as error:
         raise with_output(error, _taken(out), _taken(err)) from error.__cause__
     stdout, stderr = _taken(out), _taken(err)
     return Completed(
@@ -199,8 +199,8 @@ def _taken(capture: Capture | None) -> bytes:
 
 
 def with_output(
-    error: GuestExit | GuestTrap, stdout: bytes, stderr: bytes
-) -> GuestExit | GuestTrap:
+    error: CallTimeout | GuestExit | GuestTrap, stdout: bytes, stderr: bytes
+) -> CallTimeout | GuestExit | GuestTrap:
     """Let an error carry what the guest has written; its last words are a note."""
     error.stdout, error.stderr = stdout, stderr
     lines = stderr[-_LAST_BYTES:].decode("utf-8", "backslashreplace").splitlines()[-_LAST_LINES:]
