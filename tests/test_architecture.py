@@ -33,6 +33,7 @@ LAYERS: Final = (
     {"wasmpool_host._linking"},
     {"wasmpool_host._wasi"},
     {"wasmpool_host._instance"},
+    {"wasmpool_host._open_instances"},
     {"wasmpool_host._engine"},
     {"wasmpool_host._scheduling", "wasmpool_host._compile"},
 )  # and last the files beside the folders of `wasmpool_host`: errors, limits, the C API

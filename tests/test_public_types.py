@@ -16,14 +16,18 @@ import wasmpool
 import wasmpool_host
 from wasmpool_host import lowlevel
 
-SEVEN = '(module (memory (export "memory") 1) (func (export "f") (result i32) (i32.const 7)))'
+SEVEN = """(module (memory (export "memory") 1) (global (export "g") i32 (i32.const 7))
+  (func (export "f") (result i32) (i32.const 7)))"""
 
 
 async def test_a_host_is_typed() -> None:
     """A module, an instance, its memory and its errors."""
     module = assert_type(await wasmpool.Module.compile(SEVEN), wasmpool_host.Module)
     instance = assert_type(await module.instantiate(), wasmpool.Instance)
-    assert_type(await instance.call("f"), int | float | tuple[int | float, ...] | None)
+    assert_type(
+        await instance.call("f"), int | float | bytes | tuple[int | float | bytes, ...] | None
+    )
+    assert_type(instance.globals["g"], int | float | bytes)
     assert_type(instance.memory.read(0, 1), bytes)
     assert_type(instance.poisoned, str | None)
     await instance.aclose()
@@ -46,17 +50,17 @@ async def test_a_pool_is_typed() -> None:
 def test_a_wrong_type_of_a_host_function_is_a_type_error() -> None:
     """To type checkers, in either place, and when it runs."""
     with pytest.raises(
-        TypeError, match="params must be a list or a tuple of 'i32', 'i64', 'f32' or 'f64'"
+        TypeError, match="params must be a list or a tuple of 'i32', 'i64', 'f32', 'f64' or 'v128'"
     ):
         wasmpool.host_function("env", "f", params=("int",))  # type: ignore[arg-type]
     with pytest.raises(
-        TypeError, match="params must be a list or a tuple of 'i32', 'i64', 'f32' or 'f64'"
+        TypeError, match="params must be a list or a tuple of 'i32', 'i64', 'f32', 'f64' or 'v128'"
     ):
         wasmpool.host_function("env", "f", params="i32")  # type: ignore[arg-type]
     with pytest.raises(
-        TypeError, match="results must be a list or a tuple of .* 'v128' is none of them"
+        TypeError, match="results must be a list or a tuple of .* 'funcref' is none of them"
     ):
-        wasmpool.host_function("env", "f", results=["i32", "v128"])  # type: ignore[list-item]
+        wasmpool.host_function("env", "f", results=["i32", "funcref"])  # type: ignore[list-item]
     with pytest.raises(
         TypeError, match="results must be a list or a tuple of .* 'I32' is none of them"
     ):
@@ -64,9 +68,9 @@ def test_a_wrong_type_of_a_host_function_is_a_type_error() -> None:
 
 
 def test_the_types_of_a_host_function_are_checked_by_name() -> None:
-    """All four of them, as a tuple or as a list."""
-    decorate = wasmpool.host_function("env", "f", ("i32", "i64"), results=["f32", "f64"])
-    assert_type(decorate(lambda _caller, _one, _two: (1.0, 2.0)), wasmpool.HostFunction)
+    """All five of them, as a tuple or as a list."""
+    decorate = wasmpool.host_function("env", "f", ("i32", "i64", "v128"), results=["f32", "f64"])
+    assert_type(decorate(lambda _caller, _one, _two, _vector: (1.0, 2.0)), wasmpool.HostFunction)
 
 
 @pytest.mark.parametrize("package", [wasmpool, wasmpool_host, lowlevel])
@@ -84,7 +88,7 @@ def test_all_names_are_there_sorted_and_at_home(package: object) -> None:
 
 
 USED = {
-    wasmpool.Instance: "aclose call exchange memory poisoned run",
+    wasmpool.Instance: "aclose call exchange globals memories memory poisoned run",
     wasmpool.Module: "compile instantiate",
     wasmpool.Caller: "call memory read reply state",
     wasmpool.Memory: "read size write",

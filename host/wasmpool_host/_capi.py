@@ -125,6 +125,7 @@ _caller_export = _bind("wasmtime_caller_export_get", ctypes.c_bool, _P, ctypes.c
 _memory_data = _bind("wasmtime_memory_data", _P)
 _memory_size = _bind("wasmtime_memory_data_size", _SIZE)
 _global_get = _bind("wasmtime_global_get", None, _P, _P, _P)
+_global_set = _bind("wasmtime_global_set", _P, _P, _P, _P)
 _trap_code = _bind("wasmtime_trap_code", ctypes.c_bool, _P, _P)
 _trap_delete = _bind("wasm_trap_delete", None, _P)
 _trap_trace = _bind("wasm_trap_trace", None, _P, _P)
@@ -135,6 +136,10 @@ _frame_offset = _bind("wasm_frame_module_offset", _SIZE, _P)
 _frame_name = _bind("wasmtime_frame_func_name", _P, _P)
 _error_message = _bind("wasmtime_error_message", None, _P, _P)
 _error_delete = _bind("wasmtime_error_delete", None, _P)
+_error_trace = _bind("wasmtime_error_wasm_trace", None, _P, _P)
+_has_exception = _bind("wasmtime_context_has_exception", ctypes.c_bool, _P)
+_take_exception = _bind("wasmtime_context_take_exception", ctypes.c_bool, _P, _P)
+_unroot_exception = _bind("wasmtime_exnref_unroot", None, _P)
 _bytes_delete = _bind("wasm_byte_vec_delete", None, _P)
 
 ENTRY: Callable[[Callable[..., None]], Any] = ctypes.CFUNCTYPE(
@@ -162,15 +167,23 @@ _KINDS: Final[dict[str, tuple[int, str]]] = {
     "i64": (ffi.WASMTIME_I64.value, "q"),
     "f32": (ffi.WASMTIME_F32.value, "f"),
     "f64": (ffi.WASMTIME_F64.value, "d"),
+    "v128": (ffi.WASMTIME_V128.value, "16s"),
 }
+_VECTOR_SIZE: Final = 16
+_put_vector: Final = Struct("16s").pack_into
 
 
-_PUT_FLOAT: Final[dict[str, Callable[..., None]]] = {"f32": put_f32, "f64": put_f64}
+def _put_v128(buffer: bytearray, at: int, value: Any) -> None:
+    """Write a vector; raise TypeError for what is not 16 bytes: `Struct` would cut or fill them."""
+    if value.__class__ is not bytes or len(value) != _VECTOR_SIZE:
+        raise TypeError
+    _put_vector(buffer, at, value)
 
 
-def values_taker(
-    types: Sequence[ValueType],
-) -> Callable[[bytes | bytearray], tuple[int | float, ...]]:
+_PUT: Final[dict[str, Callable[..., None]]] = {"f32": put_f32, "f64": put_f64, "v128": _put_v128}
+
+
+def values_taker(types: Sequence[ValueType]) -> Callable[[bytes | bytearray], tuple[Any, ...]]:
     """A function that reads an array of values of these types, without their kinds."""
     parts = ["<"]
     for type_ in types:
@@ -191,7 +204,7 @@ def value_places(types: Sequence[ValueType]) -> tuple[tuple[Callable[..., None],
     """For each value of an array, the function that writes it, and its offset."""
     return tuple(
         (
-            _PUT_FLOAT.get(type_) or Struct("<" + _KINDS[type_][1]).pack_into,
+            _PUT.get(type_) or Struct("<" + _KINDS[type_][1]).pack_into,
             k * VALUE_SIZE + _VALUE_AT,
         )
         for k, type_ in enumerate(types)
@@ -206,8 +219,11 @@ def blank_values(types: Sequence[ValueType]) -> bytes:
 _EXTERN_FUNC: Final[int] = ffi.WASMTIME_EXTERN_FUNC.value
 _EXTERN_MEMORY: Final[int] = ffi.WASMTIME_EXTERN_MEMORY.value
 
-STACK: Final = 9 << 20
-"""Bytes of address space for a fiber's stack. A guest may use 512 KiB, and little Python code runs
+STACK: Final = 512 << 10
+"""Bytes of stack that a guest may use, by default: as Wasmtime's."""
+
+_STACK_OF_PYTHON: Final = (9 << 20) - STACK
+"""Bytes of address space that a fiber's stack has beside the guest's part. Little Python code runs
 on it (`unchecked`). But Python 3.11 may run a finalizer there, and any version a trace function. Up
 to 3.13, Python limits their recursion by a count that suits a thread's 8 MiB: 1,000 levels of
 ``sorted(key=...)`` take 3 MiB in 3.11, and 4.9 in 3.13. Only the used part takes memory."""
@@ -216,15 +232,24 @@ TABLES: Final = 16
 """Maximum tables of one instance: more than any compiler emits. Each may have up to
 ``limits.table_elements``."""
 
+MEMORIES: Final = 16
+"""Maximum memories of one instance."""
+
+MOST_MEMORY: Final = 1 << 40
+"""Bytes that a limit of memory may allow; a guest with addresses of 32 bits has 4 GiB at most."""
+
 _UNKNOWN: Final = (1 << 8 * ctypes.sizeof(_SIZE)) - 1
 """An offset that Wasmtime does not know."""
+
+_HEAP_IS_FULL: Final = "GC heap out of memory"
+"""In Wasmtime's words: an object or an exception has no room in the heap, which is limited."""
 
 LONGEST: Final = 200
 """Bytes of a function's name in a frame, since the guest chooses the name."""
 
 
-_Addressable: Final = ctypes.c_char * (1 << 32)
-"""The address space of a guest, 32 bits wide."""
+_Addressable: Final = ctypes.c_char * MOST_MEMORY
+"""The address space of a guest."""
 
 NO_ERRORS: Final = bytes(2 * ctypes.sizeof(_P))
 """Two null pointers: where a call stores a trap or an error."""
@@ -263,27 +288,31 @@ def raw(managed: Any) -> int:
 
 SETTINGS: Final = {
     "epoch_interruption": True,
+    "wasm_memory64": True,
+    "wasm_multi_memory": True,
+    "wasm_gc": True,
+    "wasm_function_references": True,
+    "wasm_exceptions": True,
+    "wasm_wide_arithmetic": True,
     "wasm_threads": False,
-    "wasm_memory64": False,
-    "wasm_multi_memory": False,
-    "wasm_gc": False,
-    "wasm_function_references": False,
-    "wasm_exceptions": False,
     "wasm_stack_switching": False,
 }
-"""The settings that compiled code depends on: ``wasmtime_config_<name>_set`` in the C API."""
+"""The settings that compiled code depends on: ``wasmtime_config_<name>_set`` in the C API. The rest
+of WebAssembly 3.0 is on by default. Wide arithmetic is newer, and on by default from version 50."""
 
 
-def new_engine() -> wasmtime.Engine:
-    """The engine that every module of the process is compiled for.
+def new_engine(stack: int = STACK) -> wasmtime.Engine:
+    """An engine whose guests may use ``stack`` bytes of stack.
 
     Guests can be interrupted because they yield at epochs. Features that are off are not supported:
     a module that needs one is refused when it is compiled, with an error that names the feature.
+    Compiled code does not depend on the stack, so engines can share it in serialized form.
     """
     config = wasmtime.Config()
     for name, value in SETTINGS.items():
         setattr(config, name, value)
-    _set_async_stack(raw(config), STACK)
+    config.max_wasm_stack = stack
+    _set_async_stack(raw(config), stack + _STACK_OF_PYTHON)
     return wasmtime.Engine(config)
 
 
@@ -294,7 +323,7 @@ def library() -> str:
 
 def engine_key() -> str:
     """A string for what compiled code depends on besides the module: version and settings."""
-    return f"wasmtime-{version()}-epochs-1"
+    return f"wasmtime-{version()}-" + ",".join(name for name, on in SETTINGS.items() if on)
 
 
 def text_to_binary(text: str | bytes) -> bytes:
@@ -338,13 +367,14 @@ class Linker:
 
     def define(self, module: str, name: str, type_: FunctionType, entry: Any, index: int) -> None:
         """Define a function: each call of it calls ``entry`` with ``index`` as its env."""
-        signature = wasmtime.FuncType(_valtypes(type_.params), _valtypes(type_.results))
+        signature = _new_function_type(type_)
         first, second = module.encode(), name.encode()
-        self._kept.append((signature, entry))
+        self._kept.append(entry)
         error = _define_async(
             raw(self._linker), first, len(first), second, len(second),
-            raw(signature), ctypes.cast(entry, _P), index, None,
+            ctypes.cast(signature, _P), ctypes.cast(entry, _P), index, None,
         )  # fmt: skip
+        ffi.wasm_functype_delete(signature)
         _raise_error(error)
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
@@ -365,8 +395,21 @@ class Prepared:
         self.pointer: int = raw(pre)
 
 
-def _valtypes(types: Sequence[ValueType]) -> list[wasmtime.ValType]:
-    return [getattr(wasmtime.ValType, type_)() for type_ in types]
+def _new_function_type(type_: FunctionType) -> Any:
+    """A ``wasm_functype_t``, to be deleted. The wheel's own class aborts on a v128."""
+    vectors = [_value_types(types) for types in (type_.params, type_.results)]
+    return ffi.wasm_functype_new(*map(ctypes.byref, vectors))  # it takes the vectors
+
+
+def _value_types(types: Sequence[ValueType]) -> Any:
+    vector = ffi.wasm_valtype_vec_t()
+    ffi.wasm_valtype_vec_new_uninitialized(ctypes.byref(vector), len(types))
+    for k, type_ in enumerate(types):
+        if type_ == "v128":
+            vector.data[k] = ffi.wasmtime_wasm_valtype_v128()
+        else:
+            vector.data[k] = ffi.wasm_valtype_new(ctypes.c_uint8(_KINDS[type_][0]))
+    return vector
 
 
 # --- stores ---------------------------------------------------------------------------------
@@ -374,7 +417,7 @@ def _valtypes(types: Sequence[ValueType]) -> list[wasmtime.ValType]:
 
 @attrs.frozen(eq=False, repr=False)
 class Failure:
-    """Why a guest's call did not return: its trap, or an error of Wasmtime.
+    """Why a guest's call did not return: its trap, its exception, or an error of Wasmtime.
 
     ``code`` is None for an error of Wasmtime, which could not continue.
     """
@@ -392,10 +435,9 @@ class Store:
     """
 
     __slots__ = (
-        "_added", "_base", "_bytes", "_instance", "_memory", "_memory_at", "_size", "_store",
-        "_total", "_total_at",
-        "_view", "context", "context_at", "error_at", "errors", "has_run", "instance_at", "started",
-        "trap_at",
+        "_added", "_base", "_bytes", "_instance", "_memory", "_memory_at", "_others",
+        "_others_at", "_size", "_store", "_view", "context", "context_at", "error_at", "errors",
+        "has_run", "instance_at", "started", "trap_at",
     )  # fmt: skip
 
     def __init__(
@@ -406,9 +448,8 @@ class Store:
         self._store = _store_new(engine, key, None)
         self.context: int = _store_context(self._store)
         self.context_at: Any = pointer(self.context)
-        # One memory: the multi-memory proposal is off. Instances: the guest, and one helper for
-        # each export that exchanges bytes.
-        _store_limiter(self._store, memory, table_elements, 1_000, TABLES, 1)
+        # Instances: the guest, and one helper for each export that exchanges bytes.
+        _store_limiter(self._store, memory, table_elements, 1_000, TABLES, MEMORIES)
         set_epoch_deadline(self.context, 1)
         _yield_every(self.context, 1)
         self.errors: bytearray = bytearray(NO_ERRORS)
@@ -417,10 +458,10 @@ class Store:
         self.error_at: int = self.trap_at + ctypes.sizeof(_P)
         self._instance = ffi.wasmtime_instance_t()
         self.instance_at: int = addressof(self._instance)
-        self._memory: Any = None
+        self._memory: Any = None  # the export "memory"
         self._memory_at: Any = None
-        self._total: Any = None  # the same memory, also if it has another name
-        self._total_at: Any = None
+        self._others: Sequence[Any] = ()  # the other memories
+        self._others_at: Sequence[Any] = ()
         # The memory as of the last `_refresh_memory`.
         self._base = 0
         self._size = 0
@@ -461,17 +502,19 @@ class Store:
             return None
         return found
 
-    def take_instance(self, memory: str | None) -> None:
-        """The instance exists now: look up its memory, the export of this name.
+    def take_instance(self, memories: Sequence[str]) -> None:
+        """The instance exists now: look up its memories, the exports of these names.
 
-        The host reads and writes it only if its name is "memory"; otherwise it only measures it.
+        The host reads and writes the one called "memory"; it measures them all.
         """
         self.started = True
-        if memory is None:
-            return
-        self._total = self.export(memory)
-        if memory == "memory":
-            self._memory = self._total
+        for name in memories:
+            found = self.export(name)
+            if name == "memory":
+                self._memory = found
+            else:
+                self._others = *self._others, found
+                self._others_at = *self._others_at, pointer(addressof(found.of))
 
     def memory_region(self) -> tuple[int, int]:
         """The memory's base and size, until the guest runs again; (0, 0) without a memory."""
@@ -490,13 +533,15 @@ class Store:
         return size
 
     def total_memory(self) -> int:
-        """Bytes of the linear memory, whatever its export's name is."""
-        if self._total_at is None:
-            if self._total is None:
-                return 0
-            self._total_at = pointer(addressof(self._total.of))
-        size: int = _memory_size(self.context_at, self._total_at)
-        return size
+        """Bytes of all linear memories, exported or not."""
+        total = self.memory_size()
+        for at in self._others_at:
+            total += _memory_size(self.context_at, at)
+        return total
+
+    def region_of(self, memory: Any) -> tuple[int, int]:
+        """Base and size of a memory, an extern of the instance, until the guest runs again."""
+        return _region(self.context, memory)
 
     def read(self, ptr: int, size: int) -> bytes | None:
         """A copy of the ``size`` bytes at ``ptr``; None if not all are inside the memory."""
@@ -533,12 +578,12 @@ class Store:
             self._bytes = _Addressable.from_address(base)
             self._view = memoryview(self._bytes).cast("B")
 
-    def take_failure(self) -> Failure | None:
-        """Take the failure of the last call, or None if it returned."""
-        return self.as_in_source(take_failure(self.errors))
+    def take_failure(self, errors: bytearray | None = None) -> Failure | None:
+        """Take the failure of the last call, or None if it returned.
 
-    def as_in_source(self, failure: Failure | None) -> Failure | None:
-        """The same failure, with the frames' offsets in the module's source."""
+        The frames have their offsets in the module's source. ``errors``: those of a nested call.
+        """
+        failure = take_failure(self.context, self.errors if errors is None else errors)
         if failure is None or not self._added:
             return failure
         frames = (attrs.evolve(f, offset=max(0, f.offset - self._added)) for f in failure.frames)
@@ -573,6 +618,16 @@ def read_global_i32(context: int, extern: Any) -> int:
     return int(value.of.i32)
 
 
+def read_global(context: int, extern: Any, value: bytearray) -> None:
+    """Read a global's value into an array of one."""
+    _global_get(context, addressof(extern.of), address(value))
+
+
+def write_global(context: int, extern: Any, value: bytearray) -> None:
+    """Set a mutable global to the value in an array of one, which is of its type."""
+    _raise_error(_global_set(context, addressof(extern.of), address(value)))
+
+
 def caller_memory_region(caller: int) -> tuple[int, int]:
     """Base and size of the memory of a guest that has called a host function."""
     found = ffi.wasmtime_extern_t()
@@ -603,13 +658,30 @@ def new_errors() -> bytearray:
     return bytearray(NO_ERRORS)
 
 
-def take_failure(errors: bytearray) -> Failure | None:
+def take_failure(context: int, errors: bytearray) -> Failure | None:
     """Read and free the trap or the error of a call; None if it returned."""
     trap, error = Struct("@PP").unpack(errors)
     errors[:] = NO_ERRORS
     if trap:
         return _take_trap(trap)
-    return Failure(None, _take_error(error)) if error else None
+    return _take_stop(context, error) if error else None
+
+
+def _take_stop(context: int, error: int) -> Failure:
+    """Read and free an error: an exception that the guest has not caught, or Wasmtime's own."""
+    frames = _frames(error, _error_trace)
+    message = _reason(_take_error(error))
+    if _has_exception(context):
+        _drop_exception(context)
+        return Failure("uncaught-exception", "uncaught exception", frames)
+    return Failure("out-of-memory" if _HEAP_IS_FULL in message else None, message, frames)
+
+
+def _drop_exception(context: int) -> None:
+    """Free the exception, so that the store, which keeps it, may go on."""
+    exception = ffi.wasmtime_exnref_t()
+    if _take_exception(context, addressof(exception)):
+        _unroot_exception(addressof(exception))
 
 
 def _take_trap(pointer: int) -> Failure:
@@ -619,7 +691,7 @@ def _take_trap(pointer: int) -> Failure:
         code = wasmtime.TrapCode(number.value).name.lower().replace("_", "-")
     text = ffi.wasm_byte_vec_t()
     _trap_message(pointer, addressof(text))
-    failure = Failure(code, _reason(_take_text(text)), _frames(pointer))
+    failure = Failure(code, _reason(_take_text(text)), _frames(pointer, _trap_trace))
     _trap_delete(pointer)
     return failure
 
@@ -631,9 +703,9 @@ def _reason(message: str) -> str:
     return lines[0].strip().removeprefix("0: ").removeprefix("wasm trap: ") if lines else "trap"
 
 
-def _frames(trap: int) -> tuple[Frame, ...]:
+def _frames(owner: int, trace: Callable[[int, int], None]) -> tuple[Frame, ...]:
     vector = ffi.wasm_frame_vec_t()
-    _trap_trace(trap, addressof(vector))
+    trace(owner, addressof(vector))
     frames = tuple(_frame(ctypes.cast(vector.data[k], _P).value or 0) for k in range(vector.size))
     _frames_delete(addressof(vector))
     return frames

@@ -75,7 +75,8 @@ class GuestTrap(GuestError):
 
     Attributes:
         code: the kind of trap: ``"unreachable"``, ``"memory-out-of-bounds"``,
-            ``"stack-overflow"``, ...
+            ``"stack-overflow"``, ``"uncaught-exception"``, ``"out-of-memory"`` (no room for its
+            objects), ...
         message: one sentence that names the export and the reason.
         frames: the guest's stack, innermost first.
         stdout, stderr: what the guest had written, where a run captured it.

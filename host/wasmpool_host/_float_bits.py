@@ -98,11 +98,11 @@ def _why_not(value: object) -> str:
 
 
 def nans_kept(
-    unpack: Callable[[bytes | bytearray], tuple[int | float, ...]], places: Sequence[int]
-) -> Callable[[bytes | bytearray], tuple[int | float, ...]]:
+    unpack: Callable[[bytes | bytearray], tuple[Any, ...]], places: Sequence[int]
+) -> Callable[[bytes | bytearray], tuple[Any, ...]]:
     """A function that unpacks values; ``places`` has the offset of each f32, and -1 for others."""
 
-    def take(buffer: bytes | bytearray) -> tuple[int | float, ...]:
+    def take(buffer: bytes | bytearray) -> tuple[Any, ...]:
         values = unpack(buffer)
         for value in values:
             if value != value:  # noqa: PLR0124 - only a NaN is not

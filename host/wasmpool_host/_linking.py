@@ -9,6 +9,7 @@ from ._errors import GuestMemoryError, LinkError
 from ._escape import escaped
 from ._instance.host_call import ENTRY
 from ._instance.host_function import HostFunction
+from ._open_instances import MAPS_OF_A_MEMORY, MAPS_OF_AN_INSTANCE
 from ._suggest import MOST, similar
 from ._toolchain import built_for
 from ._types import PAGE
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from ._compile.binary import Outline
     from ._instance.program import World
     from ._limits import Limits
-    from ._types import ExternType
+    from ._types import ExternType, MemoryType
     from ._wasi import Wasi
 
-__all__ = ["check_imports", "check_limits", "link", "new_world", "provide", "resolve"]
+__all__ = ["check_imports", "check_limits", "link", "maps_of", "new_world", "provide", "resolve"]
 
 _WASI: Final = "wasi_snapshot_preview1"
 
@@ -45,21 +46,29 @@ def check_imports(imports: Sequence[HostFunction]) -> None:
         seen.add(str(item))
 
 
-def check_limits(owner: str, outline: Outline, limits: Limits) -> None:
-    """Raise GuestMemoryError for a module that could not be instantiated within the limits."""
+def check_limits(owner: str, outline: Outline, limits: Limits) -> int:
+    """Return how many bytes each memory may have.
+
+    Raises:
+        GuestMemoryError: the module could not be instantiated within the limits.
+    """
+    _check_tables(owner, outline, limits)
+    _check_count(owner, "memories", len(outline.memories), _capi.MEMORIES)
+    each = _share_of_memory(outline.memories, limits.memory)
     for memory in outline.memories:
-        if memory.minimum * PAGE > limits.memory:
+        if memory.minimum * PAGE > each:
             message = (
                 f"{owner}: its memory starts with {memory.minimum * PAGE:,} bytes, above"
                 f" limits.memory={limits.memory:,}"
             )
+            if each < limits.memory:
+                message += f", of which each of its {len(outline.memories)} memories has {each:,}"
             raise GuestMemoryError(message)
-    if len(outline.tables) > _capi.TABLES:
-        message = (
-            f"{owner} has {len(outline.tables):,} tables: an instance may have {_capi.TABLES} at"
-            " most"
-        )
-        raise GuestMemoryError(message)
+    return each
+
+
+def _check_tables(owner: str, outline: Outline, limits: Limits) -> None:
+    _check_count(owner, "tables", len(outline.tables), _capi.TABLES)
     for table in outline.tables:
         if table.minimum > limits.table_elements:
             message = (
@@ -67,6 +76,34 @@ def check_limits(owner: str, outline: Outline, limits: Limits) -> None:
                 f" limits.table_elements={limits.table_elements:,}"
             )
             raise GuestMemoryError(message)
+
+
+def _check_count(owner: str, what: str, count: int, most: int) -> None:
+    if count > most:
+        message = f"{owner} has {count:,} {what}: an instance may have {most} at most"
+        raise GuestMemoryError(message)
+
+
+def _share_of_memory(memories: Sequence[MemoryType], total: int) -> int:
+    """Return the largest bound for each memory with which all together stay within ``total``.
+
+    Wasmtime's limiter has one bound for all of a store's memories. A memory that cannot grow up to
+    it, by its own maximum, leaves the rest to the others.
+    """
+    own = sorted(total if m.maximum is None else m.maximum * PAGE for m in memories)
+    left = total
+    for k, most in enumerate(own):
+        share = left // (len(own) - k)
+        if most >= share:
+            return share
+        left -= most
+    return total
+
+
+def maps_of(outline: Outline) -> int:
+    """Return how many memory maps of the kernel an instance may take."""
+    further = len(outline.memories) - 1 + outline.has_heap
+    return MAPS_OF_AN_INSTANCE + MAPS_OF_A_MEMORY * max(0, further)
 
 
 def provide(
@@ -116,16 +153,22 @@ def resolve(
 
 
 def link(
-    engine: wasmtime.Engine, compiled: wasmtime.Module, imported: Sequence[HostFunction]
+    owner: str, engine: wasmtime.Engine, compiled: wasmtime.Module, imported: Sequence[HostFunction]
 ) -> _capi.Prepared:
-    """Link compiled code to its host functions, once for all instances."""
+    """Link compiled code to its host functions, once for all instances.
+
+    Raises:
+        LinkError: a function's type is one of a group of types in the module, and so another one
+            than that of a host function with the same parameters and results.
+    """
     linker = _capi.Linker(engine)
     for index, function in enumerate(imported):
         linker.define(function.module, function.name, function.type, ENTRY, index)
     try:
         return linker.prepare(compiled)
-    except _capi.CApiError as error:  # pragma: no cover - imports were matched by type
-        raise LinkError(str(error)) from error
+    except _capi.CApiError as error:
+        why = " ".join(str(error).replace("Caused by:", "").split())
+        raise LinkError(f"{owner} cannot be linked: {escaped(why)}") from error
 
 
 def new_world(wasi: Wasi, name: str, **given: Any) -> World:

@@ -15,15 +15,16 @@ from . import _capi
 from ._compile import binary as binary_module
 from ._compile import cache as cache_module
 from ._compile.compiler import SUBPROCESS_THRESHOLD, compile_here, compile_in_subprocess
-from ._compile.source import Source, memory_export
-from ._engine import check_process, shared_engine
+from ._compile.source import Source, memory_exports
+from ._engine import check_faulthandler, check_process, engine_of
 from ._in_trio import check_trio
 from ._instance.driven_instance import DrivenInstance
 from ._instance.instance import Instance
 from ._instance.linked_module import LinkedModule
 from ._instance.pending import PENDING
 from ._limits import Limits
-from ._linking import check_imports, check_limits, link, new_world, provide, resolve
+from ._linking import check_imports, check_limits, link, maps_of, new_world, provide, resolve
+from ._open_instances import open_instances
 from ._scheduling.blocking_calls import BlockingCalls
 from ._suggest import LONGEST
 
@@ -78,8 +79,8 @@ class Module:
             {f"{module}.{name}": type_ for module, name, type_ in outline.imports}
         )
         self._identity: tuple[Hashable, ...] = (self.digest, tuple(host_functions), wasi, limits)
-        check_limits(str(self), outline, limits)
-        engine = shared_engine()
+        memory_limit = check_limits(str(self), outline, limits)
+        engine = engine_of(limits.stack)
         imported = resolve(str(self), outline, provide(host_functions, outline, wasi))
         self._linked = LinkedModule(
             self.name,
@@ -87,8 +88,10 @@ class Module:
             exports=self.exports,
             limits=limits,
             imported=imported,
-            prepared=link(engine.wasmtime, compiled, imported),
-            memory_export=memory_export(outline),
+            prepared=link(str(self), engine.wasmtime, compiled, imported),
+            memory_exports=memory_exports(outline),
+            memory_limit=memory_limit,
+            maps=maps_of(outline),
             added=len(source.code) - len(source.binary),
             new_world=partial(new_world, wasi, self.name),
         )
@@ -151,17 +154,17 @@ class Module:
         def begin() -> Module | Source:
             """Make the module, unless another process is to compile it."""
             read = Source.read(source)
-            engine = shared_engine()
-            engine.check_faulthandler()
+            engine = engine_of(limits.stack)
+            check_faulthandler()
             compiled = cache_module.find(engine.wasmtime, read.code_digest, directory)
             if compiled is None:
-                if engine.serves and len(read.binary) >= SUBPROCESS_THRESHOLD:
+                if open_instances and len(read.binary) >= SUBPROCESS_THRESHOLD:
                     return read
                 return complete(read)
             return cls(read, compiled, imports, wasi, limits)
 
         def complete(read: Source, code: bytes | None = None) -> Module:
-            compiled = _compiled(shared_engine(), read, code)
+            compiled = _compiled(engine_of(limits.stack), read, code)
             cache_module.keep(compiled, read.code_digest, directory)
             return cls(read, compiled, imports, wasi, limits)
 

@@ -7,11 +7,12 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import attrs
 
 __all__ = [
+    "AddressType",
     "ExternType",
     "FunctionType",
     "GlobalType",
     "MemoryType",
-    "NumericType",
+    "PassedType",
     "TableType",
     "TagType",
     "ValueType",
@@ -20,14 +21,17 @@ __all__ = [
 PAGE: Final = 65_536
 """Bytes in a page of linear memory."""
 
-NumericType: TypeAlias = Literal["i32", "i64", "f32", "f64"]
-"""The value types that a host can pass and receive."""
+PassedType: TypeAlias = Literal["i32", "i64", "f32", "f64", "v128"]
+"""The value types that a host can pass and receive: numbers, and vectors as 16 bytes."""
 
-NUMERIC: Final = frozenset(get_args(NumericType))
+PASSED: Final = frozenset(get_args(PassedType))
 
 ValueType: TypeAlias = str
-"""``"i32"``, ``"i64"``, ``"f32"`` or ``"f64"``; other types (``"v128"``, references) can be named,
-but not passed."""
+"""``"i32"``, ``"i64"``, ``"f32"``, ``"f64"`` or ``"v128"``; references (``"externref"``) can be
+named, but not passed."""
+
+AddressType: TypeAlias = Literal["i32", "i64"]
+"""What a guest addresses a memory by."""
 
 
 class _Type:
@@ -66,14 +70,20 @@ class FunctionType(_Type):
 
 @attrs.frozen(eq=False, repr=False)
 class MemoryType(_Type):
-    """A linear memory's bounds, in pages of 64 KiB; ``maximum`` is None if it declares none."""
+    """A linear memory's bounds, in pages of 64 KiB; ``maximum`` is None if it declares none.
+
+    ``address`` is what the guest addresses it by: ``"i64"`` for a memory that may have 4 GiB and
+    more.
+    """
 
     minimum: int
     maximum: int | None
+    address: AddressType = "i32"
 
     def __str__(self) -> str:
         most = "no maximum" if self.maximum is None else f"at most {self.maximum}"
-        return f"memory of {self.minimum} page{'' if self.minimum == 1 else 's'}, {most}"
+        wide = "" if self.address == "i32" else ", addressed by i64"
+        return f"memory of {self.minimum} page{'' if self.minimum == 1 else 's'}, {most}{wide}"
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wasmpool_host._engine import shared_engine
+from wasmpool_host import _open_instances
 
 if TYPE_CHECKING:
     from wasmpool_host import Module
@@ -23,7 +23,7 @@ __all__ = [
 
 def open_instances() -> int:
     """How many instances of this process are open."""
-    return shared_engine()._open
+    return _open_instances.open_instances._count
 
 
 def set_score(instance: Any, export: str, score: int) -> None:

@@ -83,7 +83,8 @@ async def test_results_take_the_shape_of_the_type(instance_of: InstanceOf) -> No
         (("addd", 1, 2), ValueError, "module 'calc' has no export 'addd'; did you mean 'add'"),
         (("zzz",), ValueError, "its functions are nothing, i32"),
         (("memory",), TypeError, "export 'memory' is no function, but a memory of 1 page,"),
-        (("vector", 1), TypeError, "v128 cannot be passed between host and guest"),
+        (("vector", 1), TypeError, "argument 1 of calc.vector is a v128: give 16 bytes, not 1"),
+        (("vector", b"short"), ValueError, "calc.vector is a v128: give 16 bytes, not 5"),
         (("reference",), TypeError, "funcref cannot be passed between host and guest"),
     ],
 )
@@ -215,6 +216,10 @@ async def test_another_thread_is_refused() -> None:
 async def test_an_instance_that_is_forgotten_warns_and_is_freed() -> None:
     """A ResourceWarning, as for a file."""
     module = await Module.compile(CALC)
-    with pytest.warns(ResourceWarning, match="was not closed"):
+
+    async def forget() -> None:
         await module.instantiate()
         gc.collect()
+
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        await forget()

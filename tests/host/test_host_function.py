@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.host.instance_of import InstanceOf
 
-    from wasmpool_host._types import NumericType
+    from wasmpool_host._types import PassedType
 
 NESTED = """(module $guest
   (import "env" "outer" (func $outer (param i32) (result i32)))
@@ -228,7 +228,7 @@ async def test_a_ctrl_c_out_of_a_host_function_retires_for_the_host_s_error() ->
     ],
 )
 async def test_a_wrong_result_names_the_function(
-    instance_of: InstanceOf, results: tuple[NumericType, ...], value: object, message: str
+    instance_of: InstanceOf, results: tuple[PassedType, ...], value: object, message: str
 ) -> None:
     """It is the host function's error, not the guest's."""
 

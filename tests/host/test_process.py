@@ -326,8 +326,7 @@ def test_the_ticker_loses_no_wake_up() -> None:
 def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where: str) -> None:
     """A thread may lose the CPU just before it continues the guest; the cancel still ends it."""
     code = f"""
-    from wasmpool_host import _capi
-    from wasmpool_host._engine import shared_engine
+    from wasmpool_host._engine import advance_epochs
     from wasmpool_host._instance import fiber as fiber_module
     IN_MAIN = {where!r} == "trio thread"
     poll = fiber_module._poll
@@ -344,7 +343,7 @@ def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where
     async def main():
         module = await Module.compile('(module (func (export "spin") (loop $l (br $l))))')
         instance = await module.instantiate()
-        _capi.increment_epoch(shared_engine().pointer)  # its first slice ends at once
+        advance_epochs()  # its first slice ends at once
         fiber_module._poll = poll_late
         with trio.move_on_after(0.02):
             await instance.call("spin")
@@ -477,8 +476,8 @@ def test_an_unsupported_wasmtime_is_named_with_those_that_are(attribute: str) ->
 def test_the_map_limit_is_counted_before_mapping() -> None:
     """One instance too many is a MemoryError that names the limit, and how to raise it."""
     code = """
-    import wasmpool_host._engine as engine
-    engine._most_instances = lambda: 3
+    import wasmpool_host._open_instances as counted
+    counted._most_maps = lambda: 3 * counted.MAPS_OF_AN_INSTANCE
 
     async def main():
         module = await Module.compile("(module)")
@@ -603,7 +602,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
     WHERE = {where!r}
     import warnings
     from wasmpool_host import _capi
-    from wasmpool_host._engine import shared_engine
+    from wasmpool_host._open_instances import open_instances
     from wasmpool_host._instance import host_call
     from wasmpool_host._scheduling import epoch_ticker
 
@@ -652,7 +651,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
                 await trio.sleep(0.001)
         print(len(host_call.fibers))
         await (await module.instantiate()).aclose()
-        print(shared_engine()._open, [t.name for t in threading.enumerate() if "ticker" in t.name])
+        print(open_instances._count, [t.name for t in threading.enumerate() if "ticker" in t.name])
 
     warnings.simplefilter("ignore")
     gc.disable()

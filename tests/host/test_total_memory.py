@@ -139,7 +139,7 @@ def test_memory_is_exported_beside_what_is_exported(memory: str) -> None:
     """The module stays valid, with sections in their order, custom ones among them."""
     binary = bytes(wasmtime.wat2wasm(f"(module $named {memory} {GROW})"))
     binary = binary[:8] + b"\x00\x02\x01c" + binary[8:] + b"\x00\x02\x01d"
-    longer = binary_module.with_memory_exported(binary, "m" * 200)
+    longer = binary_module.with_memories_exported(binary, {0: "m" * 200})
     wasmtime.Module.validate(wasmtime.Engine(), longer)
     before, after = binary_module.outline(binary), binary_module.outline(longer)
     assert after.exports == {**before.exports, "m" * 200: MemoryType(1, None)}

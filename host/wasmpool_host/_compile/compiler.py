@@ -63,9 +63,12 @@ _COMPONENT: Final = b"\x0d\0\x01\0"
 """What follows there in a component, where a module has its version."""
 
 _FEATURE: Final = re.compile(
-    r"must be enabled|not enabled|multiple memories|without the \w+ feature|references required"
+    r"(must be|not) enabled|is disabled|requires? the [\w -]+ proposal|without the \w+ feature"
 )
 """In Wasmtime's words, a feature that its engine was not asked for."""
+
+_NUMBER: Final = re.compile(r"^\d+: ")
+"""What Wasmtime puts before each of several reasons."""
 
 _SCRIPT: Final = Path(__file__).with_name("compile_subprocess.py")
 
@@ -207,4 +210,4 @@ def _limiter(of_this_run: RunVar[trio.CapacityLimiter], most: int) -> trio.Capac
 
 def _last_line(message: str) -> str:
     """Wasmtime's reason, without the error chain before it."""
-    return escaped(message.strip().splitlines()[-1].strip())
+    return escaped(_NUMBER.sub("", message.strip().splitlines()[-1].strip()))

@@ -11,18 +11,18 @@ from wasmpool_host import _capi
 from wasmpool_host._errors import CompileError
 from wasmpool_host._escape import escaped
 from wasmpool_host._regular_file import open_regular, read_at_most
-from wasmpool_host._types import MemoryType
 
-from .binary import Outline, outline, with_memory_exported
+from .binary import Outline, outline, with_memories_exported
 from .compiler import MAGIC
 
-__all__ = ["FILE_MOST", "Source", "memory_export"]
+__all__ = ["FILE_MOST", "Source", "memory_exports"]
 
 FILE_MOST: Final = 256 << 20
 """Bytes of a file that a module is read from: ten times as many as the largest in use have."""
 
 _HIDDEN_MEMORY: Final = "wasmpool:memory"
-"""The export of a memory that only the compiled code exports, for its size to be counted."""
+"""The export of a memory that only the compiled code exports, for its size to be counted. A second
+one has an underscore more."""
 
 
 @final
@@ -35,7 +35,7 @@ class Source:
         name: the file's stem, or None.
         digest: the SHA-256 of ``binary``, in hexadecimal.
         outline: the imports and exports; None if they cannot be read.
-        code: what is compiled: ``binary``, or a copy in which its memory is exported.
+        code: what is compiled: ``binary``, or a copy in which all its memories are exported.
         code_digest: the SHA-256 of ``code``.
         label: names the source in messages.
     """
@@ -46,7 +46,7 @@ class Source:
         self.name: str | None = None if path is None else path.stem
         self.digest: str = hashlib.sha256(binary).hexdigest()
         self.outline: Outline | None = _outline_of(binary)
-        self.code: bytes = _with_countable_memory(binary, self.outline)
+        self.code: bytes = _with_countable_memories(binary, self.outline)
         same = self.code is binary
         self.code_digest: str = self.digest if same else hashlib.sha256(self.code).hexdigest()
         self.label: str = (
@@ -87,15 +87,17 @@ class Source:
         return cls(content, path)
 
 
-def memory_export(outline: Outline) -> str | None:
-    """The name by which a module's compiled code exports its memory; None without a memory."""
-    exported = _exported_memory(outline)
-    if exported is not None or not outline.memories:
-        return exported
-    name = _HIDDEN_MEMORY
-    while name in outline.exports:
-        name += "_"
-    return name
+def memory_exports(outline: Outline) -> tuple[str, ...]:
+    """The names by which a module's compiled code exports its memories, one for each."""
+    taken = set(outline.exports)
+    names = []
+    for exported in outline.memory_names:
+        name = _HIDDEN_MEMORY if exported is None else exported
+        while exported is None and name in taken:
+            name += "_"
+        taken.add(name)
+        names.append(name)
+    return tuple(names)
 
 
 def _outline_of(binary: bytes) -> Outline | None:
@@ -108,21 +110,16 @@ def _outline_of(binary: bytes) -> Outline | None:
         return None
 
 
-def _with_countable_memory(binary: bytes, outline: Outline | None) -> bytes:
-    """The binary with its memory exported, for a pool's ``max_memory`` to see its size.
+def _with_countable_memories(binary: bytes, outline: Outline | None) -> bytes:
+    """The binary with all its memories exported, for a pool's ``max_memory`` to see their sizes.
 
     The C API has no other way to reach a memory.
     """
-    if outline is None or _exported_memory(outline) is not None:
+    if outline is None or None not in outline.memory_names:
         return binary
-    name = memory_export(outline)
-    return binary if name is None else with_memory_exported(binary, name)
-
-
-def _exported_memory(outline: Outline) -> str | None:
-    """One name of the memory. There is at most one memory: more is a proposal that is off."""
-    names = [name for name, type_ in outline.exports.items() if isinstance(type_, MemoryType)]
-    return "memory" if "memory" in names else next(iter(names), None)
+    names = memory_exports(outline)
+    hidden = {k: names[k] for k, exported in enumerate(outline.memory_names) if exported is None}
+    return with_memories_exported(binary, hidden)
 
 
 def _encoded(text: str) -> bytes:

@@ -96,9 +96,9 @@ class Caller:
     @property
     def memory(self) -> Memory:
         """The guest's linear memory."""
-        return Memory(self._region)
+        return Memory(self._region, bits=self._guest.module.memory_bits)
 
-    async def call(self, name: str, *args: float) -> Results:
+    async def call(self, name: str, *args: float | bytes) -> Results:
         """Call an export of the guest, which waits in the host function.
 
         Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host._engine import check_process
+from wasmpool_host._open_instances import open_instances
 
 from .instance import Instance
 from .pending import PENDING
@@ -136,5 +137,5 @@ class DrivenInstance(Instance):
             self._refuse_thread()
         if self._fiber.busy:
             return False
-        self._free(self._module.engine.close_instance)
+        self._free(open_instances.close)
         return True

@@ -596,7 +596,7 @@ class Fiber:
             raise
         finally:
             self._drop_above(call)
-        stop = self.store.as_in_source(nested.take_failure())
+        stop = self.store.take_failure(nested.errors)
         if stop is not None:
             self.poisoned = self.poisoned or "trap"
             raise trapped(stop, label)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .fiber import Fiber
     from .host_function import HostFunction
-    from .signature import Results, Signature
+    from .signature import Results, Signature, Value
 
 __all__ = [
     "ENTRY",
@@ -49,7 +49,7 @@ def new_key() -> int:
 class NestedCall:
     """A call that a host function makes back into its guest."""
 
-    __slots__ = ("_args", "_errors", "_extern", "_results", "_signature", "finished", "future")
+    __slots__ = ("_args", "_extern", "_results", "_signature", "errors", "finished", "future")
 
     def __init__(
         self, extern: Any, signature: Signature, args: Sequence[object], label: str
@@ -59,13 +59,13 @@ class NestedCall:
         self._args = signature.params.buffer()
         signature.params.put(self._args, args, label)
         self._results = signature.results.buffer()
-        self._errors = _capi.new_errors()
+        self.errors: bytearray = _capi.new_errors()
         self.future: int = 0
         self.finished: bool = False
 
     def begin(self, caller: int) -> None:
         """Make the future. The continuation callback of the waiting host call polls it."""
-        at = _capi.address(self._errors)
+        at = _capi.address(self.errors)
         pointer, number = _capi.pointer, _capi.number
         self.future = _capi.call_async(
             pointer(_capi.caller_context(caller)), pointer(_capi.func_at(self._extern)),
@@ -78,9 +78,6 @@ class NestedCall:
         if self.future:
             _capi.delete_future(self.future)
             self.future = 0
-
-    def take_failure(self) -> _capi.Failure | None:
-        return _capi.take_failure(self._errors)
 
     def take_results(self) -> Results:
         return self._signature.take_results(self._results)
@@ -115,7 +112,7 @@ class HostCall:
         self.dropped: bool = False
         """Its fiber is unwound: the guest does not continue."""
 
-    def args(self) -> tuple[int | float, ...]:
+    def args(self) -> tuple[Value, ...]:
         """Return the arguments; once, as they are read from the guest's stack."""
         params, at = self.function.signature.params, self.args_at
         self.args_at = 0  # keeps no int: many calls may wait, and for long

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 import attrs
 
 from wasmpool_host._shown import shown
-from wasmpool_host._types import NUMERIC, FunctionType
+from wasmpool_host._types import PASSED, FunctionType
 
 from .signature import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wasmpool_host._types import NumericType
+    from wasmpool_host._types import PassedType
 
 __all__ = ["HostFunction", "host_function"]
 
@@ -47,8 +47,8 @@ class HostFunction:
 def host_function(
     module: str,
     name: str,
-    params: Sequence[NumericType] = (),
-    results: Sequence[NumericType] = (),
+    params: Sequence[PassedType] = (),
+    results: Sequence[PassedType] = (),
 ) -> Callable[[Callable[..., Any]], HostFunction]:
     """Make a function importable by guests, as ``name`` of ``module``.
 
@@ -62,11 +62,12 @@ def host_function(
     Args:
         module: the import's module, ``"env"`` for most compilers.
         name: the import's name.
-        params: the types of ``args``: ``"i32"``, ``"i64"``, ``"f32"`` or ``"f64"`` each.
-        results: none: return None. One: return the number. Several: return a tuple.
+        params: the types of ``args``: ``"i32"``, ``"i64"``, ``"f32"``, ``"f64"`` or ``"v128"`` (16
+            bytes) each.
+        results: none: return None. One: return the value. Several: return a tuple.
 
     Raises:
-        TypeError: a name is no str, a type is none of the four, or what is decorated is no
+        TypeError: a name is no str, a type is none of these, or what is decorated is no
             function.
         ValueError: a name has no form in UTF-8, so no module can import it.
     """
@@ -95,17 +96,17 @@ def _check_name(word: str, text: object) -> None:
         raise ValueError(message) from error
 
 
-def _types(owner: str, word: str, types: object) -> tuple[NumericType, ...]:
+def _types(owner: str, word: str, types: object) -> tuple[PassedType, ...]:
     """Return a copy: what is given may be changed later, or be read only once."""
     wrong = types
     if isinstance(types, (tuple, list)):
-        others = [each for each in types if not (isinstance(each, str) and each in NUMERIC)]
+        others = [each for each in types if not (isinstance(each, str) and each in PASSED)]
         if not others:
             return tuple(types)
         wrong = others[0]
     what = "is no list of them" if wrong is types else "is none of them"
     message = (
-        f"host function {owner}: {word} must be a list or a tuple of 'i32', 'i64', 'f32' or 'f64';"
-        f" {shown(wrong)} {what}"
+        f"host function {owner}: {word} must be a list or a tuple of 'i32', 'i64', 'f32', 'f64' or"
+        f" 'v128'; {shown(wrong)} {what}"
     )
     raise TypeError(message)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
 
-from wasmpool_host._engine import check_process
+from wasmpool_host._engine import check_faulthandler, check_process
 from wasmpool_host._errors import GuestExit, InstanceClosed, InstancePoisoned
 from wasmpool_host._in_trio import check_trio
+from wasmpool_host._open_instances import open_instances
 from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 
 from .caller import Guest
 from .crossing import ExportCrossing, StartCrossing
 from .exchange import Exchange
+from .exported import Globals, Memories
 from .fiber import Fiber
 from .memory import Memory
 from .pending import PENDING
@@ -60,7 +62,7 @@ class Instance:
         """Open a store; `Module.instantiate` makes instances."""
         self._freed = True
         check_process()
-        module.engine.check_faulthandler()
+        check_faulthandler()
         self._module = module
         self._guest = Guest(module)
         self._crossings: dict[str, ExportCrossing] = {}
@@ -69,27 +71,27 @@ class Instance:
         self._exchange: Exchange | None = None
         self._pending: ExportCrossing | None = None
         self._start_steps: Generator[None] | None = None
-        self._ticker = ticker = module.engine.open_instance()
+        self._ticker = ticker = open_instances.open(module.maps)
         try:
             self._fiber = Fiber(
                 module.new_store, module.imported, self._guest, ticker, module.limits.call_seconds
             )
         except BaseException:
-            module.engine.close_instance(ticker)
+            open_instances.close(ticker, module.maps)
             raise
         self._freed = False
 
     # --- calls ---
 
     @enable_ki_protection
-    async def call(self, name: str, *args: float) -> Results:
+    async def call(self, name: str, *args: float | bytes) -> Results:
         """Call an exported function.
 
         Args:
             name: the export's.
-            args: numbers, one for each parameter: ints for i32 and i64, signed or unsigned (a bool
-                is 0 or 1); floats or ints for f32 and f64. A float is rounded to the nearest f32,
-                and an int must be one that the type holds exactly.
+            args: one for each parameter: ints for i32 and i64, signed or unsigned (a bool is 0 or
+                1); floats or ints for f32 and f64. A float is rounded to the nearest f32, and an
+                int must be one that the type holds exactly. 16 bytes for v128, as in memory.
 
         Returns:
             None, the one result, or a tuple of several. Integers come back signed. An f32 comes
@@ -192,7 +194,17 @@ class Instance:
     @property
     def memory(self) -> Memory:
         """The linear memory; it raises `trio.BusyResourceError` in a call, or `InstanceClosed`."""
-        return Memory(self._region)
+        return Memory(self._region, bits=self._module.memory_bits)
+
+    @property
+    def globals(self) -> Globals:
+        """The exported globals, by name: their values, of which the mutable ones can be set."""
+        return Globals(self._module, self._fiber.store, self._check_started)
+
+    @property
+    def memories(self) -> Memories:
+        """The exported memories, by name; each is as `memory`, which is the one of that name."""
+        return Memories(self._module, self._fiber.store, self._check_started)
 
     @property
     def poisoned(self) -> str | None:
@@ -227,7 +239,7 @@ class Instance:
             with trio.CancelScope(shield=True):
                 await checkpoint()
         finally:
-            self._free(self._module.engine.close_instance)
+            self._free(open_instances.close)
 
     def __repr__(self) -> str:
         return f"<Instance of {self._module}: {self._condition()}>"
@@ -256,7 +268,7 @@ class Instance:
         except StopIteration:
             return None
         except BaseException:
-            self._free(self._module.engine.close_instance)
+            self._free(open_instances.close)
             raise
         self._fiber.busy = True
         self._start_steps = steps
@@ -269,7 +281,7 @@ class Instance:
         fiber.start_clock()
         if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
             yield
-        fiber.store.take_instance(module.memory_export)
+        fiber.store.take_instance(module.memory_exports)
         if module.is_reactor:
             fiber.start_clock()
             if self._resolve("_initialize").start(()) is PENDING:
@@ -420,7 +432,7 @@ class Instance:
 
     # --- the end ---
 
-    def _free(self, uncount: Callable[[Ticker], None]) -> None:
+    def _free(self, uncount: Callable[[Ticker, int], None]) -> None:
         if self._freed:
             return
         self._freed = True
@@ -430,7 +442,7 @@ class Instance:
         if not self._fiber.busy:  # else a host function shields itself: `_finish` raises it later
             self._fiber.forget_interrupt()
         self._break_cycles()
-        uncount(self._ticker)
+        uncount(self._ticker, self._module.maps)
         self._guest.close()
 
     def _break_cycles(self) -> None:
@@ -451,7 +463,7 @@ class Instance:
                 source=self,
             )
         finally:  # warnings may be errors
-            self._free(self._module.engine.forget_instance)
+            self._free(open_instances.forget)
 
     # --- inside ---
 
@@ -462,8 +474,8 @@ class Instance:
             return found
         headroom(FRAMES)
         module, fiber = self._module, self._fiber
-        if not fiber.store.started:  # the C API would abort the process
-            raise RuntimeError(f"the instance of {module} has not been started")
+        if not fiber.store.started:
+            self._refuse_unstarted()
         signature = module.signature(name)
         extern = fiber.store.export(name)
         made = ExportCrossing(fiber, extern, signature, module.history(name), module.label(name))
@@ -475,6 +487,17 @@ class Instance:
         if self._fiber.busy or self._closed:
             self._refuse()
         return self._fiber.store.memory_region()
+
+    def _check_started(self) -> None:
+        """Raise if its exports cannot be used now."""
+        if self._fiber.busy or self._closed:
+            self._refuse()
+        if not self._fiber.store.started:
+            self._refuse_unstarted()
+
+    def _refuse_unstarted(self) -> NoReturn:
+        """Raise, where the C API would abort the process."""
+        raise RuntimeError(f"the instance of {self._module} has not been started")
 
     def _refuse(self) -> None:
         """Raise why it cannot be used now."""

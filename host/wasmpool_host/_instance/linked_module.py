@@ -8,7 +8,7 @@ from wasmpool_host import _capi
 from wasmpool_host._escape import escaped
 from wasmpool_host._shown import shown
 from wasmpool_host._suggest import LONGEST, MOST, similar
-from wasmpool_host._types import FunctionType
+from wasmpool_host._types import FunctionType, MemoryType
 
 from .call_history import CallHistory
 from .signature import Signature
@@ -39,8 +39,10 @@ class LinkedModule:
         limits: what each instance may take.
         imported: its host functions, by the index that the entry callback is given.
         prepared: the code, linked to them.
-        memory_export: the name by which the code exports its memory; None without a memory. It may
-            be missing from ``exports``.
+        memory_exports: the names by which the code exports its memories, one for each. Some may be
+            missing from ``exports``.
+        memory_bits: of a pointer into the memory that is called "memory": 32 or 64.
+        maps: how many memory maps of the kernel an instance may take.
         is_reactor: True if it exports ``_initialize``, which runs before an instance serves.
         new_world: makes the world of a run, from what `Instance.run` is given.
         start_label: names its start in messages.
@@ -56,22 +58,33 @@ class LinkedModule:
         limits: Limits,
         imported: Sequence[HostFunction],
         prepared: _capi.Prepared,
-        memory_export: str | None,
+        memory_exports: tuple[str, ...],
+        memory_limit: int,
+        maps: int,
         added: int,
         new_world: Callable[..., World],
     ) -> None:
-        """``added`` is by how many bytes the code is longer than the module's own binary."""
+        """Take the parts together.
+
+        ``memory_limit`` is for each memory, while `limits` bounds all together. ``added`` is by how
+        many bytes the code is longer than the module's own binary.
+        """
         self.name: str = name
         self.engine: Engine = engine
         self.exports: Mapping[str, ExternType] = exports
         self.limits: Limits = limits
         self.imported: Sequence[HostFunction] = imported
         self.prepared: _capi.Prepared = prepared
-        self.memory_export: str | None = memory_export
+        self.memory_exports: tuple[str, ...] = memory_exports
+        memory = exports.get("memory")
+        wide = isinstance(memory, MemoryType) and memory.address == "i64"
+        self.memory_bits: int = 64 if wide else 32
+        self.maps: int = maps
         self.is_reactor: bool = exports.get("_initialize") == _NOTHING
         self.start_label: str = f"the start of {self}"
         self.start_history: CallHistory = CallHistory()
         self.new_world: Callable[..., World] = new_world
+        self._memory_limit = memory_limit
         self._added = added
         self._signatures: dict[str, Signature] = {}
         self._histories: dict[str, CallHistory] = {}
@@ -82,9 +95,8 @@ class LinkedModule:
 
     def new_store(self, key: int) -> _capi.Store:
         """Make a store within the limits, for one instance."""
-        limits = self.limits
         return _capi.Store(
-            self.engine.pointer, key, limits.memory, limits.table_elements, self._added
+            self.engine.pointer, key, self._memory_limit, self.limits.table_elements, self._added
         )
 
     def label(self, export: str) -> str:

@@ -1,4 +1,4 @@
-"""Numbers between Python and WebAssembly, by a function's type."""
+"""Values between Python and WebAssembly, by a function's type."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 from wasmpool_host import _capi
 from wasmpool_host._float_bits import as_float
 from wasmpool_host._shown import shown
-from wasmpool_host._types import NUMERIC
+from wasmpool_host._types import PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wasmpool_host._types import FunctionType, ValueType
 
-__all__ = ["Number", "Results", "Signature", "Values"]
+__all__ = ["Results", "Signature", "Value", "Values", "convert"]
 
-Number: TypeAlias = int | float
-Results: TypeAlias = Number | tuple[Number, ...] | None
+Value: TypeAlias = int | float | bytes
+"""An integer, a float, or the 16 bytes of a vector."""
+Results: TypeAlias = Value | tuple[Value, ...] | None
 """The results of a function: None, the one result, or a tuple of several."""
 
 _BITS: Final = {"i32": 32, "i64": 64}
+_ARTICLE: Final = {"i32": "an", "i64": "an", "f32": "an", "f64": "an", "v128": "a"}
+_VECTOR: Final = 16
+"""Bytes of a v128."""
 
 
 @final
@@ -30,8 +34,8 @@ class Values:
     """Values of fixed types, packed into an array of the C API and unpacked from it.
 
     Integers may be given signed or unsigned, and come back signed, as WebAssembly has no sign.
-    Floats keep their bits, as `_float_bits` says. The kinds that the array has between the values
-    are written once, with the buffer.
+    Floats keep their bits, as `_float_bits` says. A vector is 16 bytes, as in memory. The kinds
+    that the array has between the values are written once, with the buffer.
     """
 
     __slots__ = ("_blank", "_places", "_word", "count", "size", "take", "types")
@@ -42,9 +46,7 @@ class Values:
         self.count: int = len(self.types)
         self._blank = _capi.blank_values(self.types)
         self.size: int = len(self._blank)
-        self.take: Callable[[bytes | bytearray], tuple[Number, ...]] = _capi.values_taker(
-            self.types
-        )
+        self.take: Callable[[bytes | bytearray], tuple[Value, ...]] = _capi.values_taker(self.types)
         """Returns the values in a buffer, in order."""
         self._places = _capi.value_places(self.types)
 
@@ -85,14 +87,22 @@ class Values:
         verb = "takes" if self._word == "argument" else "has"
         return TypeError(f"{owner} {verb} {wanted}{types}, not {len(values)}")
 
-    def _converted(self, values: Sequence[object], owner: str) -> list[Number]:
+    def _converted(self, values: Sequence[object], owner: str) -> list[Value]:
         return [
-            _convert(value, type_, f"{self._word} {k + 1} of {owner} is an {type_}")
+            convert(value, type_, f"{self._word} {k + 1} of {owner} is {_ARTICLE[type_]} {type_}")
             for k, (value, type_) in enumerate(zip(values, self.types, strict=True))
         ]
 
 
-def _convert(value: object, type_: ValueType, owner: str) -> Number:
+def convert(value: object, type_: ValueType, owner: str) -> Value:
+    """Return the value as it can be written for this type; ``owner`` begins the message if not.
+
+    Raises:
+        TypeError: it is of another kind.
+        ValueError: it is outside of the type.
+    """
+    if type_ == "v128":
+        return _convert_vector(value, owner)
     if type_ not in _BITS:
         return _convert_float(value, type_, owner)
     try:
@@ -105,6 +115,17 @@ def _convert(value: object, type_: ValueType, owner: str) -> Number:
         message = f"{owner}: {shown(number)} is outside {-half}..{2 * half - 1}"
         raise ValueError(message)
     return number if number < half else number - 2 * half
+
+
+def _convert_vector(value: object, owner: str) -> bytes:
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        message = f"{owner}: give 16 bytes, not {shown(value)}"
+        raise TypeError(message)
+    vector = bytes(value)
+    if len(vector) != _VECTOR:
+        message = f"{owner}: give 16 bytes, not {len(vector):,}"
+        raise ValueError(message)
+    return vector
 
 
 def _convert_float(value: object, type_: ValueType, owner: str) -> float:
@@ -130,10 +151,10 @@ class Signature:
 
     def __init__(self, type_: FunctionType, owner: str) -> None:
         for value_type in (*type_.params, *type_.results):
-            if value_type not in NUMERIC:
+            if value_type not in PASSED:
                 message = (
                     f"{owner} has the type {type_}: {value_type} cannot be passed between"
-                    " host and guest, only i32, i64, f32 and f64"
+                    " host and guest, only i32, i64, f32, f64 and v128"
                 )
                 raise TypeError(message)
         self.type: FunctionType = type_

@@ -1,6 +1,6 @@
-"""The clock of a trio run: it advances the engine's epoch, so that a guest that still runs yields.
+"""The clock of a trio run: it advances the engines' epochs, so that a guest that still runs yields.
 
-Compiled code compares the engine's epoch with the store's deadline in each loop and each call, and
+Compiled code compares its engine's epoch with the store's deadline in each loop and each call, and
 yields once the deadline is reached: one tick after the guest was last resumed. A yield does no harm
 to a guest that may continue, so one tick may be for all guests.
 
@@ -42,13 +42,11 @@ from typing import TYPE_CHECKING, Final, final
 
 from trio.lowlevel import RunVar
 
-from wasmpool_host import _capi
-
 from .sched_slice import request_short_slice
 from .timerfd import Timer
 
 if TYPE_CHECKING:
-    import wasmtime
+    from collections.abc import Callable
 
 __all__ = ["Ticker", "ticker_of_this_run"]
 
@@ -74,12 +72,12 @@ class Ticker:
     # - while a later slice runs, the timer is armed
 
     __slots__ = (
-        "_armed", "_due", "_engine", "_generation", "_later", "_lock", "_open", "_thread", "_timer",
-        "renew_at",
+        "_advance_epochs", "_armed", "_due", "_generation", "_later", "_lock", "_open", "_thread",
+        "_timer", "renew_at",
     )  # fmt: skip
 
-    def __init__(self, engine: wasmtime.Engine) -> None:
-        self._engine = engine  # keeps its address valid
+    def __init__(self, advance_epochs: Callable[[], None]) -> None:
+        self._advance_epochs = advance_epochs
         self._lock = threading.Lock()
         self._open = 0
         self._armed = False
@@ -162,7 +160,6 @@ class Ticker:
         return timer
 
     def _run(self, generation: int, timer: Timer) -> None:
-        pointer = _capi.raw(self._engine)
         request_short_slice()
         while True:
             timer.wait()
@@ -170,7 +167,7 @@ class Ticker:
                 if self._generation != generation:
                     return
                 self.renew_at = 0.0
-                _capi.increment_epoch(pointer)
+                self._advance_epochs()
                 self._armed = bool(self._later)
                 self._due = perf_counter() + SLICE if self._later else inf
                 if self._later:
@@ -180,11 +177,11 @@ class Ticker:
 _of_this_run: RunVar[Ticker] = RunVar("wasmpool_ticker")
 
 
-def ticker_of_this_run(engine: wasmtime.Engine) -> Ticker:
-    """The ticker of the current trio run; there is only one engine."""
+def ticker_of_this_run(advance_epochs: Callable[[], None]) -> Ticker:
+    """The ticker of the current trio run; it advances the epochs of all engines."""
     try:
         return _of_this_run.get()
     except LookupError:
-        ticker = Ticker(engine)
+        ticker = Ticker(advance_epochs)
         _of_this_run.set(ticker)
         return ticker

@@ -25,7 +25,7 @@ from .process import open_process, open_process_offloaded
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 
-    from wasmpool_host._types import NumericType
+    from wasmpool_host._types import PassedType
 
     from .config import Wasi
     from .guest_memory import GuestMemory
@@ -41,8 +41,8 @@ class WasiFunction(NamedTuple):
 
     function: Callable[..., Any]
     """Takes the process, the memory and unsigned numbers; returns None, or raises."""
-    params: tuple[NumericType, ...]
-    results: tuple[NumericType, ...] = ("i32",)
+    params: tuple[PassedType, ...]
+    results: tuple[PassedType, ...] = ("i32",)
     """The error number."""
     files: tuple[int, ...] = ()
     """The positions of the parameters that are descriptors of files that it uses."""

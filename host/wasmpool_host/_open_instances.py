@@ -1,0 +1,95 @@
+"""The count of open instances in the process, whose memory maps the kernel limits."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
+
+from ._engine import advance_epochs
+from ._scheduling.epoch_ticker import ticker_of_this_run
+
+if TYPE_CHECKING:
+    from ._scheduling.epoch_ticker import Ticker
+
+__all__ = ["MAPS_OF_AN_INSTANCE", "MAPS_OF_A_MEMORY", "open_instances"]
+
+MAPS_OF_AN_INSTANCE: Final = 5
+"""Memory maps of an instance in a call: memory and stack with their guards, and one spare."""
+
+MAPS_OF_A_MEMORY: Final = 2
+"""Memory maps of each further memory: itself and its guard."""
+
+MAPS_KEPT: Final = 2_000
+"""Memory maps that are left for the rest of the process."""
+
+_MAP_LIMIT: Final = Path("/proc/sys/vm/max_map_count")
+
+
+@final
+class OpenInstances:
+    """Counts the instances of all engines, and the memory maps that they may have."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forgotten: deque[tuple[Ticker, int]] = deque()
+        self._count = 0
+        self._maps = 0
+
+    def open(self, maps: int) -> Ticker:
+        """Count an instance, before it maps memory; return the ticker of its trio run.
+
+        Raises:
+            MemoryError: the kernel's limit of maps is near; beyond it Wasmtime fails in ways
+                that cannot be told apart.
+        """
+        while self._forgotten:
+            with suppress(IndexError):  # another thread has taken it
+                self.close(*self._forgotten.pop())
+        with self._lock:
+            most = _most_maps()
+            if most is not None and self._maps + maps > most:
+                message = (
+                    f"{self._count:,} instances are open, which may have {self._maps:,} memory"
+                    f" maps, all that {_MAP_LIMIT} allows: close some, or raise the limit, as in"
+                    " `sysctl -w vm.max_map_count=1048576`"
+                )
+                raise MemoryError(message)
+            self._count += 1
+            self._maps += maps
+        ticker = ticker_of_this_run(advance_epochs)
+        ticker.open()
+        return ticker
+
+    def __bool__(self) -> bool:
+        """True if there are open instances, which may be in use."""
+        return self._count > len(self._forgotten)
+
+    def close(self, ticker: Ticker, maps: int) -> None:
+        """Count an instance as closed, once its store is gone."""
+        with self._lock:
+            self._count -= 1
+            self._maps -= maps
+        ticker.close()
+
+    def forget(self, ticker: Ticker, maps: int) -> None:
+        """Do `close` for a finalizer, which may run anywhere, even where a lock is held.
+
+        The count changes when the next instance is opened.
+        """
+        self._forgotten.append((ticker, maps))
+
+
+@cache
+def _most_maps() -> int | None:
+    try:
+        limit = int(_MAP_LIMIT.read_text())
+    except (OSError, ValueError):
+        return None
+    return max(MAPS_OF_AN_INSTANCE, limit - MAPS_KEPT)
+
+
+open_instances: Final = OpenInstances()
