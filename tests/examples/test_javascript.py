@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import javascript
 import pytest
 import trio
-
 from tests.compiled_once import each_module_compiled_once
+
 from wasmpool import GuestTrap
 
 if TYPE_CHECKING:
