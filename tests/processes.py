@@ -37,6 +37,7 @@ def next_script(requests):
     while True:
         message, files, _, _ = socket.recv_fds(requests, 1 << 20, 3)
         if not message:
+            requests.close()
             sys.exit()
         child = os.fork()
         if not child:

@@ -290,7 +290,7 @@ def test_ctrl_c_stops_promptly(tool: str) -> None:
         process.send(short * 5)
         first = b"".join(process.stdout.readline() for _ in range(5))
         process.send(forever * 3 + short)
-        time.sleep(0.3)  # so that guests are at it; nothing is different if they are not yet
+        time.sleep(0.1)  # so that guests are at it; nothing is different if they are not yet
         process.send_signal(signal.SIGINT)
         status, out, err = process.ended()
     assert status == 130
@@ -375,7 +375,7 @@ def test_a_line_without_end_is_an_error_row_and_takes_no_memory() -> None:
 def test_a_terminal_gets_a_progress_bar(output_too: bool) -> None:
     """It is drawn on standard error and gone at the end; rows on the same terminal stay whole."""
     terminal, inner = pty.openpty()
-    lines = b'{"ms": 100}\n' * 5
+    lines = b'{"ms": 50}\n' * 5
     size = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
     args = ("run", "--tool", "nap", "--input", "-", "--size", "1")
     output = inner if output_too else None

@@ -100,7 +100,8 @@ def test_a_large_body_in_base64(size: int, line: int | None) -> None:
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     encoded = base64.b64encode(body).decode()
     if line is not None:
-        encoded = encoded[:70_000] + "".join(f"\r\n{each}" for each in encoded[70_000:])
+        pieces = [encoded[at : at + line] for at in range(70_000, len(encoded), line)]
+        encoded = "\r\n".join([encoded[:70_000], *pieces])
     assert in_pieces(as_json(body_base64=encoded, body="not this")).body == body
 
 

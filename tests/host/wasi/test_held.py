@@ -144,7 +144,7 @@ async def test_a_long_listing_is_made_off_the_loop(
     assert guest.u32() == 64 * 1024
     assert await guest.acall("fd_readdir", 3, buffer, 256 * 1024, 0, SCRATCH) == OK
     listed = guest.memory.read(buffer, guest.u32())
-    assert sum(b"%d" % number in listed for number in range(700)) == 700
+    assert listed.count(b"n" * 247) == 700
     assert seen == [False, True]
 
 
