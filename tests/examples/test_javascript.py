@@ -6,11 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import javascript
 import pytest
 import trio
-
 from tests.compiled_once import each_module_compiled_once
+
+import javascript
 from wasmpool import GuestTrap
 
 if TYPE_CHECKING:

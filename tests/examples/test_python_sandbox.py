@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     import python_sandbox
-
     from wasmpool import Pool
 else:
     python_sandbox = pytest.importorskip(
