@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CALLS", "ECHO_BYTES", "EXAMPLE", "EXTISM"]
+__all__ = ["CALLS", "ECHO_BYTES", "EXAMPLE", "EXTISM", "PROGRAM", "PROGRAM_SOURCE"]
 
 EXAMPLE: Final[Path] = (
     Path(__file__).parent.parent / "pool" / "wasmpool" / "example" / "example.wasm"
 )
 """The example plugin, which takes and returns JSON. A path, so that no contender has to import
 wasmpool for it."""
+
+PROGRAM: Final[Path] = Path(__file__).parent.parent / "tests" / "guests" / "c_program.wasm"
+"""A program in C that does what its arguments say."""
+
+PROGRAM_SOURCE: Final[Path] = PROGRAM.with_suffix(".c")
 
 CALLS: Final = """(module
   (memory (export "memory") 1)

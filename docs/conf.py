@@ -60,7 +60,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(.*\.)?(Setup|Check|Keep|QueueOnClose|PluginSource|PluginOptions)"),
     (
         "py:class",
-        r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType)",
+        r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType|AddressType)",
     ),
     ("py:class", r"T|Ts"),
     ("py:attr", r".*_Pending\.PENDING"),

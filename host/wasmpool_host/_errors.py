@@ -41,7 +41,14 @@ class ModuleError(WasmpoolError):
 
 
 class GuestError(WasmpoolError):
-    """The guest ended its call: it trapped, exited, took too long, or gave a bad pointer."""
+    """The guest ended its call: it trapped, exited, took too long, or gave a bad pointer.
+
+    Attributes:
+        stdout, stderr: what the guest had written, where a run captured it.
+    """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
 
 class InstanceError(WasmpoolError):
@@ -79,11 +86,7 @@ class GuestTrap(GuestError):
             objects), ...
         message: one sentence that names the export and the reason.
         frames: the guest's stack, innermost first.
-        stdout, stderr: what the guest had written, where a run captured it.
     """
-
-    stdout: bytes = b""
-    stderr: bytes = b""
 
     def __init__(self, code: str, message: str, frames: Sequence[Frame] = ()) -> None:
         super().__init__(code, message, tuple(frames))
@@ -105,11 +108,7 @@ class GuestExit(GuestError):
 
     Attributes:
         status: its argument, as an unsigned number.
-        stdout, stderr: what the guest had written, where a run captured it.
     """
-
-    stdout: bytes = b""
-    stderr: bytes = b""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -124,14 +123,7 @@ class GuestMemoryError(GuestError):
 
 
 class CallTimeout(GuestError):
-    """The call took longer than ``limits.call_seconds`` allows.
-
-    Attributes:
-        stdout, stderr: what the guest had written, where a run captured it.
-    """
-
-    stdout: bytes = b""
-    stderr: bytes = b""
+    """The call took longer than ``limits.call_seconds`` allows."""
 
 
 class InstancePoisoned(InstanceError):

@@ -38,6 +38,21 @@ def test_a_module_that_is_no_plugin_is_shown_from_outside() -> None:
     )
 
 
+def test_a_program_is_told_from_a_plugin(tmp_path: Path) -> None:
+    """With the commands that run it, or what it imports that nobody provides."""
+    done = run_here("inspect", GUESTS / "c_program.wasm")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Contract: not a plugin, but a program for WASI\n  wasmpool exec FILE" in done.stdout
+    program = tmp_path / "guest.wat"
+    program.write_text('(module (import "a" "b" (func)) (func (export "_start")))')
+    done = run_here("inspect", program)
+    assert done.returncode == 1
+    assert done.stdout.endswith(
+        "Contract: a program for WASI that this host cannot run\n"
+        "  module 'guest' imports what nobody provides:\n    a.b: () -> ()\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -31,6 +31,12 @@ def test_sizes_add_up_to_the_input(chunks: list[bytes]) -> None:
     assert sum(line.size for line in split(chunks)) == len(b"".join(chunks))
 
 
+@given(pieces)
+def test_lines_and_their_endings_are_the_input(chunks: list[bytes]) -> None:
+    """A program gets both."""
+    assert b"".join(line.content + line.ending for line in split(chunks)) == b"".join(chunks)
+
+
 def test_a_last_line_without_an_ending_counts_and_an_empty_rest_does_not() -> None:
     """An input may or may not end with a line's ending, with the same lines."""
     assert [line.content for line in split([b"a\nb"])] == [b"a", b"b"]
@@ -69,14 +75,14 @@ def test_a_line_without_end_takes_no_memory() -> None:
     assert peak < 1024 * 1024
     assert list(splitter.feed(b"\nnext\n")) == [
         Line(b"", 1000 * len(chunk) + 1, too_long=True),
-        Line(b"next", 5),
+        Line(b"next", 5, ending=b"\n"),
     ]
 
 
 @pytest.mark.parametrize("chunks", [[b"\xef\xbb\xbfa\nb"], [b"\xef", b"\xbb", b"\xbfa\nb"]])
 def test_a_byte_order_mark_is_no_part_of_the_first_line(chunks: list[bytes]) -> None:
     """However the input is cut; only at its start, and its bytes still count as read."""
-    assert split(chunks) == [Line(b"a", 5), Line(b"b", 1)]
+    assert split(chunks) == [Line(b"a", 5, ending=b"\n"), Line(b"b", 1)]
     assert split([b"a\n\xef\xbb\xbfb"])[1].content == b"\xef\xbb\xbfb"
     assert split([b"\xef\xbb\xbf"]) == []
-    assert split([b"\xef\xbb\xbf\n"]) == [Line(b"", 4)]
+    assert split([b"\xef\xbb\xbf\n"]) == [Line(b"", 4, ending=b"\n")]

@@ -5,7 +5,14 @@ from typing import cast
 import click
 import pytest
 
-from wasmpool._cli.option_values import as_credentials, as_hosts, as_size
+from wasmpool._cli.option_values import (
+    Directory,
+    as_credentials,
+    as_directories,
+    as_env,
+    as_hosts,
+    as_size,
+)
 
 CONTEXT = cast("click.Context", None)
 OPTION = cast("click.Parameter", None)
@@ -94,3 +101,46 @@ def test_a_refused_credential_is_named_and_its_value_is_not_shown(
         as_credentials(CONTEXT, OPTION, given)
     assert refused.value.message.startswith(says)
     assert "secret" not in refused.value.message
+
+
+def test_an_environment_is_read_as_credentials_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any, it is empty."""
+    monkeypatch.setenv("OUTSIDE", "x")
+    assert as_env(CONTEXT, OPTION, []) == {}
+    assert as_env(CONTEXT, OPTION, ["A=", "OUTSIDE"]) == {"A": "", "OUTSIDE": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "guest", "host", "writable"),
+    [
+        (".", ".", ".", False),
+        (".:rw", ".", ".", True),
+        ("a:/b", "/b", "a", False),
+        ("a:/b:ro", "/b", "a", False),
+        ("a:/b:rw", "/b", "a", True),
+        ("a:rw:rw", "rw", "a", True),
+        ("/a:b:/c", "/c", "/a:b", False),
+    ],
+)
+def test_a_directory_has_a_name_here_and_one_there(
+    text: str, guest: str, host: str, writable: bool
+) -> None:
+    """The same one unless two are given."""
+    assert as_directories(CONTEXT, OPTION, [text]) == {guest: Directory(host, writable)}
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (["a:"], "'a:' has an empty path"),
+        ([":b"], "':b' has an empty path"),
+        ([""], "has an empty path; give HOST, HOST:GUEST or HOST:GUEST:rw"),
+        (["a:/x", "b:/x:rw"], "the directory '/x' is given twice"),
+        (["\udcff"], "is not UTF-8; give HOST:GUEST"),
+    ],
+)
+def test_any_other_directory_is_refused(texts: list[str], says: str) -> None:
+    """In a sentence that names it."""
+    with pytest.raises(click.BadParameter) as refused:
+        as_directories(CONTEXT, OPTION, texts)
+    assert says in refused.value.message

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -10,9 +10,13 @@ import trio
 import trio.testing
 
 from wasmpool._cli.progress import Bar
+from wasmpool._cli.rows import arguments
 from wasmpool._cli.run import LAST_WRITE, ROWS_PER_TASK, Run
 from wasmpool._cli.run_stop import RunStop
 from wasmpool._cli.tally import Tally
+
+if TYPE_CHECKING:
+    from wasmpool._cli.lines import Line
 
 
 @attrs.frozen
@@ -29,8 +33,8 @@ class FakeTools:
         self.most = 0
         self.begun = 0
 
-    async def execute(self, tool: str, args: dict[str, Any], /) -> FakeResult:
-        assert tool == "tool"
+    async def answer(self, line: Line, /) -> FakeResult:
+        args: dict[str, Any] = arguments(line)
         self.begun += 1
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -101,8 +105,7 @@ def make_run(
 ) -> Run:
     tally = Tally()
     return Run(
-        plugin=tools or FakeTools(),
-        tool="tool",
+        guest=tools or FakeTools(),
         source=source,
         sink=sink,
         tasks=tasks,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +12,23 @@ import trio
 import trio.testing
 from tests.host.wasi.conftest import OK, SCRATCH, FakeGuest
 
-from wasmpool_host import Module, Preopen, Wasi
+from wasmpool_host import GuestTrap, Module, Preopen, Wasi
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import preview1
 from wasmpool_host._wasi.errno import Errno
-from wasmpool_host._wasi.layout import EVENT, SUBSCRIPTION, SUBSCRIPTION_CLOCK, SUBSCRIPTION_FD
+from wasmpool_host._wasi.layout import (
+    EVENT,
+    FDSTAT,
+    SUBSCRIPTION,
+    SUBSCRIPTION_CLOCK,
+    SUBSCRIPTION_FD,
+    FileType,
+)
 from wasmpool_host._wasi.offload import run_offloaded
 from wasmpool_host._wasi.process import open_process
+from wasmpool_host._wasi.rights import Right
 from wasmpool_host._wasi.streams import IterableSource, StreamInput, StreamOutput, StreamSource
+from wasmpool_host._wasi.tree import FolderNode, Tree
 
 from .test_program import PROGRAM, once
 
@@ -66,6 +77,42 @@ async def test_a_stream_is_the_input(module: Module) -> None:
     assert await receiver.receive_some() == b""  # not closed
 
 
+async def test_a_read_takes_no_more_than_the_program_asks_for() -> None:
+    """The rest of the stream is there for the next reader; a read of nothing waits for nothing."""
+    sender, receiver = trio.testing.memory_stream_one_way_pair()
+    guest = FakeGuest(Wasi())
+    process = guest.state[PROCESS] = open_process(Wasi())
+    process.descriptors.put(0, StreamInput(StreamSource(receiver), None))
+    assert guest.call("fd_read", 0, *guest.vectors((guest.put(b""), 0)), SCRATCH) == OK
+    await sender.send_all(b"onetwo")
+    data = guest.put(bytes(10))
+    assert await guest.acall("fd_read", 0, *guest.vectors((data, 2), (data + 2, 1)), SCRATCH) == OK
+    assert guest.memory.read(data, guest.u32()) == b"one"
+    assert await receiver.receive_some() == b"two"
+    guest.close()
+
+
+async def test_a_stream_that_is_a_terminal_is_one_to_the_program() -> None:
+    """By its method ``isatty``; C libraries then write each line when it ends."""
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    guest = FakeGuest(Wasi())
+    process = guest.state[PROCESS] = open_process(Wasi())
+    plain: Any = object()
+    terminal: Any = Terminal()
+    for stream, filetype in (plain, FileType.UNKNOWN), (terminal, FileType.CHARACTER_DEVICE):
+        process.descriptors.put(0, StreamInput(StreamSource(stream), None))
+        process.descriptors.put(1, StreamOutput(stream))
+        for fd in 0, 1:
+            assert guest.call("fd_fdstat_get", fd, SCRATCH) == OK
+            found, _, rights, _ = FDSTAT.unpack(guest.memory.read(SCRATCH, FDSTAT.size))
+            assert (found, rights & (Right.FD_SEEK | Right.FD_TELL)) == (filetype, 0)
+    guest.close()
+
+
 async def test_what_the_program_does_not_read_is_not_taken(module: Module) -> None:
     """Not even the first piece."""
     taken: list[int] = []
@@ -96,8 +143,9 @@ async def test_pieces_must_be_bytes(module: Module) -> None:
     async def texts() -> AsyncGenerator[Any]:
         yield "text"
 
-    with pytest.raises(TypeError, match="stdin must give bytes, not 'text'"):
-        await once(module, "cat", stdin=texts())
+    async with aclosing(texts()) as stdin:
+        with pytest.raises(TypeError, match="stdin must give bytes, not 'text'"):
+            await once(module, "cat", stdin=stdin)
 
 
 async def test_a_broken_stream_is_the_programs_error(module: Module) -> None:
@@ -184,6 +232,44 @@ async def test_a_reader_that_has_gone_is_a_broken_pipe() -> None:
     guest.close()
 
 
+POLLS_AND_SAYS = """(module
+  (import "wasi_snapshot_preview1" "poll_oneoff"
+    (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    ;; input, or a millisecond
+    (i32.store8 (i32.const 8) (i32.const 1))
+    (i32.store (i32.const 64) (i32.const 1))
+    (i64.store (i32.const 72) (i64.const 1000000))
+    (drop (call $poll (i32.const 0) (i32.const 200) (i32.const 2) (i32.const 300)))
+    ;; how many have happened
+    (i32.store (i32.const 400) (i32.const 300)) (i32.store (i32.const 404) (i32.const 4))
+    (drop (call $write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 408)))))"""
+
+
+async def test_a_cancel_when_the_program_is_done_does_not_lose_its_result() -> None:
+    """Though its input is still waited for."""
+    module = await Module.compile(POLLS_AND_SAYS)
+    said: list[bytes] = []
+
+    async def never() -> AsyncGenerator[bytes]:
+        await trio.sleep_forever()
+        yield b""
+
+    def take(data: bytes) -> None:
+        said.append(data)
+        scope.cancel()  # the program waits for nothing after this
+
+    instance = await module.instantiate()
+    with trio.CancelScope() as scope:
+        assert (await instance.run(stdin=never(), stdout=take)).returncode == 0
+    assert not scope.cancelled_caught
+    await instance.aclose()
+    assert said == [b"\1\0\0\0"]
+
+
 # --- poll_oneoff ---
 
 
@@ -251,3 +337,28 @@ async def test_a_runs_directory_that_may_block_is_used_in_a_thread(
     monkeypatch.setattr(preview1, "run_offloaded", counted)
     assert (await once(module, "list", "/disk", preopens={"/disk": preopen})).stdout == b"file\n"
     assert threads
+
+
+# --- what is left ---
+
+
+@pytest.mark.parametrize("words", ["env", "exit 3", "panic x", "spin", "cat"])
+async def test_nothing_of_a_run_waits_for_a_garbage_collection(module: Module, words: str) -> None:
+    """However it ends: its files may be large."""
+
+    async def broken() -> AsyncGenerator[bytes]:
+        yield b"x"
+        raise KeyError("boom")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with (
+            trio.move_on_after(0.05 if words == "spin" else 60),
+            contextlib.suppress(GuestTrap, KeyError),
+        ):
+            await once(module, *words.split(), stdin=broken(), files={"/a/b": b"x"})
+        await trio.testing.wait_all_tasks_blocked()
+        assert not [each for each in gc.get_objects() if isinstance(each, Tree | FolderNode)]
+    finally:
+        gc.enable()

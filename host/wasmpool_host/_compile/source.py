@@ -20,6 +20,9 @@ __all__ = ["FILE_MOST", "Source", "memory_exports"]
 FILE_MOST: Final = 256 << 20
 """Bytes of a file that a module is read from: ten times as many as the largest in use have."""
 
+_MODULE: Final = MAGIC + b"\1\0\0\0"
+"""A component has another version."""
+
 _HIDDEN_MEMORY: Final = "wasmpool:memory"
 """The export of a memory that only the compiled code exports, for its size to be counted. A second
 one has an underscore more."""
@@ -101,8 +104,8 @@ def memory_exports(outline: Outline) -> tuple[str, ...]:
 
 
 def _outline_of(binary: bytes) -> Outline | None:
-    """None for an invalid module; the compiler says why it is invalid."""
-    if not binary.startswith(MAGIC):
+    """None for an invalid module or a component; the compiler says why it is refused."""
+    if not binary.startswith(_MODULE):
         return None
     try:
         return outline(binary)

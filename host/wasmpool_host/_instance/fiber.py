@@ -444,22 +444,33 @@ class Fiber:
         self._first_slice(level)
 
     def _first_slice(self, level: Level) -> None:
-        """Run a slice here, and a second one if a tick came right after the start."""
-        took = self._slice()
+        """Run a slice here, and a second one if a tick came right after the start.
+
+        The guest begins, or goes on after a host call: its deadline was set before.
+        """
+        began = perf_counter()
+        if began > self._ticker.renew_at:
+            self._ticker.renew(began)
+        self.finished = _poll(self.future)
+        took = self._charge() - began
         if took < SHORT_SLICE and not level.finished and self.pending is None:
             self._slice()
 
-    def _slice(self) -> float:
-        began = perf_counter()
+    def _slice(self) -> None:
+        """Run a slice here, after one that a tick has ended."""
         self._ticker.enter()
         try:
             self.finished = _poll(self.future)
         finally:
             self._ticker.leave()
-        ended = perf_counter()
-        self.budget.spent += ended - self._on_loop_since
-        self._on_loop_since = ended
-        return ended - began
+        self._charge()
+
+    def _charge(self) -> float:
+        """Take the time since the last time from the loop's budget; return what time it is."""
+        now = perf_counter()
+        self.budget.spent += now - self._on_loop_since
+        self._on_loop_since = now
+        return now
 
     async def _compute(self, level: Level) -> None:
         """Have a worker thread run the guest, until it is done or waits in a host function.

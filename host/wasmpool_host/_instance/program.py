@@ -14,7 +14,7 @@ import attrs
 import outcome  # trio's own
 import trio
 
-from wasmpool_host._errors import CallTimeout, GuestExit, GuestTrap
+from wasmpool_host._errors import GuestError, GuestExit
 from wasmpool_host._escape import escaped
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ class Completed:
     stderr: bytes = b""
     """What it wrote there, if that was captured."""
     truncated: frozenset[str] = frozenset()
-    """Those of ``"stdout"`` and ``"stderr"`` that were longer than ``capture_limit``."""
+    """Those of ``"stdout"`` and ``"stderr"`` that were longer than ``capture_limit``. ``"files"``
+    if some are missing in `files`: their paths are longer than 4,096 characters, or those of all
+    files together than ``files_limit``, which takes a program that is out to do so."""
     files: Mapping[str, bytes] = attrs.field(
         factory=dict[str, bytes], converter=MappingProxyType[str, bytes], repr=False
     )
@@ -96,7 +98,7 @@ class RunOptions(TypedDict, total=False):
     stdin: Any
     """What the program reads from descriptor 0: bytes, a `trio.abc.ReceiveStream`, or an async
     iterable of bytes. Nothing by default. Reading waits in the calling task, and in an async
-    iterable's case in a task of the run."""
+    iterable's case in a task of the run. It takes no more of a stream than the program asks for."""
     env: Mapping[str, str] | None
     """Its environment; None for the module's."""
     preopens: Mapping[str, Any] | None
@@ -107,7 +109,8 @@ class RunOptions(TypedDict, total=False):
     """Patterns, as of ``pathlib``, of files whose content comes back in `Completed.files`."""
     stdout: Any
     """`CAPTURE`, ``"log"``, a plain function of bytes, a `trio.abc.SendStream`, whose slowness the
-    guest feels, or None to drop it. Captured by default. Streams stay open."""
+    guest feels, or None to drop it. Captured by default. Streams stay open. One that has a method
+    ``isatty`` which returns True is a terminal to the program, as for ``stdin``."""
     stderr: Any
     """As ``stdout``."""
     capture_limit: int
@@ -115,6 +118,20 @@ class RunOptions(TypedDict, total=False):
     files_limit: int
     """Bytes that ``files`` may hold in all, 64 MiB by default, with their names. A guest that
     exceeds it gets ``ENOSPC``."""
+
+
+class Collected(Protocol):
+    """Files that a run has left."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Content by path."""
+        ...
+
+    @property
+    def is_truncated(self) -> bool:
+        """True if some are missing."""
+        ...
 
 
 class World(Protocol):
@@ -138,8 +155,12 @@ class World(Protocol):
         """What captures ``"stdout"`` or ``"stderr"``, if anything does."""
         ...
 
-    def collect(self) -> dict[str, bytes]:
-        """Return the files that were asked for."""
+    async def collect(self) -> Collected | None:
+        """Return the files that were asked for. A cancel is not delivered here."""
+        ...
+
+    async def end(self) -> None:
+        """Free what the run was given. A cancel is not delivered here."""
         ...
 
 
@@ -156,13 +177,26 @@ async def run(
     Raises what the call raises, but for `GuestExit`, which is a return code. The errors of a guest
     carry what was captured until then.
     """
-    if not world.needs_task:
-        return await _run(world, enter, call, None)
+    try:
+        if not world.needs_task:
+            return await _run(world, enter, call, None)
+        return await _run_in_nursery(world, enter, call)
+    finally:
+        await world.end()
+
+
+async def _run_in_nursery(
+    world: World, enter: Callable[[Any], None], call: Callable[[], Awaitable[Any]]
+) -> Completed:
     async with trio.open_nursery() as nursery:
         # Kept apart from the nursery, which would wrap an error in a group.
         ended = await outcome.acapture(_run, world, enter, call, nursery)
+        nursery.cancel_scope.shield = True  # the program is done: no cancel may lose its result
         nursery.cancel_scope.cancel()
-    return ended.unwrap()
+    try:
+        return ended.unwrap()
+    finally:
+        del ended  # an error whose traceback holds itself would keep all that the run had
 
 
 async def _run(
@@ -173,24 +207,22 @@ async def _run(
 ) -> Completed:
     enter(await world.open(nursery))
     out, err = world.captured("stdout"), world.captured("stderr")
-    stdout = stderr = b""
     try:
         status = await call()
         returncode = status if isinstance(status, int) else 0
     except GuestExit as error:
         returncode = error.status
-    except (CallTimeout, GuestTrap) as error:
+    except GuestError as error:
         raise with_output(error, _taken(out), _taken(err)) from error.__cause__
-    stdout, stderr = _taken(out), _taken(err)
+    collected = await world.collect()
+    parts = {"stdout": out, "stderr": err, "files": collected}
     return Completed(
         args=world.args,
         returncode=returncode,
-        stdout=stdout,
-        stderr=stderr,
-        truncated=frozenset(
-            name for name, each in (("stdout", out), ("stderr", err)) if each and each.is_truncated
-        ),
-        files=world.collect(),
+        stdout=_taken(out),
+        stderr=_taken(err),
+        truncated=frozenset(name for name, part in parts.items() if part and part.is_truncated),
+        files=collected.files if collected else {},
     )
 
 
@@ -198,9 +230,7 @@ def _taken(capture: Capture | None) -> bytes:
     return b"" if capture is None else capture.taken()
 
 
-def with_output(
-    error: CallTimeout | GuestExit | GuestTrap, stdout: bytes, stderr: bytes
-) -> CallTimeout | GuestExit | GuestTrap:
+def with_output(error: GuestError, stdout: bytes, stderr: bytes) -> GuestError:
     """Let an error carry what the guest has written; its last words are a note."""
     error.stdout, error.stderr = stdout, stderr
     lines = stderr[-_LAST_BYTES:].decode("utf-8", "backslashreplace").splitlines()[-_LAST_LINES:]

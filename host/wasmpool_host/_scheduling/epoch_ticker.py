@@ -9,9 +9,10 @@ regularly anyway has to take the interpreter's lock each time, from a loop that 
 takes it with every call: this made short calls a tenth slower and executes a fifth slower, and took
 a CPU from the guests that compute. So the epoch is advanced only when a slice needs it:
 
-* The first slice of a call, on the trio thread, may last about `SLICE`. The code that starts it
-  makes sure that the timer expires by then (`renew`). While such slices follow each other, the
-  timer is postponed, at most once a millisecond, and no thread wakes up (a dead man's switch).
+* The first slice of a call, on the trio thread, may last about `SLICE`, and so may the first one
+  after a host call. The code that starts it makes sure that the timer expires by then (`renew`).
+  While such slices follow each other, the timer is postponed, at most once a millisecond, and no
+  thread wakes up (a dead man's switch).
 * A later slice may also last `SLICE` (`enter`); most of these are on a worker thread. For them the
   timer is not postponed, and the ticks continue until all later slices have ended. With slices ten
   times as long, the guests get 4 % more done, but a kernel with two computing threads on two CPUs
@@ -24,13 +25,15 @@ The ticker's thread needs a CPU at once, also while guests compute on all of the
 Correctness: each slice must have a tick ahead that counts, or its guest spins forever and no cancel
 ends it.
 
-- A later slice: its deadline is set when the guest is resumed. A tick after the timer was armed but
-  before the resume has no effect on it. This is why the ticks continue while later slices run.
-- A first slice: its deadline was set when the store's previous call was last resumed, so any tick
-  after the check of ``renew_at`` counts. There is one: ``renew_at`` is in the future only while the
-  timer is armed, and zero from before the epoch is advanced until the timer is armed again. On one
-  trio thread, slices run one after the other, and each trio run has its own ticker, so a timer that
-  is postponed always belongs to a first slice that has ended.
+- A later slice: its deadline is set when the guest is resumed from the yield of its last slice. A
+  tick after the timer was armed but before the resume has no effect on it. This is why the ticks
+  continue while later slices run.
+- A first slice: its deadline was set when the store's guest was last resumed from such a yield, and
+  a host call leaves it as it is, so any tick after the check of ``renew_at`` counts. There is one:
+  ``renew_at`` is in the future only while the timer is armed, and zero from before the epoch is
+  advanced until the timer is armed again. On one trio thread, slices run one after the other, and
+  each trio run has its own ticker, so a timer that is postponed always belongs to a first slice
+  that has ended.
 """
 
 from __future__ import annotations
@@ -91,7 +94,7 @@ class Ticker:
         """A first slice that starts after this `perf_counter` time must call `renew` first."""
 
     def renew(self, now: float) -> None:
-        """The first slice of a call starts now, on the trio thread."""
+        """The first slice of a call, or after a host call, starts now, on the trio thread."""
         with self._lock:
             self._arm(min(SLICE + RENEW_INTERVAL / 2, self._due - now))
             self.renew_at = now + RENEW_INTERVAL

@@ -33,8 +33,13 @@ class ByteSource:
     needs_task = False
     """True if `next` must not be cancelled, so it runs in a task of the run."""
 
-    async def next(self) -> bytes:
-        """Return the next bytes; none at the end."""
+    @property
+    def is_terminal(self) -> bool:
+        """True if its bytes are typed on a terminal."""
+        return False
+
+    async def next(self, size: int) -> bytes:
+        """Return the next bytes; none at the end. At most ``size``, where the source can choose."""
         raise NotImplementedError
 
 
@@ -45,8 +50,12 @@ class StreamSource(ByteSource):
     def __init__(self, stream: trio.abc.ReceiveStream) -> None:
         self._stream = stream
 
-    async def next(self) -> bytes:
-        return bytes(await self._stream.receive_some(_CHUNK))
+    @property
+    def is_terminal(self) -> bool:
+        return _is_terminal(self._stream)
+
+    async def next(self, size: int) -> bytes:
+        return bytes(await self._stream.receive_some(size))
 
 
 @final
@@ -59,7 +68,7 @@ class IterableSource(ByteSource):
         self._iterable = iterable
         self._iterator: AsyncIterator[bytes] | None = None
 
-    async def next(self) -> bytes:
+    async def next(self, size: int) -> bytes:  # noqa: ARG002 - it gives whole pieces
         if self._iterator is None:
             self._iterator = aiter(self._iterable)
         async for data in self._iterator:
@@ -75,14 +84,23 @@ class IterableSource(ByteSource):
 class StreamInput(Descriptor):
     """Standard input that may have to be waited for."""
 
-    __slots__ = ("_arrived", "_data", "_ended", "_failure", "_nursery", "_position", "_source")
+    __slots__ = (
+        "_arrived",
+        "_data",
+        "_ended",
+        "_failure",
+        "_nursery",
+        "_position",
+        "_source",
+        "filetype",
+    )
 
-    filetype = FileType.UNKNOWN
     rights = rights_module.INPUT
 
     def __init__(self, source: ByteSource, nursery: trio.Nursery | None) -> None:
         """``nursery``: where a source that needs a task has it."""
         super().__init__()
+        self.filetype = _type_of(is_terminal=source.is_terminal)
         self._source = source
         self._nursery = nursery
         self._data = b""
@@ -93,8 +111,8 @@ class StreamInput(Descriptor):
         self._failure: BaseException | None = None
 
     def read(self, size: int) -> bytes:
-        if self.wait_readable is not None:
-            raise MustWait(self._fill)
+        if size and self.wait_readable is not None:
+            raise MustWait(partial(self._fill, min(size, _CHUNK)))
         data = self._data[self._position : self._position + size]
         self._position += len(data)
         return data
@@ -106,35 +124,40 @@ class StreamInput(Descriptor):
     def wait_readable(self) -> Callable[[], Awaitable[None]] | None:
         return None if self.ready() or self._ended else self._fill
 
-    async def _fill(self) -> None:
+    async def _fill(self, size: int = _CHUNK) -> None:
         """Wait for the next bytes, or for the end.
+
+        A read takes no more of a stream than it asks for: the rest is left to the next reader.
 
         Raises:
             WasiError: ``IO`` if the stream is broken.
             Exception: what an iterable raises.
         """
         if self._nursery is None:
-            await self._take_next()
+            await self._take_next(size)
             return
         if self._arrived is None:
             self._arrived = trio.Event()
-            self._nursery.start_soon(self._take_next_apart, self._arrived)
+            self._nursery.start_soon(self._take_next_apart, size, self._arrived)
         await self._arrived.wait()
         failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-
-    async def _take_next(self) -> None:
         try:
-            self._data = await self._source.next()
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # its traceback holds this frame, which must not hold it
+
+    async def _take_next(self, size: int) -> None:
+        try:
+            self._data = await self._source.next(size)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise WasiError(Errno.IO) from error
         self._position = 0
         self._ended = not self._data
 
-    async def _take_next_apart(self, arrived: trio.Event) -> None:
+    async def _take_next_apart(self, size: int, arrived: trio.Event) -> None:
         try:
-            await self._take_next()
+            await self._take_next(size)
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised in the guest's task
@@ -147,13 +170,13 @@ class StreamInput(Descriptor):
 class StreamOutput(Descriptor):
     """A standard stream into a stream of trio's, whose slowness the guest feels. It stays open."""
 
-    __slots__ = ("_sent", "_stream")
+    __slots__ = ("_sent", "_stream", "filetype")
 
-    filetype = FileType.UNKNOWN
     rights = rights_module.OUTPUT
 
     def __init__(self, stream: trio.abc.SendStream) -> None:
         super().__init__()
+        self.filetype = _type_of(is_terminal=_is_terminal(stream))
         self._stream = stream
         self._sent = 0
 
@@ -174,3 +197,13 @@ class StreamOutput(Descriptor):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise WasiError(Errno.PIPE) from error
         self._sent = len(data)
+
+
+def _is_terminal(stream: object) -> bool:
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and bool(isatty())
+
+
+def _type_of(*, is_terminal: bool) -> FileType:
+    """What the guest takes for a terminal: there C libraries write each line when it ends."""
+    return FileType.CHARACTER_DEVICE if is_terminal else FileType.UNKNOWN

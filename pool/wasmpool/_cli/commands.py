@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .option_values import as_credentials, as_hosts, as_size
+from .option_values import as_args, as_credentials, as_directories, as_env, as_hosts, as_size
 from .standard_streams import FAILED, write_error, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from .option_values import Directory
 
 __all__ = ["cli"]
 
@@ -39,6 +41,15 @@ def _eager(*names: str, callback: Any, text: str) -> Callable[[Any], Any]:
     )
 
 
+def _timeout(text: str) -> Callable[[Any], Any]:
+    seconds = click.FloatRange(min=0, min_open=True)
+    return click.option("--timeout", metavar="SECONDS", type=seconds, help=text)
+
+
+def _memory(text: str) -> Callable[[Any], Any]:
+    return click.option("--memory", metavar="SIZE", callback=as_size, help=text)
+
+
 _help = _eager("-h", "--help", callback=_show_help, text="Show this message and exit.")
 _version = _eager("--version", callback=_show_version, text="Show the version and exit.")
 
@@ -50,7 +61,7 @@ _version = _eager("--version", callback=_show_version, text="Show the version an
 @_help
 @click.pass_context
 def cli(context: click.Context) -> int:
-    """Run WebAssembly plugins on pools of isolated instances."""
+    """Run WebAssembly plugins and programs in isolated instances."""
     if context.invoked_subcommand is None:
         write_error(f"{context.get_help()}\n")
     return FAILED  # only without a command; a command returns its own status
@@ -58,6 +69,7 @@ def cli(context: click.Context) -> int:
 
 @cli.command(add_help_option=False, short_help="Call a plugin's tool for each line of a file.")
 @click.argument("plugin", required=False)
+@click.argument("args", nargs=-1, metavar="[-- ARG...]", callback=as_args)
 @click.option("--tool", metavar="NAME", help="The tool to call.  [default: the plugin's only tool]")
 @click.option(
     "--input",
@@ -83,18 +95,10 @@ def cli(context: click.Context) -> int:
     help="The maximum number of calls at the same time."
     f"  [default: {TASKS_PER_INSTANCE} per instance]",
 )
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    help="The maximum time of a call; a longer call is ended, and its line fails.  [default: none]",
+@_timeout(
+    "The maximum time of a call; a longer call is ended, and its line fails.  [default: none]"
 )
-@click.option(
-    "--memory",
-    metavar="SIZE",
-    callback=as_size,
-    help="The maximum memory of each instance: bytes, or with KiB, MiB or GiB.  [default: 256MiB]",
-)
+@_memory("The maximum memory of each instance: bytes, or with KiB, MiB or GiB.  [default: 256MiB]")
 @click.option(
     "--max-uses",
     metavar="N",
@@ -124,6 +128,7 @@ def cli(context: click.Context) -> int:
 def run(  # noqa: PLR0913 - one parameter for each option
     *,
     plugin: str | None,
+    args: tuple[str, ...],
     tool: str | None,
     input: str | None,  # noqa: A002 - the option's name
     output: str | None,
@@ -142,6 +147,10 @@ def run(  # noqa: PLR0913 - one parameter for each option
     tool's text, or {"error": ...}. A line that fails does not stop the run. At the end, a table on
     standard error shows the totals.
 
+    PLUGIN may also be a program for WASI: each line, its ending included, is the standard input of
+    one run in a new instance, and {"data": ...} has what it printed. What follows -- are its
+    arguments.
+
     Without PLUGIN, the included example plugin runs, by default with its tool word_count. If there
     is no --input either, its input is a generated text; a terminal shows only the first results.
 
@@ -156,6 +165,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
     size = size or len(os.sched_getaffinity(0))
     options = RunOptions(
         plugin=plugin,
+        args=args,
         tool=tool,
         input=input,
         output=output,
@@ -171,6 +181,85 @@ def run(  # noqa: PLR0913 - one parameter for each option
 
 
 @cli.command(
+    "exec",
+    add_help_option=False,
+    short_help="Run a program for WASI once.",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.argument("program")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[ARG]...", callback=as_args)
+@click.option(
+    "--dir",
+    "directories",
+    metavar="HOST[:GUEST][:rw]",
+    callback=as_directories,
+    multiple=True,
+    help="A directory that the program can use, and its name there; may be repeated. It is"
+    " read-only unless :rw is given.  [default: no directory]",
+)
+@click.option(
+    "--env",
+    metavar="KEY=VALUE",
+    callback=as_env,
+    multiple=True,
+    help="A variable of the program's environment; may be repeated. KEY alone takes the value from"
+    " this command's environment.  [default: none]",
+)
+@_timeout("The maximum time of the run, with all its waiting.  [default: none]")
+@_memory("The maximum memory of the program: bytes, or with KiB, MiB or GiB.  [default: 256MiB]")
+@click.option(
+    "--stack",
+    metavar="SIZE",
+    callback=as_size,
+    help="The maximum stack of the program, up to 16MiB; interpreters need more than others."
+    "  [default: 512KiB]",
+)
+@click.option(
+    "--cache",
+    metavar="DIRECTORY",
+    help="Where compiled code is kept, so that the next run starts sooner. Nobody else may be able"
+    " to write there: its files are run.  [default: none]",
+)
+@_help
+def exec_(  # noqa: PLR0913 - one parameter for each option
+    *,
+    program: str,
+    args: tuple[str, ...],
+    directories: Mapping[str, Directory],
+    env: Mapping[str, str],
+    timeout: float | None,
+    memory: int | None,
+    stack: int | None,
+    cache: str | None,
+) -> int:
+    """Run PROGRAM, a WebAssembly file for WASI, with the standard streams of this command.
+
+    Options come before PROGRAM; all that follows it is the program's, also what looks like an
+    option. The program can use no file, no network and no variable unless an option gives it one.
+
+    Exit status: the program's; 134 if it traps, 2 if it cannot be run or takes longer than
+    --timeout, and for a failed output, 130 after Ctrl-C, 141 if the reader of the output has closed
+    the pipe.
+    """
+    import trio
+
+    from .exec_command import exec_program
+    from .exec_options import ExecOptions
+
+    options = ExecOptions(
+        program=program,
+        args=args,
+        directories=directories,
+        env=env,
+        timeout=timeout,
+        memory=memory,
+        stack=stack,
+        cache=cache,
+    )
+    return trio.run(exec_program, options)
+
+
+@cli.command(
     add_help_option=False, short_help="Show what a WebAssembly file imports, exports and offers."
 )
 @click.argument("plugin")
@@ -179,9 +268,9 @@ def inspect(plugin: str) -> int:
     """Show what PLUGIN, a WebAssembly file, imports and exports, and how it describes itself.
 
     Each import is marked as provided by this host or not. The last lines say if the module is a
-    plugin, and if not, what is missing.
+    plugin or a program, and if not, what is missing.
 
-    Exit status: 0 for a plugin, 1 for a module that is not a plugin, 2 for a file that is not a
+    Exit status: 0 for a plugin, 1 for a program or another module, 2 for a file that is not a
     module or for a failed output, 130 after Ctrl-C, 141 if the reader of the output has closed the
     pipe.
     """

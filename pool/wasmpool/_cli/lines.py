@@ -22,6 +22,8 @@ class Line:
     size: int
     """Its bytes in the input, including the line ending."""
     too_long: bool = False
+    ending: bytes = b""
+    """LF or CR LF; nothing if the input ends with this line, or if it is too long."""
 
 
 class LineSplitter:
@@ -65,8 +67,10 @@ class LineSplitter:
         self._rest.clear()
         self._size = 0
         self._mark = b""
+        ending = b""
         if content.endswith(b"\n"):
-            content = content[:-1].removesuffix(b"\r")
+            ending = b"\r\n" if content.endswith(b"\r\n") else b"\n"
+            content = content[: -len(ending)]
         if len(content) > self._limit or size > self._limit + 2:
             return Line(b"", size, too_long=True)
-        return Line(content, size)
+        return Line(content, size, ending=ending)

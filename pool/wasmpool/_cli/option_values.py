@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import attrs
 import click
 
 from wasmpool import HttpPolicy
@@ -15,7 +16,15 @@ from .shown import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["as_credentials", "as_hosts", "as_size"]
+__all__ = [
+    "Directory",
+    "as_args",
+    "as_credentials",
+    "as_directories",
+    "as_env",
+    "as_hosts",
+    "as_size",
+]
 
 UNITS: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 SIZE: Final = re.compile(r"([0-9]{1,20})(|kib|mib|gib)", re.IGNORECASE | re.ASCII)
@@ -49,39 +58,92 @@ def as_hosts(
 def as_credentials(
     _context: click.Context, _option: click.Parameter, values: Iterable[str]
 ) -> Mapping[str, str] | None:
-    """Read the plugin's credentials; None if there are none, so that it is not configured.
+    """Read the plugin's credentials; None if there are none, so that it is not configured."""
+    return _pairs("credential", values) or None
 
-    Each is ``KEY=VALUE``, or ``KEY`` for the value of the environment variable of that name.
-    Messages never show a value, because it is secret.
+
+def as_env(
+    _context: click.Context, _option: click.Parameter, values: Iterable[str]
+) -> Mapping[str, str]:
+    """Read the program's environment."""
+    return _pairs("variable", values)
+
+
+@attrs.frozen
+class Directory:
+    """A directory of the host, as a program is given it."""
+
+    path: str
+    writable: bool
+
+
+def as_directories(
+    _context: click.Context, _option: click.Parameter, values: Iterable[str]
+) -> Mapping[str, Directory]:
+    """Read directories, each ``HOST[:GUEST][:rw]``, and return them by guest path.
+
+    The last colon is the one before GUEST, so HOST may have others.
     """
-    credentials: dict[str, str] = {}
+    directories: dict[str, Directory] = {}
     for value in values:
-        key, secret = _credential(value)
-        if key in credentials:
-            _refuse(f"the credential '{shown(key)}' is given twice")
-        credentials[key] = secret
-    return credentials or None
+        paths, writable = value.removesuffix(":ro"), False
+        if value.endswith(":rw"):
+            paths, writable = value.removesuffix(":rw"), True
+        host, colon, guest = paths.rpartition(":")
+        host, guest = (host, guest) if colon else (guest, guest)
+        if not host or not guest:
+            _refuse(f"'{shown(value)}' has an empty path; give HOST, HOST:GUEST or HOST:GUEST:rw")
+        if not _is_text(guest):
+            _refuse(f"the directory '{shown(guest)}' is not UTF-8; give HOST:GUEST")
+        if guest in directories:
+            _refuse(f"the directory '{shown(guest)}' is given twice")
+        directories[guest] = Directory(host, writable)
+    return directories
 
 
-def _credential(value: str) -> tuple[str, str]:
-    key, equals, secret = value.partition("=")
+def as_args(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Check that a program can get these arguments."""
+    for value in values:
+        if not _is_text(value):
+            _refuse(f"'{shown(value)}' is not UTF-8")
+    return values
+
+
+def _pairs(kind: str, values: Iterable[str]) -> dict[str, str]:
+    """Read ``KEY=VALUE``, or ``KEY`` for the value of the environment variable of that name.
+
+    Messages never show a value, because it may be secret.
+    """
+    pairs: dict[str, str] = {}
+    for each in values:
+        key, value = _pair(kind, each)
+        if key in pairs:
+            _refuse(f"the {kind} '{shown(key)}' is given twice")
+        pairs[key] = value
+    return pairs
+
+
+def _pair(kind: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
     if not key:
-        _refuse("a credential has no name before the =; give KEY=VALUE")
+        _refuse(f"a {kind} has no name before the =; give KEY=VALUE")
     if not equals:
-        secret = _from_environment(key)
-    if not _is_text(key) or not _is_text(secret):
-        _refuse(f"the credential '{shown(key)}' is not UTF-8")
-    return key, secret
+        value = _from_environment(kind, key)
+    if not _is_text(key) or not _is_text(value):
+        _refuse(f"the {kind} '{shown(key)}' is not UTF-8")
+    return key, value
 
 
-def _from_environment(key: str) -> str:
-    secret = os.environ.get(key)
-    if secret is None:
+def _from_environment(kind: str, key: str) -> str:
+    value = os.environ.get(key)
+    if value is None:
         _refuse(
-            f"the credential '{shown(key)}' has no value: give KEY=VALUE, or set the environment"
+            f"the {kind} '{shown(key)}' has no value: give KEY=VALUE, or set the environment"
             " variable of that name"
         )
-    return secret
+    return value
 
 
 def _is_text(value: str) -> bool:

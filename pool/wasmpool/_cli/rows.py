@@ -1,4 +1,4 @@
-"""From a line of input to the arguments of its call, and from the answer to a line of output."""
+"""From a line of input to what the guest gets of it, and from the answer to a line of output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from wasmpool_host import Limits
 if TYPE_CHECKING:
     from .lines import Line
 
-__all__ = ["LONGEST_LINE", "BadLine", "arguments", "data_row", "error_row"]
+__all__ = [
+    "LONGEST_LINE",
+    "BadLine",
+    "arguments",
+    "as_text",
+    "check_length",
+    "data_row",
+    "error_row",
+]
 
 LONGEST_LINE: Final = Limits().payload
 """In bytes. A guest could not get a longer line."""
@@ -28,7 +36,7 @@ READABLE: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class BadLine(Exception):
-    """There is no call for the line; the message says why."""
+    """The line has no call, or its answer no form in a row; the message says why."""
 
 
 def arguments(line: Line) -> dict[str, Any]:
@@ -39,15 +47,29 @@ def arguments(line: Line) -> dict[str, Any]:
     Raises:
         BadLine: it is too long or not UTF-8, or it starts with ``{`` and is not a JSON object.
     """
+    check_length(line)
+    text = as_text(line.content, "the line")
+    return _object(text) if text.startswith("{") else {"text": text}
+
+
+def check_length(line: Line) -> None:
+    """Raise BadLine if the line is too long."""
     if line.too_long:
         raise BadLine(f"the line is too long: {line.size} bytes, above the limit of {LONGEST_LINE}")
+
+
+def as_text(data: bytes, what: str) -> str:
+    """Decode UTF-8.
+
+    Raises:
+        BadLine: it is none; the message names the byte in `what`.
+    """
     try:
-        text = line.content.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise BadLine(
-            f"the line is not UTF-8: byte {error.object[error.start]:#04x} at {error.start}"
+            f"{what} is not UTF-8: byte {error.object[error.start]:#04x} at {error.start}"
         ) from error
-    return _object(text) if text.startswith("{") else {"text": text}
 
 
 def data_row(data: str) -> bytes:

@@ -1,4 +1,4 @@
-"""One run: it reads lines, calls the tool, and writes the results in the order of the input.
+"""One run: it reads lines, has them answered, and writes the results in the order of the input.
 
 A reader admits lines to a window (`window.py`), callers answer them, and a writer takes finished
 rows from its front. They wait for each other, so the slowest sets the pace, and memory stays
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import attrs
 import trio
 
 from .lines import Line, LineSplitter
-from .rows import LONGEST_LINE, arguments, data_row, error_row
+from .rows import LONGEST_LINE, data_row, error_row
 from .standard_streams import reason_of
 from .window import Row, Window
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .streams import InputSource, OutputSink
     from .tally import Tally
 
-__all__ = ["Result", "Run", "Tools"]
+__all__ = ["Answer", "Answering", "Run"]
 
 ROWS_PER_TASK = 8
 """Rows in the window per caller: how far other calls can get ahead of a slow one."""
@@ -43,8 +43,8 @@ LAST_WRITE = 1.0
 """Seconds that a stopped run may still write; Ctrl-C should end it promptly."""
 
 
-class Result(Protocol):
-    """The result of a tool."""
+class Answer(Protocol):
+    """The answer to a line."""
 
     @property
     def data(self) -> str:
@@ -57,21 +57,20 @@ class Result(Protocol):
         ...
 
 
-class Tools(Protocol):
-    """What a run needs of a plugin."""
+class Answering(Protocol):
+    """What a run needs of a plugin or a program."""
 
-    async def execute(self, tool: str, args: dict[str, Any], /) -> Result:
-        """Call `tool`."""
+    async def answer(self, line: Line, /) -> Answer:
+        """Answer a line. An exception is an answer as well: its message is the error."""
         ...
 
 
 @final
 @attrs.define(eq=False, kw_only=True)
 class Run:
-    """One input, worked through with one tool of one plugin."""
+    """One input, worked through with one tool of a plugin, or with a program."""
 
-    plugin: Tools
-    tool: str
+    guest: Answering
     source: InputSource
     sink: OutputSink
     tasks: int
@@ -141,7 +140,7 @@ class Run:
 
     async def _answer(self, line: Line) -> tuple[bytes, bool]:
         try:
-            result = await self.plugin.execute(self.tool, arguments(line))
+            result = await self.guest.answer(line)
         except Exception as error:  # noqa: BLE001 - a line that fails must not stop the run
             return error_row(str(error) or type(error).__name__), True
         if result.is_error:

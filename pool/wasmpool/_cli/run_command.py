@@ -13,7 +13,7 @@ from .log import show_log
 from .preview import PREVIEW_ROWS, Preview
 from .progress import Bar
 from .run import Run
-from .run_plugin import choose_tool, open_run_plugin
+from .run_guest import open_run_guest
 from .run_stop import RunStop
 from .sample_text import SAMPLE_LINES
 from .shown import shown_lines
@@ -50,17 +50,15 @@ async def run_lines(options: RunOptions) -> int:
     stop.notice = note_calls  # before the cancel, which also ends calls
     with stop.on_interrupt(), stop.scope:
         async with AsyncExitStack() as stack:
-            plugin = await open_run_plugin(stack, options)
-            tool = choose_tool(plugin, options)
+            guest = await open_run_guest(stack, options)
             source = await open_input(stack, options)
             sink = await open_output(stack, options, source)
-            pool, title = plugin.pool, f"wasmpool run: {tool} of {plugin.name}"
+            pool, title = guest.pool, f"wasmpool run: {guest.title}"
             _print_hint(options, source, sink)
             bar = Bar(tally, source.size, hidden=source.is_terminal)
             log.make_room = bar.hide
             await Run(
-                plugin=plugin,
-                tool=tool,
+                guest=guest,
                 source=source,
                 sink=sink,
                 tasks=options.tasks,

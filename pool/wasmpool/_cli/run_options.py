@@ -22,6 +22,7 @@ class RunOptions:
     """The options as they were given, with the defaults that do not need the plugin."""
 
     plugin: str | None
+    """The file of a plugin or a program; None for the example."""
     tool: str | None
     input: str | None
     output: str | None
@@ -34,6 +35,8 @@ class RunOptions:
     credentials: Mapping[str, str] | None = None
     max_uses: int | None = None
     """Calls after which an instance is replaced."""
+    args: tuple[str, ...] = ()
+    """The arguments of a program, without its name."""
     memory: int | None = None
     """The most bytes of linear memory of an instance."""
 

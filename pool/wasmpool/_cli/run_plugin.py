@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
@@ -14,12 +14,13 @@ from wasmpool import (
     GuestMemoryError,
     GuestTrap,
     HttpPolicy,
-    Limits,
     LinkError,
     PoolUnavailable,
     open_plugin,
 )
 
+from .limits import limits_of
+from .rows import arguments
 from .shown import name_list, shown
 from .standard_streams import reason_of
 from .wrong_use import WrongUse
@@ -27,12 +28,13 @@ from .wrong_use import WrongUse
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
-    from wasmpool import Plugin
+    from wasmpool import Plugin, Pool, ToolResult
     from wasmpool._plugin.options import PluginOptions
 
+    from .lines import Line
     from .run_options import RunOptions
 
-__all__ = ["choose_tool", "open_run_plugin", "plugin_options"]
+__all__ = ["PluginTool", "choose_tool", "open_run_plugin", "plugin_options"]
 
 EXAMPLE_TOOL: Final = "word_count"
 
@@ -40,12 +42,45 @@ NOT_A_PLUGIN = (AbiError, CompileError, GuestExit, GuestMemoryError, GuestTrap, 
 """The errors of a file that cannot be used as a plugin."""
 
 
-async def open_run_plugin(stack: AsyncExitStack, options: RunOptions) -> Plugin:
-    """Open the plugin, until the stack is closed.
+@final
+@attrs.frozen
+class PluginTool:
+    """One tool of a plugin."""
+
+    plugin: Plugin
+    tool: str
+
+    @property
+    def pool(self) -> Pool:
+        """The plugin's pool."""
+        return self.plugin.pool
+
+    @property
+    def title(self) -> str:
+        """What is called."""
+        return f"{self.tool} of {self.plugin.name}"
+
+    async def answer(self, line: Line, /) -> ToolResult:
+        """Call the tool with the arguments of the line.
+
+        Raises:
+            BadLine: the line has none.
+            Exception: as `Plugin.execute`.
+        """
+        return await self.plugin.execute(self.tool, arguments(line))
+
+
+async def open_run_plugin(stack: AsyncExitStack, options: RunOptions) -> PluginTool:
+    """Open the plugin, until the stack is closed, and choose its tool.
 
     Raises:
         WrongUse: the file cannot be read or used as a plugin, or does not accept an option.
     """
+    plugin = await _open(stack, options)
+    return PluginTool(plugin, choose_tool(plugin, options))
+
+
+async def _open(stack: AsyncExitStack, options: RunOptions) -> Plugin:
     name = options.plugin_name
     chosen = plugin_options(options)
     try:
@@ -72,24 +107,11 @@ def plugin_options(options: RunOptions) -> PluginOptions:
     chosen: PluginOptions = {
         "size": options.size,
         "max_uses": options.max_uses,
-        "limits": _limits(options),
+        "limits": limits_of(timeout=options.timeout, memory=options.memory),
     }
     if options.allow_hosts:
         chosen["http"] = HttpPolicy(allow_hosts=options.allow_hosts)
     return chosen
-
-
-def _limits(options: RunOptions) -> Limits:
-    try:
-        limits = Limits(call_seconds=options.timeout)
-    except ValueError as error:
-        raise WrongUse(f"--timeout: {error}") from error
-    if options.memory is None:
-        return limits
-    try:
-        return attrs.evolve(limits, memory=options.memory)
-    except ValueError as error:
-        raise WrongUse(f"--memory: {error}") from error
 
 
 def choose_tool(plugin: Plugin, options: RunOptions) -> str:

@@ -22,7 +22,9 @@ __all__ = [
     "STDERR",
     "STDIN",
     "STDOUT",
+    "TRAPPED",
     "OutputFailed",
+    "check_open",
     "discard_rest",
     "is_closed",
     "reason_of",
@@ -37,6 +39,8 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 FAILED: Final = 2
 """The exit status for wrong use, and for a failed input or output."""
 INTERRUPTED: Final = 128 + signal.SIGINT
+TRAPPED: Final = 128 + signal.SIGABRT
+"""As if the program had aborted."""
 OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 """As if the signal had ended the process; shells know this status."""
 
@@ -64,6 +68,12 @@ def reason_of(error: OSError) -> str:
 def is_closed(descriptor: int) -> bool:
     """Return True if the process was started without this standard stream."""
     return (sys.stdin, sys.stdout, sys.stderr)[descriptor] is None
+
+
+def check_open(descriptor: int) -> None:
+    """Raise OSError if the process was started without this standard stream."""
+    if is_closed(descriptor):
+        raise OSError(errno.EBADF, "it is closed")
 
 
 def reserve_closed() -> None:

@@ -21,7 +21,7 @@ import trio
 
 from .file_identity import identity_of
 from .sample_text import sample_text
-from .standard_streams import STDIN, STDOUT, OutputFailed, is_closed, write_all
+from .standard_streams import STDIN, STDOUT, OutputFailed, check_open, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,6 +36,7 @@ __all__ = [
     "SampleSource",
     "open_sink",
     "open_source",
+    "read_some",
 ]
 
 CHUNK = 64 * 1024
@@ -128,7 +129,7 @@ class FileSource:
 
     async def read(self) -> bytes:
         """Return the next bytes, at most `CHUNK`."""
-        return await trio.to_thread.run_sync(_read, self._descriptor, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(read_some, self._descriptor, abandon_on_cancel=True)
 
 
 @final
@@ -168,7 +169,7 @@ async def open_source(path: str) -> AsyncGenerator[FileSource]:
         OSError: it cannot be opened, or is a directory.
     """
     if path == "-":
-        _check_open(STDIN)
+        check_open(STDIN)
         yield _source(STDIN_NAME, STDIN)
         return
     descriptor = await _open(path, os.O_RDONLY)
@@ -191,7 +192,7 @@ async def open_sink(path: str) -> AsyncGenerator[FileSink]:
         OutputFailed: it cannot be closed; some file systems report a full disk only then.
     """
     if path == "-":
-        _check_open(STDOUT)
+        check_open(STDOUT)
         yield FileSink("standard output", identity_of(STDOUT), STDOUT)
         return
     descriptor = await _open(path, os.O_WRONLY | os.O_CREAT)
@@ -214,19 +215,15 @@ def _source(name: str, descriptor: int) -> FileSource:
     return FileSource(name, size, identity_of(descriptor), descriptor)
 
 
-def _check_open(descriptor: int) -> None:
-    if is_closed(descriptor):
-        raise OSError(errno.EBADF, "it is closed")
-
-
 async def _open(path: str, flags: int) -> int:
     # In a thread: opening a named pipe waits for its other end.
     return await trio.to_thread.run_sync(os.open, path, flags, 0o666, abandon_on_cancel=True)
 
 
-def _read(descriptor: int) -> bytes:
+def read_some(descriptor: int, most: int | None = None) -> bytes:
+    """Return the next bytes, at most `most` or `CHUNK`; ``b""`` at the end. In a worker thread."""
     while True:
         try:
-            return os.read(descriptor, CHUNK)
+            return os.read(descriptor, most or CHUNK)
         except BlockingIOError:  # a pipe that another process has made non-blocking
             select.select([descriptor], [], [])

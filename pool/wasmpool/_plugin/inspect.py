@@ -23,6 +23,7 @@ from wasmpool_host.lowlevel import Source, outline, provide
 from .contract import ABI_VERSION, FREE, MALLOC, OPTIONAL, REQUIRED, violations
 from .environment import PluginEnvironment
 from .errors import AbiError
+from .module_kind import is_program, looks_like_plugin
 from .revision import PluginRevision
 from .source import as_module_source
 
@@ -39,6 +40,9 @@ __all__ = ["Inspection", "inspect_plugin"]
 _SECONDS: Final = 10.0  # for each of the guest's answers
 _GUEST_FAILED: Final = (AbiError, CallTimeout, GuestExit, GuestMemoryError, GuestTrap, LinkError)
 _PAGE: Final = 65_536
+_PROGRAM: Final = """Contract: not a plugin, but a program for WASI
+  wasmpool exec FILE [ARG]...         runs it
+  wasmpool run FILE [-- ARG...]       runs it once for each line of an input"""
 
 
 @final
@@ -60,18 +64,24 @@ class Inspection:
         """True if it is a plugin of this host's ABI version."""
         return not self.problems
 
-    @property
-    def looks_like_plugin(self) -> bool:
-        """True if it has at least one of the required exports."""
-        return not self.exports.keys().isdisjoint(REQUIRED)
-
     def __str__(self) -> str:
         parts = [_imports_text(self.imports), _exports_text(self.exports)]
-        if self.looks_like_plugin:
+        if looks_like_plugin(self.exports):
             parts += [_memory_text(self.exports)]
         if self.snapshot is not None:
             parts += [_metadata_text(self.snapshot.metadata), _tools_text(self.snapshot.tools)]
-        return "\n\n".join([*parts, _verdict(self.problems)])
+        return "\n\n".join([*parts, self._verdict()])
+
+    def _verdict(self) -> str:
+        if self.meets_contract:
+            return f"Contract: a plugin of ABI version {ABI_VERSION}"
+        what = "not a plugin that this host can run"
+        if is_program(self.exports):
+            if all(provided for *_, provided in self.imports):
+                return _PROGRAM
+            what = "a program for WASI that this host cannot run"
+        lines = (line for problem in self.problems for line in problem.splitlines())
+        return "\n".join([f"Contract: {what}", *(f"  {_shown(line)}" for line in lines)])
 
 
 async def inspect_plugin(
@@ -140,7 +150,8 @@ def _inspect_unlinked(
         (f"{module}.{name}", type_, getattr(here.get((module, name)), "type", None) == type_)
         for module, name, type_ in seen.imports
     )
-    problems = (*_problems(seen.exports), str(failed))
+    missing = () if is_program(seen.exports) else _problems(seen.exports)
+    problems = (*missing, str(failed))
     return Inspection(imports, seen.exports, problems, None)
 
 
@@ -224,12 +235,3 @@ def _tools_text(tools: tuple[Tool, ...]) -> str:
             for name, description in tool.parameters.items()
         ]
     return "\n".join(["Tools", *lines])
-
-
-def _verdict(problems: tuple[str, ...]) -> str:
-    if not problems:
-        return f"Contract: a plugin of ABI version {ABI_VERSION}"
-    lines = (line for problem in problems for line in problem.splitlines())
-    return "\n".join(
-        ["Contract: not a plugin that this host can run", *(f"  {_shown(x)}" for x in lines)]
-    )

@@ -1,0 +1,56 @@
+"""Reading and compiling the file of a program."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from wasmpool import CompileError, GuestMemoryError, LinkError, Module
+from wasmpool_host.lowlevel import Source
+
+from .wrong_use import WrongUse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from wasmpool import Limits
+
+__all__ = ["all_args", "compile_program", "read_source"]
+
+CANNOT_RUN: Final = (CompileError, LinkError, GuestMemoryError)
+"""The errors of a file that cannot be run here."""
+
+
+async def read_source(path: Path) -> Source:
+    """Read a file, in a thread that a cancel leaves behind.
+
+    Raises:
+        CompileError: it is no module in the text format, or is too large.
+        OSError: it cannot be read.
+    """
+    return await trio.to_thread.run_sync(Source.read, path, abandon_on_cancel=True)
+
+
+async def compile_program(
+    source: Source, name: str, limits: Limits, cache: str | None = None
+) -> Module:
+    """Compile a program, which messages call `name`.
+
+    Raises:
+        WrongUse: it cannot be run here, or the cache cannot be used.
+    """
+    try:
+        return await Module.compile(source, limits=limits, cache=cache)
+    except ValueError as error:
+        raise WrongUse(f"--cache: {error}") from error
+    except CANNOT_RUN as error:
+        raise WrongUse(f"{name} cannot be run: {error}") from error
+
+
+def all_args(path: Path, args: Iterable[str]) -> tuple[str, ...]:
+    """Return all arguments of a program: the name of its file comes first."""
+    # A name that is not UTF-8 is no reason not to run it.
+    return (os.fsencode(path.name).decode(errors="replace"), *args)
