@@ -93,7 +93,8 @@ async def main():
         for _ in range(N // 200):
             await runs(200)
         after = now()
-    print(json.dumps({key: after[key] - before[key] for key in before}))
+    grown = {key: after[key] - before[key] for key in before}
+    print(json.dumps(grown | {"threads": after["threads"]}))
 
 trio.run(main)
 """
@@ -104,7 +105,7 @@ trio.run(main)
 def test_many_runs_leave_nothing(runs: int) -> None:
     """No descriptor, thread, map or byte, however they end."""
     grown = measure(KINDS + MANY, str(GUESTS), str(runs))
-    assert grown["threads"] <= 0
+    assert grown["threads"] <= 2 + (os.cpu_count() or 1)  # with the workers that trio keeps
     assert grown["files"] == 0
     assert abs(grown["maps"]) <= 20  # the allocator's own
     assert grown["blocks"] <= 500

@@ -62,6 +62,9 @@ _CODES: Final = {
 }
 """`GuestTrap.code` by the words of the reference interpreter."""
 
+_FOUND_VALID: Final = frozenset({Why.LIMITS, Why.IMPORTS, Why.REFERENCES})
+"""Why a module is refused that Wasmtime has compiled."""
+
 _EXCEPTION: Final = "uncaught-exception"
 
 
@@ -112,15 +115,17 @@ class Script:
         return self._name(command.name, guest)
 
     async def _module_definition(self, command: Command) -> Verdict:
-        """It only has to be valid: what it lacks matters when it is instantiated."""
+        """It only has to be valid; what it lacks matters when it is instantiated."""
         self._define(command.name, Absent(None))
         try:
             made = await self._compile(command)
         except LinkError:
             return PASSED
-        if not isinstance(made, Failed):
-            self._define(command.name, made)
-        return _verdict_on(made)
+        if isinstance(made, Failed):
+            return made
+        self._define(command.name, made)
+        is_valid = isinstance(made, Absent) and made.why in _FOUND_VALID
+        return PASSED if is_valid else _verdict_on(made)
 
     def _define(self, name: str | None, made: Module | Absent) -> None:
         self._definition = made

@@ -24,7 +24,7 @@ class Tally:
     def table(self) -> str:
         """A row for each part and verdict, and one for all parts."""
         rows = [*sorted(self._counts.items()), *self._totals()]
-        return "\n".join(f"{part:28}{verdict:55}{count:>8,}" for (part, verdict), count in rows)
+        return "\n".join(f"{part:30}{verdict:55}{count:>8,}" for (part, verdict), count in rows)
 
     def _totals(self) -> list[tuple[tuple[str, str], int]]:
         totals: Counter[str] = Counter()

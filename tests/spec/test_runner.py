@@ -234,6 +234,25 @@ async def test_a_definition_is_instantiated_by_its_name(
         assert await script.run(call) == PASSED
 
 
+async def test_a_definition_only_has_to_be_valid(
+    script: Script, command: Callable[..., Command]
+) -> None:
+    """What it imports, and how large it is, matters where it is instantiated."""
+    for wat in (
+        '(module (import "a" "b" (func)))',
+        '(module (import "a" "b" (memory 1)))',
+        "(module (memory i64 0xffff_ffff))",
+    ):
+        assert await script.run(command("module_definition", wat)) == PASSED
+    instance = command("module_instance", instance="a")
+    assert await script.run(instance) == Refused(Why.LIMITS)
+    invalid = command("module_definition", "(module (func (result i32)))")
+    assert is_failed(await script.run(invalid), "is no valid WebAssembly module")
+    assert is_failed(await script.run(instance), "its module has failed")
+    shared = command("module_definition", "(module (memory 1 1 shared))")
+    assert await script.run(shared) == Refused(Why.THREADS)
+
+
 async def test_an_explanation_holds_for_one_failure_only(command: Callable[..., Command]) -> None:
     """One that is out of date is a failure itself."""
     script = Script({1: Explained(Superseded(), "it was compiled")})

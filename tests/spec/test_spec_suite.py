@@ -35,9 +35,9 @@ _INVALID: Final = Explained(Superseded(), "is no valid WebAssembly module")
 _UNSET: Final = Explained(Refused(Why.REFERENCES), "returned ")
 """A refused call with a reference would have changed a table."""
 
-_GROUP: Final = Explained(Refused(Why.GROUPS), "cannot be linked: incompatible import type for `")
-_NO_GROUP: Final = Explained(Refused(Why.GROUPS), "it was linked")
-_THROWN: Final = Explained(Refused(Why.EXCEPTIONS), "trapped: uncaught exception")
+_GROUP: Final = Explained(Refused(Why.LINKS), "cannot be linked: incompatible import type for `")
+_NO_GROUP: Final = Explained(Refused(Why.LINKS), "it was linked")
+_THROWN: Final = Explained(Refused(Why.LINKS), "trapped: uncaught exception")
 
 EXPLAINED: Final[dict[str, dict[int, Explained]]] = {
     # A custom section must not make a module invalid, whatever it says.

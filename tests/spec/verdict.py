@@ -40,8 +40,7 @@ class Why(enum.Enum):
     REFERENCES = "references at the border"
     IMPORTS = "imported memories, tables, globals and tags"
     LIMITS = "above the limits"
-    GROUPS = "functions imported by a type of a group"
-    EXCEPTIONS = "exceptions from one instance into another"
+    LINKS = "grouped types and exceptions between instances"
     PROPOSALS = "proposals after WebAssembly 3.0"
 
 
