@@ -151,5 +151,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "wasmpool-python")
     options = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         trio.run(main, options.port, options.cache)
+    except* KeyboardInterrupt:
+        pass

@@ -44,7 +44,7 @@ ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
 DOCS: Final = ROOT / "docs"
 PAGES: Final = [README, *sorted(DOCS.glob("*.md"))]
-LINKED: Final = [*PAGES, ROOT / "CONTRIBUTING.md"]
+LINKED: Final = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
 
 SECONDS: Final = 120
 """For one program or one block of commands; only slow ones come near it."""

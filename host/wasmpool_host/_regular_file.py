@@ -57,11 +57,16 @@ def open_regular(
 
 
 def read_at_most(fd: int, limit: int) -> bytes | None:
-    """Read to the end of the file; None if there are more bytes than ``limit``."""
+    """Read to the end of the file; None if there are more bytes than ``limit``.
+
+    A file that does not change is read in one piece. Many small ones would be taken from a heap of
+    the thread's, which gives hardly any of that memory back to the system.
+    """
     chunks: list[bytes] = []
     left = limit
+    piece = max(_CHUNK, os.fstat(fd).st_size + 1)
     while left >= 0:
-        chunk = os.read(fd, min(_CHUNK, left + 1))
+        chunk = os.read(fd, min(piece, left + 1))
         if not chunk:
             return b"".join(chunks)
         chunks.append(chunk)

