@@ -98,7 +98,7 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
         ("(module (func (result i32)))", "is no valid WebAssembly module: .*type mismatch"),
         ("(module (memory 1 2 shared))", "shared memory"),
         ('(module (import "env" "memory" (memory i64 1 2 shared)))', "shared memory"),
-        ("(module (memory 1) (func (atomic.fence)))", "needs a feature"),
+        ("(module (memory 1) (func (atomic.fence)))", "needs threads"),
         ("(module (type $f (func)) (type (cont $f)))", "needs a feature"),
         ("(module (memory 1 (pagesize 1)))", "needs a feature"),
         ("(component)", "component"),

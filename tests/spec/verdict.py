@@ -99,9 +99,9 @@ class Explained:
         return Failed(f"{self} is out of date: {verdict!r}")
 
 
-_NEEDS: Final = re.compile(r" needs shared memory, which wasmpool does not support$")
+_NEEDS: Final = re.compile(r" needs (shared memory|threads), which wasmpool does not support$")
 _FEATURE: Final = re.compile(
-    r" needs a feature of WebAssembly that wasmpool does not support: (?P<what>.*)$"
+    r" needs a feature of WebAssembly that wasmpool does not support: .*$"
 )
 _ABOVE: Final = re.compile(
     r"(?:memory|table) starts with [\d,]+ (?:bytes|elements), above limits\.\w+=[\d,]+$"
@@ -117,7 +117,4 @@ def refusal_of(error: CompileError | GuestMemoryError) -> Why | None:
         return None
     if _NEEDS.search(text):
         return Why.THREADS
-    found = _FEATURE.search(text)
-    if found is None:
-        return None
-    return Why.THREADS if "threads support" in found["what"] else Why.PROPOSALS
+    return Why.PROPOSALS if _FEATURE.search(text) else None

@@ -100,6 +100,8 @@ def _why_refused(label: str, why: str) -> str:
     """Tell a valid module that needs an unsupported feature from bytes that are no module."""
     if "shared memor" in why:
         return f"{label} needs shared memory, which wasmpool does not support"
+    if "threads support" in why:
+        return f"{label} needs threads, which wasmpool does not support"
     if _FEATURE.search(why):
         return f"{label} needs a feature of WebAssembly that wasmpool does not support: {why}"
     return f"{label} is no valid WebAssembly module: {why}"

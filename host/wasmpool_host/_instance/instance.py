@@ -176,8 +176,8 @@ class Instance:
 
         Raises:
             GuestExit: ``check`` is set, and the return code is not 0.
-            GuestTrap: it trapped. This and `GuestExit` carry ``stdout`` and ``stderr`` as far as
-                they were captured, and a note with the last lines of stderr.
+            GuestTrap: it trapped. This and every other `GuestError` carry ``stdout`` and ``stderr``
+                as far as they were captured, and a note with the last lines of stderr.
             TypeError, ValueError: naming the argument that cannot be given to a run.
             OSError: a preopened directory is gone.
             Exception: as `call`.
