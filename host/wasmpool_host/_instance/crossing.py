@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from wasmpool_host import _capi
 
 from .pending import PENDING
+from .program import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
     from .pending import Pending
     from .signature import Results, Signature
 
-__all__ = ["ExportCrossing", "StartCrossing"]
+__all__ = ["ExportCrossing", "ProgramCrossing", "StartCrossing"]
 
 
-@final
 class ExportCrossing:
     """An export of one instance, ready to be called: its address, and buffers for its values.
 
@@ -35,10 +35,12 @@ class ExportCrossing:
         "_results",
         "begin",
         "history",
-        "is_program",
         "label",
         "signature",
     )  # fmt: skip
+
+    is_program: ClassVar[bool] = False
+    """True if the instance has done its work once this has returned."""
 
     def __init__(
         self, fiber: Fiber, extern: Any, signature: Signature, history: CallHistory, label: str
@@ -51,8 +53,6 @@ class ExportCrossing:
         self.signature: Signature = signature
         self.history: CallHistory = history
         self.label: str = label
-        self.is_program: bool = False
-        """Whether the instance has done its work once this has returned."""
         self.begin: partial[int] = store.call_of(
             _capi.func_at(extern),
             _capi.address(self._args), signature.params.count,
@@ -73,6 +73,22 @@ class ExportCrossing:
     def take(self) -> Results:
         """Return the results, after `Fiber.finish`."""
         return self.signature.take_results(self._results)
+
+
+@final
+class ProgramCrossing(ExportCrossing):
+    """A program's ``_start``, which an instance runs once."""
+
+    __slots__ = ()
+
+    is_program: ClassVar[bool] = True
+
+    def start(self, args: Sequence[object]) -> Results | Pending:
+        """Do the same, and note that the program has run if it is done."""
+        result = super().start(args)
+        if result is not PENDING:
+            self._fiber.poisoned = FINISHED
+        return result
 
 
 @final

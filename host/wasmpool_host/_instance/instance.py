@@ -17,7 +17,7 @@ from wasmpool_host._open_instances import open_instances
 from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 
 from .caller import Guest
-from .crossing import ExportCrossing, StartCrossing
+from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
 from .exported import Globals, Memories
 from .fiber import Fiber
@@ -288,9 +288,12 @@ class Instance:
                 yield
 
     def _start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
-        """Run the first slice of a call; return its result, or PENDING.
+        """Run the first slice of a call, in one step: no other task can tell when it happened.
 
-        All is done in this one step, so no other task can tell when it happened.
+        Returns:
+            The call's result, or PENDING.
+
+        It raises as `Instance.call`, but for what only a host function raises: none is run here.
         """
         fiber = self._fiber
         if fiber.busy or self._closed or fiber.poisoned:
@@ -303,12 +306,10 @@ class Instance:
         result = crossing.start(args)
         if result is PENDING:
             self._note_pending(crossing)
-        elif crossing.is_program:
-            fiber.poisoned = FINISHED
         return result
 
     def _start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
-        """Run the first slices of an exchange; return its result, or PENDING."""
+        """Run the first slices of an exchange, as `start_call` does of a call."""
         fiber = self._fiber
         if fiber.busy or self._closed or fiber.poisoned:
             self._refuse()
@@ -477,8 +478,8 @@ class Instance:
             self._refuse_unstarted()
         signature = module.signature(name)
         extern = fiber.store.export(name)
-        made = ExportCrossing(fiber, extern, signature, module.history(name), module.label(name))
-        made.is_program = name == "_start"
+        kind = ProgramCrossing if name == "_start" else ExportCrossing
+        made = kind(fiber, extern, signature, module.history(name), module.label(name))
         self._crossings[name] = made
         return made
 
