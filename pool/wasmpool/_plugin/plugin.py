@@ -192,7 +192,7 @@ async def load_plugin(
         )
         try:
             pool = await stack.enter_async_context(opening)
-            await _ensure_snapshot(pool, revision)
+            await _ensure_description(pool, revision)
         except PoolUnavailable as unavailable:
             failure = unavailable
         else:
@@ -201,7 +201,7 @@ async def load_plugin(
         raise _plugin_error(failure)
 
 
-async def _ensure_snapshot(pool: Pool, revision: PluginRevision) -> None:
+async def _ensure_description(pool: Pool, revision: PluginRevision) -> None:
     """Start an instance if none has been set up yet, as with ``min_size=0``."""
     if not revision.is_known:
         async with pool.lease():
@@ -265,17 +265,17 @@ class Plugin:
     @property
     def metadata(self) -> Metadata | None:
         """How it describes itself; None after close."""
-        return None if self.closed else self._revision.snapshot.metadata
+        return None if self.closed else self._revision.description.metadata
 
     @property
     def tools(self) -> tuple[Tool, ...]:
         """The tools that it offers; none after close."""
-        return () if self.closed else self._revision.snapshot.tools
+        return () if self.closed else self._revision.description.tools
 
     @property
     def compact_specs(self) -> Mapping[str, tuple[str, ...]]:
         """By tool, the fields of its answers that matter, as dotted paths; ``{}`` after close."""
-        return {} if self.closed else self._revision.snapshot.compact_specs
+        return {} if self.closed else self._revision.description.compact_specs
 
     def __repr__(self) -> str:
         state = self.pool.state.name.lower()
