@@ -167,7 +167,7 @@ async def test_no_credentials_never_call_configure(wat: Callable[..., str]) -> N
 
 
 async def test_no_instance_kept_warm(wat: Callable[..., str]) -> None:
-    """The description is there from the load on, and failures come out of it, with min_size=0 too."""
+    """The description is there from the load on, and failures come out of it, also then."""
     async with open_plugin(wat(), min_size=0) as plugin:
         assert plugin.name == "wat_plugin"
         await plugin.reload(wat(version="v2"))

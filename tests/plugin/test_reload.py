@@ -158,7 +158,7 @@ async def test_a_cancelled_reload_changes_nothing(wat: Callable[..., str]) -> No
 async def test_a_reload_that_is_cancelled_anywhere(
     wat: Callable[..., str], cancelled_at: Any
 ) -> None:
-    """Wherever it is cancelled, one version serves, with its own description, and reload goes on."""
+    """Wherever it is cancelled, one version serves and describes itself, and reload goes on."""
     step, done, version = 0, False, ""
     async with open_plugin(wat(), size=2) as plugin:
         while not done:

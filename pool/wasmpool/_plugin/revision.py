@@ -24,7 +24,7 @@ from .metadata import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from wasmpool_host import Instance, Module
 
@@ -66,7 +66,34 @@ class PluginRevision:
         self.credentials = credentials
         self.override = override
         self._description: Description | None = None
+        self._frozen: Module | None = None
         self._payload = None if credentials is None else encode(credentials)
+
+    @property
+    def instances_of(self) -> Module:
+        """The module that the pool makes instances of: a snapshot, if `freeze` has made one."""
+        return self._frozen or self.module
+
+    @property
+    def pool_setup(self) -> Callable[[Instance], Awaitable[None] | None] | None:
+        """The setup of the pool's instances; None if they are ready from the start."""
+        return self.setup if self._frozen is None else None
+
+    async def freeze(self, start_timeout: float) -> None:
+        """Make a snapshot of an instance that is ready to serve, for all instances to begin with.
+
+        Args:
+            start_timeout: seconds for its start and setup together.
+
+        Raises:
+            SnapshotError: of this module, or of what it does when it is configured, no snapshot can
+                be made.
+            AbiError, ConfigureError: as `get_ready`.
+            Exception: as the guest ended; trio.TooSlowError.
+        """
+        self._frozen = await self.module.snapshot(
+            self._get_ready_by_name, start_timeout=start_timeout
+        )
 
     @property
     def is_known(self) -> bool:
