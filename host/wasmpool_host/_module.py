@@ -370,7 +370,7 @@ async def _compile_derived(
     try:
         return await _compile(read, make, module.limits.stack, directory)
     except CompileError as error:
-        message = f"{module} cannot have a snapshot: {error}"
+        message = f"{module}: it cannot have a snapshot: {error}"
         raise SnapshotError(message) from error
 
 

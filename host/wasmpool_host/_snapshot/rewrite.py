@@ -60,7 +60,7 @@ def rewritten(owner: str, anatomy: Anatomy, state: State, spent: Collection[str]
     kept = len(anatomy.data) if anatomy.counts_data else 0
     image = segments(state.memories, min(_SEGMENTS, _MOST_SEGMENTS - kept))
     if kept + len(image) > _MOST_SEGMENTS:
-        message = f"{owner} has {kept:,} segments of data, and its memory has no room beside them"
+        message = f"{owner}: its {kept:,} segments of data leave no room for those of its memory"
         raise SnapshotError(message)
     exports = [export for export in anatomy.exports if export.name not in spent]
     data = [*_kept_data(anatomy, state), *(_encoded(anatomy, segment) for segment in image)]
