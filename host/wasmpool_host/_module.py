@@ -28,7 +28,7 @@ from ._limits import Limits
 from ._linking import check_imports, check_limits, link, maps_of, new_world, provide, resolve
 from ._open_instances import open_instances
 from ._scheduling.blocking_calls import BlockingCalls
-from ._snapshot.take import body_at, check_setup, make_plan, take
+from ._snapshot.take import body_at, check_setup, check_timeout, make_plan, take
 from ._suggest import LONGEST
 from ._types import FunctionType
 
@@ -252,9 +252,16 @@ class Module:
         elif self._linked.signature(reseed).type != _RUNS:
             message = f"reseed must be the name of an export of type {_RUNS}, not {reseed!r}"
             raise TypeError(message)
+        check_timeout(start_timeout)
         plan, copy = await self._instrumented()
-        with trio.fail_after(inf if start_timeout is None else start_timeout):
+        with trio.move_on_after(inf if start_timeout is None else start_timeout) as scope:
             taken = await take(plan, copy, self._linked.initialize, setup)
+        if scope.cancelled_caught:
+            message = (
+                f"{self}: the start and the setup for a snapshot took longer than"
+                f" start_timeout={start_timeout} s"
+            )
+            raise trio.TooSlowError(message)
 
         def read() -> Source:
             return Source(taken.binary(), derived_from=self.name)

@@ -378,7 +378,7 @@ async def test_an_exit_and_a_timeout() -> None:
         await module.snapshot(calling("exit"))
     with pytest.raises(CallTimeout):
         await module.snapshot(calling("spin"))
-    with pytest.raises(trio.TooSlowError):
+    with pytest.raises(trio.TooSlowError, match=r"took longer than start_timeout=0.01 s"):
         await module.snapshot(waits_for_ever, start_timeout=0.01)
     assert seams.open_instances() == 0
 
@@ -470,6 +470,18 @@ async def test_a_setup_that_is_no_function(setup: Any) -> None:
     """It is refused at once."""
     with pytest.raises(TypeError, match="setup must be a function of an instance or None"):
         await (await Module.compile("(module)")).snapshot(setup)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"), [("1", TypeError), (True, TypeError), (0, ValueError), (-1.0, ValueError)]
+)
+async def test_a_timeout_that_is_none(seconds: Any, error: type[Exception]) -> None:
+    """Seconds above 0; NaN is not."""
+    module = await Module.compile("(module)")
+    with pytest.raises(error, match="start_timeout must be "):
+        await module.snapshot(start_timeout=seconds)
+    with pytest.raises(ValueError, match="above 0"):
+        await module.snapshot(start_timeout=math.nan)
 
 
 async def test_a_setup_that_yields() -> None:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .anatomy import Anatomy
     from .state import State
 
-__all__ = ["Plan", "Setup", "Taken", "body_at", "check_setup", "make_plan", "take"]
+__all__ = ["Plan", "Setup", "Taken", "body_at", "check_setup", "check_timeout", "make_plan", "take"]
 
 Setup: TypeAlias = Callable[[Any], Awaitable[Any] | object]
 """Makes an instance ready; async or plain."""
@@ -106,6 +106,18 @@ def check_setup(setup: object) -> None:
     if inspect.isgeneratorfunction(setup) or inspect.isasyncgenfunction(setup):
         message = f"setup must not yield, as nothing of {setup!r} would run: use return"
         raise TypeError(message)
+
+
+def check_timeout(seconds: object) -> None:
+    """Raise TypeError or ValueError if this cannot be a ``start_timeout``."""
+    if seconds is None:
+        return
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        message = f"start_timeout must be a number of seconds or None, not {seconds!r}"
+        raise TypeError(message)
+    if not seconds > 0:
+        message = f"start_timeout must be above 0 seconds, not {seconds!r}"
+        raise ValueError(message)
 
 
 def make_plan(owner: str, binary: bytes, memory_names: Sequence[str]) -> Plan:
