@@ -28,7 +28,8 @@ from ._limits import Limits
 from ._linking import check_imports, check_limits, link, maps_of, new_world, provide, resolve
 from ._open_instances import open_instances
 from ._scheduling.blocking_calls import BlockingCalls
-from ._snapshot.take import body_at, check_setup, check_timeout, make_plan, take
+from ._snapshot.anatomy import body_at
+from ._snapshot.take import check_setup, check_timeout, make_plan, take
 from ._suggest import LONGEST
 from ._types import FunctionType
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from ._engine import Engine
     from ._instance.host_function import HostFunction
-    from ._snapshot.take import Plan, Setup
+    from ._snapshot.take import Plan, Setup, Taken
     from ._types import ExternType
     from ._wasi import Wasi
 
@@ -254,17 +255,19 @@ class Module:
             raise TypeError(message)
         check_timeout(start_timeout)
         plan, copy = await self._instrumented()
-        with trio.move_on_after(inf if start_timeout is None else start_timeout) as scope:
+        taken: Taken | None = None
+        with trio.move_on_after(inf if start_timeout is None else start_timeout):
             taken = await take(plan, copy, self._linked.initialize, setup)
-        if scope.cancelled_caught:
+        if taken is None:
             message = (
                 f"{self}: the start and the setup for a snapshot took longer than"
                 f" start_timeout={start_timeout} s"
             )
             raise trio.TooSlowError(message)
+        write = taken.binary  # of this one: it is not None any more
 
         def read() -> Source:
-            return Source(taken.binary(), derived_from=self.name)
+            return Source(write(), derived_from=self.name)
 
         def make(read: Source, compiled: wasmtime.Module) -> Module:
             functions, wasi, limits = self._host_functions, self.wasi, self.limits

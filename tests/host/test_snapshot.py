@@ -436,6 +436,16 @@ async def test_what_an_exchange_holds_in_the_guest_is_freed() -> None:
     await instance.aclose()
 
 
+async def test_the_start_of_go_that_a_setup_has_called() -> None:
+    """It must not run again, so it is gone; where no setup has called it, it is to be called yet."""
+    text = """(module (func (export "_rt0_wasm_wasip1")) (func (export "other")))"""
+    module = await Module.compile(text)
+    assert list((await module.snapshot(calling("_rt0_wasm_wasip1"))).exports) == ["other"]
+    assert list((await module.snapshot(calling("other"))).exports) == list(module.exports)
+    reactor = await Module.compile(text.replace('"other"', '"_initialize"'))
+    assert not (await reactor.snapshot()).exports
+
+
 async def test_reseed_runs_in_each_new_instance() -> None:
     """After the state is there, before anything else; a snapshot of it does the same."""
     seeds = iter(range(100, 200))

@@ -25,6 +25,7 @@ __all__ = [
     "Section",
     "Table",
     "ValueKind",
+    "body_at",
     "dissect",
 ]
 
@@ -162,13 +163,16 @@ class Anatomy:
     """True if it has a data count: without one, code cannot name a segment of data."""
     makes_objects: bool = False
     """True if a constant expression makes an object of the garbage collector."""
-    body_at: int = 0
-    """Where the first function's code begins in the binary; 0 if there is none."""
 
 
 def dissect(binary: bytes) -> Anatomy:
     """Take a valid module apart, whose only imports are functions."""
     return _Dissection(binary).run()
+
+
+def body_at(binary: bytes) -> int:
+    """Return where the code of a module's first function begins in its binary; 0 without one."""
+    return _Dissection(binary).find_body()
 
 
 class _Dissection(BinaryReader):
@@ -199,11 +203,15 @@ class _Dissection(BinaryReader):
                 found.start = self._number()
             elif section == Section.DATA_COUNT:
                 found.counts_data = True
-            elif section == Section.CODE:
-                self._number()
-                found.body_at = self._at
         found.types = len(self._types)
         return found
+
+    def find_body(self) -> int:
+        for section, _ in self._sections():
+            if section == Section.CODE:
+                self._number()  # of functions
+                return self._at
+        return 0
 
     # --- the items of sections ---
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .anatomy import Anatomy
     from .state import State
 
-__all__ = ["Plan", "Setup", "Taken", "body_at", "check_setup", "check_timeout", "make_plan", "take"]
+__all__ = ["Plan", "Setup", "Taken", "check_setup", "check_timeout", "make_plan", "take"]
 
 Setup: TypeAlias = Callable[[Any], Awaitable[Any] | object]
 """Makes an instance ready; async or plain."""
@@ -130,11 +130,6 @@ def make_plan(owner: str, binary: bytes, memory_names: Sequence[str]) -> Plan:
     check_module(owner, anatomy)
     hidden = Hidden(anatomy.exports)
     return Plan(owner, anatomy, hidden, instrument(owner, anatomy, hidden, memory_names))
-
-
-def body_at(binary: bytes) -> int:
-    """Return where the code of a module's first function begins in its binary."""
-    return dissect(binary).body_at
 
 
 @enable_ki_protection
