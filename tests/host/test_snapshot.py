@@ -305,6 +305,26 @@ async def test_references_that_have_not_changed() -> None:
     assert await answers(ready, ("get",)) == [(1, 1, 1, 1, 5)]
 
 
+async def test_functions_of_the_host_in_a_table() -> None:
+    """They are called through it as before."""
+
+    @host_function("env", "seven", results=["i32"])
+    def seven(_caller: Caller) -> int:
+        return 7
+
+    text = """(module (type $f (func (result i32)))
+      (import "env" "seven" (func $seven (type $f)))
+      (table $t 2 funcref) (elem (i32.const 0) func $seven)
+      (global $g (mut funcref) (ref.func $seven)) (global $n (mut i32) (i32.const 0))
+      (func (export "call") (result i32)
+        (global.set $n (call_indirect $t (type $f) (i32.const 0))) (global.get $n))
+      (func (export "get") (result i32) (table.set $t (i32.const 1) (global.get $g))
+        (i32.add (global.get $n) (call_indirect $t (type $f) (i32.const 1)))))"""
+    module = await Module.compile(text, imports=[seven])
+    ready = await module.snapshot(calling("call"))
+    assert await answers(ready, ("get",), ("call",)) == [14, 7]
+
+
 async def test_exceptions_and_their_tags() -> None:
     """A section that comes late in the standard has its place in the binary."""
     text = """(module (tag $t (param i32)) (global $g (mut i32) (i32.const 1)) (memory 1)
@@ -437,7 +457,7 @@ async def test_what_an_exchange_holds_in_the_guest_is_freed() -> None:
 
 
 async def test_the_start_of_go_that_a_setup_has_called() -> None:
-    """It must not run again, so it is gone; where no setup has called it, it is to be called yet."""
+    """It must not run again, so it is gone; one that no setup has called is still there."""
     text = """(module (func (export "_rt0_wasm_wasip1")) (func (export "other")))"""
     module = await Module.compile(text)
     assert list((await module.snapshot(calling("_rt0_wasm_wasip1"))).exports) == ["other"]

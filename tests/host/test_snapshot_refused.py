@@ -8,13 +8,21 @@ import pytest
 import trio
 from tests.host import seams
 
-from wasmpool_host import Module, ModuleError, Preopen, SnapshotError, Wasi, host_function
+from wasmpool_host import (
+    InstanceClosed,
+    Module,
+    ModuleError,
+    Preopen,
+    SnapshotError,
+    Wasi,
+    host_function,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from wasmpool_host import Caller, Instance
+    from wasmpool_host import Caller, Instance, Memory
 
 REACTOR = "tests/guests/c_reactor.wasm"
 
@@ -261,6 +269,31 @@ async def test_a_call_that_is_under_way(nursery: trio.Nursery) -> None:
     assert "a call is under way when its setup has ended" in await refused(module, setup)
     await trio.testing.wait_all_tasks_blocked()
     assert ended == ["InstanceClosed"]
+
+
+async def test_a_task_that_the_setup_has_left(nursery: trio.Nursery) -> None:
+    """It cannot change what is being read: to it, the instance is closed at once."""
+    text = """(module (memory (export "memory") 100) (func (export "fill")
+      (memory.fill (i32.const 0) (i32.const 1) (i32.const 6553600))))"""
+    refusals: list[str] = []
+
+    async def disturb(instance: Instance, memory: Memory) -> None:
+        while len(refusals) < 2:
+            await trio.lowlevel.checkpoint()
+            try:
+                memory.write(0, b"x" * memory.size)
+                await instance.call("fill")
+            except InstanceClosed as closed:
+                refusals.append(str(closed))
+
+    async def setup(instance: Instance) -> None:
+        nursery.start_soon(disturb, instance, instance.memory)
+
+    ready = await (await Module.compile(text)).snapshot(setup)
+    instance = await ready.instantiate()
+    memory = instance.memory.read(0, instance.memory.size)
+    assert memory in {bytes(len(memory)), b"x" * len(memory), b"\1" * len(memory)}
+    await instance.aclose()
 
 
 async def test_an_instance_that_may_not_serve() -> None:

@@ -88,7 +88,14 @@ class SnapshotInstance(Instance):
         """Return True if an export was called, or may have been."""
         return export in self._crossings
 
-    # --- reading ---
+    # --- between the setup and the end ---
+
+    def seal(self) -> None:
+        """Shut out all tasks but the snapshot's own: one that the setup has left is refused now.
+
+        To such a task the instance is closed, also by a `Memory` that it has kept.
+        """
+        self._closed = True
 
     def check_fit(self) -> None:
         """Refuse an instance that its setup has left in a state that the host keeps.
@@ -115,6 +122,8 @@ class SnapshotInstance(Instance):
             if unlike is not None:
                 message = f"{self._module}: after its setup, {unlike}, in the guest's own WASI"
                 raise SnapshotError(message)
+
+    # --- reading ---
 
     async def memory_chunks(self, name: str) -> tuple[int, list[Chunk]]:
         """Read a memory: its size in bytes, and what of it is not zero. A checkpoint in between."""

@@ -162,7 +162,9 @@ async def take(
         if setup is not None:
             await _set_up(setup, instance)
         instance.check_fit()
+        instance.seal()
         await instance.settle()
+        instance.check_fit()  # again: code of the guest has run
         spent = {"_initialize"} if initialize == "_initialize" else set[str]()
         if spent or instance.has_called(_START_OF_GO):
             spent.add(_START_OF_GO)
