@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 def pytest_collection_finish() -> None:
     """Keep the tests themselves out of garbage collections, which many tests ask for."""
+    _freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Do the same with what the tests of a file leave: reports, logs and imported packages."""
+    yield
+    if nextitem is not None and nextitem.path != item.path:
+        _freeze()
+
+
+def _freeze() -> None:
     gc.collect()
     gc.freeze()
 

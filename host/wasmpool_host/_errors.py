@@ -42,7 +42,14 @@ class ModuleError(WasmpoolError):
 
 
 class GuestError(WasmpoolError):
-    """The guest ended its call: it trapped, exited, took too long, or gave a bad pointer."""
+    """The guest ended its call: it trapped, exited, took too long, or gave a bad pointer.
+
+    Attributes:
+        stdout, stderr: what the guest had written, where a run captured it.
+    """
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
 
 class InstanceError(WasmpoolError):
@@ -84,11 +91,7 @@ class GuestTrap(GuestError):
             objects), ...
         message: one sentence that names the export and the reason.
         frames: the guest's stack, innermost first.
-        stdout, stderr: what the guest had written, where a run captured it.
     """
-
-    stdout: bytes = b""
-    stderr: bytes = b""
 
     def __init__(self, code: str, message: str, frames: Sequence[Frame] = ()) -> None:
         super().__init__(code, message, tuple(frames))
@@ -110,11 +113,7 @@ class GuestExit(GuestError):
 
     Attributes:
         status: its argument, as an unsigned number.
-        stdout, stderr: what the guest had written, where a run captured it.
     """
-
-    stdout: bytes = b""
-    stderr: bytes = b""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)

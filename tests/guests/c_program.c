@@ -8,11 +8,12 @@
  *   program move FROM TO       renames
  *   program list PATH          prints the names in a directory, sorted, a line each
  *   program fill PATH          writes to a file until that fails; prints the errno and the count
- *   program look               prints what a run before this one may have left: memory, files, environment
- *   program leave WORD         leaves all of that for `look` to find
  *   program say OUT ERR        prints to both streams, neither ended by a newline
  *   program exit N             exits with that status
  *   program panic TEXT         prints to standard error, then aborts
+ *   program divide N           prints 100 / N
+ *   program recurse            calls itself for ever
+ *   program grow               takes memory until there is no more; prints the errno
  *   program spin               never ends
  *
  * Status 1: an operation failed; its errno is on standard error. Status 2: wrong use.
@@ -26,8 +27,6 @@
 #include <unistd.h>
 
 extern char **environ;
-
-static char mark[64]; /* what `leave` leaves in memory */
 
 static int fail(const char *what) {
     fprintf(stderr, "%s: errno %d\n", what, errno);
@@ -99,17 +98,17 @@ static int fill(const char *path) {
     return 0;
 }
 
-static int leave(const char *word) {
-    snprintf(mark, sizeof mark, "%s", word);
-    char *heap = malloc(64);
-    snprintf(heap, 64, "%s", word);
-    setenv("LEFT", word, 1);
-    return append("/left", word);
+static int deeper(int level) {
+    volatile char room[100];
+    room[level % 100] = 1;
+    return deeper(level + 1) + room[level % 7];
 }
 
-static int look(void) {
-    printf("mark=%s env=%s file=%d\n", mark, getenv("LEFT") ? getenv("LEFT") : "", access("/left", F_OK) == 0);
-    return 0;
+static int grow(void) {
+    char *volatile block; /* volatile: memory that nobody uses is never asked for */
+    while ((block = calloc(1, 1 << 20)))
+        ;
+    return fail("calloc");
 }
 
 int main(int argc, char **argv) {
@@ -126,8 +125,10 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(command, "cat"))
         return copy(stdin, stdout);
-    if (!strcmp(command, "look"))
-        return look();
+    if (!strcmp(command, "recurse"))
+        return deeper(0);
+    if (!strcmp(command, "grow"))
+        return grow();
     if (!strcmp(command, "spin"))
         for (volatile int turn = 0;; turn++)
             ;
@@ -135,8 +136,10 @@ int main(int argc, char **argv) {
         return list(argv[2]);
     if (argc > 2 && !strcmp(command, "fill"))
         return fill(argv[2]);
-    if (argc > 2 && !strcmp(command, "leave"))
-        return leave(argv[2]);
+    if (argc > 2 && !strcmp(command, "divide")) {
+        printf("%d\n", 100 / atoi(argv[2]));
+        return 0;
+    }
     if (argc > 2 && !strcmp(command, "exit"))
         exit(atoi(argv[2]));
     if (argc > 2 && !strcmp(command, "panic")) {

@@ -11,7 +11,14 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize(
     ("name", "compiler"),
-    [("c_reactor.wasm", "ziglang"), ("go_plugin.wasm", "go"), ("leaky.wasm", "ziglang")],
+    [
+        ("c_prober.wasm", "ziglang"),
+        ("c_program.wasm", "ziglang"),
+        ("c_reactor.wasm", "ziglang"),
+        ("go_plugin.wasm", "go"),
+        ("leaky.wasm", "ziglang"),
+        ("zig_program.wasm", "ziglang"),
+    ],
 )
 def test_committed_guest_is_what_its_source_builds(name: str, compiler: str) -> None:
     """A fresh build with the pinned compiler gives the committed bytes."""

@@ -86,6 +86,19 @@ async def test_an_invalid_module_is_refused_with_its_reason() -> None:
     assert "is no valid WebAssembly module" in str(plain.value)
 
 
+async def test_a_module_that_wasmtime_cannot_compile_is_not_invalid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a version of Wasmtime does not support yet is a feature, too."""
+
+    def refuse(_engine: object, _binary: bytes) -> None:
+        raise _capi.CApiError("in one place\n\nCaused by:\n    Unsupported feature: a heap type")
+
+    monkeypatch.setattr(_capi, "compile_binary", refuse)
+    with pytest.raises(CompileError, match="needs a feature .*: Unsupported feature: a heap type"):
+        await Module.compile(TINY)
+
+
 async def test_without_files_in_memory_it_is_compiled_here(
     compiled_here: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

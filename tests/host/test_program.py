@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 import trio
 
 from wasmpool_host import (
+    CallTimeout,
     Completed,
     GuestExit,
+    GuestTrap,
     Instance,
     InstancePoisoned,
     Limits,
@@ -239,11 +242,39 @@ async def test_nothing_is_left_of_many_runs(module: Module, tmp_path: Path) -> N
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+SAYS_AND_SPINS = """(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\10\\00\\00\\00\\05\\00\\00\\00") (data (i32.const 16) "heard")
+  (func (export "_start")
+    (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (loop $again (br $again))))"""
+
+
+@pytest.mark.parametrize("words", ["list /disk", "exit 3", "panic x", "spin"])
+async def test_its_descriptors_are_closed_when_it_ends(
+    module: Module, tmp_path: Path, words: str
+) -> None:
+    """The instance may be closed later."""
+    instance = await module.instantiate()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with (
+        trio.move_on_after(0.05 if words == "spin" else 60),
+        contextlib.suppress(GuestTrap),
+    ):
+        await instance.run(["p", *words.split()], files={}, preopens={"/disk": tmp_path})
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    await instance.aclose()
+
+
 async def test_a_limit_ends_it() -> None:
-    """``call_seconds`` bounds a run as it does a call."""
-    module = await Module.compile(PROGRAM, limits=Limits(call_seconds=0.05))
-    with pytest.raises(Exception, match="took longer"):
-        await once(module, "spin")
+    """``call_seconds`` bounds a run as it does a call; what it has printed is on the error."""
+    module = await Module.compile(SAYS_AND_SPINS, limits=Limits(call_seconds=0.05))
+    with pytest.raises(CallTimeout, match="took longer") as caught:
+        await once(module)
+    assert caught.value.stderr == b"heard"
+    assert caught.value.__notes__ == ["the guest's stderr ended with\n  heard"]
 
 
 async def test_a_cancel_at_its_first_checkpoint_runs_nothing(module: Module) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import trio
 import trio.testing
 from tests.host.wasi.conftest import OK, SCRATCH, FakeGuest
 
-from wasmpool_host import Module, Preopen, Wasi
+from wasmpool_host import GuestTrap, Module, Preopen, Wasi
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import preview1
 from wasmpool_host._wasi.errno import Errno
@@ -26,6 +28,7 @@ from wasmpool_host._wasi.offload import run_offloaded
 from wasmpool_host._wasi.process import open_process
 from wasmpool_host._wasi.rights import Right
 from wasmpool_host._wasi.streams import IterableSource, StreamInput, StreamOutput, StreamSource
+from wasmpool_host._wasi.tree import FolderNode, Tree
 
 from .test_program import PROGRAM, once
 
@@ -140,8 +143,9 @@ async def test_pieces_must_be_bytes(module: Module) -> None:
     async def texts() -> AsyncGenerator[Any]:
         yield "text"
 
-    with pytest.raises(TypeError, match="stdin must give bytes, not 'text'"):
-        await once(module, "cat", stdin=texts())
+    async with aclosing(texts()) as stdin:
+        with pytest.raises(TypeError, match="stdin must give bytes, not 'text'"):
+            await once(module, "cat", stdin=stdin)
 
 
 async def test_a_broken_stream_is_the_programs_error(module: Module) -> None:
@@ -228,6 +232,44 @@ async def test_a_reader_that_has_gone_is_a_broken_pipe() -> None:
     guest.close()
 
 
+POLLS_AND_SAYS = """(module
+  (import "wasi_snapshot_preview1" "poll_oneoff"
+    (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    ;; input, or a millisecond
+    (i32.store8 (i32.const 8) (i32.const 1))
+    (i32.store (i32.const 64) (i32.const 1))
+    (i64.store (i32.const 72) (i64.const 1000000))
+    (drop (call $poll (i32.const 0) (i32.const 200) (i32.const 2) (i32.const 300)))
+    ;; how many have happened
+    (i32.store (i32.const 400) (i32.const 300)) (i32.store (i32.const 404) (i32.const 4))
+    (drop (call $write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 408)))))"""
+
+
+async def test_a_cancel_when_the_program_is_done_does_not_lose_its_result() -> None:
+    """Though its input is still waited for."""
+    module = await Module.compile(POLLS_AND_SAYS)
+    said: list[bytes] = []
+
+    async def never() -> AsyncGenerator[bytes]:
+        await trio.sleep_forever()
+        yield b""
+
+    def take(data: bytes) -> None:
+        said.append(data)
+        scope.cancel()  # the program waits for nothing after this
+
+    instance = await module.instantiate()
+    with trio.CancelScope() as scope:
+        assert (await instance.run(stdin=never(), stdout=take)).returncode == 0
+    assert not scope.cancelled_caught
+    await instance.aclose()
+    assert said == [b"\1\0\0\0"]
+
+
 # --- poll_oneoff ---
 
 
@@ -295,3 +337,28 @@ async def test_a_runs_directory_that_may_block_is_used_in_a_thread(
     monkeypatch.setattr(preview1, "run_offloaded", counted)
     assert (await once(module, "list", "/disk", preopens={"/disk": preopen})).stdout == b"file\n"
     assert threads
+
+
+# --- what is left ---
+
+
+@pytest.mark.parametrize("words", ["env", "exit 3", "panic x", "spin", "cat"])
+async def test_nothing_of_a_run_waits_for_a_garbage_collection(module: Module, words: str) -> None:
+    """However it ends: its files may be large."""
+
+    async def broken() -> AsyncGenerator[bytes]:
+        yield b"x"
+        raise KeyError("boom")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with (
+            trio.move_on_after(0.05 if words == "spin" else 60),
+            contextlib.suppress(GuestTrap, KeyError),
+        ):
+            await once(module, *words.split(), stdin=broken(), files={"/a/b": b"x"})
+        await trio.testing.wait_all_tasks_blocked()
+        assert not [each for each in gc.get_objects() if isinstance(each, Tree | FolderNode)]
+    finally:
+        gc.enable()

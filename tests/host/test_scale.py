@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import textwrap
 from typing import Final
 
 import pytest
-
-PRELUDE = """
-import gc, json, os, sys, threading
-import trio
-from wasmpool_host import *
-
-def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-def held():
-    gc.collect()
-    with open("/proc/self/maps") as maps:
-        count = sum(1 for _ in maps)
-    return {
-        "bytes": resident(),
-        "maps": count,
-        "files": len(os.listdir("/proc/self/fd")),
-        "threads": threading.active_count(),
-    }
-"""
+from tests.measured import linux, measure
 
 WAITING: Final = 25_000 if sys.version_info < (3, 14) else 26_000
 """Bytes for each waiting call: from 3.14 on frames and the objects of ctypes are larger."""
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="counts by Linux's /proc")
-
-
-def measure(code: str, *args: str) -> dict[str, int]:
-    """Run a script in a process of its own; what it prints is JSON."""
-    script = PRELUDE + textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, "-c", script, *args], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, int] = json.loads(done.stdout)
-    return result
 
 
 @linux

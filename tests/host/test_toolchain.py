@@ -51,6 +51,10 @@ async def test_an_import_of_no_known_kind_is_listed_alone() -> None:
             "needs a feature .* not support: the custom page size",
         ),
         ("(module (type $t (shared (struct))))", "needs a feature .* not support: shared comp"),
+        (
+            "(module (type $t (struct)) (func (param (ref null (exact $t)))))",
+            "needs a feature .* not support: custom descriptors",
+        ),
         (b"#!/bin/sh", "is no valid WebAssembly module"),
         (b"\0asm\x01\0\0\0\xff", "is no valid WebAssembly module"),
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.http.held_loop import HELD, watching
+from tests.held_loop import HELD, watching
 from tests.http.misbehaving_server import HTTP1, HTTP2, Server, serving
 
 from wasmpool._http import message

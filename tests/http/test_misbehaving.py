@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from tests.http.held_loop import HELD, watching
+from tests.held_loop import HELD, watching
 from tests.http.misbehaving_server import Server, answers_another, serving
 
 from wasmpool._http.host_function import Http

@@ -11,6 +11,8 @@ from tests.compiled_once import each_module_compiled_once
 from tests.http.server import server
 
 import wasmpool
+from wasmpool._plugin import notifications
+from wasmpool._plugin import watch as watch_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -88,3 +90,15 @@ def listeners() -> Callable[[], int]:
         return found
 
     return count
+
+
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses of a watch, each a tenth as long, for tests of what comes after them.
+
+    Not the one before a second reading: that is to find each file as the test has left it.
+    """
+    for name in ("_LIST_EVERY", "_SETTLED", "_FIRST_RETRY"):
+        monkeypatch.setattr(watch_module, name, getattr(watch_module, name) / 10)
+    for name in ("_STEP", "_DEBOUNCE"):
+        monkeypatch.setattr(notifications, name, getattr(notifications, name) // 10)

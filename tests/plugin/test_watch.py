@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
+pytestmark = pytest.mark.usefixtures("quick_watch")
+
 
 @pytest.fixture
 def binary(wat: Callable[..., str]) -> Callable[..., bytes]:
@@ -36,19 +38,11 @@ def binary(wat: Callable[..., str]) -> Callable[..., bytes]:
     return lambda **replaced: text_to_binary(wat(**replaced))
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All waits of a watch, made a fifth as long, for tests of what comes after them."""
-    for name in ("_LIST_EVERY", "_SURE", "_FIRST_RETRY"):
-        monkeypatch.setattr(watch_module, name, getattr(watch_module, name) / 5)
-
-
 def version(loader: Loader, name: str) -> str:
     metadata = loader.plugins[name].metadata
     return metadata.version if metadata else ""
 
 
-@pytest.mark.usefixtures("quick")
 async def test_plugins_follow_their_files(
     tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
@@ -215,7 +209,6 @@ async def test_what_is_no_plugins_file_holds_up_nobody(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_names_that_no_log_can_show(
     tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
@@ -268,7 +261,6 @@ async def test_a_change_that_keeps_size_and_time(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("notices", [True, False])
 async def test_a_change_that_no_stamp_shows(
     tmp_path: Path,
@@ -284,6 +276,7 @@ async def test_a_change_that_no_stamp_shows(
         monkeypatch.setattr(watch_module, "_SURE", inf)
     else:
         monkeypatch.setattr(watch_module, "listen", no_notices)
+        monkeypatch.setattr(watch_module, "_SURE", 0.25)
     file = tmp_path / "p.wasm"
     file.write_bytes(binary())
     async with open_loader() as loader, trio.open_nursery() as nursery:
@@ -324,7 +317,7 @@ async def test_without_notices(
     (record,) = caplog.records
     assert record.getMessage() == (
         f"no notifications of changes in watched directory {str(tmp_path)!r}, it is listed every"
-        " 1 s: OSError: [Errno 24] inotify instance limit reached"
+        f" {watch_module._LIST_EVERY:g} s: OSError: [Errno 24] inotify instance limit reached"
     )
 
 
@@ -343,7 +336,6 @@ async def test_a_file_that_is_renamed(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_a_link_that_is_swapped(
     tmp_path: Path, binary: Callable[..., bytes], until: Until
 ) -> None:
@@ -370,7 +362,6 @@ async def test_a_link_that_is_swapped(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_two_directories_with_the_same_name(
     tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
@@ -467,7 +458,7 @@ async def test_a_directory_that_cannot_be_looked_at_for_a_while(
             raise
 
     monkeypatch.setattr(watch_module, "list_files", look)
-    monkeypatch.setattr(watch_module, "_LIST_EVERY", 0.05)
+    monkeypatch.setattr(watch_module, "_LIST_EVERY", 0.01)
     caplog.set_level(logging.INFO, logger="wasmpool.loader")
     directory, away = tmp_path / "plugins", tmp_path / "away"
     directory.mkdir()
@@ -488,7 +479,6 @@ async def test_a_directory_that_cannot_be_looked_at_for_a_while(
     assert caplog.text.count("can be listed again") == 1
 
 
-@pytest.mark.usefixtures("quick")
 async def test_a_directory_that_is_deleted_and_comes_back(
     tmp_path: Path, binary: Callable[..., bytes], until: Until, listeners: Callable[[], int]
 ) -> None:
@@ -510,7 +500,6 @@ async def test_a_directory_that_is_deleted_and_comes_back(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_a_directory_that_is_replaced(
     tmp_path: Path, binary: Callable[..., bytes], until: Until
 ) -> None:
@@ -570,7 +559,6 @@ async def test_a_directory_that_does_not_answer(
 # --- what fails ---
 
 
-@pytest.mark.usefixtures("quick")
 async def test_a_file_that_cannot_be_read_is_tried_again(
     tmp_path: Path,
     binary: Callable[..., bytes],
@@ -601,7 +589,6 @@ async def test_a_file_that_cannot_be_read_is_tried_again(
     )
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "failure", [PoolUnavailable("no room"), MemoryError("maps"), RuntimeError("unforeseen")]
 )

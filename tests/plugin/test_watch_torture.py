@@ -21,7 +21,7 @@ from wasmpool._plugin.loader import Loader, open_loader
 from wasmpool_host._capi import text_to_binary
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -216,9 +216,18 @@ def descriptors() -> set[str]:
 
 
 async def torture(
-    root: Path, wat: Callable[..., str], until: Until, seed: int, seconds: float
+    root: Path,
+    wat: Callable[..., str],
+    until: Until,
+    *,
+    seed: int,
+    rounds: Iterable[object],
+    pause: float,
 ) -> int:
-    """Torture for a time, in rounds; at the end of each, what serves is what is on disk."""
+    """Torture in rounds; at the end of each, what serves is what is on disk.
+
+    Some steps are followed by the pause, in which files may settle.
+    """
     pick = random.Random(seed)
     binaries = {version: text_to_binary(wat(version=version)) for version in VERSIONS}
     script = Torture(root, binaries, seed)
@@ -234,22 +243,28 @@ async def torture(
                 assert result == CLOSED or result.data in VERSIONS, result
                 calls += 1
 
-    ends = trio.current_time() + seconds
     async with trio.open_nursery() as nursery, open_loader(size=2) as loader:
         await nursery.start(loader.watch, script.directory)
         async with trio.open_nursery() as callers:
             for number in range(TASKS):
                 callers.start_soon(caller, number)
-            while trio.current_time() < ends:
+            for _round in rounds:
                 for _ in range(pick.randrange(1, 30)):
                     script.step()
-                    await trio.sleep(pick.choice((0, 0, 0.002, 0.05)))
+                    await trio.sleep(pick.choice((0, 0, 0.002, pause)))
                 on_disk = script.settle()
                 await until(lambda: in_service(loader) == on_disk)  # noqa: B023 - awaited here
             callers.cancel_scope.cancel()
     return calls
 
 
+def rounds_for(seconds: float) -> Iterator[None]:
+    ends = trio.current_time() + seconds
+    while trio.current_time() < ends:
+        yield
+
+
+@pytest.mark.usefixtures("quick_watch")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_what_serves_is_what_is_on_disk(
     tmp_path: Path,
@@ -259,7 +274,7 @@ async def test_what_serves_is_what_is_on_disk(
     seed: int,
 ) -> None:
     """Whatever a directory goes through, calls are answered and the watch ends up right."""
-    calls = await torture(tmp_path, wat, until, seed, 1)
+    calls = await torture(tmp_path, wat, until, seed=seed, rounds=range(4), pause=0.01)
     assert calls > 0
     await until(lambda: listeners() == 0)
     assert descriptors() == set()
@@ -270,7 +285,7 @@ async def test_a_long_torture(
     tmp_path: Path, wat: Callable[..., str], until: Until, listeners: Callable[[], int]
 ) -> None:
     """The same for as long as asked; no thread and no descriptor is lost."""
-    calls = await torture(tmp_path, wat, until, SEED, SECONDS)
+    calls = await torture(tmp_path, wat, until, seed=SEED, rounds=rounds_for(SECONDS), pause=0.05)
     print(f"seed {SEED}: {calls:,} calls in {SECONDS:g} s")
     assert calls > 0
     await until(lambda: listeners() == 0)

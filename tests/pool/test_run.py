@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from tests.pool.seams import check_invariants, retired, settle
-from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import GuestTrap, Module, PoolClosed, open_pool
 
@@ -93,34 +92,6 @@ async def test_a_closing_pool_refuses_a_run(module: FakeModule) -> None:
 
 
 # --- a program in C ---
-
-
-async def test_two_hundred_runs_see_nothing_of_each_other() -> None:
-    """Over 8 instances, 32 at once: each has its own arguments, environment, input and files."""
-    module = await Module.compile(PROGRAM)
-    limit = trio.CapacityLimiter(32)
-
-    async def run(number: int) -> None:
-        word = f"word {number}"
-        async with limit:
-            done = await pool.run(
-                ["program", "append", "/out/file", word],
-                files={"/out/file": f"{number}: ".encode()},
-                collect=["/out/*"],
-            )
-            assert done.files == {"/out/file": f"{number}: {word}".encode()}
-            assert (await pool.run(["program", "cat"], stdin=word.encode())).stdout == word.encode()
-            done = await pool.run(["program", "env"], env={"WORD": word})
-            assert done.stdout == f"WORD={word}\n".encode()
-            assert (await pool.run(["program", "leave", word], files={})).returncode == 0
-            done = await pool.run(["program", "look"], files={})
-            assert done.stdout == b"mark= env= file=0\n"
-
-    async with open_pool(module, size=8, min_size=4) as pool, trio.open_nursery() as nursery:
-        for number in range(40):
-            nursery.start_soon(run, number)
-        await wait_all_tasks_blocked()
-    assert retired(pool)["finished"] == 200
 
 
 async def test_a_trap_carries_the_last_words() -> None:

@@ -64,6 +64,7 @@ _COMPONENT: Final = b"\x0d\0\x01\0"
 
 _FEATURE: Final = re.compile(
     r"(must be|not) enabled|is disabled|requires? the [\w -]+ proposal|without the \w+ feature"
+    r"|Unsupported feature|not implemented yet|custom descriptors required|type with descriptor"
 )
 """In Wasmtime's words, a feature that its engine was not asked for."""
 

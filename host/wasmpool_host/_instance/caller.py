@@ -55,6 +55,12 @@ class Guest:
         if before is not None:
             before.close()
 
+    def leave_world(self) -> None:
+        """Close the WASI process: its program has ended."""
+        process = self.state.pop(PROCESS, None) if self.state else None
+        if process is not None:
+            process.close()
+
     def end_output(self) -> None:
         """Log what it has printed of a line without its end."""
         process = self.state.get(PROCESS) if self.state else None

@@ -341,8 +341,7 @@ class Instance:
         finally:
             if self._fiber.poisoned in (None, "exit"):
                 self._fiber.poisoned = FINISHED
-            if self._guest.state:
-                self._guest.end_output()
+            self._guest.leave_world()
         if check:
             completed.check_returncode()
         return completed

@@ -14,7 +14,7 @@ import attrs
 import outcome  # trio's own
 import trio
 
-from wasmpool_host._errors import GuestExit, GuestTrap
+from wasmpool_host._errors import GuestError, GuestExit
 from wasmpool_host._escape import escaped
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ class Completed:
     stderr: bytes = b""
     """What it wrote there, if that was captured."""
     truncated: frozenset[str] = frozenset()
-    """Those of ``"stdout"`` and ``"stderr"`` that were longer than ``capture_limit``."""
+    """Those of ``"stdout"`` and ``"stderr"`` that were longer than ``capture_limit``. ``"files"``
+    if some are missing in `files`: their paths are longer than 4,096 characters, or those of all
+    files together than ``files_limit``, which takes a program that is out to do so."""
     files: Mapping[str, bytes] = attrs.field(
         factory=dict[str, bytes], converter=MappingProxyType[str, bytes], repr=False
     )
@@ -118,6 +120,20 @@ class RunOptions(TypedDict, total=False):
     exceeds it gets ``ENOSPC``."""
 
 
+class Collected(Protocol):
+    """Files that a run has left."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Content by path."""
+        ...
+
+    @property
+    def is_truncated(self) -> bool:
+        """True if some are missing."""
+        ...
+
+
 class World(Protocol):
     """What one run is given, and what it leaves there."""
 
@@ -139,8 +155,12 @@ class World(Protocol):
         """What captures ``"stdout"`` or ``"stderr"``, if anything does."""
         ...
 
-    def collect(self) -> dict[str, bytes]:
-        """Return the files that were asked for."""
+    async def collect(self) -> Collected | None:
+        """Return the files that were asked for. A cancel is not delivered here."""
+        ...
+
+    async def end(self) -> None:
+        """Free what the run was given. A cancel is not delivered here."""
         ...
 
 
@@ -157,13 +177,26 @@ async def run(
     Raises what the call raises, but for `GuestExit`, which is a return code. The errors of a guest
     carry what was captured until then.
     """
-    if not world.needs_task:
-        return await _run(world, enter, call, None)
+    try:
+        if not world.needs_task:
+            return await _run(world, enter, call, None)
+        return await _run_in_nursery(world, enter, call)
+    finally:
+        await world.end()
+
+
+async def _run_in_nursery(
+    world: World, enter: Callable[[Any], None], call: Callable[[], Awaitable[Any]]
+) -> Completed:
     async with trio.open_nursery() as nursery:
         # Kept apart from the nursery, which would wrap an error in a group.
         ended = await outcome.acapture(_run, world, enter, call, nursery)
+        nursery.cancel_scope.shield = True  # the program is done: no cancel may lose its result
         nursery.cancel_scope.cancel()
-    return ended.unwrap()
+    try:
+        return ended.unwrap()
+    finally:
+        del ended  # an error whose traceback holds itself would keep all that the run had
 
 
 async def _run(
@@ -174,24 +207,22 @@ async def _run(
 ) -> Completed:
     enter(await world.open(nursery))
     out, err = world.captured("stdout"), world.captured("stderr")
-    stdout = stderr = b""
     try:
         status = await call()
         returncode = status if isinstance(status, int) else 0
     except GuestExit as error:
         returncode = error.status
-    except GuestTrap as error:
+    except GuestError as error:
         raise with_output(error, _taken(out), _taken(err)) from error.__cause__
-    stdout, stderr = _taken(out), _taken(err)
+    collected = await world.collect()
+    parts = {"stdout": out, "stderr": err, "files": collected}
     return Completed(
         args=world.args,
         returncode=returncode,
-        stdout=stdout,
-        stderr=stderr,
-        truncated=frozenset(
-            name for name, each in (("stdout", out), ("stderr", err)) if each and each.is_truncated
-        ),
-        files=world.collect(),
+        stdout=_taken(out),
+        stderr=_taken(err),
+        truncated=frozenset(name for name, part in parts.items() if part and part.is_truncated),
+        files=collected.files if collected else {},
     )
 
 
@@ -199,9 +230,7 @@ def _taken(capture: Capture | None) -> bytes:
     return b"" if capture is None else capture.taken()
 
 
-def with_output(
-    error: GuestExit | GuestTrap, stdout: bytes, stderr: bytes
-) -> GuestExit | GuestTrap:
+def with_output(error: GuestError, stdout: bytes, stderr: bytes) -> GuestError:
     """Let an error carry what the guest has written; its last words are a note."""
     error.stdout, error.stderr = stdout, stderr
     lines = stderr[-_LAST_BYTES:].decode("utf-8", "backslashreplace").splitlines()[-_LAST_LINES:]

@@ -42,8 +42,10 @@ def open_process(wasi: Wasi) -> Process:
     return Process(wasi, opened)
 
 
-async def open_process_offloaded(wasi: Wasi) -> Process:
+async def open_process_offloaded(wasi: Wasi, root: Descriptor | None = None) -> Process:
     """The same as `open_process`, but a directory that may block is opened in a thread.
+
+    ``root`` is the first directory that the guest finds, before those of ``wasi``.
 
     Raises:
         OSError: a preopened directory is gone, or was replaced.
@@ -62,7 +64,7 @@ async def open_process_offloaded(wasi: Wasi) -> Process:
     except BaseException:
         close_in_thread(_close, opened)
         raise
-    return Process(wasi, opened)
+    return Process(wasi, opened, root)
 
 
 @final
@@ -72,6 +74,7 @@ class Process:
     Args:
         wasi: what the guest can access.
         opened: a descriptor for each of ``wasi.preopens``, owned by the process from now on.
+        root: a directory before them. Some guests resolve relative paths from the first one.
     """
 
     __slots__ = (
@@ -81,7 +84,7 @@ class Process:
 
     # Invariant: while `_offloaded`, a thread uses the files, and closes them if `_closed`.
 
-    def __init__(self, wasi: Wasi, opened: Sequence[int]) -> None:
+    def __init__(self, wasi: Wasi, opened: Sequence[int], root: Descriptor | None = None) -> None:
         self.args = [as_bytes(arg) + b"\0" for arg in wasi.args]
         self.env = [as_bytes(f"{name}={value}") + b"\0" for name, value in wasi.env.items()]
         self._open_lines: list[LineLog] = []
@@ -89,6 +92,8 @@ class Process:
         self.descriptors.put(0, Input(wasi.stdin))
         self.descriptors.put(1, self._output(wasi.stdout, "stdout", logging.INFO))
         self.descriptors.put(2, self._output(wasi.stderr, "stderr", logging.WARNING))
+        if root is not None:
+            self.descriptors.add(root)
         for fd, (guest_path, preopen) in zip(opened, wasi.preopens.items(), strict=True):
             self.descriptors.add(DiskDirectory(fd, preopen, guest_path=as_bytes(guest_path)))
         self._preopened = tuple(wasi.preopens)

@@ -13,9 +13,12 @@ import attrs
 import trio
 
 from wasmpool_host._instance.program import CAPTURE, Capture
+from wasmpool_host._scheduling.loop_share import run_shielded
 from wasmpool_host._shown import shown
 
+from .collection import Collection
 from .errno import WasiError
+from .pattern import Pattern
 from .process import open_process_offloaded
 from .streams import IterableSource, StreamInput, StreamOutput, StreamSource
 from .tree import MAX_NAME, FolderNode, Tree
@@ -108,10 +111,10 @@ class RunWorld:
         Raises:
             OSError: a preopened directory is gone, or was replaced.
         """
-        process = await open_process_offloaded(self._wasi)
+        root = None
         if self._tree is not None:
             root = TreeDirectory(self._tree, self._tree.root, guest_path=_ROOT.encode())
-            process.descriptors.add(root)
+        process = await open_process_offloaded(self._wasi, root)
         if self._source is not None:
             process.descriptors.put(0, StreamInput(self._source, nursery))
         for fd, stream in self._sends.items():
@@ -122,16 +125,18 @@ class RunWorld:
         """What captures ``"stdout"`` or ``"stderr"``, if anything does."""
         return self._captures.get(stream)
 
-    def collect(self) -> dict[str, bytes]:
-        """Return the files that were asked for, by their absolute paths."""
+    async def collect(self) -> Collection | None:
+        """Return the files that were asked for. A cancel is not delivered here."""
         if self._tree is None or not self._patterns:
-            return {}
-        found = {}
-        for path, node in self._tree.files():
-            parts = tuple(path.decode("utf-8", "surrogateescape").split("/"))
-            if any(_matches(pattern, parts) for pattern in self._patterns):
-                found["/" + "/".join(parts)] = node.read(0, node.size)
-        return found
+            return None
+        collection = Collection(self._tree, self._patterns)
+        await run_shielded(collection.steps())
+        return collection
+
+    async def end(self) -> None:
+        """Free the files. A cancel is not delivered here."""
+        if self._tree is not None:
+            await run_shielded(self._tree.end())
 
 
 def _source(stdin: object) -> ByteSource | None:
@@ -186,18 +191,13 @@ def _add_file(tree: Tree, path: object, content: object) -> None:
         if name in folder.entries:
             message = f"files: {shown(path)} is given twice, or is a directory, too"
             raise ValueError(message)
-        node = tree.make_file(folder, name)
-        if tree.write(node, 0, content) < len(content):
-            raise _too_large(tree)
+        tree.fill(tree.make_file(folder, name), content)
     except WasiError as error:
-        raise _too_large(tree) from error
+        message = f"files: they hold more than files_limit={tree.limit:,} bytes"
+        raise ValueError(message) from error
 
 
-def _too_large(tree: Tree) -> ValueError:
-    return ValueError(f"files: they hold more than files_limit={tree.limit:,} bytes")
-
-
-def _patterns(collect: Iterable[str]) -> list[tuple[str, ...]]:
+def _patterns(collect: Iterable[str]) -> list[Pattern]:
     if isinstance(collect, str) or not isinstance(collect, Iterable):
         message = f"collect must be a sequence of patterns, not {shown(collect)}"
         raise TypeError(message)
@@ -206,39 +206,8 @@ def _patterns(collect: Iterable[str]) -> list[tuple[str, ...]]:
         if not isinstance(pattern, str):
             message = f"collect: a pattern must be a str, not {shown(pattern)}"
             raise TypeError(message)
-        found.append(tuple(part for part in pattern.split("/") if part))
+        found.append(_compiled(pattern))
     return found
 
 
-def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    """Match as `pathlib.PurePath.full_match`: ``**`` is any number of directories.
-
-    By a table of what each prefix of the pattern matches, so no pattern takes exponential time.
-    """
-    reached = {0}  # of the pattern's parts, how many have matched the path's parts so far
-    for part in (*path, None):
-        for number in sorted(reached):  # "**" may match nothing
-            while number < len(pattern) and pattern[number] == "**":
-                number += 1  # noqa: PLW2901
-                reached.add(number)
-        if part is None:
-            return len(pattern) in reached
-        reached = {
-            number + (pattern[number] != "**")
-            for number in reached
-            if number < len(pattern)
-            and (pattern[number] == "**" or _part_matches(pattern[number], part))
-        }
-    return False
-
-
-def _part_matches(pattern: str, part: str) -> bool:
-    return _compiled(pattern).match(part) is not None
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> Any:
-    import fnmatch  # noqa: PLC0415 - few runs collect files
-    import re  # noqa: PLC0415
-
-    return re.compile(fnmatch.translate(pattern))
+_compiled = lru_cache(maxsize=256)(Pattern)

@@ -141,8 +141,11 @@ class StreamInput(Descriptor):
             self._nursery.start_soon(self._take_next_apart, size, self._arrived)
         await self._arrived.wait()
         failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # its traceback holds this frame, which must not hold it
 
     async def _take_next(self, size: int) -> None:
         try:

@@ -2,9 +2,9 @@
 
 It behaves as a file system of Linux does, as far as WASI can tell: a file whose name is removed
 lives on while it is open, two names may lead to one file, a directory is removed when it is empty.
-What a tree holds is bounded. Content counts by its size, holes included, and each file, directory
-and link counts `NODE_SIZE` bytes and its name besides, which is about what they take here. What
-does not fit ends as ``NOSPC``, before anything is changed.
+What a tree holds is bounded. Content counts by its size, holes included; each file, directory and
+link counts `NODE_SIZE` bytes besides, and each name `NAME_SIZE` bytes and its length, which is
+about what they take here. What does not fit ends as ``NOSPC``, before anything is changed.
 
 Content is kept in pieces, so that a large file grows, shrinks and ends in small steps: the loop
 waits meanwhile.
@@ -18,19 +18,33 @@ from __future__ import annotations
 import stat
 import time
 from typing import TYPE_CHECKING, Final, TypeAlias, final
+from weakref import ref
 
 from .errno import Errno, WasiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_NAME", "NODE_SIZE", "FileNode", "FolderNode", "LinkNode", "Node", "Tree"]
+__all__ = [
+    "MAX_NAME",
+    "NAME_SIZE",
+    "NODE_SIZE",
+    "FileNode",
+    "FolderNode",
+    "LinkNode",
+    "Node",
+    "Tree",
+]
 
 PIECE: Final = 64 * 1024
 """Bytes of content that are kept, copied and freed at once."""
 
-NODE_SIZE: Final = 512
-"""Bytes that a file, a directory or a link counts without its name and content."""
+NODE_SIZE: Final = 256
+"""Bytes that a file, a directory or a link counts without its names and content."""
+
+NAME_SIZE: Final = 256
+"""Bytes that a name counts without its letters: a file can have many. It takes half of that, but
+with a million names in a directory the loop would wait for its table to grow."""
 
 MAX_NAME: Final = 255
 """Bytes of a name (``NAME_MAX``)."""
@@ -60,19 +74,28 @@ class Node:
         return 0
 
 
+Piece: TypeAlias = "bytearray | memoryview | None"
+"""A part of a file, with what was written of it; the rest is zeros. None is all zeros.
+
+A view is of bytes that were given to the run: they are copied when the guest changes them.
+"""
+
+
 @final
 class FileNode(Node):
-    """A regular file: its content in pieces; None is a piece of zeros."""
+    """A regular file: its content in pieces."""
 
     __slots__ = ("_pieces", "_size")
 
     mode = stat.S_IFREG
 
-    # Invariant: there are as many pieces as the size needs, and each is as long as `PIECE`.
+    # Invariants:
+    # - there are as many pieces as the size needs
+    # - no piece is longer than `PIECE`, or reaches behind the size: what is not counted is not kept
 
     def __init__(self, inode: int) -> None:
         super().__init__(inode)
-        self._pieces: list[bytearray | None] = []
+        self._pieces: list[Piece] = []
         self._size = 0
 
     @property
@@ -82,12 +105,12 @@ class FileNode(Node):
     def read(self, start: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``start``; none at the end."""
         end = min(start + size, self._size)
-        found = []
+        found: list[bytes | bytearray | memoryview] = []
         while start < end:
             number, offset = divmod(start, PIECE)
             taken = min(PIECE - offset, end - start)
-            piece = self._pieces[number]
-            found.append(bytes(taken) if piece is None else bytes(piece[offset : offset + taken]))
+            written = (self._pieces[number] or b"")[offset : offset + taken]
+            found += (written, bytes(taken - len(written)))
             start += taken
         return b"".join(found)
 
@@ -96,12 +119,18 @@ class FileNode(Node):
         done = 0
         while done < len(data):
             number, offset = divmod(start + done, PIECE)
-            piece = self._pieces[number]
-            if piece is None:
-                piece = self._pieces[number] = bytearray(PIECE)
+            piece = self._own(number)
+            if len(piece) < offset:
+                piece += bytes(offset - len(piece))
             taken = min(PIECE - offset, len(data) - done)
             piece[offset : offset + taken] = data[done : done + taken]
             done += taken
+
+    def fill(self, content: bytes) -> None:
+        """Give an empty file its content, without a copy."""
+        view = memoryview(content)
+        self._pieces = [view[at : at + PIECE] for at in range(0, len(content), PIECE)]
+        self._size = len(content)
 
     def resize(self, size: int) -> None:
         """Cut the content, or make it longer with zeros, where there is room: `Tree.resize`."""
@@ -109,18 +138,30 @@ class FileNode(Node):
         needed = number + bool(offset)
         if size < self._size:
             del self._pieces[needed:]
-            if offset and (last := self._pieces[-1]) is not None:
-                last[offset:] = bytes(PIECE - offset)  # zeros, should it grow again
+            if offset:
+                self._cut_last(offset)
         else:
             self._pieces += [None] * (needed - len(self._pieces))
         self._size = size
+
+    def _cut_last(self, length: int) -> None:
+        last = self._pieces[-1]
+        if last is not None:
+            self._pieces[-1] = last[:length]
+
+    def _own(self, number: int) -> bytearray:
+        """A piece that can be changed."""
+        piece = self._pieces[number]
+        if not isinstance(piece, bytearray):
+            piece = self._pieces[number] = bytearray(piece or b"")
+        return piece
 
 
 @final
 class FolderNode(Node):
     """A directory: its entries by name, in the order in which they were made."""
 
-    __slots__ = ("entries", "parent")
+    __slots__ = ("__weakref__", "_parent", "entries")
 
     mode = stat.S_IFDIR
 
@@ -128,7 +169,18 @@ class FolderNode(Node):
         super().__init__(inode)
         self.entries: dict[bytes, Node] = {}
         self.parent = parent
-        """None for the root, and for a directory that was removed."""
+
+    @property
+    def parent(self) -> FolderNode | None:
+        """The directory that it is in; None for the root, and for a directory that was removed.
+
+        It is held weakly: a tree that nobody uses is gone at once, without a garbage collection.
+        """
+        return None if self._parent is None else self._parent()
+
+    @parent.setter
+    def parent(self, parent: FolderNode | None) -> None:
+        self._parent = None if parent is None else ref(parent)
 
 
 @final
@@ -160,7 +212,7 @@ class Tree:
         limit: bytes that it may hold in all.
     """
 
-    __slots__ = ("_inodes", "limit", "root", "used")
+    __slots__ = ("_inodes", "_listed", "limit", "root", "used")
 
     # Invariants:
     # - used <= limit; it counts each node that has a link or is open, its names and its content
@@ -170,6 +222,8 @@ class Tree:
         self.limit = limit
         self.used = 0
         self._inodes = 0
+        self._listed = 0
+        """Names that are held for listings."""
         self.root = FolderNode(self._next_inode(), None)
         self.root.links = 1
 
@@ -272,14 +326,14 @@ class Tree:
             raise WasiError(Errno.NOENT)
 
     def _add(self, folder: FolderNode, name: bytes, node: Node, size: int) -> None:
-        self._take(size + len(name))
+        self._take(size + NAME_SIZE + len(name))
         folder.entries[name] = node
         node.links += 1
         folder.modified = folder.changed = node.changed = time.time_ns()
 
     def _drop(self, folder: FolderNode, name: bytes, node: Node) -> None:
         del folder.entries[name]
-        self.used -= len(name)
+        self.used -= NAME_SIZE + len(name)
         node.links -= 1
         if isinstance(node, FolderNode):
             node.parent = None
@@ -325,18 +379,45 @@ class Tree:
         if isinstance(node, FileNode):
             node.resize(0)
 
+    def take_listing(self, names: int) -> None:
+        """Count the names that a descriptor holds while a directory is listed.
+
+        They may be as many as the tree can hold in all: room for a listing of everything, but not
+        for 250 of them.
+
+        Raises:
+            WasiError: ``NOMEM``, and nothing is counted.
+        """
+        if names > self.limit // NAME_SIZE - self._listed:
+            raise WasiError(Errno.NOMEM)
+        self._listed += names
+
+    def give_listing(self, names: int) -> None:
+        """They are held no longer."""
+        self._listed -= names
+
     # --- for the host ---
 
-    def files(self) -> Iterator[tuple[bytes, FileNode]]:
-        """Every file with its path from the root; a file with two names comes twice."""
-        ahead: list[tuple[bytes, FolderNode]] = [(b"", self.root)]
+    def fill(self, node: FileNode, content: bytes) -> None:
+        """Give an empty file its content.
+
+        Raises:
+            WasiError: ``NOSPC``, and nothing is counted.
+        """
+        self._take(len(content))
+        node.fill(content)
+
+    def end(self) -> Iterator[None]:
+        """Free all entries, one at each step: to free 100,000 at once takes 50 ms."""
+        ahead = [self.root]
         while ahead:
-            path, folder = ahead.pop()
-            for name, node in folder.entries.items():
-                if isinstance(node, FileNode):
-                    yield path + name, node
-                elif isinstance(node, FolderNode):
-                    ahead.append((path + name + b"/", node))
+            entries = ahead.pop().entries
+            while entries:
+                _, node = entries.popitem()
+                if isinstance(node, FolderNode):
+                    ahead.append(node)
+                del node
+                yield
 
 
 def _is_within(folder: FolderNode | None, node: FolderNode) -> bool:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["TreeDirectory", "TreeFile"]
 
 _MAX_OFFSET: Final = 2**63 - 1  # off_t
+_EVERYWHERE: Final = (b".", b"..")
+"""Names of a listing that are no entries."""
 _SETTABLE: Final = FdFlag.APPEND | FdFlag.NONBLOCK
 
 
@@ -164,7 +166,7 @@ class TreeDirectory(_InMemory, Directory):
         self._folder = node
         self.guest_path = guest_path
         self._names: list[bytes] | None = None
-        """The entries when the listing was begun."""
+        """The entries when the listing was begun; the tree counts them."""
 
     @contextmanager
     def resolve(self, path: bytes, *, follow: bool) -> Iterator[_TreeEntry]:
@@ -172,20 +174,39 @@ class TreeDirectory(_InMemory, Directory):
         yield _TreeEntry(self._tree, folder, name, trailing_slash=slash)
 
     def list(self, cookie: int, size: int) -> bytes:
+        if size > MAX_BUFFER:
+            raise WasiError(Errno.INVAL)
         if cookie == 0 or self._names is None:
-            self._names = [b".", b"..", *self._folder.entries]
-        if size > MAX_BUFFER or cookie > len(self._names):
+            self._begin_listing()
+        names = self._names
+        assert names is not None
+        if cookie > len(names):
             raise WasiError(Errno.INVAL)
         packed = bytearray()
-        while len(packed) < size and cookie < len(self._names):
-            name = self._names[cookie]
+        while len(packed) < size and cookie < len(names):
+            name = names[cookie]
             cookie += 1
             # Both are this directory, as in listings of the disk. A removed name is left out.
-            node = self._folder if name in (b".", b"..") else self._folder.entries.get(name)
+            node = self._folder if name in _EVERYWHERE else self._folder.entries.get(name)
             if node is not None:
                 kind = filetype_of(node.mode)
                 packed += DIRENT.pack(cookie, node.inode, len(name), kind) + name
         return bytes(packed[:size])
+
+    def _begin_listing(self) -> None:
+        self._end_listing()
+        entries = self._folder.entries
+        self._tree.take_listing(len(entries))
+        self._names = [*_EVERYWHERE, *entries]
+
+    def _end_listing(self) -> None:
+        if self._names is not None:
+            self._tree.give_listing(len(self._names) - len(_EVERYWHERE))
+            self._names = None
+
+    def close(self) -> None:
+        self._end_listing()
+        super().close()
 
 
 @final

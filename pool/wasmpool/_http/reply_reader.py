@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 from .message import HttpFailure, Reply
 
 if TYPE_CHECKING:
-    from .loop_share import LoopShare
+    from wasmpool_host.lowlevel import LoopShare
+
     from .message import Head
 
 __all__ = ["ReplyReader"]

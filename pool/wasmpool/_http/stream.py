@@ -8,7 +8,8 @@ from typing import Any, Final, final
 
 import trio
 
-from .loop_share import LoopShare
+from wasmpool_host.lowlevel import LoopShare
+
 from .message import HttpFailure
 
 __all__ = ["ConnectionBroke", "HttpStream"]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import random
+import tracemalloc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import Preopen, Wasi
-from wasmpool_host._wasi.errno import Errno
+from wasmpool_host._wasi import tree as tree_module
+from wasmpool_host._wasi.errno import Errno, WasiError
 from wasmpool_host._wasi.layout import DIRENT, FdFlag, FileType, OFlag
 from wasmpool_host._wasi.process import open_process
 from wasmpool_host._wasi.rights import Right
-from wasmpool_host._wasi.tree import NODE_SIZE, PIECE, FileNode, Tree
+from wasmpool_host._wasi.tree import NAME_SIZE, NODE_SIZE, PIECE, FileNode, Tree
 from wasmpool_host._wasi.tree_files import TreeDirectory
 
 from .conftest import OK, READ_WRITE, SCRATCH, FakeGuest
@@ -183,9 +189,14 @@ def _listed(guest: FakeGuest, fd: int) -> tuple[object, Errno]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_memory_and_disk_answer_alike(
-    open_guest: Callable[..., FakeGuest], tmp_path: Path, seed: int
+    open_guest: Callable[..., FakeGuest],
+    tmp_path: Path,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Four hundred random calls each: the same errors, names, sizes and contents."""
+    if seed % 2:
+        monkeypatch.setattr(tree_module, "PIECE", 64)  # so that there are many of them
     root = tmp_path / "root"
     root.mkdir()
     disk = open_guest(preopens={"/": Preopen(root, writable=True)})
@@ -203,7 +214,7 @@ def test_all_is_given_back(inside: FakeGuest, tree: Tree) -> None:
     assert inside.path("path_create_directory", "dir") == OK
     fd = inside.opened("dir/file", READ_WRITE, OFlag.CREAT)
     assert inside.write(fd, b"x" * 1000) == (OK, 1000)
-    assert tree.used == 2 * NODE_SIZE + len("dir") + len("file") + 1000
+    assert tree.used == 2 * (NODE_SIZE + NAME_SIZE) + len("dir") + len("file") + 1000
     assert inside.link("dir/file", "other") == OK
     assert inside.rename("other", "longer name") == OK
     assert inside.path("path_unlink_file", "dir/file") == OK
@@ -224,7 +235,7 @@ def test_a_full_tree_takes_no_more(inside: FakeGuest, tree: Tree) -> None:
         inside._top = 0x1000
     assert answer[0] == Errno.NOSPC
     assert tree.used == tree.limit
-    assert written == tree.limit - NODE_SIZE - len("file")
+    assert written == tree.limit - NODE_SIZE - NAME_SIZE - len("file")
     for name in ("path_create_directory", "path_unlink_file"):
         assert inside.path(name, "new") in (Errno.NOSPC, Errno.NOENT)
     assert inside.open("new", READ_WRITE, OFlag.CREAT)[0] == Errno.NOSPC
@@ -244,7 +255,99 @@ def test_names_alone_fill_a_tree(inside: FakeGuest, tree: Tree) -> None:
         inside._top = 0x1000
         assert inside.call("fd_close", 4) == OK
         made += 1
-    assert made == tree.limit // (NODE_SIZE + 6)
+    assert made == tree.limit // (NODE_SIZE + NAME_SIZE + 6)
+
+
+def test_another_name_counts_as_a_name(inside: FakeGuest, tree: Tree) -> None:
+    """A file with a million names of a letter or two would take a hundred times what is counted."""
+    inside.opened("file", READ_WRITE, OFlag.CREAT)
+    before = tree.used
+    assert inside.link("file", "x") == OK
+    assert tree.used == before + NAME_SIZE + 1
+
+
+def file_of(size: int) -> Callable[[Tree, bytes], object]:
+    content = bytes(size)
+    return lambda tree, name: tree.write(tree.make_file(tree.root, name), 0, content)
+
+
+def another_name(tree: Tree, name: bytes) -> None:
+    node = tree.root.entries.get(b"file") or tree.make_file(tree.root, b"file")
+    tree.add_name(tree.root, name, node)
+
+
+MAKING: dict[str, Callable[[Tree, bytes], object]] = {
+    "empty file": file_of(0),
+    "file of a byte": file_of(1),
+    "file": file_of(10_000),
+    "directory": lambda tree, name: tree.make_folder(tree.root, name),
+    "link": lambda tree, name: tree.make_link(tree.root, name, b"x" * 100),
+    "name": another_name,
+}
+
+
+@pytest.mark.parametrize("what", MAKING)
+def test_a_tree_takes_no_more_than_it_counts(what: str) -> None:
+    """Of memory, whatever it is full of."""
+    tree = Tree(MIB)
+    tracemalloc.start()
+    with contextlib.suppress(WasiError):
+        for number in itertools.count():
+            MAKING[what](tree, f"{number:06}".encode())
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tree.limit / 4 < taken < tree.limit * 1.25
+
+
+def test_listings_that_are_held_are_bounded(inside: FakeGuest, tree: Tree) -> None:
+    """To one of all that the tree can hold: 250 descriptors of one directory have no more."""
+    count = tree.limit // NAME_SIZE // 4
+    folder = tree.make_folder(tree.root, b"dir")
+    for number in range(count):
+        tree.make_file(folder, f"{number}".encode())
+    opened = []
+    for _ in range(5):
+        inside._top = 0x1000
+        opened.append(inside.opened("dir", oflags=OFlag.DIRECTORY))
+    answers = [inside.list(fd)[0] for fd in opened]
+    assert answers == [OK] * 4 + [Errno.NOMEM]
+    assert inside.list(opened[0])[0] == OK
+    assert inside.call("fd_close", opened[0]) == OK
+    assert inside.list(opened[4])[0] == OK
+
+
+def test_a_tree_is_gone_when_nobody_uses_it() -> None:
+    """At once: it does not wait for a garbage collection, with all of its content."""
+    tree = Tree(MIB)
+    outer = tree.make_folder(tree.root, b"outer")
+    inner = tree.make_folder(outer, b"inner")
+    tree.make_file(inner, b"file")
+    tree.rename((outer, b"inner"), (tree.root, b"moved"))
+    gone = [weakref.ref(each) for each in (tree.root, outer, inner)]
+    gc.disable()
+    try:
+        del tree, outer, inner
+        assert [each() for each in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_what_is_given_is_copied_when_it_is_changed() -> None:
+    """Not before, and the rest of it not at all."""
+    given = bytes(range(256)) * (3 * PIECE // 256) + b"end"
+    tree = Tree(MIB)
+    node = tree.make_file(tree.root, b"file")
+    tree.fill(node, given)
+    assert node.read(0, MIB) == given
+    tree.write(node, PIECE + 5, b"new")
+    tree.resize(node, 2 * PIECE + 3)
+    tree.resize(node, 2 * PIECE + 6)
+    expected = given[: PIECE + 5] + b"new" + given[PIECE + 8 : 2 * PIECE + 3] + bytes(3)
+    assert node.read(0, MIB) == expected
+    assert given.startswith(bytes(range(256)))
+    tree.write(node, 2 * PIECE + 5, b"x")
+    assert node.read(2 * PIECE, 10) == given[2 * PIECE : 2 * PIECE + 3] + b"\0\0x"
+    assert tree.used == NODE_SIZE + NAME_SIZE + len("file") + node.size
 
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
