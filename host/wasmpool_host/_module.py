@@ -218,7 +218,7 @@ class Module:
         is set up takes twice the time that this module took.
 
         **Secrets** that the setup gave to the guest are in the new module's code. So it is never
-        written to a cache; keep its binary out of your own files and logs, too.
+        written to a cache. Its digest depends on them: keep it out of logs that others read.
 
         **What the guest has learned is the same in all instances**: random numbers and times that
         it read, arguments, environment, handles that host functions gave it. A guest that seeds its
