@@ -30,7 +30,7 @@ LAYERS: Final = (
     {"wasmpool_host"},
     {"wasmpool_host.lowlevel"},
     {"wasmpool_host._module"},
-    {"wasmpool_host._linking"},
+    {"wasmpool_host._linking", "wasmpool_host._snapshot"},
     {"wasmpool_host._wasi"},
     {"wasmpool_host._instance"},
     {"wasmpool_host._open_instances"},

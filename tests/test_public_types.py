@@ -89,7 +89,7 @@ def test_all_names_are_there_sorted_and_at_home(package: object) -> None:
 
 USED = {
     wasmpool.Instance: "aclose call exchange globals memories memory poisoned run",
-    wasmpool.Module: "compile instantiate",
+    wasmpool.Module: "compile instantiate snapshot",
     wasmpool.Caller: "call memory read reply state",
     wasmpool.Memory: "read size write",
 }
@@ -105,4 +105,4 @@ async def test_a_module_shows_its_users_only_what_they_need() -> None:
     """Its attributes, too."""
     module = await wasmpool.Module.compile(SEVEN)
     shown = [name for name in dir(module) if not name.startswith("_")]
-    assert shown == "compile digest exports imports instantiate limits name wasi".split()
+    assert shown == "compile digest exports imports instantiate limits name snapshot wasi".split()

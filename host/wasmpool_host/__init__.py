@@ -23,6 +23,7 @@ from ._errors import (
     InstancePoisoned,
     LinkError,
     ModuleError,
+    SnapshotError,
     WasmpoolError,
 )
 from ._instance.caller import Caller
@@ -63,6 +64,7 @@ __all__ = [
     "ModuleError",
     "Preopen",
     "RunOptions",
+    "SnapshotError",
     "TableType",
     "TagType",
     "Wasi",

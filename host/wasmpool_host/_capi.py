@@ -126,6 +126,8 @@ _memory_data = _bind("wasmtime_memory_data", _P)
 _memory_size = _bind("wasmtime_memory_data_size", _SIZE)
 _global_get = _bind("wasmtime_global_get", None, _P, _P, _P)
 _global_set = _bind("wasmtime_global_set", _P, _P, _P, _P)
+_table_size = _bind("wasmtime_table_size", ctypes.c_uint64, _P, _P)
+_table_get = _bind("wasmtime_table_get", ctypes.c_bool, _P, _P, ctypes.c_uint64, _P)
 _trap_code = _bind("wasmtime_trap_code", ctypes.c_bool, _P, _P)
 _trap_delete = _bind("wasm_trap_delete", None, _P)
 _trap_trace = _bind("wasm_trap_trace", None, _P, _P)
@@ -170,6 +172,9 @@ _KINDS: Final[dict[str, tuple[int, str]]] = {
     "v128": (ffi.WASMTIME_V128.value, "16s"),
 }
 _VECTOR_SIZE: Final = 16
+_LARGEST_VALUE: Final = 16
+"""Bytes of a vector, and of a function's reference."""
+_FUNCREF: Final[int] = ffi.WASMTIME_FUNCREF.value
 _put_vector: Final = Struct("16s").pack_into
 
 
@@ -626,6 +631,39 @@ def read_global(context: int, extern: Any, value: bytearray) -> None:
 def write_global(context: int, extern: Any, value: bytearray) -> None:
     """Set a mutable global to the value in an array of one, which is of its type."""
     _raise_error(_global_set(context, addressof(extern.of), address(value)))
+
+
+def read_global_bytes(context: int, extern: Any) -> bytes:
+    """The value of a global as in memory; of a function, what tells it from others, or zeros."""
+    value = ffi.wasmtime_val_t()
+    _global_get(context, addressof(extern.of), addressof(value))
+    return _union_of(value)
+
+
+def table_size(context: int, extern: Any) -> int:
+    """The number of a table's elements."""
+    return int(_table_size(context, addressof(extern.of)))
+
+
+def table_functions(context: int, extern: Any, start: int, stop: int) -> bytes:
+    """What tells the functions of a table from others, or zeros for a null; one after another.
+
+    The table must be one of functions: the C API aborts at other elements.
+    """
+    table, value = addressof(extern.of), ffi.wasmtime_val_t()
+    at = addressof(value)
+    found: list[bytes] = []
+    for index in range(start, stop):
+        _table_get(context, table, index, at)
+        found.append(_union_of(value))
+    return b"".join(found)
+
+
+def _union_of(value: Any) -> bytes:
+    """The 16 bytes of a value without its kind; those of a null function are zeros."""
+    if value.kind == _FUNCREF and not value.of.funcref.store_id:
+        return bytes(_LARGEST_VALUE)
+    return bytes(value)[_VALUE_AT : _VALUE_AT + _LARGEST_VALUE]
 
 
 def caller_memory_region(caller: int) -> tuple[int, int]:

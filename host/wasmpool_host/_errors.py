@@ -28,6 +28,7 @@ __all__ = [
     "InstancePoisoned",
     "LinkError",
     "ModuleError",
+    "SnapshotError",
     "WasmpoolError",
 ]
 
@@ -61,6 +62,10 @@ class CompileError(ModuleError):
 
 class LinkError(ModuleError):
     """The module and its host do not match: an import is not provided, or an export is missing."""
+
+
+class SnapshotError(ModuleError):
+    """No snapshot can be made of what the module has, or of what its setup did; it says of what."""
 
 
 @attrs.frozen

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -17,6 +18,7 @@ from ._compile import cache as cache_module
 from ._compile.compiler import SUBPROCESS_THRESHOLD, compile_here, compile_in_subprocess
 from ._compile.source import Source, memory_exports
 from ._engine import check_faulthandler, check_process, engine_of
+from ._errors import CompileError, SnapshotError
 from ._in_trio import check_trio
 from ._instance.driven_instance import DrivenInstance
 from ._instance.instance import Instance
@@ -26,20 +28,29 @@ from ._limits import Limits
 from ._linking import check_imports, check_limits, link, maps_of, new_world, provide, resolve
 from ._open_instances import open_instances
 from ._scheduling.blocking_calls import BlockingCalls
+from ._snapshot.anatomy import body_at
+from ._snapshot.take import check_setup, check_timeout, make_plan, take
 from ._suggest import LONGEST
+from ._types import FunctionType
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     import wasmtime
 
     from ._engine import Engine
     from ._instance.host_function import HostFunction
+    from ._snapshot.take import Plan, Setup, Taken
     from ._types import ExternType
     from ._wasi import Wasi
 
 __all__ = ["DrivenModule", "Module"]
+
+T = TypeVar("T")
+
+_INITIALIZE: Final = "_initialize"
+_RUNS: Final = FunctionType((), ())
 
 _COMPILING: Final = BlockingCalls("compilations", limit=16)
 
@@ -60,16 +71,24 @@ class Module:
         wasi: as given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, from two places
         self,
         source: Source,
         compiled: wasmtime.Module,
         host_functions: Sequence[HostFunction],
         wasi: Wasi,
         limits: Limits,
+        *,
+        cache: Path | None = None,
+        reseed: str | None = None,
     ) -> None:
-        """Link the compiled code; `Module.compile` makes modules."""
+        """Link the compiled code; `Module.compile` makes modules.
+
+        ``cache`` is where its snapshots' instrumented copies are kept, and ``reseed`` the export
+        that a snapshot's instances begin with.
+        """
         outline = source.outline or binary_module.outline(source.binary)
+        self._reseed = reseed
         self.digest: str = source.digest
         self.name: str = source.name or (outline.name or self.digest[:12])[:LONGEST]
         self.limits: Limits = limits
@@ -78,7 +97,13 @@ class Module:
         self.imports: Mapping[str, ExternType] = MappingProxyType(
             {f"{module}.{name}": type_ for module, name, type_ in outline.imports}
         )
-        self._identity: tuple[Hashable, ...] = (self.digest, tuple(host_functions), wasi, limits)
+        # Kept for snapshots: the compiled code does not have it.
+        self._binary: bytes = source.binary
+        self._host_functions: tuple[HostFunction, ...] = tuple(host_functions)
+        self._cache: Path | None = cache
+        self._identity: tuple[Hashable, ...] = (
+            self.digest, self._host_functions, wasi, limits, reseed,
+        )  # fmt: skip
         memory_limit = check_limits(str(self), outline, limits)
         engine = engine_of(limits.stack)
         imported = resolve(str(self), outline, provide(host_functions, outline, wasi))
@@ -93,6 +118,7 @@ class Module:
             memory_limit=memory_limit,
             maps=maps_of(outline),
             added=len(source.code) - len(source.binary),
+            initialize=_INITIALIZE if self.exports.get(_INITIALIZE) == _RUNS else reseed,
             new_world=partial(new_world, wasi, self.name),
         )
 
@@ -151,28 +177,10 @@ class Module:
         if cache is not None:
             directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
 
-        def begin() -> Module | Source:
-            """Make the module, unless another process is to compile it."""
-            read = Source.read(source)
-            engine = engine_of(limits.stack)
-            check_faulthandler()
-            compiled = cache_module.find(engine.wasmtime, read.code_digest, directory)
-            if compiled is None:
-                if open_instances and len(read.binary) >= SUBPROCESS_THRESHOLD:
-                    return read
-                return complete(read)
-            return cls(read, compiled, imports, wasi, limits)
+        def make(read: Source, compiled: wasmtime.Module) -> Module:
+            return cls(read, compiled, imports, wasi, limits, cache=directory)
 
-        def complete(read: Source, code: bytes | None = None) -> Module:
-            compiled = _compiled(engine_of(limits.stack), read, code)
-            cache_module.keep(compiled, read.code_digest, directory)
-            return cls(read, compiled, imports, wasi, limits)
-
-        made = await _COMPILING.run(begin)
-        if isinstance(made, Module):
-            return made
-        code = await compile_in_subprocess(made.code, made.label)
-        return await _COMPILING.run(complete, made, code)
+        return await _compile(partial(Source.read, source), make, limits.stack, directory)
 
     @enable_ki_protection
     async def instantiate(self) -> Instance:
@@ -193,6 +201,96 @@ class Module:
         if instance._start() is PENDING:  # noqa: SLF001 - public in `DrivenInstance` only
             await instance._finish()  # noqa: SLF001
         return instance
+
+    async def snapshot(
+        self,
+        setup: Setup | None = None,
+        *,
+        reseed: str | None = None,
+        start_timeout: float | None = None,
+    ) -> Module:
+        """Set one instance up, and make a module whose instances begin where it stands then.
+
+        One instance is started as by `instantiate`, and set up. Its memories and globals are
+        written into a new module. The instances of that have no start and no ``_initialize`` left
+        to run, and cost the same however long the setup took. It is a module like any other, with
+        the same imports, WASI and limits, and a digest of its own. To compile it and the copy that
+        is set up takes twice the time that this module took.
+
+        **Secrets** that the setup gave to the guest are in the new module's code. So it is never
+        written to a cache. Its digest depends on them: keep it out of logs that others read.
+
+        **What the guest has learned is the same in all instances**: random numbers and times that
+        it read, arguments, environment, handles that host functions gave it. A guest that seeds its
+        random numbers at its start needs ``reseed``.
+
+        Args:
+            setup: called with the instance, and awaited if it is async, as a pool's ``setup``. Some
+                ordinary calls in it warm up the guest, and its instances are faster.
+            reseed: the name of an export of type () -> () that each new instance begins with. None
+                is that of this module, if it is a snapshot itself.
+            start_timeout: seconds for the start and the setup together. None is no limit.
+
+        Raises:
+            SnapshotError: a part of the instance cannot be written down: a table that was changed
+                at run time, a reference in a global, an open file, state of a host function, a
+                call that is still under way, objects of the garbage collector; or the new module
+                cannot be compiled. The message says which.
+            GuestTrap, GuestExit, CallTimeout, BaseException: as the start or the setup ended.
+            trio.TooSlowError: ``start_timeout`` has passed.
+            MemoryError: there is no room for another instance.
+            TypeError, ValueError: an argument is of the wrong type, or there is no such export.
+            RuntimeError: outside of trio, in a forked child, or faulthandler was switched after the
+                first compile.
+
+        A cancel leaves nothing behind; threads finish their compilations, as for `compile`.
+        """
+        check_process()
+        check_trio("Module.snapshot")
+        check_setup(setup)
+        if reseed is None:
+            reseed = self._reseed
+        elif self._linked.signature(reseed).type != _RUNS:
+            message = f"reseed must be the name of an export of type {_RUNS}, not {reseed!r}"
+            raise TypeError(message)
+        check_timeout(start_timeout)
+        plan, copy = await self._instrumented()
+        taken: Taken | None = None
+        with trio.move_on_after(inf if start_timeout is None else start_timeout):
+            taken = await take(plan, copy, self._linked.initialize, setup)
+        if taken is None:
+            message = (
+                f"{self}: the start and the setup for a snapshot took longer than"
+                f" start_timeout={start_timeout} s"
+            )
+            raise trio.TooSlowError(message)
+        write = taken.binary  # of this one: it is not None any more
+
+        def read() -> Source:
+            return Source(write(), derived_from=self.name)
+
+        def make(read: Source, compiled: wasmtime.Module) -> Module:
+            functions, wasi, limits = self._host_functions, self.wasi, self.limits
+            return Module(read, compiled, functions, wasi, limits, reseed=reseed)
+
+        return await _compile_derived(self, read, make, None)
+
+    async def _instrumented(self) -> tuple[Plan, LinkedModule]:
+        """Compile the copy that is set up. It holds nothing that the module itself does not."""
+        plans: list[Plan] = []
+
+        def read() -> Source:
+            plans.append(make_plan(str(self), self._binary, self._linked.memory_exports))
+            return Source(plans[0].copy, derived_from=self.name)
+
+        def make(read: Source, compiled: wasmtime.Module) -> LinkedModule:
+            linked = self._linked
+            added = body_at(read.code) - body_at(self._binary)
+            prepared = link(str(self), linked.engine.wasmtime, compiled, linked.imported)
+            return linked.with_code(prepared, added)
+
+        copy = await _compile_derived(self, read, make, self._cache)
+        return plans[0], copy
 
     def __str__(self) -> str:
         return f"module {self.name!r}"
@@ -226,6 +324,64 @@ class DrivenModule:
                 first compile.
         """
         return DrivenInstance(self._linked)
+
+
+async def _compile(
+    read: Callable[[], Source],
+    make: Callable[[Source, wasmtime.Module], T],
+    stack: int,
+    directory: Path | None,
+) -> T:
+    """Read a source, compile it, and make something of both; all of this in threads.
+
+    Args:
+        read: reads the source.
+        make: is given it, and the compiled code.
+        stack: chooses the engine.
+        directory: the cache, or None.
+    """
+
+    def begin() -> tuple[Source, T | None]:
+        """Make it, unless another process is to compile the source."""
+        source = read()
+        engine = engine_of(stack)
+        check_faulthandler()
+        compiled = cache_module.find(engine.wasmtime, source.code_digest, directory)
+        if compiled is not None:
+            return source, make(source, compiled)
+        if open_instances and len(source.binary) >= SUBPROCESS_THRESHOLD:
+            return source, None
+        return source, complete(source)
+
+    def complete(source: Source, code: bytes | None = None) -> T:
+        compiled = _compiled(engine_of(stack), source, code)
+        cache_module.keep(compiled, source.code_digest, directory)
+        return make(source, compiled)
+
+    source, made = await _COMPILING.run(begin)
+    if made is not None:
+        return made
+    code = await compile_in_subprocess(source.code, source.label)
+    return await _COMPILING.run(complete, source, code)
+
+
+async def _compile_derived(
+    module: Module,
+    read: Callable[[], Source],
+    make: Callable[[Source, wasmtime.Module], T],
+    directory: Path | None,
+) -> T:
+    """Compile what was made of a module for a snapshot.
+
+    Raises:
+        SnapshotError: it cannot be compiled: it has more items than a module may have, or the
+            process that compiled it was killed.
+    """
+    try:
+        return await _compile(read, make, module.limits.stack, directory)
+    except CompileError as error:
+        message = f"{module}: it cannot have a snapshot: {error}"
+        raise SnapshotError(message) from error
 
 
 def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Module:

@@ -34,6 +34,7 @@ from wasmpool_host import (
     Module,
     ModuleError,
     RunOptions,
+    SnapshotError,
     WasmpoolError,
     host_function,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "ReloadFailed",
     "RetireReason",
     "RunOptions",
+    "SnapshotError",
     "Tool",
     "ToolResult",
     "Wasi",

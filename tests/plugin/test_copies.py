@@ -243,7 +243,7 @@ def test_values_of_configuration() -> None:
 
 
 async def test_what_a_plugin_says_of_itself_is_read_only(wat: Callable[..., str]) -> None:
-    """All callers see the same snapshot."""
+    """All callers see the same description."""
     async with open_plugin(wat()) as plugin:
         specs: Any = plugin.compact_specs
         with pytest.raises(TypeError):

@@ -18,15 +18,15 @@ async def test_a_plugin(each_plugin: Path, cache: Path) -> None:
     """It meets the contract; imports, exports, memory, metadata and tools are told."""
     seen = await inspect_plugin(each_plugin, cache=cache)
     assert seen.meets_contract
-    assert seen.snapshot is not None
+    assert seen.description is not None
     assert all(provided for _, _, provided in seen.imports)
     text = str(seen)
     for part in ("Imports", "Exports", "Memory: starts with", "Metadata", "Tools"):
         assert part in text
     assert "(i64) -> (i64)  (contract)" in text
     assert text.count("  provided") == len(seen.imports)
-    assert seen.snapshot.metadata.version in text
-    assert all(tool.name in text for tool in seen.snapshot.tools)
+    assert seen.description.metadata.version in text
+    assert all(tool.name in text for tool in seen.description.tools)
     assert text.endswith("Contract: a plugin of ABI version 1")
 
 

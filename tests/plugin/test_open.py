@@ -167,7 +167,7 @@ async def test_no_credentials_never_call_configure(wat: Callable[..., str]) -> N
 
 
 async def test_no_instance_kept_warm(wat: Callable[..., str]) -> None:
-    """The snapshot is there from the load on, and failures come out of it, with min_size=0 too."""
+    """The description is there from the load on, and failures come out of it, also then."""
     async with open_plugin(wat(), min_size=0) as plugin:
         assert plugin.name == "wat_plugin"
         await plugin.reload(wat(version="v2"))
@@ -221,7 +221,7 @@ def test_an_unknown_option_names_the_call() -> None:
         open_loader(name="x")  # type: ignore[call-arg]
 
 
-async def test_busy_plugins_answer_from_their_snapshots(
+async def test_busy_plugins_answer_from_their_descriptions(
     example: Path, server: Any, until: Until
 ) -> None:
     """While the only instance waits, its own name and tools and all of another's are at hand."""

@@ -114,7 +114,7 @@ async def test_reload_that_refuses_the_credentials(example: Path, wat: Callable[
         assert plugin.name == "wat_plugin"
 
 
-async def test_the_snapshot_changes_at_the_switch(wat: Callable[..., str]) -> None:
+async def test_the_description_changes_at_the_switch(wat: Callable[..., str]) -> None:
     """No call that sees the new tools is answered by the old module, and the other way round."""
     done = False
 
@@ -158,7 +158,7 @@ async def test_a_cancelled_reload_changes_nothing(wat: Callable[..., str]) -> No
 async def test_a_reload_that_is_cancelled_anywhere(
     wat: Callable[..., str], cancelled_at: Any
 ) -> None:
-    """Wherever it is cancelled, one version serves, with its own snapshot, and reload goes on."""
+    """Wherever it is cancelled, one version serves and describes itself, and reload goes on."""
     step, done, version = 0, False, ""
     async with open_plugin(wat(), size=2) as plugin:
         while not done:

@@ -35,7 +35,7 @@ class Source:
     Attributes:
         binary: the module in the binary format; not known to be valid.
         path: the file that it was read from; None for bytes and text.
-        name: the file's stem, or None.
+        name: the file's stem, or that of the module that it was derived from, or None.
         digest: the SHA-256 of ``binary``, in hexadecimal.
         outline: the imports and exports; None if they cannot be read.
         code: what is compiled: ``binary``, or a copy in which all its memories are exported.
@@ -43,18 +43,19 @@ class Source:
         label: names the source in messages.
     """
 
-    def __init__(self, binary: bytes, path: Path | None = None) -> None:
+    def __init__(
+        self, binary: bytes, path: Path | None = None, *, derived_from: str | None = None
+    ) -> None:
+        """``derived_from``: the name of the module that the bytes were made of by this package."""
         self.binary: bytes = binary
         self.path: Path | None = path
-        self.name: str | None = None if path is None else path.stem
+        self.name: str | None = derived_from if path is None else path.stem
         self.digest: str = hashlib.sha256(binary).hexdigest()
         self.outline: Outline | None = _outline_of(binary)
         self.code: bytes = _with_countable_memories(binary, self.outline)
         same = self.code is binary
         self.code_digest: str = self.digest if same else hashlib.sha256(self.code).hexdigest()
-        self.label: str = (
-            f"the module of {len(binary):,} bytes" if path is None else f"file {str(path)!r}"
-        )
+        self.label: str = _label(binary, path, derived_from)
 
     @classmethod
     def read(cls, source: Any) -> Source:
@@ -101,6 +102,14 @@ def memory_exports(outline: Outline) -> tuple[str, ...]:
         taken.add(name)
         names.append(name)
     return tuple(names)
+
+
+def _label(binary: bytes, path: Path | None, derived_from: str | None) -> str:
+    if path is not None:
+        return f"file {str(path)!r}"
+    if derived_from is not None:
+        return f"the snapshot of module {derived_from!r}"
+    return f"the module of {len(binary):,} bytes"
 
 
 def _outline_of(binary: bytes) -> Outline | None:

@@ -148,6 +148,20 @@ class Exchange:
             return self._begin(self._run(name, route, crossing, args, begun=True))
         return self._take_result(name, packed)  # type: ignore[arg-type]  # one integer, as checked
 
+    def start_settling(self) -> bytes | Pending:
+        """Free what the host holds in the guest: the last result, and the buffer of payloads.
+
+        The next exchange begins anew. Returns as `start`, and a result is empty.
+        """
+        return self._begin(self._settle())
+
+    def _settle(self) -> Steps[bytes]:
+        held, self._owed, self._buffer, self._capacity = (self._owed, self._buffer), 0, 0, 0
+        for ptr in held:
+            if ptr:
+                yield from self._free_region(ptr)
+        return b""
+
     def _begin(self, steps: Steps[bytes]) -> bytes | Pending:
         try:
             next(steps)

@@ -282,9 +282,9 @@ class Instance:
         if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
             yield
         fiber.store.take_instance(module.memory_exports)
-        if module.is_reactor:
+        if module.initialize is not None:
             fiber.start_clock()
-            if self._resolve("_initialize").start(()) is PENDING:
+            if self._resolve(module.initialize).start(()) is PENDING:
                 yield
 
     def _start_call(self, name: str, args: Sequence[object]) -> Results | Pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, final
 
 from wasmpool_host import _capi
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LinkedModule"]
 
-_NOTHING = FunctionType((), ())
-
 
 @final
 class LinkedModule:
@@ -43,7 +42,8 @@ class LinkedModule:
             missing from ``exports``.
         memory_bits: of a pointer into the memory that is called "memory": 32 or 64.
         maps: how many memory maps of the kernel an instance may take.
-        is_reactor: True if it exports ``_initialize``, which runs before an instance serves.
+        initialize: the export that runs before an instance serves: ``_initialize`` of a reactor, or
+            the ``reseed`` of a snapshot; None if it has neither.
         new_world: makes the world of a run, from what `Instance.run` is given.
         start_label: names its start in messages.
         start_history: how long its starts took lately.
@@ -62,6 +62,7 @@ class LinkedModule:
         memory_limit: int,
         maps: int,
         added: int,
+        initialize: str | None,
         new_world: Callable[..., World],
     ) -> None:
         """Take the parts together.
@@ -80,7 +81,7 @@ class LinkedModule:
         wide = isinstance(memory, MemoryType) and memory.address == "i64"
         self.memory_bits: int = 64 if wide else 32
         self.maps: int = maps
-        self.is_reactor: bool = exports.get("_initialize") == _NOTHING
+        self.initialize: str | None = initialize
         self.start_label: str = f"the start of {self}"
         self.start_history: CallHistory = CallHistory()
         self.new_world: Callable[..., World] = new_world
@@ -98,6 +99,13 @@ class LinkedModule:
         return _capi.Store(
             self.engine.pointer, key, self._memory_limit, self.limits.table_elements, self._added
         )
+
+    def with_code(self, prepared: _capi.Prepared, added: int) -> LinkedModule:
+        """Return the same module with other code, whose instances are not initialized."""
+        other = copy(self)
+        other.prepared, other.initialize = prepared, None
+        other._added = added  # noqa: SLF001 - of the same class
+        return other
 
     def label(self, export: str) -> str:
         """Return an export's name as messages show it."""

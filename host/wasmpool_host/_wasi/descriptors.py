@@ -8,16 +8,18 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, final
 
 from . import rights as rights_module
+from .config import as_bytes
 from .descriptor import Descriptor
+from .directory import Directory
 from .errno import Errno, WasiError
 from .layout import FileType
 from .line_log import LineLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 
-__all__ = ["Descriptors", "Input", "Output"]
+__all__ = ["Descriptors", "Input", "Output", "why_unlike_new"]
 
 # Each is also a descriptor of this process (two for a directory that is being listed), and 1,024 is
 # the usual limit of the whole process: one guest must not use them all.
@@ -46,6 +48,11 @@ class Input(Descriptor):
 
     def ready(self) -> int:
         return len(self._data) - self._position
+
+    @property
+    def was_read(self) -> bool:
+        """True if some of it is gone."""
+        return self._position > 0
 
 
 @final
@@ -89,6 +96,9 @@ class Descriptors:
 
     def __init__(self) -> None:
         self._open: dict[int, Descriptor] = {}
+
+    def __iter__(self) -> Iterator[tuple[int, Descriptor]]:
+        return iter(sorted(self._open.items()))
 
     def find(self, fd: int) -> Descriptor | None:
         """The descriptor, or None if it is not open."""
@@ -154,3 +164,31 @@ class Descriptors:
             # The stack reverses the order: stdout has to be closed before stderr.
             for descriptor in reversed(descriptors):
                 stack.callback(descriptor.close)
+
+
+def why_unlike_new(descriptors: Descriptors, preopened: Sequence[str]) -> str | None:
+    """Return what distinguishes the descriptors from those at the start; None if nothing does.
+
+    Args:
+        descriptors: those that are open now.
+        preopened: the guest's paths of the directories that were open at the start.
+
+    Flags do not count: streams and directories only store them, and Go's runtime sets them.
+    """
+    missing = set(range(_FIRST_FREE + len(preopened)))
+    for fd, each in descriptors:
+        missing.discard(fd)
+        if fd >= _FIRST_FREE and not _is_preopened(each, fd, preopened):
+            kind = "directory" if isinstance(each, Directory) else "file"
+            return f"a {kind} is open as descriptor {fd}"
+        if isinstance(each, Input) and each.was_read:
+            return "standard input was read"
+    return f"descriptor {min(missing)} is closed" if missing else None
+
+
+def _is_preopened(descriptor: Descriptor, fd: int, preopened: Sequence[str]) -> bool:
+    """Return True if it is the directory that had this number at the start."""
+    at = fd - _FIRST_FREE
+    if at >= len(preopened) or not isinstance(descriptor, Directory):
+        return False
+    return descriptor.guest_path == as_bytes(preopened[at])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from .config import as_bytes
-from .descriptors import Descriptors, Input, Output
+from .descriptors import Descriptors, Input, Output, why_unlike_new
 from .device_calls import calls_of, close_in_thread
 from .directory_identity import open_identified
 from .errno import Errno, NeedsThread, WasiError
@@ -78,7 +78,8 @@ class Process:
     """
 
     __slots__ = (
-        "_closed", "_lock", "_may_wait", "_offloaded", "_open_lines", "args", "descriptors", "env",
+        "_closed", "_lock", "_may_wait", "_offloaded", "_open_lines", "_preopened", "args",
+        "descriptors", "env",
     )  # fmt: skip
 
     # Invariant: while `_offloaded`, a thread uses the files, and closes them if `_closed`.
@@ -95,6 +96,7 @@ class Process:
             self.descriptors.add(root)
         for fd, (guest_path, preopen) in zip(opened, wasi.preopens.items(), strict=True):
             self.descriptors.add(DiskDirectory(fd, preopen, guest_path=as_bytes(guest_path)))
+        self._preopened = tuple(wasi.preopens)
         self._may_wait = any(preopen.may_wait for preopen in wasi.preopens.values())
         self._lock = threading.Lock()
         self._offloaded = False
@@ -104,6 +106,10 @@ class Process:
     def may_wait(self) -> bool:
         """True if a directory of it lies where an operation may block."""
         return self._may_wait
+
+    def why_unlike_new(self) -> str | None:
+        """Return what the guest has done that a new process would not have; None if nothing."""
+        return why_unlike_new(self.descriptors, self._preopened)
 
     def check_open(self) -> None:
         """Raise ``CANCELED`` if the guest is gone: an offloaded function must do nothing then."""

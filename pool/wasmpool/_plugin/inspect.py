@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .metadata import Metadata, Tool
-    from .revision import Snapshot
+    from .revision import Description
     from .source import PluginSource
 
 __all__ = ["Inspection", "inspect_plugin"]
@@ -56,7 +56,7 @@ class Inspection:
     """Types by name."""
     problems: tuple[str, ...]
     """Why this host cannot run it as a plugin; empty if it can."""
-    snapshot: Snapshot | None
+    description: Description | None
     """How it describes itself; None if it is not a plugin."""
 
     @property
@@ -68,8 +68,11 @@ class Inspection:
         parts = [_imports_text(self.imports), _exports_text(self.exports)]
         if looks_like_plugin(self.exports):
             parts += [_memory_text(self.exports)]
-        if self.snapshot is not None:
-            parts += [_metadata_text(self.snapshot.metadata), _tools_text(self.snapshot.tools)]
+        if self.description is not None:
+            parts += [
+                _metadata_text(self.description.metadata),
+                _tools_text(self.description.tools),
+            ]
         return "\n\n".join([*parts, self._verdict()])
 
     def _verdict(self) -> str:
@@ -118,16 +121,16 @@ async def inspect_plugin(
 
 async def _inspect(module: Module) -> Inspection:
     problems = _problems(module.exports)
-    snapshot: Snapshot | None = None
+    description: Description | None = None
     if not problems:
         try:
-            snapshot = await _ask(module)
+            description = await _ask(module)
         except AbiError as broken:
             problems = (str(broken),)
         except _GUEST_FAILED as failed:
             problems = (f"it fails when it is started and asked to describe itself: {failed}",)
     imports = tuple((name, type_, True) for name, type_ in module.imports.items())
-    return Inspection(imports, module.exports, problems, snapshot)
+    return Inspection(imports, module.exports, problems, description)
 
 
 def _problems(exports: Mapping[str, object]) -> tuple[str, ...]:
@@ -155,14 +158,14 @@ def _inspect_unlinked(
     return Inspection(imports, seen.exports, problems, None)
 
 
-async def _ask(module: Module) -> Snapshot:
+async def _ask(module: Module) -> Description:
     revision = PluginRevision(module, None)
     instance = await module.instantiate()
     try:
         await revision.get_ready(instance)
     finally:
         await instance.aclose()
-    return revision.snapshot
+    return revision.description
 
 
 # --- the report ---

@@ -49,6 +49,8 @@ class PluginOptions(TypedDict, total=False):
     """What it can use through WASI; None, the default, is nothing of this machine."""
     cache: str | os.PathLike[str] | None
     """A directory for compiled code."""
+    pristine: bool
+    """True: each call has an instance of its own, from a snapshot that is configured already."""
     size: int
     min_size: int
     check: Check | None
@@ -74,7 +76,8 @@ _POOL_DEFAULTS: Final[Mapping[str, Any]] = {
     "grace": 310.0,
     "max_generations": 8,
 }
-_ENVIRONMENT_OPTIONS: Final = frozenset({"http", "limits", "wasi", "cache"})
+_OTHER_OPTIONS: Final = frozenset({"http", "limits", "wasi", "cache", "pristine"})
+"""Those that a pool does not have."""
 
 
 def check_options(call: str, options: PluginOptions, *others: str) -> PluginOptions:
@@ -104,9 +107,21 @@ def check_options(call: str, options: PluginOptions, *others: str) -> PluginOpti
         checked["cache"] = _absolute(cache)
     if "instruments" in checked:
         checked["instruments"] = tuple(checked["instruments"])
+    _check_pristine(checked)
     new_environment(checked)
     Options(**pool_options(checked))
     return checked
+
+
+def _check_pristine(options: PluginOptions) -> None:
+    pristine = options.get("pristine", False)
+    if not isinstance(pristine, bool):
+        message = f"pristine must be True or False, not {pristine!r}"
+        raise TypeError(message)
+    uses = options.get("max_uses")
+    if pristine and uses not in (None, 1):
+        message = f"max_uses={uses!r} and pristine=True: an instance of a pristine plugin has one"
+        raise ValueError(message)
 
 
 def _absolute(cache: object) -> Path:
@@ -118,7 +133,9 @@ def _absolute(cache: object) -> Path:
 
 def pool_options(options: PluginOptions) -> dict[str, Any]:
     """Return the options for the plugin's pool."""
-    given = {key: value for key, value in options.items() if key not in _ENVIRONMENT_OPTIONS}
+    given = {key: value for key, value in options.items() if key not in _OTHER_OPTIONS}
+    if options.get("pristine"):
+        given["max_uses"] = 1
     return {**_POOL_DEFAULTS, **given}
 
 

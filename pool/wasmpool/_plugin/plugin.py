@@ -23,7 +23,13 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, final
 import trio
 
 from wasmpool._block import Block
-from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
+from wasmpool._errors import (
+    LeaseRevoked,
+    PoolClosed,
+    PoolUnavailable,
+    ReloadFailed,
+    as_one_line,
+)
 from wasmpool._json import encode
 from wasmpool._json_pieces import SMALL
 from wasmpool._plain_nursery import open_plain_nursery
@@ -37,12 +43,14 @@ from wasmpool_host import (
     GuestTrap,
     LinkError,
     Module,
+    SnapshotError,
 )
 from wasmpool_host.lowlevel import DrivenModule, check_process, check_trio
 
 from .contract import check_exports
 from .errors import AbiError, ConfigureError, PluginClosed
 from .options import (
+    START_TIMEOUT,
     PluginOptions,
     check_name,
     check_options,
@@ -99,6 +107,11 @@ def open_plugin(
         limits: the `Limits` of each instance; as for `Module.compile`.
         wasi: what the plugin can use through WASI; None, the default, is nothing of this machine.
         cache: a directory for compiled code; None, the default, is no cache.
+        pristine: True gives each call an instance of its own, which no other call has used or will
+            use. It costs a fraction of ``max_uses=1``, which it implies: the plugin is started and
+            configured once, and each instance begins with a `Module.snapshot` of that. Credentials
+            are in the snapshot's code, which is never written to ``cache``. Random numbers and
+            times that the plugin reads while it is configured are the same in all instances.
         grace: as for `open_pool`, but 310 s by default: longer than any HTTP request of the plugin
             can take.
         max_memory: as for `open_pool`, but 64 MiB by default: many guests leak memory, and an
@@ -120,6 +133,7 @@ def open_plugin(
             message lists all exports that are missing or of the wrong type.
         GuestMemoryError: the module's memory or a table starts above ``limits``.
         ConfigureError: the plugin refused the credentials.
+        SnapshotError: ``pristine`` is set, and no snapshot can be made of the plugin.
         PoolUnavailable: no instance could be started, configured and asked to describe itself
             within ``start_timeout``. The cause is attached: `GuestTrap`, `GuestExit`,
             `GuestMemoryError`, `CallTimeout`, MemoryError, trio.TooSlowError, or ValueError for
@@ -184,24 +198,42 @@ async def load_plugin(
         environment.name = lambda: revision.name  # until there is a `Plugin`
         if "env.host_http_request" in revision.module.imports:
             await environment.http.import_client()
+        if options.get("pristine"):
+            await _freeze(revision, options)
         opening = open_pool(
-            revision.module,
+            revision.instances_of,
             name=revision.name,
-            setup=revision.setup,
+            setup=revision.pool_setup,
             **pool_options(options),
         )
         try:
             pool = await stack.enter_async_context(opening)
-            await _ensure_snapshot(pool, revision)
+            await _ensure_description(pool, revision)
         except PoolUnavailable as unavailable:
             failure = unavailable
         else:
-            yield Plugin(pool, environment, drains, revision)
+            yield Plugin(pool, environment, drains, revision, options)
             return
         raise _plugin_error(failure)
 
 
-async def _ensure_snapshot(pool: Pool, revision: PluginRevision) -> None:
+async def _freeze(revision: PluginRevision, options: PluginOptions) -> None:
+    """`PluginRevision.freeze`, with the errors of a load.
+
+    Raises:
+        SnapshotError, AbiError, ConfigureError, LinkError: as there.
+        PoolUnavailable: it failed in another way, which is the cause.
+    """
+    try:
+        await revision.freeze(options.get("start_timeout", START_TIMEOUT))
+    except (SnapshotError, AbiError, ConfigureError, LinkError):
+        raise
+    except Exception as failed:
+        message = f"plugin {revision.name!r}: no snapshot was made of it: {as_one_line(failed)}"
+        raise PoolUnavailable(message) from failed
+
+
+async def _ensure_description(pool: Pool, revision: PluginRevision) -> None:
     """Start an instance if none has been set up yet, as with ``min_size=0``."""
     if not revision.is_known:
         async with pool.lease():
@@ -228,7 +260,7 @@ class Plugin:
     # - `_revision` belongs to the pool's current generation; both change in one synchronous step
     # - a task that reloads the pool holds `_switching`
 
-    __slots__ = ("_drains", "_environment", "_revision", "_switching", "pool")
+    __slots__ = ("_drains", "_environment", "_options", "_revision", "_switching", "pool")
 
     def __init__(
         self,
@@ -236,11 +268,13 @@ class Plugin:
         environment: PluginEnvironment,
         drains: trio.Nursery,
         revision: PluginRevision,
+        options: PluginOptions,
     ) -> None:
         """Not for users: `open_plugin` calls it, with a pool whose setup is the revision's."""
         self.pool: Pool = pool
         self._environment = environment
         self._drains = drains
+        self._options = options
         self._switching = trio.Lock()
         self._take_over(revision)
         environment.name = self._log_name
@@ -265,17 +299,17 @@ class Plugin:
     @property
     def metadata(self) -> Metadata | None:
         """How it describes itself; None after close."""
-        return None if self.closed else self._revision.snapshot.metadata
+        return None if self.closed else self._revision.description.metadata
 
     @property
     def tools(self) -> tuple[Tool, ...]:
         """The tools that it offers; none after close."""
-        return () if self.closed else self._revision.snapshot.tools
+        return () if self.closed else self._revision.description.tools
 
     @property
     def compact_specs(self) -> Mapping[str, tuple[str, ...]]:
         """By tool, the fields of its answers that matter, as dotted paths; ``{}`` after close."""
-        return {} if self.closed else self._revision.snapshot.compact_specs
+        return {} if self.closed else self._revision.description.compact_specs
 
     def __repr__(self) -> str:
         state = self.pool.state.name.lower()
@@ -455,13 +489,18 @@ class Plugin:
 
     async def _switch(self, revision: PluginRevision) -> int:
         """Reload the pool, and return at the switch; a task in `_drains` awaits the old calls."""
+        if self._options.get("pristine"):
+            await self._freeze(revision)
         failed: list[Exception] = []
 
         async def reload(*, task_status: trio.TaskStatus[int]) -> None:
             switch = _Switch(self, revision, task_status)
             try:
                 await self.pool.reload(
-                    revision.module, setup=revision.setup, force=True, task_status=switch
+                    revision.instances_of,
+                    setup=revision.pool_setup,
+                    force=True,
+                    task_status=switch,
                 )
             except Exception as failure:
                 if not switch.done:
@@ -476,6 +515,27 @@ class Plugin:
         if isinstance(failed[0], PoolClosed):
             raise self._is_closed() from failed[0]
         raise failed[0]
+
+    async def _freeze(self, revision: PluginRevision) -> None:
+        """Make a revision's snapshot, unless the plugin begins to close.
+
+        Raises:
+            ReloadFailed: there is none; the cause is attached, as `open_plugin` raises it.
+            PluginClosed: the plugin closes.
+        """
+        core = self.pool._core  # noqa: SLF001 - a close ends it like any other part of a reload
+        with trio.CancelScope() as scope:
+            core.begin_reload(scope)
+            try:
+                await _freeze(revision, self._options)
+            except (SnapshotError, AbiError, ConfigureError, LinkError, PoolUnavailable) as failed:
+                message = f"plugin {self._log_name()!r} goes on as before: {failed}"
+                cause = failed.__cause__ if isinstance(failed, PoolUnavailable) else failed
+                raise ReloadFailed(message) from cause
+            finally:
+                core.end_reload(scope)
+        if scope.cancelled_caught:
+            raise self._is_closed()
 
     def _take_over(self, revision: PluginRevision) -> None:
         """Put a revision in service; called in the same step as the pool's switch."""

@@ -24,18 +24,18 @@ from .metadata import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from wasmpool_host import Instance, Module
 
-__all__ = ["PluginRevision", "Snapshot", "read_name", "start_runtime"]
+__all__ = ["Description", "PluginRevision", "read_name", "start_runtime"]
 
 _START: Final = "_rt0_wasm_wasip1"
 _STARTS: Final = FunctionType((), ())
 
 
 @attrs.frozen
-class Snapshot:
+class Description:
     """How a plugin described itself at load. It is answered from here, even if all are busy."""
 
     name: str
@@ -65,26 +65,53 @@ class PluginRevision:
         self.module = module
         self.credentials = credentials
         self.override = override
-        self._snapshot: Snapshot | None = None
+        self._description: Description | None = None
+        self._frozen: Module | None = None
         self._payload = None if credentials is None else encode(credentials)
 
     @property
-    def is_known(self) -> bool:
-        """True once an instance has been set up, so that there is a snapshot."""
-        return self._snapshot is not None
+    def instances_of(self) -> Module:
+        """The module that the pool makes instances of: a snapshot, if `freeze` has made one."""
+        return self._frozen or self.module
 
     @property
-    def snapshot(self) -> Snapshot:
+    def pool_setup(self) -> Callable[[Instance], Awaitable[None] | None] | None:
+        """The setup of the pool's instances; None if they are ready from the start."""
+        return self.setup if self._frozen is None else None
+
+    async def freeze(self, start_timeout: float) -> None:
+        """Make a snapshot of an instance that is ready to serve, for all instances to begin with.
+
+        Args:
+            start_timeout: seconds for its start and setup together.
+
+        Raises:
+            SnapshotError: of this module, or of what it does when it is configured, no snapshot can
+                be made.
+            AbiError, ConfigureError: as `get_ready`.
+            Exception: as the guest ended; trio.TooSlowError.
+        """
+        self._frozen = await self.module.snapshot(
+            self._get_ready_by_name, start_timeout=start_timeout
+        )
+
+    @property
+    def is_known(self) -> bool:
+        """True once an instance has been set up, so that there is a description."""
+        return self._description is not None
+
+    @property
+    def description(self) -> Description:
         """What the first instance answered during its setup; no instance serves before that."""
-        assert self._snapshot is not None
-        return self._snapshot
+        assert self._description is not None
+        return self._description
 
     @property
     def name(self) -> str:
         """The name that the plugin was given, else the guest's own, else the module's."""
         if self.override is not None:
             return self.override
-        own = "" if self._snapshot is None else self._snapshot.name
+        own = "" if self._description is None else self._description.name
         return own or self.module.name
 
     @property
@@ -94,7 +121,7 @@ class PluginRevision:
 
     def setup(self, instance: Instance) -> Awaitable[None] | None:
         """Make a new instance of the pool ready to serve; None if there is nothing to do."""
-        if self._snapshot is None or self._payload is not None or needs_start(self.module):
+        if self._description is None or self._payload is not None or needs_start(self.module):
             return self._get_ready_by_name(instance)
         return None
 
@@ -107,18 +134,18 @@ class PluginRevision:
             raise AbiError(message) from broken
 
     async def get_ready(self, instance: Instance) -> None:
-        """Start an instance, configure it, and read the snapshot if there is none yet."""
+        """Start an instance, configure it, and read the description if there is none yet."""
         # 1. The runtime, without which no other export can be called.
         await start_runtime(self.module, instance)
         # 2. The ABI version: it says how to read the other answers.
-        known = self._snapshot
+        known = self._description
         metadata = known.metadata if known is not None else await _read_metadata(instance)
         # 3. The credentials.
         if self._payload is not None:
             await self._configure(instance, self._payload)
-        # 4. The snapshot: after the credentials, on which the tools may depend.
-        if self._snapshot is None:
-            self._snapshot = await self._take_snapshot(instance, metadata)
+        # 4. The description: after the credentials, on which the tools may depend.
+        if self._description is None:
+            self._description = await self._describe(instance, metadata)
 
     async def _configure(self, instance: Instance, payload: bytes) -> None:
         refusal = await instance.exchange("configure", payload)
@@ -127,15 +154,15 @@ class PluginRevision:
             raise ConfigureError(name, read_refusal(refusal))
 
     async def _ask_name(self, instance: Instance) -> str:
-        """Return the plugin's name, also before there is a snapshot."""
-        if self.override is None and self._snapshot is None:
+        """Return the plugin's name, also before there is a description."""
+        if self.override is None and self._description is None:
             with contextlib.suppress(AbiError, CallTimeout, GuestExit, GuestMemoryError, GuestTrap):
                 return await read_name(instance) or self.name
         return self.name
 
-    async def _take_snapshot(self, instance: Instance, metadata: Metadata) -> Snapshot:
+    async def _describe(self, instance: Instance, metadata: Metadata) -> Description:
         has_specs = "compact_specs" in self.module.exports
-        return Snapshot(
+        return Description(
             name=await read_name(instance),
             metadata=metadata,
             tools=read_tools(await instance.exchange("tools")),
