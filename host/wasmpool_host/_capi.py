@@ -326,7 +326,7 @@ class Slots:
     """How much a pooled engine has room for; see ``wasmtime_pooling_allocation_config_t``.
 
     Attributes:
-        memories: linear memories, and as many tables; an instance takes one of each at most.
+        instances: each with a linear memory, a table, and a heap for objects, at most.
         memory: bytes of address space for each memory.
         table: elements of each table.
         stacks: stacks of calls, the nested ones among them.
@@ -334,7 +334,7 @@ class Slots:
         warm: free slots that keep memory at all.
     """
 
-    memories: int
+    instances: int
     memory: int
     table: int
     stacks: int
@@ -348,17 +348,17 @@ class Slots:
         memory = self.memory + (1 << 25)  # with the guard
         stack += _STACK_OF_PYTHON
         rest = 1 << 30  # its own, and that of modules that are loaded next
-        return self.memories * (memory + self.table * 8) + self.stacks * stack + rest
+        return self.instances * (2 * memory + self.table * 8) + self.stacks * stack + rest
 
 
 def _use_slots(config: int, slots: Slots) -> None:
     pool = _new_pooling_config()
     for name, value in (
         ("total_core_instances", 1 << 30),  # helpers are instances, too
-        ("total_memories", slots.memories),
-        ("total_tables", slots.memories),
+        ("total_memories", 2 * slots.instances),  # a heap is one, too
+        ("total_tables", slots.instances),
         ("total_stacks", slots.stacks),
-        ("total_gc_heaps", 1),  # modules that need one have an ordinary engine
+        ("total_gc_heaps", slots.instances),
         ("max_memory_size", slots.memory),
         ("table_elements", slots.table),
         ("linear_memory_keep_resident", slots.kept_memory),

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 SLOTS: Final = _capi.Slots(
-    memories=256,
+    instances=256,
     memory=1 << 32,  # any that is addressed by 32 bits
     table=100_000,  # as in `Limits`
     stacks=2 * 256 + 128,  # of each instance's call, of a call nested in it, and of deeper ones
@@ -77,7 +77,7 @@ class Engine:
         self.pointer: int = _capi.raw(self.wasmtime)
         self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
         self.is_pooled: bool = slots is not None
-        self.free_slots: int = 0 if slots is None else slots.memories
+        self.free_slots: int = 0 if slots is None else slots.instances
         """Slots that no instance has; `open_instances` counts them."""
         self._lock = threading.Lock()
         self._deep_calls = 0

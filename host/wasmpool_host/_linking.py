@@ -112,7 +112,7 @@ def _share_of_memory(memories: Sequence[MemoryType], total: int) -> int:
 
 def fits_into_slot(outline: Outline, limits: Limits) -> bool:
     """Return True if an instance may be made in a pooled engine, with all that its limits allow."""
-    if outline.has_heap or len(outline.memories) > 1 or len(outline.tables) > 1:
+    if len(outline.memories) > 1 or len(outline.tables) > 1:
         return False
     if any(memory.address == "i64" for memory in outline.memories):
         return False
