@@ -29,6 +29,7 @@ LAYERS: Final = (
     {"wasmpool.example"},  # and the files beside the folders of `wasmpool`: errors, JSON
     {"wasmpool_host"},
     {"wasmpool_host.lowlevel"},
+    {"wasmpool_host._statistics"},
     {"wasmpool_host._module"},
     {"wasmpool_host._linking", "wasmpool_host._snapshot"},
     {"wasmpool_host._wasi"},

@@ -33,6 +33,7 @@ from ._instance.memory import Memory
 from ._instance.program import CAPTURE, Completed, RunOptions
 from ._limits import Limits
 from ._module import Module
+from ._statistics import HostStatistics, statistics
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ __all__ = [
     "GuestMemoryError",
     "GuestTrap",
     "HostFunction",
+    "HostStatistics",
     "Instance",
     "InstanceClosed",
     "InstanceError",
@@ -70,6 +72,7 @@ __all__ = [
     "Wasi",
     "WasmpoolError",
     "host_function",
+    "statistics",
 ]
 
 

@@ -103,6 +103,9 @@ caller_context = _bind("wasmtime_caller_context", _P, _P)
 context_data = _bind("wasmtime_context_get_data", _P, _P)
 
 _set_async_stack = _bind("wasmtime_config_async_stack_size_set", None, _P, ctypes.c_uint64)
+_new_pooling_config = _bind("wasmtime_pooling_allocation_config_new", _P)
+_delete_pooling_config = _bind("wasmtime_pooling_allocation_config_delete", None, _P)
+_set_pooling = _bind("wasmtime_pooling_allocation_strategy_set", None, _P, _P)
 _linker_instantiate_async = _bind("wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P)
 _linker_define = _bind(
     "wasmtime_linker_define", _P, _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P
@@ -306,19 +309,71 @@ SETTINGS: Final = {
 of WebAssembly 3.0 is on by default. Wide arithmetic is newer, and on by default from version 50."""
 
 
-def new_engine(stack: int = STACK) -> wasmtime.Engine:
-    """An engine whose guests may use ``stack`` bytes of stack.
+def new_engine(stack: int = STACK, slots: Slots | None = None) -> wasmtime.Engine:
+    """An engine whose guests may use ``stack`` bytes of stack; with ``slots`` it is a pooled one.
 
     Guests can be interrupted because they yield at epochs. Features that are off are not supported:
     a module that needs one is refused when it is compiled, with an error that names the feature.
-    Compiled code does not depend on the stack, so engines can share it in serialized form.
+    Compiled code depends on neither, so engines can share it in serialized form.
     """
     config = wasmtime.Config()
     for name, value in SETTINGS.items():
         setattr(config, name, value)
     config.max_wasm_stack = stack
     _set_async_stack(raw(config), stack + _STACK_OF_PYTHON)
+    if slots is not None:
+        _use_slots(raw(config), slots)
     return wasmtime.Engine(config)
+
+
+@attrs.frozen
+class Slots:
+    """How much a pooled engine has room for; see ``wasmtime_pooling_allocation_config_t``.
+
+    Attributes:
+        instances: each with a linear memory, a table, and a heap for objects, at most.
+        memory: bytes of address space for each memory.
+        table: elements of each table.
+        stacks: stacks of calls, the nested ones among them.
+        kept_memory, kept_table, kept_stack: bytes that stay resident in a slot that is free.
+        warm: free slots that keep memory at all.
+    """
+
+    instances: int
+    memory: int
+    table: int
+    stacks: int
+    kept_memory: int
+    kept_table: int
+    kept_stack: int
+    warm: int
+
+    def address_space(self, stack: int) -> int:
+        """About how many bytes of address space an engine with them takes."""
+        memory = self.memory + (1 << 25)  # with the guard
+        stack += _STACK_OF_PYTHON
+        rest = 1 << 30  # its own, and that of modules that are loaded next
+        return self.instances * (2 * memory + self.table * 8) + self.stacks * stack + rest
+
+
+def _use_slots(config: int, slots: Slots) -> None:
+    pool = _new_pooling_config()
+    for name, value in (
+        ("total_core_instances", 1 << 30),  # helpers are instances, too
+        ("total_memories", 2 * slots.instances),  # a heap is one, too
+        ("total_tables", slots.instances),
+        ("total_stacks", slots.stacks),
+        ("total_gc_heaps", slots.instances),
+        ("max_memory_size", slots.memory),
+        ("table_elements", slots.table),
+        ("linear_memory_keep_resident", slots.kept_memory),
+        ("table_keep_resident", slots.kept_table),
+        ("async_stack_keep_resident", slots.kept_stack),
+        ("max_unused_warm_slots", slots.warm),
+    ):
+        _bind(f"wasmtime_pooling_allocation_config_{name}_set", None, _P, _SIZE)(pool, value)
+    _set_pooling(config, pool)
+    _delete_pooling_config(pool)
 
 
 def library() -> str:

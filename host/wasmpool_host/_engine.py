@@ -1,27 +1,67 @@
 """Wasmtime's engines, which compile the modules of the process and run their guests.
 
-There is one engine for each size of a guest's stack (`Limits.stack`), and mostly only one. Each
-stays for the process, so there is one set of compiler threads, and a module may be used in any trio
-run. An engine is of no use in a forked child, which has neither these threads nor that of a ticker:
-a guest there would hang.
+There are two engines for each size of a guest's stack (`Limits.stack`), and mostly only one size.
+The pooled one has its memory maps made beforehand, in slots, so that an instance costs half as
+much there. It has room for some hundred instances. An instance that finds no slot free, or whose
+module does not fit into one, is made in the ordinary engine, which maps memory for each. The pooled
+engine is missing where there is too little address space for its slots.
+
+Each engine stays for the process, so there is one set of compiler threads, and a module may be used
+in any trio run. An engine is of no use in a forked child, which has neither these threads nor that
+of a ticker: a guest there would hang.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import logging
+import mmap
 import os
 import threading
-from typing import TYPE_CHECKING, final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, final
 
 from . import _capi
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import wasmtime
 
-__all__ = ["Engine", "advance_epochs", "check_faulthandler", "check_process", "engine_of"]
+__all__ = [
+    "DEEP_CALLS",
+    "SLOTS",
+    "Engine",
+    "advance_epochs",
+    "check_faulthandler",
+    "check_process",
+    "engine_of",
+    "free_slots",
+    "pooled_engine_of",
+]
+
+SLOTS: Final = _capi.Slots(
+    instances=256,
+    memory=1 << 32,  # any that is addressed by 32 bits
+    table=100_000,  # as in `Limits`
+    stacks=2 * 256 + 128,  # of each instance's call, of a call nested in it, and of deeper ones
+    kept_memory=1 << 16,
+    kept_table=1 << 13,
+    kept_stack=1 << 14,
+    warm=64,
+)
+"""What a pooled engine has room for. When nothing runs any more, it keeps 16 MiB at most."""
+
+DEEP_CALLS: Final = 128
+"""Nested calls, beyond one in each instance, for which a pooled engine has stacks."""
+
+_MAP_NORESERVE: Final = 0x4000
+
+_log: Final = logging.getLogger("wasmpool.engine")
 
 _lock = threading.Lock()
 _engines: dict[int, Engine] = {}
+_pooled: dict[int, Engine | None] = {}
 _pointers: tuple[int, ...] = ()
 _faulthandler = False
 """Whether it was on when the first engine was made."""
@@ -32,22 +72,82 @@ _forked = False
 class Engine:
     """An engine, and what is compiled by it for the exchange of bytes."""
 
-    def __init__(self, stack: int) -> None:
-        self.wasmtime: wasmtime.Engine = _capi.new_engine(stack)
+    def __init__(self, stack: int, slots: _capi.Slots | None = None) -> None:
+        self.wasmtime: wasmtime.Engine = _capi.new_engine(stack, slots)
         self.pointer: int = _capi.raw(self.wasmtime)
         self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
+        self.is_pooled: bool = slots is not None
+        self.free_slots: int = 0 if slots is None else slots.instances
+        """Slots that no instance has; `open_instances` counts them."""
+        self._lock = threading.Lock()
+        self._deep_calls = 0
+
+    @contextmanager
+    def deep_call(self) -> Iterator[None]:
+        """Have a stack for a call that is nested in a nested call.
+
+        So guests that nest deeply cannot take the stacks of others.
+
+        Raises:
+            MemoryError: there is none left.
+        """
+        with self._lock:
+            if self.is_pooled and self._deep_calls >= DEEP_CALLS:
+                message = (
+                    f"{DEEP_CALLS} calls of guests are nested in nested calls, and there are no"
+                    " stacks for more"
+                )
+                raise MemoryError(message)
+            self._deep_calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deep_calls -= 1
 
 
 def engine_of(stack: int) -> Engine:
-    """Return the engine for guests that may use ``stack`` bytes of stack; make it once."""
-    global _faulthandler, _pointers  # noqa: PLW0603 - of the process
+    """Return the ordinary engine for guests with ``stack`` bytes of stack; make it once."""
+    global _faulthandler  # noqa: PLW0603 - of the process
     with _lock:
         if stack not in _engines:
             if not _engines:
                 _faulthandler = faulthandler.is_enabled()
-            engine = _engines[stack] = Engine(stack)
-            _pointers += (engine.pointer,)
+            _engines[stack] = _ticking(Engine(stack))
         return _engines[stack]
+
+
+def pooled_engine_of(stack: int) -> Engine | None:
+    """Return the pooled engine for such guests; None where there is no room for its slots."""
+    with _lock:
+        if stack not in _pooled:
+            size = SLOTS.address_space(stack)
+            _pooled[stack] = _ticking(Engine(stack, SLOTS)) if _has_room(size) else None
+        return _pooled[stack]
+
+
+def free_slots() -> int:
+    """Return how many slots of all pooled engines no instance has."""
+    return sum(engine.free_slots for engine in _pooled.values() if engine is not None)
+
+
+def _ticking(engine: Engine) -> Engine:
+    global _pointers  # noqa: PLW0603 - of the process
+    _pointers += (engine.pointer,)
+    return engine
+
+
+def _has_room(size: int) -> bool:
+    """Return True if this much address space can be taken; Wasmtime would abort the process."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    try:
+        mmap.mmap(-1, size, flags=flags, prot=0).close()
+    except (OSError, ValueError, OverflowError) as error:
+        _log.info(
+            "instances are made without slots: no %s GiB of address space (%s)", size >> 30, error
+        )
+        return False
+    return True
 
 
 def advance_epochs() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _capi
+from ._engine import SLOTS
 from ._errors import GuestMemoryError, LinkError
 from ._escape import escaped
 from ._instance.host_call import ENTRY
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
     from ._types import ExternType, MemoryType
     from ._wasi import Wasi
 
-__all__ = ["check_imports", "check_limits", "link", "maps_of", "new_world", "provide", "resolve"]
+__all__ = [
+    "check_imports",
+    "check_limits",
+    "fits_into_slot",
+    "link",
+    "maps_of",
+    "new_world",
+    "provide",
+    "resolve",
+]
 
 _WASI: Final = "wasi_snapshot_preview1"
 
@@ -98,6 +108,16 @@ def _share_of_memory(memories: Sequence[MemoryType], total: int) -> int:
             return share
         left -= most
     return total
+
+
+def fits_into_slot(outline: Outline, limits: Limits) -> bool:
+    """Return True if an instance may be made in a pooled engine, with all that its limits allow."""
+    if len(outline.memories) > 1 or len(outline.tables) > 1:
+        return False
+    if any(memory.address == "i64" for memory in outline.memories):
+        return False
+    own = (limits.table_elements if t.maximum is None else t.maximum for t in outline.tables)
+    return all(min(most, limits.table_elements) <= SLOTS.table for most in own)
 
 
 def maps_of(outline: Outline) -> int:

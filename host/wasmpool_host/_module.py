@@ -17,15 +17,24 @@ from ._compile import binary as binary_module
 from ._compile import cache as cache_module
 from ._compile.compiler import SUBPROCESS_THRESHOLD, compile_here, compile_in_subprocess
 from ._compile.source import Source, memory_exports
-from ._engine import check_faulthandler, check_process, engine_of
+from ._engine import check_faulthandler, check_process, engine_of, pooled_engine_of
 from ._errors import CompileError, SnapshotError
 from ._in_trio import check_trio
 from ._instance.driven_instance import DrivenInstance
 from ._instance.instance import Instance
-from ._instance.linked_module import LinkedModule
+from ._instance.linked_module import Code, LinkedModule
 from ._instance.pending import PENDING
 from ._limits import Limits
-from ._linking import check_imports, check_limits, link, maps_of, new_world, provide, resolve
+from ._linking import (
+    check_imports,
+    check_limits,
+    fits_into_slot,
+    link,
+    maps_of,
+    new_world,
+    provide,
+    resolve,
+)
 from ._open_instances import open_instances
 from ._scheduling.blocking_calls import BlockingCalls
 from ._snapshot.anatomy import body_at
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
 
     import wasmtime
 
+    from ._compile.binary import Outline
     from ._engine import Engine
     from ._instance.host_function import HostFunction
     from ._snapshot.take import Plan, Setup, Taken
@@ -51,6 +61,8 @@ T = TypeVar("T")
 
 _INITIALIZE: Final = "_initialize"
 _RUNS: Final = FunctionType((), ())
+_MOST_POOLED: Final = 8 << 20
+"""Bytes of code that are loaded into a pooled engine as well: half a millisecond for each MiB."""
 
 _COMPILING: Final = BlockingCalls("compilations", limit=16)
 
@@ -105,15 +117,14 @@ class Module:
             self.digest, self._host_functions, wasi, limits, reseed,
         )  # fmt: skip
         memory_limit = check_limits(str(self), outline, limits)
-        engine = engine_of(limits.stack)
         imported = resolve(str(self), outline, provide(host_functions, outline, wasi))
         self._linked = LinkedModule(
             self.name,
-            engine=engine,
+            ordinary=self._code(engine_of(limits.stack), compiled, imported),
+            pooled=self._pooled_code(outline, compiled, imported),
             exports=self.exports,
             limits=limits,
             imported=imported,
-            prepared=link(str(self), engine.wasmtime, compiled, imported),
             memory_exports=memory_exports(outline),
             memory_limit=memory_limit,
             maps=maps_of(outline),
@@ -121,6 +132,26 @@ class Module:
             initialize=_INITIALIZE if self.exports.get(_INITIALIZE) == _RUNS else reseed,
             new_world=partial(new_world, wasi, self.name),
         )
+
+    def _code(
+        self, engine: Engine, compiled: wasmtime.Module, imported: Sequence[HostFunction]
+    ) -> Code:
+        return Code(engine, link(str(self), engine.wasmtime, compiled, imported))
+
+    def _pooled_code(
+        self, outline: Outline, compiled: wasmtime.Module, imported: Sequence[HostFunction]
+    ) -> Code | None:
+        """Load the code into a pooled engine, too, if the module fits into a slot there."""
+        if not fits_into_slot(outline, self.limits):
+            return None
+        code = _capi.serialize(compiled)
+        engine = pooled_engine_of(self.limits.stack) if len(code) <= _MOST_POOLED else None
+        if engine is None:
+            return None
+        try:
+            return self._code(engine, _capi.deserialize(engine.wasmtime, code), imported)
+        except _capi.CApiError:  # it needs more than a slot has, of what the outline does not say
+            return None
 
     @classmethod
     async def compile(
@@ -286,8 +317,8 @@ class Module:
         def make(read: Source, compiled: wasmtime.Module) -> LinkedModule:
             linked = self._linked
             added = body_at(read.code) - body_at(self._binary)
-            prepared = link(str(self), linked.engine.wasmtime, compiled, linked.imported)
-            return linked.with_code(prepared, added)
+            code = self._code(linked.ordinary.engine, compiled, linked.imported)
+            return linked.with_code(code, added)
 
         copy = await _compile_derived(self, read, make, self._cache)
         return plans[0], copy

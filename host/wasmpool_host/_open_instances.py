@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from ._engine import advance_epochs
+from ._engine import SLOTS, advance_epochs
 from ._scheduling.epoch_ticker import ticker_of_this_run
 
 if TYPE_CHECKING:
+    from ._engine import Engine
     from ._scheduling.epoch_ticker import Ticker
 
 __all__ = ["MAPS_OF_AN_INSTANCE", "MAPS_OF_A_MEMORY", "open_instances"]
@@ -23,8 +24,8 @@ MAPS_OF_AN_INSTANCE: Final = 5
 MAPS_OF_A_MEMORY: Final = 2
 """Memory maps of each further memory: itself and its guard."""
 
-MAPS_KEPT: Final = 2_000
-"""Memory maps that are left for the rest of the process."""
+MAPS_KEPT: Final = 2_000 + 2 * SLOTS.stacks
+"""Memory maps that are left for the rest of the process, and for the stacks of a pooled engine."""
 
 _MAP_LIMIT: Final = Path("/proc/sys/vm/max_map_count")
 
@@ -35,8 +36,10 @@ class OpenInstances:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forgotten: deque[tuple[Ticker, int]] = deque()
-        self._count = 0
+        self._forgotten: deque[tuple[Ticker, int, Engine]] = deque()
+        self.count: int = 0
+        self.in_slots: int = 0
+        """How many of them are in slots of pooled engines."""
         self._maps = 0
 
     def open(self, maps: int) -> Ticker:
@@ -53,12 +56,12 @@ class OpenInstances:
             most = _most_maps()
             if most is not None and self._maps + maps > most:
                 message = (
-                    f"{self._count:,} instances are open, which may have {self._maps:,} memory"
+                    f"{self.count:,} instances are open, which may have {self._maps:,} memory"
                     f" maps, all that {_MAP_LIMIT} allows: close some, or raise the limit, as in"
                     " `sysctl -w vm.max_map_count=1048576`"
                 )
                 raise MemoryError(message)
-            self._count += 1
+            self.count += 1
             self._maps += maps
         ticker = ticker_of_this_run(advance_epochs)
         ticker.open()
@@ -66,21 +69,34 @@ class OpenInstances:
 
     def __bool__(self) -> bool:
         """True if there are open instances, which may be in use."""
-        return self._count > len(self._forgotten)
+        return self.count > len(self._forgotten)
 
-    def close(self, ticker: Ticker, maps: int) -> None:
+    def take_slot(self, engine: Engine | None) -> bool:
+        """Take one of a pooled engine's slots, for an open instance; False if none is free."""
+        if engine is None or not engine.free_slots:
+            return False
+        with self._lock:
+            if not engine.free_slots:
+                return False
+            engine.free_slots -= 1
+            self.in_slots += 1
+            return True
+
+    def close(self, ticker: Ticker, maps: int, engine: Engine) -> None:
         """Count an instance as closed, once its store is gone."""
         with self._lock:
-            self._count -= 1
+            self.count -= 1
             self._maps -= maps
+            self.in_slots -= engine.is_pooled
+            engine.free_slots += engine.is_pooled
         ticker.close()
 
-    def forget(self, ticker: Ticker, maps: int) -> None:
+    def forget(self, ticker: Ticker, maps: int, engine: Engine) -> None:
         """Do `close` for a finalizer, which may run anywhere, even where a lock is held.
 
         The count changes when the next instance is opened.
         """
-        self._forgotten.append((ticker, maps))
+        self._forgotten.append((ticker, maps, engine))
 
 
 @cache

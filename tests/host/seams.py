@@ -23,7 +23,7 @@ __all__ = [
 
 def open_instances() -> int:
     """How many instances of this process are open."""
-    return _open_instances.open_instances._count
+    return _open_instances.open_instances.count
 
 
 def set_score(instance: Any, export: str, score: int) -> None:

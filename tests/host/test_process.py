@@ -654,7 +654,7 @@ def test_the_collector_may_run_anywhere_in_the_ticker(where: str) -> None:
                 await trio.sleep(0.001)
         print(len(host_call.fibers))
         await (await module.instantiate()).aclose()
-        print(open_instances._count, [t.name for t in threading.enumerate() if "ticker" in t.name])
+        print(open_instances.count, [t.name for t in threading.enumerate() if "ticker" in t.name])
 
     warnings.simplefilter("ignore")
     gc.disable()

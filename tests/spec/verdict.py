@@ -100,9 +100,7 @@ class Explained:
 
 
 _NEEDS: Final = re.compile(r" needs (shared memory|threads), which wasmpool does not support$")
-_FEATURE: Final = re.compile(
-    r" needs a feature of WebAssembly that wasmpool does not support: .*$"
-)
+_FEATURE: Final = re.compile(r" needs a feature of WebAssembly that wasmpool does not support: .*$")
 _ABOVE: Final = re.compile(
     r"(?:memory|table) starts with [\d,]+ (?:bytes|elements), above limits\.\w+=[\d,]+$"
 )

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import TypeAlias, TypeVar
 
+    from wasmpool_host._engine import Engine
+
     from .fiber import Fiber
     from .linked_module import LinkedModule
     from .pending import Pending
@@ -104,6 +106,7 @@ class Exchange:
     __slots__ = (
         "_buffer",
         "_capacity",
+        "_engine",
         "_fiber",
         "_free",
         "_helpers",
@@ -117,10 +120,15 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(
-        self, fiber: Fiber, module: LinkedModule, resolve: Callable[[str], ExportCrossing]
+        self,
+        fiber: Fiber,
+        module: LinkedModule,
+        engine: Engine,
+        resolve: Callable[[str], ExportCrossing],
     ) -> None:
         self._fiber = fiber
         self._module = module
+        self._engine = engine
         self._resolve = resolve
         self._free = find_free(module)
         self._limit = module.limits.payload
@@ -243,7 +251,7 @@ class Exchange:
         self._check()
         fiber, export = self._fiber, route.crossing
         store = fiber.store
-        instance = self._module.engine.exchangers.begin(
+        instance = self._engine.exchangers.begin(
             store, store.export(name), store.export(self._free or ""),
             takes_payload=route.takes_payload,
         )  # fmt: skip

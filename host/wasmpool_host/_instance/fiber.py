@@ -84,12 +84,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from functools import partial
 
+    from wasmpool_host._engine import Engine
     from wasmpool_host._scheduling.epoch_ticker import Ticker
     from wasmpool_host._scheduling.loop_budget import LoopBudget
 
     from .call_history import CallHistory
     from .host_call import NestedCall
     from .host_function import HostFunction
+    from .linked_module import LinkedModule
     from .signature import Results
 
 __all__ = ["Fiber"]
@@ -172,6 +174,7 @@ class Fiber:
         "_computed",
         "_crossing",
         "_deadline",
+        "_engine",
         "_job",
         "_level",
         "_on_loop_since",
@@ -201,15 +204,14 @@ class Fiber:
 
     def __init__(
         self,
-        make_store: Callable[[int], _capi.Store],
-        functions: Sequence[HostFunction],
+        module: LinkedModule,
+        engine: Engine,
         guest: CallerMaker,
         ticker: Ticker,
-        call_seconds: float | None,
     ) -> None:
         self.key: int = new_key()
-        self.store: _capi.Store = make_store(self.key)
-        self.functions: Sequence[HostFunction] = functions
+        self.store: _capi.Store = module.new_store(engine, self.key)
+        self.functions: Sequence[HostFunction] = module.imported
         self.guest: CallerMaker = guest
         self.poisoned: str | None = None
         self.only_trapped: bool = False
@@ -219,16 +221,17 @@ class Fiber:
         self.finished: bool = False
         self.host_calls: list[HostCall] = []
         self.pending: HostCall | None = None
-        self.next_call: HostCall | None = HostCall() if functions else None
+        self.next_call: HostCall | None = HostCall() if self.functions else None
         self.failure: BaseException | None = None
         self.interrupted: BaseException | None = None
-        self.call_seconds: float | None = call_seconds
+        self.call_seconds: float | None = module.limits.call_seconds
+        self._engine = engine
         self._crossing: Crossing | None = None
         self._deadline: float | None = None
         self._waiting_for_drop: tuple[trio.lowlevel.Task, ...] = ()
         self._job: Job | None = None
         self._level: Level = _NO_LEVEL
-        self._room = FRAMES_TO_START if functions else FRAMES_TO_START_WITHOUT_CALLBACKS
+        self._room = FRAMES_TO_START if self.functions else FRAMES_TO_START_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
         self._strayed = False
         """True if a host function ended before a task in its call, which looks for the error."""
@@ -588,6 +591,7 @@ class Fiber:
 
         Raises:
             GuestTrap: the nested call trapped, or the nesting is too deep.
+            MemoryError: there is no stack for it.
             BaseException: as `run`.
         """
         depth = len(self.host_calls)
@@ -596,6 +600,15 @@ class Fiber:
             message = f"{label}: guest and host have called each other {NESTING} levels deep"
             raise GuestTrap("stack-overflow", message)
         headroom(FRAMES + depth * FRAMES_A_LEVEL)
+        with self._engine.deep_call() if depth > 1 else contextlib.nullcontext():
+            await self._drive_nested(call, nested)
+        stop = self.store.take_failure(nested.errors)
+        if stop is not None:
+            self.poisoned = self.poisoned or "trap"
+            raise trapped(stop, label)
+        return nested.take_results()
+
+    async def _drive_nested(self, call: HostCall, nested: NestedCall) -> None:
         call.nested = nested
         self._on_loop_since = perf_counter()
         try:
@@ -607,11 +620,6 @@ class Fiber:
             raise
         finally:
             self._drop_above(call)
-        stop = self.store.take_failure(nested.errors)
-        if stop is not None:
-            self.poisoned = self.poisoned or "trap"
-            raise trapped(stop, label)
-        return nested.take_results()
 
     # --- ending a guest ---
 

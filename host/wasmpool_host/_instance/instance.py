@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from typing import Unpack
 
+    from wasmpool_host._engine import Engine
     from wasmpool_host._scheduling.epoch_ticker import Ticker
 
-    from .linked_module import LinkedModule
+    from .linked_module import Code, LinkedModule
     from .pending import Pending
     from .program import Completed, RunOptions
     from .signature import Results
@@ -54,7 +55,7 @@ class Instance:
     # - `_freed` implies `_closed`, except in `__init__`
 
     __slots__ = (
-        "__weakref__", "_closed", "_crossings", "_exchange", "_fiber", "_freed", "_guest",
+        "__weakref__", "_closed", "_code", "_crossings", "_exchange", "_fiber", "_freed", "_guest",
         "_module", "_pending", "_start_steps", "_thread", "_ticker",
     )  # fmt: skip
 
@@ -72,12 +73,11 @@ class Instance:
         self._pending: ExportCrossing | None = None
         self._start_steps: Generator[None] | None = None
         self._ticker = ticker = open_instances.open(module.maps)
+        self._code = code = self._take_code()
         try:
-            self._fiber = Fiber(
-                module.new_store, module.imported, self._guest, ticker, module.limits.call_seconds
-            )
+            self._fiber = Fiber(module, code.engine, self._guest, ticker)
         except BaseException:
-            open_instances.close(ticker, module.maps)
+            open_instances.close(ticker, module.maps, code.engine)
             raise
         self._freed = False
 
@@ -277,7 +277,7 @@ class Instance:
     def _starting(self) -> Generator[None]:
         """Yield where a crossing is pending, as `Exchange` does."""
         fiber, module = self._fiber, self._module
-        begin = partial(fiber.store.begin_instance, module.prepared)
+        begin = partial(fiber.store.begin_instance, self._code.prepared)
         fiber.start_clock()
         if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
             yield
@@ -317,7 +317,9 @@ class Instance:
             self._refuse_thread()
         exchange = self._exchange
         if exchange is None:
-            exchange = self._exchange = Exchange(fiber, self._module, self._resolve)
+            exchange = self._exchange = Exchange(
+                fiber, self._module, self._code.engine, self._resolve
+            )
         if fiber.call_seconds is not None:
             fiber.start_clock()
         result = exchange.start(name, payload)
@@ -432,7 +434,14 @@ class Instance:
 
     # --- the end ---
 
-    def _free(self, uncount: Callable[[Ticker, int], None]) -> None:
+    def _take_code(self) -> Code:
+        """Return the code to be run: in a pooled engine, if there is a slot for it."""
+        pooled = self._module.pooled
+        if pooled is not None and open_instances.take_slot(pooled.engine):
+            return pooled
+        return self._module.ordinary
+
+    def _free(self, uncount: Callable[[Ticker, int, Engine], None]) -> None:
         if self._freed:
             return
         self._freed = True
@@ -442,7 +451,7 @@ class Instance:
         if not self._fiber.busy:  # else a host function shields itself: `_finish` raises it later
             self._fiber.forget_interrupt()
         self._break_cycles()
-        uncount(self._ticker, self._module.maps)
+        uncount(self._ticker, self._module.maps, self._code.engine)
         self._guest.close()
 
     def _break_cycles(self) -> None:

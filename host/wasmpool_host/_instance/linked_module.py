@@ -24,7 +24,23 @@ if TYPE_CHECKING:
     from .host_function import HostFunction
     from .program import World
 
-__all__ = ["LinkedModule"]
+__all__ = ["Code", "LinkedModule"]
+
+
+@final
+class Code:
+    """A module's code in one engine, linked to its host functions.
+
+    Attributes:
+        engine: the one that it was compiled by, or loaded into.
+        prepared: ready to be instantiated there.
+    """
+
+    __slots__ = ("engine", "prepared")
+
+    def __init__(self, engine: Engine, prepared: _capi.Prepared) -> None:
+        self.engine: Engine = engine
+        self.prepared: _capi.Prepared = prepared
 
 
 @final
@@ -33,11 +49,11 @@ class LinkedModule:
 
     Attributes:
         name: the module's.
-        engine: the engine that its code was compiled by.
+        ordinary: its code in an ordinary engine.
+        pooled: the same in a pooled engine, if it fits into a slot there.
         exports: types by name.
         limits: what each instance may take.
         imported: its host functions, by the index that the entry callback is given.
-        prepared: the code, linked to them.
         memory_exports: the names by which the code exports its memories, one for each. Some may be
             missing from ``exports``.
         memory_bits: of a pointer into the memory that is called "memory": 32 or 64.
@@ -53,11 +69,11 @@ class LinkedModule:
         self,
         name: str,
         *,
-        engine: Engine,
+        ordinary: Code,
+        pooled: Code | None,
         exports: Mapping[str, ExternType],
         limits: Limits,
         imported: Sequence[HostFunction],
-        prepared: _capi.Prepared,
         memory_exports: tuple[str, ...],
         memory_limit: int,
         maps: int,
@@ -71,11 +87,11 @@ class LinkedModule:
         many bytes the code is longer than the module's own binary.
         """
         self.name: str = name
-        self.engine: Engine = engine
+        self.ordinary: Code = ordinary
+        self.pooled: Code | None = pooled
         self.exports: Mapping[str, ExternType] = exports
         self.limits: Limits = limits
         self.imported: Sequence[HostFunction] = imported
-        self.prepared: _capi.Prepared = prepared
         self.memory_exports: tuple[str, ...] = memory_exports
         memory = exports.get("memory")
         wide = isinstance(memory, MemoryType) and memory.address == "i64"
@@ -94,16 +110,16 @@ class LinkedModule:
     def __str__(self) -> str:
         return f"module {self.name!r}"
 
-    def new_store(self, key: int) -> _capi.Store:
+    def new_store(self, engine: Engine, key: int) -> _capi.Store:
         """Make a store within the limits, for one instance."""
         return _capi.Store(
-            self.engine.pointer, key, self._memory_limit, self.limits.table_elements, self._added
+            engine.pointer, key, self._memory_limit, self.limits.table_elements, self._added
         )
 
-    def with_code(self, prepared: _capi.Prepared, added: int) -> LinkedModule:
+    def with_code(self, code: Code, added: int) -> LinkedModule:
         """Return the same module with other code, whose instances are not initialized."""
         other = copy(self)
-        other.prepared, other.initialize = prepared, None
+        other.ordinary, other.pooled, other.initialize = code, None, None
         other._added = added  # noqa: SLF001 - of the same class
         return other
 
