@@ -47,8 +47,19 @@ class DrivenInstance(Instance):
         return self._start()
 
     # The same methods, as one more frame would be felt in each call.
-    start_call = Instance._start_call  # noqa: SLF001 - the base's own
-    start_exchange = Instance._start_exchange  # noqa: SLF001
+    if TYPE_CHECKING:
+
+        def start_call(self, name: str, args: Sequence[object]) -> Results | Pending:
+            """See `Instance._start_call`, which this is."""
+            ...
+
+        def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
+            """See `Instance._start_exchange`, which this is."""
+            ...
+
+    else:
+        start_call = Instance._start_call  # noqa: SLF001 - the base's own
+        start_exchange = Instance._start_exchange  # noqa: SLF001
 
     def finish(self) -> Coroutine[Any, Any, Any]:
         """Drive what is pending to its end.
