@@ -37,8 +37,6 @@ from ._linking import (
 )
 from ._open_instances import open_instances
 from ._scheduling.blocking_calls import BlockingCalls
-from ._snapshot.anatomy import body_at
-from ._snapshot.take import check_setup, check_timeout, make_plan, take
 from ._suggest import LONGEST
 from ._types import FunctionType
 
@@ -276,19 +274,21 @@ class Module:
 
         A cancel leaves nothing behind; threads finish their compilations, as for `compile`.
         """
+        from ._snapshot import take as snapshots  # noqa: PLC0415 - `import wasmpool` is faster without
+
         check_process()
         check_trio("Module.snapshot")
-        check_setup(setup)
+        snapshots.check_setup(setup)
         if reseed is None:
             reseed = self._reseed
         elif self._linked.signature(reseed).type != _RUNS:
             message = f"reseed must be the name of an export of type {_RUNS}, not {reseed!r}"
             raise TypeError(message)
-        check_timeout(start_timeout)
+        snapshots.check_timeout(start_timeout)
         plan, copy = await self._instrumented()
         taken: Taken | None = None
         with trio.move_on_after(inf if start_timeout is None else start_timeout):
-            taken = await take(plan, copy, self._linked.initialize, setup)
+            taken = await snapshots.take(plan, copy, self._linked.initialize, setup)
         if taken is None:
             message = (
                 f"{self}: the start and the setup for a snapshot took longer than"
@@ -308,6 +308,9 @@ class Module:
 
     async def _instrumented(self) -> tuple[Plan, LinkedModule]:
         """Compile the copy that is set up. It holds nothing that the module itself does not."""
+        from ._snapshot.anatomy import body_at  # noqa: PLC0415 - as in `snapshot`
+        from ._snapshot.take import make_plan  # noqa: PLC0415
+
         plans: list[Plan] = []
 
         def read() -> Source:
