@@ -59,8 +59,9 @@ T = TypeVar("T")
 
 _INITIALIZE: Final = "_initialize"
 _RUNS: Final = FunctionType((), ())
-_MOST_POOLED: Final = 8 << 20
-"""Bytes of code that are loaded into a pooled engine as well: half a millisecond for each MiB."""
+_MOST_POOLED: Final = 1 << 19
+"""Bytes of code that are loaded into a pooled engine as well, which takes as long as to load them
+from a cache. An instance of a larger module takes long to start in any case."""
 
 _COMPILING: Final = BlockingCalls("compilations", limit=16)
 
