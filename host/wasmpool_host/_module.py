@@ -141,8 +141,8 @@ class Module:
         self, outline: Outline, compiled: wasmtime.Module, imported: Sequence[HostFunction]
     ) -> Code | None:
         """Load the code into a pooled engine, too, if the module fits into a slot there."""
-        if not fits_into_slot(outline, self.limits):
-            return None
+        if len(self._binary) > _MOST_POOLED or not fits_into_slot(outline, self.limits):
+            return None  # the code is longer than the binary, and to copy it all would take long
         code = _capi.serialize(compiled)
         engine = pooled_engine_of(self.limits.stack) if len(code) <= _MOST_POOLED else None
         if engine is None:
@@ -229,7 +229,7 @@ class Module:
         await trio.lowlevel.checkpoint()
         instance = Instance(self._linked)
         if instance._start() is PENDING:  # noqa: SLF001 - public in `DrivenInstance` only
-            await instance._finish()  # noqa: SLF001
+            await instance._finish()  # noqa: SLF001 - as above
         return instance
 
     async def snapshot(
@@ -310,7 +310,7 @@ class Module:
     async def _instrumented(self) -> tuple[Plan, LinkedModule]:
         """Compile the copy that is set up. It holds nothing that the module itself does not."""
         from ._snapshot.anatomy import body_at  # noqa: PLC0415 - as in `snapshot`
-        from ._snapshot.take import make_plan  # noqa: PLC0415
+        from ._snapshot.take import make_plan  # noqa: PLC0415 - as in `snapshot`
 
         plans: list[Plan] = []
 
@@ -348,7 +348,7 @@ class DrivenModule:
     def __init__(self, module: Module) -> None:
         self.name: str = module.name
         self.identity: Hashable = module._identity  # noqa: SLF001 - the module hides it from its users
-        self._linked = module._linked  # noqa: SLF001
+        self._linked = module._linked  # noqa: SLF001 - as above
 
     def new_instance(self) -> DrivenInstance:
         """Make an instance, in one step. `DrivenInstance.start` must be called next.

@@ -217,7 +217,7 @@ class _MemberReader:
     def _wanted_name(self, start: int, end: int) -> str | None:
         if end - start > _MAX_NAME + 2:
             return None
-        name, _ = scanstring(self._text[start + 1 : end].decode(), 0, True)  # noqa: FBT003
+        name, _ = scanstring(self._text[start + 1 : end].decode(), 0, True)  # noqa: FBT003 - its form
         return name if name in self._wanted else None
 
     def _end_of_number(self, start: int) -> int:
@@ -253,7 +253,7 @@ class _MemberReader:
         at = start + 1
         while at < end:
             stop = self._cut(at, min(at + PIECE, end), end)
-            characters, _ = scanstring(self._text[at:stop].decode() + '"', 0, True)  # noqa: FBT003
+            characters, _ = scanstring(self._text[at:stop].decode() + '"', 0, True)  # noqa: FBT003 - its form
             if stop < end and "\ud800" <= characters[-1] <= "\udbff":
                 # Half of a surrogate pair, as an escape: it must be read with the other half.
                 characters, stop = characters[:-1], stop - _ESCAPE

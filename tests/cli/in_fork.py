@@ -75,7 +75,7 @@ def started(
         to_it, from_it = os.pipe(), os.pipe()
         ends: list[IO[bytes]] = [
             stack.enter_context(open(to_it[1], "wb")),  # noqa: PTH123 - a descriptor
-            stack.enter_context(open(from_it[0], "rb")),  # noqa: PTH123
+            stack.enter_context(open(from_it[0], "rb")),  # noqa: PTH123 - a descriptor
             kept,
         ]
         files = (

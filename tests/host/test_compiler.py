@@ -228,6 +228,6 @@ async def test_it_has_a_low_priority() -> None:
             partial(trio.run_process, command, stdin=PIPE, stdout=DEVNULL, check=False)
         )
         with trio.fail_after(30):  # it waits for its input, which does not come
-            while os.getpriority(os.PRIO_PROCESS, process.pid) != PRIORITY:  # noqa: ASYNC110
+            while os.getpriority(os.PRIO_PROCESS, process.pid) != PRIORITY:  # noqa: ASYNC110 - by another process
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()

@@ -59,7 +59,7 @@ class DrivenInstance(Instance):
 
     else:
         start_call = Instance._start_call  # noqa: SLF001 - the base's own
-        start_exchange = Instance._start_exchange  # noqa: SLF001
+        start_exchange = Instance._start_exchange  # noqa: SLF001 - as above
 
     def finish(self) -> Coroutine[Any, Any, Any]:
         """Drive what is pending to its end.

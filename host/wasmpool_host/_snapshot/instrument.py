@@ -8,8 +8,8 @@ outside is asked of the instance, by a *probe*: a small function that the copy h
   C API would abort the process at some of these types.
 * A passive segment: the probe copies no bytes of it, from offset 1 on, which traps if the segment
   is empty: that is what a dropped segment is, and one that is empty by itself is not asked. It
-  writes nothing. Elements need a table of their type; where the module has none, the copy has an
-  empty one, and an empty memory likewise.
+  writes nothing. Elements need a table of their type, and data a memory; where the module has none,
+  the copy has an empty one.
 
 All of this is appended, so that no index in the code changes, and no instruction has to be read.
 """

@@ -35,9 +35,9 @@ def may_wait(real_path: str) -> bool:
         real_path: the directory's path, absolute and without links.
     """
     try:
-        with open(_TABLE, "rb") as table:  # noqa: PTH123
+        with open(_TABLE, "rb") as table:  # noqa: PTH123 - its path is a str
             kinds = _kinds(os.fsencode(real_path), table)
-        if _UNKNOWN in kinds and os.major(os.stat(real_path).st_dev):  # noqa: PTH116
+        if _UNKNOWN in kinds and os.major(os.stat(real_path).st_dev):  # noqa: PTH116 - and so is this
             kinds.remove(_UNKNOWN)  # a chroot's root is not in the table, but here it is on a disk
         return any(kind not in _LOCAL for kind in kinds)
     except OSError:  # /proc is not mounted

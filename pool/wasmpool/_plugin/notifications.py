@@ -79,7 +79,7 @@ async def _drive(changes: Any, report: Callable[[set[str]], None]) -> None:
         if changed is None:  # the stop event is set
             return
         # Names as `os.listdir` returns them, which a Path would not keep.
-        report({os.path.basename(path) for _, path in changed})  # noqa: PTH119
+        report({os.path.basename(path) for _, path in changed})  # noqa: PTH119 - paths are str here
 
 
 async def _set_when_cancelled(stop: threading.Event) -> None:

@@ -72,7 +72,7 @@ def _make_reader() -> Callable[[bytes], ToolResult]:
             given = read_shape(reply.decode())  # given bytes, it does not check what it skips
         except refusals:
             return read_tolerantly(reply)
-        return ToolResult(given.data or "", given.is_error or False)  # type: ignore[attr-defined]
+        return ToolResult(given.data or "", given.is_error or False)  # type: ignore[attr-defined]  # made by msgspec
 
     return read
 

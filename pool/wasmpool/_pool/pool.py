@@ -142,11 +142,11 @@ async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
         try:
             await pool._start_first()  # noqa: SLF001 - a class of this file
             yield pool
-            await pool._end()  # noqa: SLF001
+            await pool._end()  # noqa: SLF001 - of this file
         except BaseException as error:  # noqa: BLE001 - raised below
             ended_with = error
             with trio.CancelScope(shield=True):
-                await pool._end(grace=0)  # noqa: SLF001
+                await pool._end(grace=0)  # noqa: SLF001 - of this file
         around.cancel_scope.shield = True
         nursery.cancel_scope.cancel()
     ended_with = pool._detach() or ended_with  # noqa: SLF001 - a class of this file
