@@ -260,9 +260,10 @@ class Exchange:
             yield
         signature = _WITH_PAYLOAD if route.takes_payload else _WITHOUT
         run = ExportCrossing(
-            fiber, instance.export(b"run"), signature, export.history, export.label
+            store.arena, instance.export("run"), signature, export.history, export.label
         )
-        return Helper(run, instance.export(b"freeing"))
+        run.attach(fiber)
+        return Helper(run, instance.export("freeing").extern)
 
     # --- the export's crossing ---
 

@@ -163,9 +163,10 @@ class SnapshotInstance(Instance):
     def _crossing(
         self, name: str, signature: Signature, label: str, history: CallHistory
     ) -> ExportCrossing:
-        return ExportCrossing(
-            self._fiber, self._fiber.store.export(name), signature, history, label
-        )
+        arena = self._bindings.arena
+        crossing = ExportCrossing(arena, arena.place(name), signature, history, label)
+        crossing.bind(self._fiber)
+        return crossing
 
     async def _cross(self, crossing: ExportCrossing) -> None:
         """Make one crossing, and hold the instance for as long as it takes."""
