@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from wasmpool_host import _capi
 
-    from .linked_module import Code, LinkedModule
+    from .linked_module import LinkedModule
     from .pending import Pending
     from .program import Completed, RunOptions
     from .signature import Results
@@ -73,13 +73,15 @@ class Instance:
         self._exchange: Exchange | None = None
         self._pending: ExportCrossing | None = None
         self._start_steps: Generator[None] | None = None
-        self._ticker = ticker = open_instances.open(module.maps)
-        self._code = code = self._take_code()
+        pooled = module.pooled
+        engine = None if pooled is None else pooled.engine
+        self._ticker, has_slot = open_instances.open(module.maps, engine)
+        self._code = code = pooled if has_slot and pooled is not None else module.ordinary
         try:
             self._bindings = bindings = module.take_bindings()
-            self._fiber = Fiber(module, code.engine, self._guest, ticker, bindings.arena)
+            self._fiber = Fiber(module, code.engine, self._guest, self._ticker, bindings.arena)
         except BaseException:
-            open_instances.close(ticker, module.maps, code.engine)
+            open_instances.close(self._ticker, module.maps, code.engine)
             raise
         self._freed = False
 
@@ -265,8 +267,8 @@ class Instance:
             raise RuntimeError(f"the instance of {self._module} has been started before")
         steps = self._starting()
         try:
-            headroom(FRAMES_TO_GO_ON)
             next(steps)
+            headroom(FRAMES_TO_GO_ON)  # now, rather than on the way to `_finish`
         except StopIteration:
             return None
         except BaseException:
@@ -435,13 +437,6 @@ class Instance:
             self._fiber.forget_interrupt()
 
     # --- the end ---
-
-    def _take_code(self) -> Code:
-        """Return the code to be run: in a pooled engine, if there is a slot for it."""
-        pooled = self._module.pooled
-        if pooled is not None and open_instances.take_slot(pooled.engine):
-            return pooled
-        return self._module.ordinary
 
     def _free(self, *, forgotten: bool = False) -> None:
         """Free the store. ``forgotten``: by a finalizer, which may run anywhere."""

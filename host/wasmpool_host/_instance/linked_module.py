@@ -62,6 +62,8 @@ class LinkedModule:
         initialize: the export that runs before an instance serves: ``_initialize`` of a reactor, or
             the ``reseed`` of a snapshot; None if it has neither.
         new_world: makes the world of a run, from what `Instance.run` is given.
+        exchange_buffer: where the host's buffer for exchanges is in each instance from its
+            beginning, and its capacity: in a snapshot. (0, 0) if there is none yet.
         start_label: names its start in messages.
         start_history: how long its starts took lately.
     """
@@ -81,6 +83,7 @@ class LinkedModule:
         added: int,
         initialize: str | None,
         new_world: Callable[..., World],
+        exchange_buffer: tuple[int, int],
     ) -> None:
         """Take the parts together.
 
@@ -102,6 +105,7 @@ class LinkedModule:
         self.start_label: str = f"the start of {self}"
         self.start_history: CallHistory = CallHistory()
         self.new_world: Callable[..., World] = new_world
+        self.exchange_buffer: tuple[int, int] = exchange_buffer
         self._store_limits = _capi.store_limits(memory_limit, limits.table_elements)
         self._spare: list[Bindings] = []
         """The bindings that closed instances have left; the last first, as they are in a cache."""
