@@ -293,12 +293,15 @@ class Core(CoreState):
         counters.granted += 1
         counters.wait_seconds.zeros += 1
         counters.lease_seconds.record(now - began)
-        if self._is_spent(slot, now):
-            maintenance = self._maintenance
-            maintenance.hold()
-            self._retire_idle(slot, self._why_spent(slot, now))
-            self._assign()
-            maintenance.catch_up()
+        if not self._is_spent(slot, now):
+            return
+        is_last = slot.uses >= slot.last_use
+        if is_last:
+            self._maintenance.hold()
+        self._retire_idle(slot, self._why_spent(slot, now))
+        self._assign()
+        if is_last:
+            self._maintenance.catch_up()
 
     def begin_run(self, slot: Slot) -> None:
         """Count on a leased instance no more: it runs a program, and retires after that."""
@@ -800,7 +803,7 @@ class Core(CoreState):
             self._current.live < self._size
             and not self._canary_waits
             and not self._backoff.holds
-            and self.has_room()
+            and (len(self._generations) == 1 or self.has_room())
         )
 
     def _is_hopeless(self) -> bool:
