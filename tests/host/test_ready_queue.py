@@ -28,6 +28,9 @@ class Computing:
     def hasten(self) -> None:
         """Its step ends soon anyway."""
 
+    def come_back(self) -> None:
+        """A task waits for it."""
+
 
 @attrs.define(eq=False)
 class Waiting:
@@ -43,6 +46,9 @@ class Waiting:
 
     def hasten(self) -> None:
         """Its step ends by itself."""
+
+    def come_back(self) -> None:
+        """A task waits for it."""
 
 
 async def test_a_job_that_is_cancelled_as_it_gives_way_is_not_queued(
@@ -66,13 +72,16 @@ async def test_a_job_that_is_cancelled_as_it_gives_way_is_not_queued(
 
     async def compute() -> None:
         with scope:
-            job = Job(Computing(), trio.lowlevel.current_task())
-            await queue.run(job)
+            job = Job(Computing())
+            queue.submit(job)
+            await queue.wait(job)
             back.set()
             assert job.raise_cancel is not None
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(compute)
         await trio.testing.wait_all_tasks_blocked()
-        await queue.run(Job(other, trio.lowlevel.current_task()))
+        job = Job(other)
+        queue.submit(job)
+        await queue.wait(job)
     assert other.came
