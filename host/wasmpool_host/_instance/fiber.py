@@ -183,6 +183,7 @@ class Fiber:
         "_job",
         "_level",
         "_on_loop_since",
+        "_on_return",
         "_placement",
         "_room",
         "_scope",
@@ -253,6 +254,7 @@ class Fiber:
         self._ticker = ticker
         self.budget: LoopBudget = budget_of_this_run()
         self._placement = placement_of_this_run()
+        self._on_return: Callable[[], None] | None = None
         fibers[self.key] = self
 
     # --- a call from outside ---
@@ -477,7 +479,7 @@ class Fiber:
 
     def _reclaim(self) -> None:
         """Get the fiber back from a worker, if it is given up while no task waits for it."""
-        job, self._job = self._job, None
+        job, self._job, self._on_return = self._job, None, None
         if job is not None and not job.returned:
             self._placement.queue.reclaim(job)
 
@@ -560,8 +562,9 @@ class Fiber:
             await self._go_on_in_worker(level)
 
     def _stays_on_loop(self) -> bool:
-        """Return True for a call of medium length that was measured, if no CPU is idle."""
-        return 0 < self._computed < LONG and not self._placement.queue.has_idle_cpu
+        """Return True for a measured call that is not long, unless a CPU has been idle so far."""
+        queue = self._placement.queue
+        return 0 < self._computed < LONG and (queue.has_returned or not queue.has_idle_cpu)
 
     async def _go_on_here(self, level: Level) -> None:
         queue = self._placement.queue
@@ -590,6 +593,7 @@ class Fiber:
         return job
 
     async def _await_job(self, job: Job, level: Level) -> None:
+        self._on_return = None
         try:
             await self._placement.queue.wait(job)
         finally:
@@ -602,11 +606,43 @@ class Fiber:
                 job.raise_cancel()
             self._check()
 
+    def call_when_back(self, callback: Callable[[], None]) -> bool:
+        """Have a function called once the worker hands the guest back, unless `finish` is called.
+
+        Returns:
+            False if that does not come about: no worker has the guest, or its time is limited.
+        """
+        if self._job is None or self.call_seconds is not None:
+            return False
+        self._on_return = callback
+        return True
+
     def come_back(self) -> None:
         """Take note that the worker has handed back the fiber, and no task waits for it yet."""
         if self.interrupted is not None:
             self._job = None
             self.drop()
+        callback, self._on_return = self._on_return, None
+        if callback is not None:
+            callback()
+
+    @enable_ki_protection
+    def finish_now(self) -> bool:
+        """Do `finish` for a guest that returned in a worker; return False if there is more to do.
+
+        Raises:
+            GuestTrap: the guest trapped.
+        """
+        job, crossing = self._job, self._crossing
+        if job is None or not job.is_unclaimed or job.error is not None or not self.finished:
+            return False
+        assert crossing is not None
+        self._job = None
+        self._judge(crossing.history, measured=True)
+        self._end()
+        if self.store.errors != _NO_ERRORS:
+            self._raise_stop(crossing.label)
+        return True
 
     def step(self) -> bool:
         """Run a slice, on a worker thread; return True if the task has to continue."""
