@@ -20,6 +20,9 @@ class AbiError(ModuleError):
 class ConfigureError(PluginError):
     """The plugin refused its credentials; the message ends with its reason, escaped.
 
+    Where the reason repeats a credential, it has ``***`` instead, unless the plugin's metadata has
+    it in ``plain_text_keys``.
+
     Attributes:
         plugin: the plugin's name.
         text: the plugin's reason, not escaped; at most its first 4 KiB.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anycorn
 import pytest
@@ -35,7 +35,7 @@ async def served(loader: Loader) -> AsyncGenerator[str, None]:
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = 0.1
-    app = Starlette(routes=list(page.routes))
+    app: Any = Starlette(routes=list(page.routes))  # anycorn has types of its own
     looked, ended = trio.Event(), trio.Event()
 
     async def serve() -> None:
