@@ -22,10 +22,8 @@ from wasmpool.example import PATH
 from wasmpool.telemetry import prometheus_collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from prometheus_client.core import Metric
     from prometheus_client.registry import Collector
 
 to_text: Any = generate_latest
