@@ -19,11 +19,10 @@ from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
-from .exported import Globals, Memories
 from .fiber import Fiber
 from .memory import Memory
 from .pending import PENDING
-from .program import FINISHED, run
+from .poison import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from wasmpool_host._engine import Engine
     from wasmpool_host._scheduling.epoch_ticker import Ticker
 
+    from .exported import Globals, Memories
     from .linked_module import Code, LinkedModule
     from .pending import Pending
     from .program import Completed, RunOptions
@@ -199,11 +199,15 @@ class Instance:
     @property
     def globals(self) -> Globals:
         """The exported globals, by name: their values, of which the mutable ones can be set."""
+        from .exported import Globals  # noqa: PLC0415 - `import wasmpool` is faster without it
+
         return Globals(self._module, self._fiber.store, self._check_started)
 
     @property
     def memories(self) -> Memories:
         """The exported memories, by name; each is as `memory`, which is the one of that name."""
+        from .exported import Memories  # noqa: PLC0415 - as in `globals`
+
         return Memories(self._module, self._fiber.store, self._check_started)
 
     @property
@@ -332,6 +336,8 @@ class Instance:
         self, args: Iterable[str] | None, export: str, world: Mapping[str, Any], *, check: bool
     ) -> Completed:
         """Do `run`, after its checkpoint."""
+        from .program import run  # noqa: PLC0415 - `import wasmpool` is faster without it
+
         self._check_program(export)
         made = self._module.new_world(args=args, **world)
 
