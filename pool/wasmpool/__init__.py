@@ -63,7 +63,9 @@ if TYPE_CHECKING:
     )
 
     from ._http.policy import HttpPolicy
-    from ._plugin.errors import AbiError, ConfigureError, PluginClosed
+    from ._plugin.admission import Candidate
+    from ._plugin.changes import Change, ChangeKind, Changes
+    from ._plugin.errors import AbiError, ConfigureError, DigestError, PluginClosed
     from ._plugin.loader import Loader, open_loader
     from ._plugin.metadata import Metadata, Tool
     from ._plugin.plugin import Plugin, open_plugin
@@ -78,9 +80,14 @@ __all__ = [
     "AbiError",
     "CallTimeout",
     "Caller",
+    "Candidate",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "CompileError",
     "Completed",
     "ConfigureError",
+    "DigestError",
     "Frame",
     "FunctionType",
     "GuestError",
@@ -137,8 +144,13 @@ __all__ = [
 _LAZY: Final = {
     "AbiError": "wasmpool._plugin.errors",
     "CAPTURE": "wasmpool_host",
+    "Candidate": "wasmpool._plugin.admission",
+    "Change": "wasmpool._plugin.changes",
+    "ChangeKind": "wasmpool._plugin.changes",
+    "Changes": "wasmpool._plugin.changes",
     "Completed": "wasmpool_host",
     "ConfigureError": "wasmpool._plugin.errors",
+    "DigestError": "wasmpool._plugin.errors",
     "Histogram": "wasmpool._pool.histogram",
     "HostFunction": "wasmpool_host",
     "HttpPolicy": "wasmpool._http.policy",

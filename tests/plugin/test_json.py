@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import json
 import math
@@ -81,7 +81,7 @@ ODD = some.sampled_from(
     [
         Whole(3), Text("é"), Pairs(a=[1, 2]), Items([1]), Number.ONE, Word.HI, Other.X, Attrs(),
         (1, "a"), (), {1, 2}, frozenset(), b"x", bytearray(b"x"), memoryview(b"x"), 1j,
-        Decimal("1.5"), datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC), uuid.UUID(int=1),
+        Decimal("1.5"), dt.datetime(2020, 1, 1, tzinfo=dt.UTC), uuid.UUID(int=1),
         math.nan, -math.inf,  -(1 << 64), 1e16, -0.0, 5e-324, "\ud800", "\U0001f600\x7f\u2028",
     ]
 )  # fmt: skip
