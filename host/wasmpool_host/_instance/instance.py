@@ -422,6 +422,30 @@ class Instance:
             if ends_output and self._guest.state:
                 self._guest.end_output()
 
+    @enable_ki_protection
+    def _finish_now(self) -> Any:
+        """Do `_finish` if a worker is done with the call, and return PENDING otherwise.
+
+        Such a call has run no host function, so it has printed nothing.
+        """
+        crossing, exchange = self._pending, self._exchange
+        if self._start_steps is not None or (crossing is not None and crossing.is_program):
+            return PENDING
+        try:
+            if crossing is not None:
+                result = crossing.take() if self._fiber.finish_now() else PENDING
+            else:
+                assert exchange is not None  # as it is pending
+                result = exchange.finish_now()
+        except BaseException:
+            self._pending = None
+            self._end_pending()
+            raise
+        if result is not PENDING:
+            self._pending = None
+            self._end_pending()
+        return result
+
     async def _finish_start(self, steps: Generator[None]) -> None:
         self._start_steps = None
         try:
