@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import reprlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Unpack, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack, final
 
 import trio
 
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from .metadata import Metadata, Tool
     from .source import PluginSource
 
-__all__ = ["Plugin", "compile_plugin", "load_plugin", "open_plugin"]
+__all__ = ["Plugin", "Registration", "compile_plugin", "load_plugin", "open_plugin"]
 
 _CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
 _UNHEALTHY: Final = (
@@ -246,6 +246,18 @@ def _plugin_error(failure: PoolUnavailable) -> Exception:
     return cause if isinstance(cause, (AbiError, ConfigureError, LinkError)) else failure
 
 
+class Registration(Protocol):
+    """What the loader that keeps a plugin is told of its reloads, in the step of the switch."""
+
+    def admit(self, tools: tuple[Tool, ...], metadata: Metadata, /) -> None:
+        """Refuse a revision that is about to enter service, by raising."""
+        ...
+
+    def switched(self) -> None:
+        """Another revision is in service."""
+        ...
+
+
 @final
 class Plugin:
     """A plugin in service; `open_plugin` and `Loader.load` make it.
@@ -260,7 +272,15 @@ class Plugin:
     # - `_revision` belongs to the pool's current generation; both change in one synchronous step
     # - a task that reloads the pool holds `_switching`
 
-    __slots__ = ("_drains", "_environment", "_options", "_revision", "_switching", "pool")
+    __slots__ = (
+        "_drains",
+        "_environment",
+        "_options",
+        "_registration",
+        "_revision",
+        "_switching",
+        "pool",
+    )
 
     def __init__(
         self,
@@ -276,6 +296,7 @@ class Plugin:
         self._drains = drains
         self._options = options
         self._switching = trio.Lock()
+        self._registration: Registration | None = None  # set by the loader that keeps it
         self._take_over(revision)
         environment.name = self._log_name
 
@@ -496,11 +517,12 @@ class Plugin:
         async def reload(*, task_status: trio.TaskStatus[int]) -> None:
             switch = _Switch(self, revision, task_status)
             try:
-                await self.pool.reload(
+                await self.pool._reload(  # noqa: SLF001 - more than `reload` takes
                     revision.instances_of,
                     setup=revision.pool_setup,
                     force=True,
                     task_status=switch,
+                    admit=lambda: self._admit(revision),
                 )
             except Exception as failure:
                 if not switch.done:
@@ -536,6 +558,10 @@ class Plugin:
                 core.end_reload(scope)
         if scope.cancelled_caught:
             raise self._is_closed()
+
+    def _admit(self, revision: PluginRevision) -> None:
+        if self._registration is not None:
+            self._registration.admit(revision.description.tools, revision.description.metadata)
 
     def _take_over(self, revision: PluginRevision) -> None:
         """Put a revision in service; called in the same step as the pool's switch."""
@@ -586,7 +612,10 @@ class _Switch:
     def started(self, value: int | None = None) -> None:
         assert value is not None  # the new generation's number
         self.done = True
-        self._plugin._take_over(self._revision)  # noqa: SLF001 - a part of `Plugin._switch`
+        plugin = self._plugin
+        plugin._take_over(self._revision)  # noqa: SLF001 - a part of `Plugin._switch`
+        if plugin._registration is not None:  # noqa: SLF001 - as above
+            plugin._registration.switched()  # noqa: SLF001 - as above
         self._task_status.started(value)
 
 

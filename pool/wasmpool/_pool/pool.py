@@ -33,7 +33,7 @@ from .retire_reason import RetireReason
 from .snapshot import lease_info, pool_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
@@ -436,6 +436,21 @@ class Pool:
         Cancelled before the new generation serves, it leaves the old one in service; after
         that, the old one's grace is over.
         """
+        return await self._reload(
+            module, setup=setup, grace=grace, force=force, task_status=task_status
+        )
+
+    async def _reload(  # noqa: PLR0913 - as `reload`
+        self,
+        module: ModuleLike,
+        *,
+        setup: Setup | Keep | None,
+        task_status: trio.TaskStatus[int],
+        grace: float | None = None,
+        force: bool = False,
+        admit: Callable[[], object] | None = None,
+    ) -> int:
+        """`reload`; ``admit`` is called in the step of the switch, before it, and can refuse."""
         self._check_run()
         driven = drive(module)
         if setup is not KEEP:
@@ -445,7 +460,9 @@ class Pool:
         self._check_open()
         self._refuse_holder("reload")
         seconds = self._core.options.grace if grace is None else grace
-        return await self._reloads.reload(driven, setup, seconds, task_status, force=force)
+        return await self._reloads.reload(
+            driven, setup, seconds, task_status, force=force, admit=admit
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:
