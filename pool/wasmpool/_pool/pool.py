@@ -406,7 +406,6 @@ class Pool:
         The end of the block ends the calls under way, however it ends. The next result is a
         checkpoint if it has to be waited for.
         """
-
         from wasmpool._in_order import open_results  # noqa: PLC0415 - `import wasmpool` is faster without
 
         async def call(given: object) -> Any:
