@@ -46,6 +46,13 @@ class FunctionType(Record):
     def __init__(self, params: tuple[ValueType, ...], results: tuple[ValueType, ...]) -> None:
         self._fill(params, results)
 
+    def __eq__(self, other: object) -> bool:  # written out: it is asked for each new instance
+        if type(other) is not FunctionType:
+            return NotImplemented
+        return self.params == other.params and self.results == other.results
+
+    __hash__ = Record.__hash__
+
     def __str__(self) -> str:
         return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
 

@@ -66,6 +66,18 @@ class Histogram:
         total = self.sum - earlier.sum
         return Histogram(self.count - earlier.count, total, zeros, buckets)
 
+    @property
+    def buckets(self) -> tuple[tuple[float, int], ...]:
+        """The values by size: upper bounds in seconds, rising, each with its number of values.
+
+        Values of 0 have the bound 0.0. A value is not above its bound, and above 15/16 of it.
+        Bounds without values are left out, so the numbers add up to ``count``.
+        """
+        zeros = ((0.0, self._zeros),) if self._zeros else ()
+        return zeros + tuple(
+            (_upper(index), count) for index, count in enumerate(self._buckets) if count
+        )
+
     def __repr__(self) -> str:
         p50, p99 = self.quantile(0.5), self.quantile(0.99)
         return f"<Histogram: {self.count} values, median {p50:.3g} s, p99 {p99:.3g} s>"
@@ -73,11 +85,17 @@ class Histogram:
 
 def snapshot(recorder: Recorder) -> Histogram:
     """Return what was recorded so far."""
-    count = recorder.zeros + sum(recorder.buckets)
-    return Histogram(count, recorder.sum, recorder.zeros, tuple(recorder.buckets))
+    zeros, buckets = recorder.zeros, tuple(recorder.buckets)  # first: a scrape has its own thread
+    return Histogram(zeros + sum(buckets), recorder.sum, zeros, buckets)
 
 
 def _middle(index: int) -> float:
     """Return the value in the middle of a bucket."""
     exponents, step = divmod(index, STEPS)
     return float((step + STEPS + 0.5) / 32 * 2.0 ** (LOWEST + exponents))
+
+
+def _upper(index: int) -> float:
+    """Return the upper end of a bucket."""
+    exponents, step = divmod(index, STEPS)
+    return float((step + STEPS + 1) / 32 * 2.0 ** (LOWEST + exponents))
