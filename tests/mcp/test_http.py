@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -13,6 +13,7 @@ from tests.mcp.text_of import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from tests.mcp.busy_plugin import BusyPlugin
 
@@ -139,3 +140,35 @@ async def test_a_shutdown_without_grace_ends_calls(
     assert b"200" in reply.splitlines()[0]
     assert b"the server has shut down before the call ended" in reply
     assert plugin.leased() == 0
+
+
+@both_revisions
+async def test_a_change_of_the_list(busy: wasmpool.Loader, mode: str, example: Path) -> None:
+    """The official client is told of it, by a notification or by a subscription."""
+    told = trio.Event()
+
+    async def hear(message: Any) -> None:
+        if getattr(message, "method", "") == "notifications/tools/list_changed":
+            told.set()
+
+    async with (
+        over_http(busy) as server,
+        Client(server.url, mode=mode, message_handler=hear) as client,
+    ):
+        await client.list_tools()
+        if mode == "legacy":
+            await _load_until_told(busy, example, told)
+            return
+        async with client.listen(tools_list_changed=True) as events:
+            await busy.load(example)
+            event = await anext(aiter(events))
+            assert type(event).__name__ == "ToolsListChanged"
+
+
+async def _load_until_told(loader: wasmpool.Loader, example: Path, told: trio.Event) -> None:
+    """The client opens its stream for notifications in the background: nothing says when."""
+    with trio.fail_after(60):
+        while not told.is_set():
+            await loader.load(example)
+            await trio.sleep(0.05)
+            await loader.unload("example")

@@ -20,6 +20,7 @@ from wasmpool._mcp.endpoint import Endpoint, open_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
 
     from tests.mcp.busy_plugin import BusyPlugin
 
@@ -302,3 +303,46 @@ async def test_a_client_that_does_not_read(
         await trio.testing.wait_all_tasks_blocked(0.01)
         answered = {(await client.receive())["id"] for _ in range(many)}
     assert answered == set(range(many))
+
+
+LIST_CHANGED = "notifications/tools/list_changed"
+
+
+def _in_2026(method: str, number: int, **params: Any) -> dict[str, Any]:
+    request = call_request("x", {}, number)
+    meta = request["params"]["_meta"]
+    return {**request, "method": method, "params": {**params, "_meta": meta}}
+
+
+async def test_a_change_of_the_list_in_2025(busy: wasmpool.Loader, example: Path) -> None:
+    """The client is told when a load or an unload changes the list, and not if nothing changes."""
+    async with over_pipes(busy) as client:
+        await client.ask(INITIALIZE)
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        assert (await client.ask(INITIALIZED, ping))["result"] == {}
+        await busy.load(example)
+        assert (await client.receive())["method"] == LIST_CHANGED
+        await busy.load(example)  # the same tools
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await client.ask(ping))["result"] == {}
+        await busy.unload("example")
+        assert (await client.receive())["method"] == LIST_CHANGED
+
+
+async def test_a_change_of_the_list_in_2026(busy: wasmpool.Loader, example: Path) -> None:
+    """A subscription tells of it, and ends with the input."""
+    async with over_pipes(busy) as client:
+        wanted = {"toolsListChanged": True}
+        listen = _in_2026("subscriptions/listen", 5, notifications=wanted)
+        assert "acknowledged" in (await client.ask(listen))["method"]
+        await busy.load(example)
+        told = await client.receive()
+        assert told["method"] == LIST_CHANGED
+        assert told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == 5
+        await busy.load(example)  # the same tools
+        await trio.testing.wait_all_tasks_blocked()
+        listed = (await client.ask(_in_2026("tools/list", 6)))["result"]["tools"]
+        assert {"say", "echo"} <= {tool["name"] for tool in listed}
+        await client.stdin.aclose()
+        assert (await client.receive())["id"] == 5
+        await client.ended.wait()
