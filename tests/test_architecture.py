@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LAYERS: Final = (
     {"wasmpool.__main__"},
     {"wasmpool._cli"},
+    {"wasmpool.mcp"},
+    {"wasmpool._mcp"},
     {"wasmpool"},
     {"wasmpool._plugin"},
     {"wasmpool._pool", "wasmpool._http"},

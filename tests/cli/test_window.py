@@ -3,8 +3,8 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from wasmpool._cli.lines import Line
 from wasmpool._cli.window import Row, Window
+from wasmpool._lines import Line
 
 
 def line(size: int = 1) -> Line:

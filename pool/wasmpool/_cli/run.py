@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol, final
 import attrs
 import trio
 
-from .lines import Line, LineSplitter
+from wasmpool._lines import Line, LineSplitter
+
 from .rows import LONGEST_LINE, data_row, error_row
 from .standard_streams import reason_of
 from .window import Row, Window

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from .lines import Line
+    from wasmpool._lines import Line
 
 __all__ = ["Row", "Window"]
 
