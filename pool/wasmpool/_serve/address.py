@@ -15,8 +15,6 @@ __all__ = ["Address"]
 _FORM: Final = re.compile(
     r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s\[\]/]+):(?P<port>[0-9]{1,5})", re.ASCII
 )
-    r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s\[\]/]+):(?P<port>[0-9]{1,5})", re.ASCII
-)
 
 
 @final
