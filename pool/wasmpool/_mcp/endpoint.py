@@ -18,6 +18,8 @@ from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from wasmpool._plain_nursery import open_plain_nursery
+
 from .client_gone import unless_gone
 from .failure import refusal
 from .page import page
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from wasmpool._plugin.tool_result import ToolResult
 
     from .catalog import Catalog
-    from .tool_set import Mode, Scripts, ToolSet
+    from .tool_set import Mode, Scripts
 
 __all__ = ["MAX_CALLS", "Endpoint", "open_endpoint"]
 
@@ -59,14 +61,9 @@ async def open_endpoint(
 
     The end of the block cancels the calls under way; `Endpoint.drain` before it does not.
     """
-    async with trio.open_nursery() as nursery:
-        endpoint = Endpoint(catalog, new_tool_set(catalog, mode, scripts), nursery)
-        await nursery.start(endpoint._watch)  # noqa: SLF001 - a part of it
-        try:
-            yield endpoint
-        finally:
-            endpoint.abort()
-            nursery.cancel_scope.cancel()
+    endpoint = Endpoint(catalog, mode=mode, scripts=scripts)
+    async with endpoint.running():
+        yield endpoint
 
 
 @final
@@ -82,12 +79,14 @@ class Endpoint:
 
     # Invariant: `_connections` has the open connections with a handshake that is complete.
 
-    def __init__(self, catalog: Catalog, tools: ToolSet, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, catalog: Catalog, *, mode: Mode = "plain", scripts: Scripts | None = None
+    ) -> None:
         self.catalog: Final = catalog
         self.draining: Final = trio.Event()
         self.drained: Final = trio.Event()
-        self._tools: Final = tools
-        self._nursery: Final = nursery
+        self._tools: Final = new_tool_set(catalog, mode, scripts)
+        self._nursery: trio.Nursery | None = None
         self._calls: Final[set[trio.CancelScope]] = set()
         self._call_ended = trio.Event()
         self._connections: Final[dict[Connection, _Notice]] = {}
@@ -99,6 +98,18 @@ class Endpoint:
         state = "drained" if self.drained.is_set() else "draining"
         state = state if self.draining.is_set() else "open"
         return f"<Endpoint {state}: {self.calls} calls, {len(self._tools.list())} tools>"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """A block in which it serves, as that of `open_endpoint`; once."""
+        async with open_plain_nursery() as nursery:
+            self._nursery = nursery
+            await nursery.start(self._watch)
+            try:
+                yield
+            finally:
+                self.abort()
+                nursery.cancel_scope.cancel()
 
     @property
     def calls(self) -> int:
@@ -220,6 +231,7 @@ class Endpoint:
                 listed = now
 
     async def _publish(self) -> None:
+        assert self._nursery is not None
         await self._bus.publish(ToolsListChanged())
         for connection, notice in self._connections.items():
             notice.is_due = True
