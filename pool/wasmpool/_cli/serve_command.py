@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["arguments_of", "run_server"]
+
+EXTRA: Final = ("anycorn", "jsonschema", "mcp", "prometheus_client", "starlette", "watchfiles")
 
 
 def arguments_of(
@@ -55,6 +58,7 @@ def run_server(arguments: Arguments) -> int:
     Raises:
         WrongUse: the configuration cannot be used, or the address cannot be had.
     """
+    _check_extra()
     try:
         content = None if arguments.file is None else read_file(arguments.file)
         config = build_config(arguments, content)
@@ -68,6 +72,15 @@ def run_server(arguments: Arguments) -> int:
 
             show_log()
             trio.run(serve_alone, arguments, config)
-    except* ConfigError as refused:
-        raise WrongUse(str(_first(refused))) from None
+    except ConfigError as refused:
+        raise WrongUse(str(refused)) from None
     return 0
+
+
+def _check_extra() -> None:
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise WrongUse(
+            f"serving needs more than is installed ({' and '.join(missing)}): "
+            'pip install "wasmpool[serve]"'
+        )

@@ -44,6 +44,17 @@ class Arguments:
     tools: Mode | None = None
     scripts: bool | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what `of_json` reads."""
+        http = None if self.http is None else str(self.http)
+        return {**attrs.asdict(self, recurse=False), "http": http}
+
+    @classmethod
+    def of_json(cls, values: dict[str, Any]) -> Arguments:
+        """Return the arguments of which `as_json` has returned this."""
+        http = None if values["http"] is None else Address.of(values["http"])
+        return cls(**{**values, "http": http, "paths": tuple(values["paths"])})
+
 
 def read_file(path: str) -> bytes:
     """Return the content of a configuration file.

@@ -70,6 +70,8 @@ def _cut(line: bytes) -> bytes:
 
 
 def _in_words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):  # the first says most
+        error = error.exceptions[0]
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

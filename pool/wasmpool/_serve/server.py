@@ -76,19 +76,22 @@ class Server:
         self._plugins: Final = plugins
         self._metrics: Final = Metrics(loader, endpoint)
         self._loading = trio.CancelScope()
+        self._changing = trio.Lock()
 
     async def load(self) -> None:
         """Try each plugin once; returns early if the server is drained meanwhile."""
         with self._loading:
-            await self._plugins.apply(self._plugins.config)
+            async with self._changing:
+                await self._plugins.apply(self._plugins.config)
         served, plugins = len(self._endpoint.catalog.tools), len(self._loader.plugins)
         _log.info("%d tools of %d plugins are served", served, plugins)
 
     async def change(self, config: Config) -> None:
         """Put another configuration in place of the one that there is."""
-        if restart := _needs_restart(self._plugins.config, config):
-            _log.warning("%s changed, which needs a restart", " and ".join(restart))
-        await self._plugins.apply(config)
+        async with self._changing:
+            if restart := _needs_restart(self._plugins.config, config):
+                _log.warning("%s changed, which needs a restart", " and ".join(restart))
+            await self._plugins.apply(config)
         _log.info("the configuration has been read again")
 
     async def run_stdio(self) -> None:
@@ -119,6 +122,7 @@ class Server:
             allowed_hosts=server.hosts,
             allowed_origins=server.origins,
             routes=operating_routes(ask),
+            stateless=server.workers > 1,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(run_http, self._endpoint, application, sockets)
