@@ -42,7 +42,6 @@ def http_app(  # noqa: PLR0913 - options, by name
     allowed_origins: Collection[str] = (),
     routes: Sequence[BaseRoute] = (),
     runs_endpoint: bool = False,
-    stateless: bool = False,
 ) -> ASGIApp:
     """Return an ASGI application with the protocol at ``/mcp``.
 
@@ -52,8 +51,6 @@ def http_app(  # noqa: PLR0913 - options, by name
         allowed_hosts: as for `AllowedHosts`.
         allowed_origins: as for `AllowedHosts`.
         routes: more routes, behind the same checks.
-        stateless: no request depends on an earlier one, so that several processes can share an
-            address; a client with a handshake is then not told of changes of the list.
         runs_endpoint: the application's lifespan is that of the endpoint, which does not run yet.
 
     Its lifespan has to be run, as ASGI servers do.
@@ -62,7 +59,6 @@ def http_app(  # noqa: PLR0913 - options, by name
     sessions = StreamableHTTPSessionManager(
         endpoint.server,
         max_request_body_size=MAX_BODY,
-        stateless=stateless,
         max_sessions=_MAX_SESSIONS,
         session_idle_timeout=_SESSION_IDLE,
     )

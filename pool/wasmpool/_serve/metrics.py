@@ -41,7 +41,7 @@ class Metrics:
 
 
 @final
-@attrs.frozen
+@attrs.frozen(eq=False)  # a registry compares collectors by identity
 class _Server(Collector):
     """What the pools do not know."""
 
@@ -71,7 +71,7 @@ def merged_metrics(workers: Mapping[str, str | None]) -> str:
 
 
 @final
-@attrs.frozen
+@attrs.frozen(eq=False)  # a registry compares collectors by identity
 class _Merged(Collector):
     workers: Mapping[str, str | None]
 

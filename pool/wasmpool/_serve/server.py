@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .routes import Ask
+    from .session_router import SessionRouter
 
 __all__ = ["Server", "open_server"]
 
@@ -101,12 +102,15 @@ class Server:
         if not self._endpoint.draining.is_set():
             await run_stdio(self._endpoint)
 
-    async def run_http(self, sockets: Sequence[socket.socket], ask: Ask) -> None:
+    async def run_http(
+        self, sockets: Sequence[socket.socket], ask: Ask, router: SessionRouter | None = None
+    ) -> None:
         """Serve the clients at some sockets until the server is drained, and close the sockets.
 
         Args:
             sockets: which listen.
             ask: where the routes for operators get their reports.
+            router: of several processes, what finds the one that has a session.
         """
         from wasmpool._mcp.http import http_app
         from wasmpool._mcp.http_server import run_http
@@ -122,10 +126,10 @@ class Server:
             allowed_hosts=server.hosts,
             allowed_origins=server.origins,
             routes=operating_routes(ask),
-            stateless=server.workers > 1,
         )
         async with trio.open_nursery() as nursery:
-            await nursery.start(run_http, self._endpoint, application, sockets)
+            served = application if router is None else router.around(application)
+            await nursery.start(run_http, self._endpoint, served, sockets)
             for each in sockets:  # it has its own copies, and closes them when it drains
                 each.close()
 

@@ -81,6 +81,10 @@ class _Worker:
 
     number: int
     channel: Channel
+    key: str | None = None
+    """That the names of its sessions begin with; None until it serves."""
+    port: int = 0
+    """Where it answers other workers."""
     reports: dict[int, trio.MemorySendChannel[Any]] = attrs.field(factory=dict)
     """By the number of the question, where its answer goes."""
 
@@ -153,6 +157,7 @@ class _Supervisor:
         finally:
             self._workers.pop(number, None)
             await worker.channel.aclose()
+            await self._tell_all(self._ports())
 
     # --- what is said ---
 
@@ -168,10 +173,18 @@ class _Supervisor:
                         answered.send_nowait(report)
                 case {"say": "ask", "id": question, "kind": kind}:
                     nursery.start_soon(self._answer, worker, question, kind)
+                case {"say": "serves", "key": key, "port": port}:
+                    worker.key, worker.port = key, port
+                    await self._tell_all(self._ports())
 
     def _configuration(self) -> dict[str, Any]:
         content = None if self._content is None else self._content.decode()
         return {"do": "configure", "arguments": self._arguments.as_json(), "content": content}
+
+    def _ports(self) -> dict[str, Any]:
+        workers = self._workers.values()
+        ports = {each.key: each.port for each in workers if each.key is not None}
+        return {"do": "route", "ports": ports}
 
     async def _answer(self, worker: _Worker, question: int, kind: str) -> None:
         """Answer a worker that has asked for the reports of all."""

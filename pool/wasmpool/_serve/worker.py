@@ -14,6 +14,7 @@ from .channel import Channel
 from .config_file import Arguments, build_config
 from .log import show_log
 from .server import open_server
+from .session_router import SessionRouter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,12 +33,13 @@ def main() -> None:
     show_log(f"worker {number}: ")
     trio.run(
         _serve,
+        number,
         Channel(socket.socket(fileno=channel)),
         [socket.socket(fileno=each) for each in sockets],
     )
 
 
-async def _serve(channel: Channel, sockets: Sequence[socket.socket]) -> None:
+async def _serve(number: int, channel: Channel, sockets: Sequence[socket.socket]) -> None:
     message = await channel.receive()
     if message is None:
         return
@@ -45,11 +47,13 @@ async def _serve(channel: Channel, sockets: Sequence[socket.socket]) -> None:
         trio.open_nursery() as nursery,
         open_server(_config(message)) as server,
     ):
-        worker = _Worker(channel, server)
+        worker = _Worker(number, channel, server)
         nursery.start_soon(worker.listen, nursery.cancel_scope)
         nursery.start_soon(_drain_when_ended, server)
         await server.load()
-        await server.run_http(sockets, worker.ask)
+        own = socket.create_server(("127.0.0.1", 0))
+        await worker.make_known(own)
+        await server.run_http([*sockets, own], worker.ask, worker.router)
         nursery.cancel_scope.cancel()
 
 
@@ -68,13 +72,25 @@ async def _drain_when_ended(server: Server) -> None:
 
 @final
 class _Worker:
-    """This process, as it talks to the supervisor."""
+    """This process, as it talks to the supervisor.
 
-    def __init__(self, channel: Channel, server: Server) -> None:
+    Attributes:
+        router: finds the worker that has a session.
+    """
+
+    def __init__(self, number: int, channel: Channel, server: Server) -> None:
+        self.router = SessionRouter(number)
         self._channel = channel
         self._server = server
+        self._is_known = trio.Event()
         self._questions = 0
         self._answers: dict[int, trio.MemorySendChannel[Any]] = {}
+
+    async def make_known(self, listener: socket.socket) -> None:
+        """Wait until the other workers know where to pass on requests for sessions of this one."""
+        port = listener.getsockname()[1]
+        await self._channel.send({"say": "serves", "key": self.router.key, "port": port})
+        await self._is_known.wait()
 
     async def ask(self, kind: str, /) -> Mapping[str, Any]:
         """Ask for the reports of all workers."""
@@ -95,6 +111,10 @@ class _Worker:
                 match message:
                     case {"do": "configure"}:
                         nursery.start_soon(self._server.change, _config(message))
+                    case {"do": "route", "ports": ports}:
+                        if ports.pop(self.router.key, None) is not None:
+                            self._is_known.set()
+                        self.router.ports = ports
                     case {"do": "drain"}:
                         nursery.start_soon(self._server.drain)
                     case {"do": "report", "id": question, "kind": kind}:
