@@ -298,9 +298,7 @@ def demo() -> int:
     return trio.run(run_demo)
 
 
-@cli.command(
-    add_help_option=False, short_help="Serve plugins as tools to agents, over MCP."
-)
+@cli.command(add_help_option=False, short_help="Serve plugins as tools to agents, over MCP.")
 @click.argument("paths", nargs=-1, metavar="[PLUGIN | DIRECTORY]...")
 @click.option(
     "--config",

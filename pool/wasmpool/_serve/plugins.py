@@ -35,9 +35,7 @@ _Key: TypeAlias = "str | Path"
 
 def exposures(config: Config) -> Mapping[str, Exposure]:
     """Return which tools of each plugin are served."""
-    return {
-        name: Exposure(plugin.tools, plugin.prefix) for name, plugin in config.plugins.items()
-    }
+    return {name: Exposure(plugin.tools, plugin.prefix) for name, plugin in config.plugins.items()}
 
 
 @final

@@ -69,7 +69,7 @@ async def _change_when_asked(signals: Signals, arguments: Arguments, server: Ser
         try:
             config = build_config(arguments, _content(arguments))
         except ConfigError as error:
-            _log.error("the configuration stays as it is: %s", error)  # noqa: TRY400 - one line
+            _log.error("the configuration stays as it is: %s", error)
             continue
         await server.change(config)
 

@@ -28,7 +28,7 @@ from .signals import Signals
 from .table import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from .config import Config
     from .config_file import Arguments
@@ -238,7 +238,7 @@ class _Supervisor:
                 content = None if file is None else read_file(file)
                 self._config = build_config(self._arguments, content)
             except ConfigError as error:
-                _log.error("the configuration stays as it is: %s", error)  # noqa: TRY400 - one line
+                _log.error("the configuration stays as it is: %s", error)
                 continue
             self._content = content
             await self._tell_all(self._configuration())

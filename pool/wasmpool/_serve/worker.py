@@ -119,7 +119,9 @@ class _Worker:
                         nursery.start_soon(self._server.drain)
                     case {"do": "report", "id": question, "kind": kind}:
                         report = await self._server.report(kind)
-                        await self._channel.send({"say": "report", "id": question, "report": report})
+                        await self._channel.send(
+                            {"say": "report", "id": question, "report": report}
+                        )
                     case {"do": "answer", "id": question, "reports": reports}:
                         answered = self._answers.pop(question, None)
                         if answered is not None:
