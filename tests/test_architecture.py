@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 LAYERS: Final = (
     {"wasmpool.__main__"},
     {"wasmpool._cli"},
+    {"wasmpool._serve"},
     {"wasmpool.mcp"},
-    {"wasmpool._mcp"},
+    {"wasmpool._mcp", "wasmpool._scripts"},
+    {"wasmpool.telemetry"},
+    {"wasmpool._telemetry"},
     {"wasmpool"},
     {"wasmpool._plugin"},
     {"wasmpool._pool", "wasmpool._http"},

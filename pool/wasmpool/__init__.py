@@ -62,7 +62,9 @@ if TYPE_CHECKING:
     from wasmpool_host import Preopen, Wasi
 
     from ._http.policy import HttpPolicy
-    from ._plugin.errors import AbiError, ConfigureError, PluginClosed
+    from ._plugin.admission import Candidate
+    from ._plugin.changes import Change, ChangeKind, Changes
+    from ._plugin.errors import AbiError, ConfigureError, DigestError, PluginClosed
     from ._plugin.loader import Loader, open_loader
     from ._plugin.metadata import Metadata, Tool
     from ._plugin.plugin import Plugin, open_plugin
@@ -75,9 +77,14 @@ __all__ = [
     "AbiError",
     "CallTimeout",
     "Caller",
+    "Candidate",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "CompileError",
     "Completed",
     "ConfigureError",
+    "DigestError",
     "Frame",
     "FunctionType",
     "GuestError",
@@ -133,7 +140,12 @@ __all__ = [
 
 _LAZY: Final = {
     "AbiError": "wasmpool._plugin.errors",
+    "Candidate": "wasmpool._plugin.admission",
+    "Change": "wasmpool._plugin.changes",
+    "ChangeKind": "wasmpool._plugin.changes",
+    "Changes": "wasmpool._plugin.changes",
     "ConfigureError": "wasmpool._plugin.errors",
+    "DigestError": "wasmpool._plugin.errors",
     "HttpPolicy": "wasmpool._http.policy",
     "LeaseInfo": "wasmpool._pool.statistics",
     "Loader": "wasmpool._plugin.loader",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tracemalloc
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import trio
@@ -151,6 +151,7 @@ async def test_a_log_line_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
 
     class Caller:
         memory = Memory()
+        log_extra: ClassVar[dict[str, object]] = {"pool": "p"}
 
     host = PluginEnvironment(None, Limits(), None, None)
     host.name = lambda: "a\nb"

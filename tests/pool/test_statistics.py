@@ -290,3 +290,35 @@ def test_histogram_memory_is_bounded() -> None:
     for _ in range(10_000):
         recorder.record(10 ** random.uniform(-12, 12))
     assert len(recorder.snapshot()._buckets) == before
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1e-6, 2e-3, 5.0])), st.lists(st.sampled_from([0.0, 3e-5, 7.0]))
+)
+def test_what_was_recorded_since_an_earlier_snapshot(
+    before: list[float], after: list[float]
+) -> None:
+    """It equals a histogram of these values alone."""
+    both, alone = Recorder(), Recorder()
+    for value in before:
+        both.record(value)
+    earlier = both.snapshot()
+    for value in after:
+        both.record(value)
+        alone.record(value)
+    since, expected = both.snapshot().since(earlier), alone.snapshot()
+    assert since.count == expected.count
+    assert since.sum == pytest.approx(expected.sum, abs=1e-9)
+    assert [since.quantile(q) for q in (0, 0.5, 1)] == [expected.quantile(q) for q in (0, 0.5, 1)]
+
+
+def test_a_later_snapshot_is_no_earlier_one() -> None:
+    """Nor is one of another histogram: counts would be negative."""
+    recorder = Recorder()
+    first = recorder.snapshot()
+    recorder.record(1.0)
+    with pytest.raises(ValueError, match="is no earlier snapshot of"):
+        first.since(recorder.snapshot())
+    recorder.record(0.0)
+    with pytest.raises(ValueError, match="is no earlier snapshot of"):
+        first.since(recorder.snapshot())

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, final
 
 from tests.processes import ForkedProcess, forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 __all__ = ["SECONDS", "ServerProcess", "forked_server", "server_process"]
 
@@ -134,9 +134,9 @@ def server_process(
 def _pipes() -> Iterator[tuple[tuple[int, int, int], tuple[IO[bytes], IO[bytes], IO[bytes]]]]:
     stdin, stdout, stderr = os.pipe(), os.pipe(), os.pipe()
     with (
-        open(stdin[1], "wb", buffering=0) as to_it,
-        open(stdout[0], "rb", buffering=0) as from_it,
-        open(stderr[0], "rb") as log,
+        open(stdin[1], "wb", buffering=0) as to_it,  # noqa: PTH123 - a descriptor
+        open(stdout[0], "rb", buffering=0) as from_it,  # noqa: PTH123 - a descriptor
+        open(stderr[0], "rb") as log,  # noqa: PTH123 - a descriptor
     ):
         yield (stdin[0], stdout[1], stderr[1]), (to_it, from_it, log)
 
@@ -170,7 +170,7 @@ def wait_until_gone(pid: int) -> None:
 
 def _is_running(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+        return status.rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False

@@ -101,6 +101,15 @@ class DrivenInstance(Instance):
             self._guest.end_output()
 
     @property
+    def log_extra(self) -> Mapping[str, object]:
+        """The ``extra`` of the guest's log records: whose it is, as its owner has set it."""
+        return self._guest.log_extra
+
+    @log_extra.setter
+    def log_extra(self, extra: Mapping[str, object]) -> None:
+        self._guest.log_extra = extra
+
+    @property
     def memory_size(self) -> int:
         """Bytes of linear memory, exported or not; 0 during a call, and when closed."""
         if self._fiber.busy or self._closed:

@@ -334,6 +334,7 @@ class Instance:
         """Do `run`, after its checkpoint."""
         self._check_program(export)
         made = self._module.new_world(args=args, **world)
+        made.log_extra = self._guest.log_extra
 
         async def call() -> Results:
             result = self._start_call(export, ())

@@ -137,6 +137,9 @@ class Collected(Protocol):
 class World(Protocol):
     """What one run is given, and what it leaves there."""
 
+    log_extra: Mapping[str, object]
+    """Attributes of the log records of its output."""
+
     @property
     def args(self) -> tuple[str, ...]:
         """The arguments."""

@@ -24,7 +24,7 @@ __all__ = ["arguments_of", "run_server"]
 EXTRA: Final = ("anycorn", "jsonschema", "mcp", "prometheus_client", "starlette", "watchfiles")
 
 
-def arguments_of(
+def arguments_of(  # noqa: PLR0913 - one parameter for each option
     *,
     paths: Sequence[str],
     config: str | None,

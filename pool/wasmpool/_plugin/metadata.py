@@ -17,9 +17,10 @@ from wasmpool._json import decode
 from wasmpool_host.lowlevel import escaped
 
 from .errors import AbiError
+from .mask import masked_start
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "Metadata",
@@ -169,9 +170,9 @@ def read_name_reply(reply: bytes) -> str:
     return name
 
 
-def read_refusal(reply: bytes) -> str:
-    """Read the reason for which the export ``configure`` refused; only the start of a long one."""
-    text = reply[:_MAX_REFUSAL].decode(errors="replace")
+def read_refusal(reply: bytes, secrets: Iterable[str] = ()) -> str:
+    """Read why the export ``configure`` refused: the start of a long reason, without secrets."""
+    text = masked_start(reply, secrets, _MAX_REFUSAL).decode(errors="replace")
     return text if len(reply) <= _MAX_REFUSAL else f"{text} ... ({len(reply):,} bytes)"
 
 

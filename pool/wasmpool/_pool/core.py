@@ -111,7 +111,7 @@ class Core(CoreState):
         self._deadlines.let_go()
         del self._deadlines
         del self._maintenance
-        self.hooks.pool = None
+        self.hooks.pool = self.hooks.log_extra = None
 
     # --- asking ---
 
@@ -273,7 +273,7 @@ class Core(CoreState):
         self._deadlines.watch_leases(now)
         if self.hooks.active:
             slot.info = lease_info(slot)
-            self.hooks.call("lease_granted", slot.info, waited)
+            self.hooks.call_in(task.context, "lease_granted", slot.info, waited)
         if self.options.max_uses == 1:
             self._assign()  # a spare
 
@@ -314,6 +314,10 @@ class Core(CoreState):
         """Do not let a leased instance serve again after its lease."""
         slot.discarded = True
 
+    def note_tool(self, slot: Slot, tool: str | None) -> None:
+        """Note what the call on a leased instance is for."""
+        slot.tool = tool
+
     def mark_reported(self, slot: Slot) -> None:
         """Note that a lease was logged as a leak."""
         slot.reported = True
@@ -350,6 +354,7 @@ class Core(CoreState):
             self._leases_of_waiters -= 1
         self._counters.lease_seconds.record(now - slot.since)
         slot.holder = None
+        slot.tool = None
         slot.info = None
         slot.reported = False
 

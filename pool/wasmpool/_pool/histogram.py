@@ -7,6 +7,7 @@ within 4 % of the true value, from a nanosecond to twelve days.
 from __future__ import annotations
 
 from math import frexp
+from operator import sub
 from typing import Final, final
 
 import attrs
@@ -57,6 +58,19 @@ class Histogram:
             if seen >= rank:
                 return _middle(index)
         raise AssertionError("the buckets hold as many values as were counted")  # pragma: no cover
+
+    def since(self, earlier: Histogram) -> Histogram:
+        """Return what was recorded after an earlier snapshot of the same histogram.
+
+        Raises:
+            ValueError: ``earlier`` has values that this snapshot does not have.
+        """
+        buckets = tuple(map(sub, self._buckets, earlier._buckets))
+        zeros = self._zeros - earlier._zeros
+        if zeros < 0 or min(buckets) < 0:
+            raise ValueError(f"{earlier!r} is no earlier snapshot of {self!r}")
+        total = self.sum - earlier.sum
+        return Histogram(self.count - earlier.count, total, zeros, buckets)
 
     def __repr__(self) -> str:
         p50, p99 = self.quantile(0.5), self.quantile(0.99)

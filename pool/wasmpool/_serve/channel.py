@@ -26,7 +26,7 @@ class Channel:
     """
 
     def __init__(self, end: socket.socket) -> None:
-        end.setblocking(False)
+        end.setblocking(False)  # noqa: FBT003 - its form
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(end))
         self._sending = trio.Lock()
         self._read = bytearray()

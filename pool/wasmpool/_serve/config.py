@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import attrs
 
+from wasmpool._plugin.options import PluginOptions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from wasmpool._plugin.options import PluginOptions
 
     from .address import Address
 
@@ -55,7 +55,7 @@ class PluginConfig:
     prefix: str = ""
     """What the served names begin with."""
     credentials: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-    options: PluginOptions = attrs.field(factory=dict, repr=False)
+    options: PluginOptions = attrs.field(factory=PluginOptions, repr=False)
 
 
 @final
@@ -64,7 +64,7 @@ class Config:
     """All of it."""
 
     server: ServerConfig
-    defaults: PluginOptions = attrs.field(factory=dict, repr=False)
+    defaults: PluginOptions = attrs.field(factory=PluginOptions, repr=False)
     """The options of plugins from directories."""
     plugins: Mapping[str, PluginConfig] = attrs.field(factory=dict)
     """By name."""

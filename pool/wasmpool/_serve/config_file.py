@@ -113,7 +113,7 @@ def _read(content: bytes, path: str) -> Config:
         server=_read_server(server),
         defaults=defaults,
         plugins={key: read_plugin(key, plugins.inner(key), base, defaults) for key in plugins},
-        directories=tuple(base / each for each in server.get("directories", as_texts, ())),
+        directories=_read_directories(server, base),
     )
 
 
@@ -127,6 +127,12 @@ def _parse(content: bytes, name: str) -> dict[str, Any]:
         raise ConfigError(f"{escaped(name)}: it is too deep") from None
     except ValueError as wrong:
         raise ConfigError(f"{escaped(name)}: it is not TOML: {escaped(str(wrong)[:200])}") from None
+
+
+def _read_directories(server: Table, base: Path) -> tuple[Path, ...]:
+    if "directories" not in server:
+        return ()
+    return tuple(base / each for each in server.read("directories", as_texts))
 
 
 def _as_address(value: Any) -> Address:

@@ -6,6 +6,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from wasmpool._mcp.http_server import listen
+
 from .table import ConfigError
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ async def listening(address: Address | None) -> AsyncGenerator[Sequence[socket.s
     if address is None:
         yield ()
         return
-    from wasmpool._mcp.http_server import listen
-
     try:
         sockets = await listen(address.host, address.port)
     except OSError as error:

@@ -62,7 +62,9 @@ class Plugins:
         problems: the directories that cannot be watched, and why.
     """
 
-    def __init__(self, loader: Loader, catalog: Catalog, config: Config, nursery: trio.Nursery):
+    def __init__(
+        self, loader: Loader, catalog: Catalog, config: Config, nursery: trio.Nursery
+    ) -> None:
         self.config = config
         self.problems: Final[dict[str, str]] = {}
         self._loader = loader
@@ -145,14 +147,15 @@ class _Once(trio.TaskStatus[None]):
     def __init__(self, task_status: trio.TaskStatus[None]) -> None:
         self._task_status: trio.TaskStatus[None] | None = task_status
 
-    def started(self, value: None = None) -> None:
+    def started(self, value: None = None) -> None:  # noqa: ARG002 - of the protocol
         status, self._task_status = self._task_status, None
         if status is not None:
             status.started()
 
 
 def _wanted(config: Config) -> dict[_Key, Any]:
-    return {**config.plugins, **dict.fromkeys(config.directories, config.defaults)}
+    wanted: dict[_Key, Any] = dict(config.plugins)
+    return {**wanted, **dict.fromkeys(config.directories, config.defaults)}
 
 
 def _stems(directories: Iterable[Path]) -> set[str]:

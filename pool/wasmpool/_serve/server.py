@@ -11,10 +11,14 @@ import trio
 from wasmpool import open_loader
 from wasmpool._mcp.catalog import Catalog
 from wasmpool._mcp.endpoint import open_endpoint
+from wasmpool._mcp.http import http_app
+from wasmpool._mcp.http_server import run_http
+from wasmpool._mcp.stdio import run_stdio
 
 from .metrics import Metrics
 from .plugins import Plugins, exposures
 from .readiness import readiness
+from .routes import operating_routes
 
 if TYPE_CHECKING:
     import socket
@@ -61,7 +65,7 @@ async def _open_scripts(config: Config, catalog: Catalog) -> AsyncGenerator[Scri
     if not config.server.scripts:
         yield None
         return
-    from wasmpool._scripts import open_scripts
+    from wasmpool._scripts import open_scripts  # noqa: PLC0415 - it has an extra of its own
 
     async with open_scripts(catalog.call) as scripts:
         yield scripts
@@ -97,8 +101,6 @@ class Server:
 
     async def run_stdio(self) -> None:
         """Serve the client at the standard streams, until it is gone or the server is drained."""
-        from wasmpool._mcp.stdio import run_stdio
-
         if not self._endpoint.draining.is_set():
             await run_stdio(self._endpoint)
 
@@ -112,11 +114,6 @@ class Server:
             ask: where the routes for operators get their reports.
             router: of several processes, what finds the one that has a session.
         """
-        from wasmpool._mcp.http import http_app
-        from wasmpool._mcp.http_server import run_http
-
-        from .routes import operating_routes
-
         if self._endpoint.draining.is_set():
             return
         server = self._plugins.config.server
@@ -134,7 +131,7 @@ class Server:
                 each.close()
 
     async def drain(self) -> None:
-        """Refuse new calls, give those under way the grace of the configuration, cancel the rest."""
+        """Refuse new calls, give those under way the grace, and cancel the rest."""
         self._loading.cancel()
         if calls := self._endpoint.calls:
             grace = self._plugins.config.server.grace

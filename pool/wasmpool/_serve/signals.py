@@ -29,6 +29,9 @@ class Signals:
         self.stopping: Final = trio.Event()
         self._reload = trio.Event()
 
+    def _reload_asked(self) -> None:
+        self._reload.set()
+
     async def wait_for_reload(self) -> None:
         """Wait for a SIGHUP since the last one that was waited for."""
         await self._reload.wait()
@@ -53,7 +56,7 @@ class Signals:
             token.run_sync_soon(self.stopping.set)
 
         def reload(_number: int, _frame: object) -> None:
-            token.run_sync_soon(lambda: self._reload.set(), idempotent=True)
+            token.run_sync_soon(self._reload_asked, idempotent=True)
 
         before = {number: signal.signal(number, end) for number in _ENDING}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, reload)

@@ -100,7 +100,8 @@ class _Worker:
         self._answers[question] = answered
         try:
             await self._channel.send({"say": "ask", "id": question, "kind": kind})
-            return await answer.receive()
+            reports: Mapping[str, Any] = await answer.receive()
+            return reports
         finally:
             self._answers.pop(question, None)
 
