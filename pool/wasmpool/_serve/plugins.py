@@ -154,8 +154,9 @@ class _Once(trio.TaskStatus[None]):
 
 
 def _wanted(config: Config) -> dict[_Key, Any]:
-    wanted: dict[_Key, Any] = dict(config.plugins)
-    return {**wanted, **dict.fromkeys(config.directories, config.defaults)}
+    wanted: dict[_Key, Any] = {**dict.fromkeys(config.directories, config.defaults)}
+    wanted.update(config.plugins)
+    return wanted
 
 
 def _stems(directories: Iterable[Path]) -> set[str]:
