@@ -7,8 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from .allowed_hosts import AllowedHosts
 from .http_checks import MAX_BODY, HttpChecks
@@ -64,7 +63,7 @@ def http_app(  # noqa: PLR0913 - options, by name
     )
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+    async def lifespan() -> AsyncGenerator[None]:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_quiet_sessions())
             if runs_endpoint:
@@ -73,8 +72,8 @@ def http_app(  # noqa: PLR0913 - options, by name
             yield
 
     protocol = Route("/mcp", endpoint=StreamableHTTPASGIApp(sessions))
-    application = Starlette(routes=[protocol, *routes], lifespan=lifespan)
-    return HttpChecks(application, endpoint, allowed, token)
+    router = Router([protocol, *routes])
+    return HttpChecks(router, endpoint, allowed, token, lifespan)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,9 @@ from starlette.responses import PlainTextResponse
 from .client_gone import GONE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .allowed_hosts import AllowedHosts
@@ -39,20 +42,27 @@ class HttpChecks:
         endpoint: whose shutdown ends the streams of events.
         allowed: the hosts and origins that are served.
         token: the bearer token that each request must have; None is no token.
+        lifespan: the block in which the application is served.
     """
 
     def __init__(
-        self, inner: ASGIApp, endpoint: Endpoint, allowed: AllowedHosts, token: str | None
+        self,
+        inner: ASGIApp,
+        endpoint: Endpoint,
+        allowed: AllowedHosts,
+        token: str | None,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
         self._inner: Final = inner
         self._endpoint: Final = endpoint
         self._allowed: Final = allowed
         self._token: Final = None if token is None else token.encode()
+        self._lifespan: Final = lifespan
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._inner(scope, receive, send)
+            await self._live(receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1002})
         elif refusal := self._refusal(scope):
@@ -63,6 +73,14 @@ class HttpChecks:
                 await self._serve(scope, receive, send)
             finally:
                 self._under_way -= 1
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Do what Starlette does in a lifespan, but pass a cancel on as it is."""
+        await receive()
+        async with self._lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         """The answer to a request that is refused for what its headers say; None for others."""

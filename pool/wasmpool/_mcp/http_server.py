@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import socket
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import anycorn
 import trio
@@ -114,16 +113,21 @@ async def run_http(
     Args:
         endpoint: whose `Endpoint.drain` ends this.
         application: what `http_app` has made of it.
-        sockets: which listen; they stay open, and the caller closes them.
+        sockets: which listen. They are closed when the endpoint begins to drain, at the latest.
         task_status: reports the address of the first socket, when requests are served.
     """
+    address = _address(sockets[0])
     config = _config(sockets)
     async with trio.open_nursery() as nursery:
         serve = partial(
-            anycorn.serve, application, config, shutdown_trigger=endpoint.draining.wait, mode="asgi"
+            anycorn.serve,
+            cast("Any", application),  # the types of its messages are other ones
+            config,
+            shutdown_trigger=endpoint.draining.wait,
+            mode="asgi",
         )
         await nursery.start(_ending, serve, nursery.cancel_scope)
-        task_status.started(_address(sockets[0]))
+        task_status.started(address)
         await endpoint.drained.wait()
         await trio.sleep(_FLUSH_SECONDS)
         nursery.cancel_scope.cancel()
@@ -143,7 +147,7 @@ def _config(sockets: Sequence[socket.socket]) -> anycorn.Config:
     for each in sockets:
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit both
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1_000)
-        binds.append(f"fd://{os.dup(each.fileno())}")  # the server closes them
+        binds.append(f"fd://{each.detach()}")  # the server closes it
     config.bind = binds
     config.backlog = _BACKLOG
     config.errorlog = _log
