@@ -11,7 +11,7 @@ from tests.serve.server_process import SECONDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Reply", "call", "get", "post"]
+__all__ = ["Reply", "call", "get", "initialize", "post"]
 
 
 class Reply(NamedTuple):

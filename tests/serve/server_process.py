@@ -94,13 +94,13 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def forked_server(
-    *args: str | Path, env: Mapping[str, str] | None = None
+    *args: str | Path, env: Mapping[str, str] | None = None, stderr: int | None = None
 ) -> Iterator[ServerProcess]:
     """Run a server that starts quickly: see `tests.processes`."""
     with _pipes() as (ends, ours):
         forking = forked(
             _COMMAND,
-            files=ends,
+            files=(*ends[:2], ends[2] if stderr is None else stderr),
             imports=_IMPORTS,
             args=["serve", *map(str, args)],
             env={**os.environ, **(env or {})},

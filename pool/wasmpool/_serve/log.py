@@ -80,3 +80,4 @@ def show_log(prefix: str = "") -> None:
     root = logging.getLogger()
     root.addHandler(StderrLines(prefix))
     logging.getLogger("wasmpool").setLevel(logging.INFO)
+    logging.getLogger("wasmpool.mcp").setLevel(logging.WARNING)  # also the HTTP server's own log

@@ -46,6 +46,7 @@ class _Watch:
     wanted: Any
     """The plugin's configuration; of a directory the options of its plugins."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    ended: trio.Event = attrs.field(factory=trio.Event)
 
 
 @final
@@ -80,15 +81,28 @@ class Plugins:
         """
         self.config = config
         wanted = _wanted(config)
-        changed = [key for key, watch in self._watches.items() if wanted.get(key) != watch.wanted]
-        for key in changed:
-            self._watches.pop(key).scope.cancel()
+        await self._end_watches(wanted)
         await self._unload_others(config)
         self._catalog.expose(exposures(config))
-        async with trio.open_nursery() as starting:
-            for key in wanted.keys() - self._watches.keys():
+        # One after the other: of two plugins with the same tool, the later one is refused, which
+        # has to be the same one in each worker.
+        for key in wanted:
+            if key not in self._watches:
                 watch = self._watches[key] = _Watch(wanted[key])
-                starting.start_soon(self._nursery.start, self._keep, key, watch)
+                await self._nursery.start(self._keep, key, watch)
+
+    async def _end_watches(self, wanted: Mapping[_Key, Any]) -> None:
+        """End the watches of what is gone or has changed; its plugins stay loaded."""
+        for key, watch in list(self._watches.items()):
+            if wanted.get(key) == watch.wanted:
+                continue
+            del self._watches[key]
+            watch.scope.cancel()
+            await watch.ended.wait()
+            if isinstance(key, str) and key in self._loader.plugins and watch.wanted.credentials:
+                now = wanted.get(key)
+                if now is not None and now.credentials is None:  # a reload would keep the old ones
+                    await self._loader.unload(key)
 
     async def _unload_others(self, config: Config) -> None:
         """Take out of service what nothing in the configuration stands for."""
@@ -110,6 +124,7 @@ class Plugins:
                     await self._keep_directory(key, task_status)
         finally:
             self.problems.pop(str(key), None)
+            watch.ended.set()
 
     async def _keep_plugin(
         self, name: str, plugin: PluginConfig, task_status: trio.TaskStatus[None]
@@ -120,7 +135,7 @@ class Plugins:
             plugin.credentials,
             sha256=plugin.sha256,
             task_status=task_status,
-            **plugin.options,
+            **{"http": None, **plugin.options},  # with none at all, a reload keeps the old ones
         )
 
     async def _keep_directory(self, path: Path, task_status: trio.TaskStatus[None]) -> None:
@@ -154,8 +169,8 @@ class _Once(trio.TaskStatus[None]):
 
 
 def _wanted(config: Config) -> dict[_Key, Any]:
-    wanted: dict[_Key, Any] = {**dict.fromkeys(config.directories, config.defaults)}
-    wanted.update(config.plugins)
+    wanted: dict[_Key, Any] = dict(config.plugins.items())
+    wanted.update(dict.fromkeys(config.directories, config.defaults))
     return wanted
 
 

@@ -16,6 +16,7 @@ from wasmpool._mcp.http_server import run_http
 from wasmpool._mcp.stdio import run_stdio
 
 from .metrics import Metrics
+from .page.routes import Page
 from .plugins import Plugins, exposures
 from .readiness import readiness
 from .routes import operating_routes
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from wasmpool import Loader
     from wasmpool._mcp.endpoint import Endpoint
     from wasmpool._mcp.tool_set import Scripts
-    from wasmpool._plugin.candidate import Candidate
+    from wasmpool._plugin.admission import Candidate
 
     from .config import Config
     from .routes import Ask
@@ -116,19 +117,23 @@ class Server:
         """
         if self._endpoint.draining.is_set():
             return
-        server = self._plugins.config.server
+        server, page = self._plugins.config.server, Page(self._loader)
         application = http_app(
             self._endpoint,
             token=server.token,
             allowed_hosts=server.hosts,
             allowed_origins=server.origins,
-            routes=operating_routes(ask),
+            routes=(*operating_routes(ask), *page.routes),
         )
+        if router is not None:
+            application = router.around(application)
         async with trio.open_nursery() as nursery:
-            served = application if router is None else router.around(application)
-            await nursery.start(run_http, self._endpoint, served, sockets)
-            for each in sockets:  # it has its own copies, and closes them when it drains
-                each.close()
+            nursery.start_soon(page.run)
+            async with trio.open_nursery() as serving:
+                await serving.start(run_http, self._endpoint, application, sockets)
+                for each in sockets:  # it has its own copies, and closes them when it drains
+                    each.close()
+            nursery.cancel_scope.cancel()
 
     async def drain(self) -> None:
         """Refuse new calls, give those under way the grace, and cancel the rest."""
