@@ -92,11 +92,12 @@ class Module:
         *,
         cache: Path | None = None,
         reseed: str | None = None,
+        exchange_buffer: tuple[int, int] = (0, 0),
     ) -> None:
         """Link the compiled code; `Module.compile` makes modules.
 
-        ``cache`` is where its snapshots' instrumented copies are kept, and ``reseed`` the export
-        that a snapshot's instances begin with.
+        ``cache`` is where its snapshots' instrumented copies are kept, ``reseed`` the export that a
+        snapshot's instances begin with, and ``exchange_buffer`` what they have for exchanges.
         """
         outline = source.outline or binary_module.outline(source.binary)
         self._reseed = reseed
@@ -130,6 +131,7 @@ class Module:
             added=len(source.code) - len(source.binary),
             initialize=_INITIALIZE if self.exports.get(_INITIALIZE) == _RUNS else reseed,
             new_world=partial(new_world, wasi, self.name),
+            exchange_buffer=exchange_buffer,
         )
 
     def _code(
@@ -296,14 +298,16 @@ class Module:
                 f" start_timeout={start_timeout} s"
             )
             raise trio.TooSlowError(message)
-        write = taken.binary  # of this one: it is not None any more
+        write, buffer = taken.binary, taken.exchange_buffer  # here: it is not None any more
 
         def read() -> Source:
             return Source(write(), derived_from=self.name)
 
         def make(read: Source, compiled: wasmtime.Module) -> Module:
             functions, wasi, limits = self._host_functions, self.wasi, self.limits
-            return Module(read, compiled, functions, wasi, limits, reseed=reseed)
+            return Module(
+                read, compiled, functions, wasi, limits, reseed=reseed, exchange_buffer=buffer
+            )
 
         return await _compile_derived(self, read, make, None)
 

@@ -64,6 +64,13 @@ class FunctionType(_Type):
     params: tuple[ValueType, ...]
     results: tuple[ValueType, ...]
 
+    def __eq__(self, other: object) -> bool:  # written out: it is asked for each new instance
+        if type(other) is not FunctionType:
+            return NotImplemented
+        return self.params == other.params and self.results == other.results
+
+    __hash__ = _Type.__hash__
+
     def __str__(self) -> str:
         return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
 

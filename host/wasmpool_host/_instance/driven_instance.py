@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, final
 from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host._engine import check_process
-from wasmpool_host._open_instances import open_instances
 
 from .instance import Instance
 from .pending import PENDING
@@ -147,5 +146,5 @@ class DrivenInstance(Instance):
             self._refuse_thread()
         if self._fiber.busy:
             return False
-        self._free(open_instances.close)
+        self._free()
         return True

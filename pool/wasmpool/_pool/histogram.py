@@ -72,6 +72,18 @@ class Histogram:
         total = self.sum - earlier.sum
         return Histogram(self.count - earlier.count, total, zeros, buckets)
 
+    @property
+    def buckets(self) -> tuple[tuple[float, int], ...]:
+        """The values by size: upper bounds in seconds, rising, each with its number of values.
+
+        Values of 0 have the bound 0.0. A value is not above its bound, and above 15/16 of it.
+        Bounds without values are left out, so the numbers add up to ``count``.
+        """
+        zeros = ((0.0, self._zeros),) if self._zeros else ()
+        return zeros + tuple(
+            (_upper(index), count) for index, count in enumerate(self._buckets) if count
+        )
+
     def __repr__(self) -> str:
         p50, p99 = self.quantile(0.5), self.quantile(0.99)
         return f"<Histogram: {self.count} values, median {p50:.3g} s, p99 {p99:.3g} s>"
@@ -103,11 +115,17 @@ class Recorder:
         self._buckets[index] += 1
 
     def snapshot(self) -> Histogram:
-        count = self.zeros + sum(self._buckets)
-        return Histogram(count, self._sum, self.zeros, tuple(self._buckets))
+        zeros, buckets = self.zeros, tuple(self._buckets)  # first: a scrape has its own thread
+        return Histogram(zeros + sum(buckets), self._sum, zeros, buckets)
 
 
 def _middle(index: int) -> float:
     """Return the value in the middle of a bucket."""
     exponents, step = divmod(index, _STEPS)
     return float((step + _STEPS + 0.5) / 32 * 2.0 ** (_LOWEST + exponents))
+
+
+def _upper(index: int) -> float:
+    """Return the upper end of a bucket."""
+    exponents, step = divmod(index, _STEPS)
+    return float((step + _STEPS + 1) / 32 * 2.0 ** (_LOWEST + exponents))
