@@ -10,13 +10,12 @@ from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, Streamable
 from starlette.routing import Route, Router
 
 from .allowed_hosts import AllowedHosts
-from .http_checks import MAX_BODY, HttpChecks
+from .http_application import MAX_BODY, HttpApplication
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Generator, Sequence
 
     from starlette.routing import BaseRoute
-    from starlette.types import ASGIApp
 
     from .endpoint import Endpoint
 
@@ -41,7 +40,7 @@ def http_app(  # noqa: PLR0913 - options, by name
     allowed_origins: Collection[str] = (),
     routes: Sequence[BaseRoute] = (),
     runs_endpoint: bool = False,
-) -> ASGIApp:
+) -> HttpApplication:
     """Return an ASGI application with the protocol at ``/mcp``.
 
     Args:
@@ -73,7 +72,7 @@ def http_app(  # noqa: PLR0913 - options, by name
 
     protocol = Route("/mcp", endpoint=StreamableHTTPASGIApp(sessions))
     router = Router([protocol, *routes])
-    return HttpChecks(router, endpoint, allowed, token, lifespan)
+    return HttpApplication(router, endpoint, allowed, token, lifespan)
 
 
 @contextlib.contextmanager

@@ -1,29 +1,37 @@
-"""An HTTP server for an endpoint's ASGI application.
+"""An HTTP server for an endpoint's application.
 
-anycorn runs on trio, and tells an application that its client is gone, while it waits as well as in
-the middle of an answer; hypercorn, of which it is a fork, does so, too. What it lacks is done here
-and in `http_checks`: it writes behind a shield, so a client that does not read would hold up a
-shutdown for ever. The system closes such a connection after a while, by a socket option.
+anycorn speaks HTTP with each connection. It runs on trio, and tells an application that its client
+is gone, while the application waits as well as in the middle of an answer; so does hypercorn, of
+which it is a fork, but that one blocks a connection whose body was refused. What is around a
+connection is done here, because anycorn's own loop ends the whole server with one error: when the
+process has no descriptor left, and when a connection fails in a way that was not expected. And it
+would let two kinds of clients stay for ever: one that does not read, since it writes behind a
+shield, and one that opens HTTP/2 and falls silent.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import socket
-from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
-import anycorn
+import anyio
+import anyio.abc
 import trio
+from anycorn import Config
+from anycorn.tcp_server import tcp_server_handler
+from anycorn.typing import ConnectionState
+from anycorn.utils import wrap_app
+from anycorn.worker_context import WorkerContext
+
+from .http_connection import CONNECTION, IDLE_SECONDS, HttpConnection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.types import ASGIApp
-
     from .endpoint import Endpoint
+    from .http_application import HttpApplication
 
     Address: TypeAlias = tuple[str, int]
 
@@ -32,10 +40,14 @@ __all__ = ["check_addresses", "close_all", "listen", "run_http"]
 _log = logging.getLogger("wasmpool.mcp")
 
 _BACKLOG: Final = 128
+_MAX_CONNECTIONS: Final = 1_024
+"""Of all clients. More wait until one is closed."""
+_ACCEPT_PAUSE: Final = 0.1
+"""Seconds, when none can be accepted."""
 _UNREAD_SECONDS: Final = 20
 """After which a connection is closed whose client reads nothing of what is sent."""
-_IDLE_SECONDS: Final = 10
-"""For the headers of a request, and between two requests of a connection."""
+_PIECE: Final = 64 << 10
+"""Bytes that a client has this time for."""
 _FLUSH_SECONDS: Final = 5.0
 """That clients have to read the last answers after a shutdown."""
 
@@ -101,7 +113,7 @@ def _address(listener: socket.socket) -> Address:
 
 async def run_http(
     endpoint: Endpoint,
-    application: ASGIApp,
+    application: HttpApplication,
     sockets: Sequence[socket.socket],
     *,
     task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED,
@@ -116,42 +128,112 @@ async def run_http(
         sockets: which listen. They are closed when the endpoint begins to drain, at the latest.
         task_status: reports the address of the first socket, when requests are served.
     """
-    address = _address(sockets[0])
-    config = _config(sockets)
-    async with trio.open_nursery() as nursery:
-        serve = partial(
-            anycorn.serve,
-            cast("Any", application),  # the types of its messages are other ones
-            config,
-            shutdown_trigger=endpoint.draining.wait,
-            mode="asgi",
-        )
-        await nursery.start(_ending, serve, nursery.cancel_scope)
-        task_status.started(address)
-        await endpoint.drained.wait()
-        await trio.sleep(_FLUSH_SECONDS)
+    server = _Server(application)
+    async with application.lifespan(), trio.open_nursery() as nursery:
+        nursery.start_soon(_end_when_drained, endpoint, nursery.cancel_scope)
+        async with trio.open_nursery() as connections:
+            for each in sockets:
+                connections.start_soon(server.accept, each, connections, endpoint.draining)
+            task_status.started(_address(sockets[0]))
+            await endpoint.draining.wait()
+            await server.end_idle_connections()
         nursery.cancel_scope.cancel()
 
 
-async def _ending(
-    serve: Any, scope: trio.CancelScope, *, task_status: trio.TaskStatus[list[str]]
-) -> None:
-    """Serve, and cancel a scope at the end."""
-    await serve(task_status=task_status)
+async def _end_when_drained(endpoint: Endpoint, scope: trio.CancelScope) -> None:
+    await endpoint.drained.wait()
+    await trio.sleep(_FLUSH_SECONDS)
     scope.cancel()
 
 
-def _config(sockets: Sequence[socket.socket]) -> anycorn.Config:
-    config = anycorn.Config()
-    binds: list[str] = []
-    for each in sockets:
-        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit both
-        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1_000)
-        binds.append(f"fd://{each.detach()}")  # the server closes it
-    config.bind = binds
-    config.backlog = _BACKLOG
+@final
+class _Server:
+    """Accepts connections, and serves each by anycorn."""
+
+    def __init__(self, application: HttpApplication) -> None:
+        self._application: Final = wrap_app(cast("Any", application), 0, "asgi")
+        self._config: Final = _config()
+        self._context: Final = WorkerContext(None)
+        self._connections: Final = trio.CapacityLimiter(_MAX_CONNECTIONS)
+
+    async def end_idle_connections(self) -> None:
+        """Close those without a request, and each other one after its request."""
+        await self._context.terminated.set()
+
+    async def accept(
+        self, listener: socket.socket, nursery: trio.Nursery, draining: trio.Event
+    ) -> None:
+        """Accept connections, until the endpoint begins to drain."""
+        listener.settimeout(0)
+        with listener, trio.CancelScope() as scope:
+            nursery.start_soon(_cancel_when, draining, scope)
+            while True:
+                connection = object()
+                await self._connections.acquire_on_behalf_of(connection)
+                try:
+                    accepted = await _accept(listener)
+                except BaseException:
+                    self._connections.release_on_behalf_of(connection)
+                    raise
+                nursery.start_soon(self._serve, accepted, connection)
+
+    async def _serve(self, accepted: socket.socket, connection: object) -> None:
+        """Serve one connection. What fails in it ends no other one."""
+        try:
+            with accepted:
+                await self._speak(accepted)
+        except* Exception as failed:  # noqa: BLE001 - whatever a client can cause
+            _log.warning("a connection failed: %r", failed.exceptions[0])
+        finally:
+            self._connections.release_on_behalf_of(connection)
+
+    async def _speak(self, accepted: socket.socket) -> None:
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with await anyio.abc.SocketStream.from_socket(accepted) as stream:
+            with HttpConnection() as connection:
+                state = ConnectionState({CONNECTION: connection})
+                handler = tcp_server_handler(self._application, self._config, self._context, state)
+                await handler(_BoundedStream(stream))
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def _accept(listener: socket.socket) -> socket.socket:
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        try:
+            return listener.accept()[0]
+        except (BlockingIOError, ConnectionError, InterruptedError):
+            continue  # another process has accepted it, or the client is gone already
+        except OSError as error:  # no descriptor is left, or no memory
+            _log.error("no connection can be accepted: %s", error)
+            await trio.sleep(_ACCEPT_PAUSE)
+
+
+@final
+class _BoundedStream:
+    """A connection that breaks when the client reads nothing for too long."""
+
+    def __init__(self, stream: anyio.abc.SocketStream) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def send(self, data: bytes) -> None:
+        for at in range(0, len(data), _PIECE):
+            with trio.move_on_after(_UNREAD_SECONDS) as scope:
+                await self._stream.send(data[at : at + _PIECE])
+            if scope.cancelled_caught:
+                raise anyio.BrokenResourceError("the client does not read")
+
+
+def _config() -> Config:
+    config = Config()
     config.errorlog = _log
-    config.graceful_timeout = math.inf  # `run_http` ends it
-    config.keep_alive_timeout = _IDLE_SECONDS
+    config.keep_alive_timeout = IDLE_SECONDS
     config.include_server_header = False
     return config

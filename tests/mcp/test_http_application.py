@@ -13,13 +13,15 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.mcp.serving import HttpServer, call_request, over_http, post
 
-from wasmpool._mcp import http_checks
+from wasmpool._mcp import http_application, http_connection
 from wasmpool._mcp.allowed_hosts import AllowedHosts
 from wasmpool.mcp import serve_http
 
 if TYPE_CHECKING:
     import wasmpool
 
+TOKEN = "secret"  # noqa: S105 - of these tests
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - to be refused
 ECHO = call_request("echo", {"message": "hello"})
 
 
@@ -72,7 +74,9 @@ async def test_hosts_and_origins(
 
     hosts, origins = ["tools.example", "only.example:81"], ["https://app.example"]
     allowed = {"allowed_hosts": hosts, "allowed_origins": origins}
-    async with over_http(loader, routes=[Route("/page", page, methods=["POST"])], **allowed) as server:
+    async with over_http(
+        loader, routes=[Route("/page", page, methods=["POST"])], **allowed
+    ) as server:
         for path in ("/mcp", "/page"):
             got, _ = await exchange(server, post(ECHO, {header: value}, path))
             assert got == status
@@ -90,14 +94,24 @@ def test_allowed_hosts_that_are_none(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic secret", "Bearer secretx", "secret", "Bearer sécret"]
+    "given",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Basic secret",
+        "Bearer secretx",
+        "secret",
+        "Bearer sécret",
+    ],
 )
 async def test_a_wrong_token(
     loader: wasmpool.Loader, given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is refused, with what is missing, and the token is in no log."""
     caplog.set_level(logging.DEBUG)
-    async with over_http(loader, token="secret") as server:
+    async with over_http(loader, token=TOKEN) as server:
         status, rest = await exchange(server, post(ECHO, {"Authorization": given}))
         assert status == 401
         assert "www-authenticate: bearer" in rest.lower()
@@ -109,21 +123,23 @@ async def test_a_wrong_token(
 async def test_an_address_of_other_machines_needs_a_token(loader: wasmpool.Loader) -> None:
     """It is refused at the start."""
     with pytest.raises(ValueError, match="the address 0.0.0.0 can be reached from other machines"):
-        await serve_http(loader, host="0.0.0.0", port=0)
-    async with over_http(loader, host="0.0.0.0", token="secret"):
+        await serve_http(loader, host=EVERY_ADDRESS, port=0)
+    async with over_http(loader, host=EVERY_ADDRESS, token=TOKEN):
         pass
 
 
 async def test_a_body_that_is_too_large(loader: wasmpool.Loader) -> None:
     """Whether its size is told before or not."""
-    large = call_request("echo", {"message": "x" * http_checks.MAX_BODY})
+    large = call_request("echo", {"message": "x" * http_application.MAX_BODY})
     async with over_http(loader) as server:
         status, _ = await exchange(server, post(large)[:10_000])
         assert status == 413
         head, _, body = post(large).partition(b"\r\n\r\n")
         lines = [line for line in head.split(b"\r\n") if b"Content-Length" not in line]
         chunked = b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", b""])
-        status, _ = await exchange(server, chunked + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n")
+        status, _ = await exchange(
+            server, chunked + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+        )
         assert status in (413, 0)  # the connection may be closed before all of it is sent
         status, _ = await exchange(server, post(ECHO))
         assert status == 200
@@ -133,17 +149,15 @@ async def test_a_body_that_does_not_come(
     loader: wasmpool.Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is waited for only so long."""
-    monkeypatch.setattr(http_checks, "_BODY_SECONDS", 0.05)
+    monkeypatch.setattr(http_application, "_BODY_SECONDS", 0.05)
     async with over_http(loader) as server:
         status, _ = await exchange(server, post(ECHO)[:-5])
         assert status == 408
 
 
-async def test_too_many_requests(
-    loader: wasmpool.Loader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_many_requests(loader: wasmpool.Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     """More are refused, and it goes on when there are fewer."""
-    monkeypatch.setattr(http_checks, "_MAX_REQUESTS", 1)
+    monkeypatch.setattr(http_application, "_MAX_REQUESTS", 1)
     async with over_http(loader) as server:
         async with await server.connect() as first:
             await first.send_all(post(ECHO)[:-5])
@@ -190,19 +204,20 @@ def garbage(random_: random.Random) -> bytes:
     )
 
 
-async def test_a_thousand_requests_of_garbage(loader: wasmpool.Loader) -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+async def test_requests_of_garbage(
+    loader: wasmpool.Loader, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
     """Each gets an error or a closed connection, and the server goes on."""
+    monkeypatch.setattr(http_application, "_BODY_SECONDS", 0.1)  # many are cut off
+    monkeypatch.setattr(http_connection, "IDLE_SECONDS", 0.1)
     random_ = random.Random(15)
     statuses: dict[int, int] = {}
 
     async def client(server: HttpServer) -> None:
-        for _ in range(100):
-            with trio.move_on_after(0.1):  # some wait for more of it
-                sent = garbage(random_)
-                if sent.startswith(b"GET"):
-                    continue
-                status, _ = await exchange(server, sent)
-                statuses[status] = statuses.get(status, 0) + 1
+        for _ in range(count // 10):
+            status, _ = await exchange(server, garbage(random_))
+            statuses[status] = statuses.get(status, 0) + 1
 
     async with over_http(loader) as server:
         async with trio.open_nursery() as nursery:
@@ -212,5 +227,5 @@ async def test_a_thousand_requests_of_garbage(loader: wasmpool.Loader) -> None:
         assert status == 200
         assert "hello" in rest
     assert 500 not in statuses
-    assert len(statuses) > 5, statuses
+    assert len(statuses) > 4, statuses
     print(statuses)

@@ -6,6 +6,7 @@ body, which is read here, with a limit on its size and its time. So no route rea
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from typing import TYPE_CHECKING, Final, final
 
@@ -13,17 +14,19 @@ import trio
 from starlette.responses import PlainTextResponse
 
 from .client_gone import GONE
+from .http_connection import CONNECTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .allowed_hosts import AllowedHosts
     from .endpoint import Endpoint
+    from .http_connection import HttpConnection
 
-__all__ = ["MAX_BODY", "HttpChecks"]
+__all__ = ["MAX_BODY", "HttpApplication"]
 
 MAX_BODY: Final = 4 << 20
 """Bytes of a request's body; a line over the standard streams may be as long."""
@@ -34,15 +37,15 @@ _MAX_REQUESTS: Final = 1_024
 
 
 @final
-class HttpChecks:
-    """Refuses what must not reach an application.
+class HttpApplication:
+    """An ASGI application that refuses what must not reach the one inside.
 
     Args:
         inner: the application.
         endpoint: whose shutdown ends the streams of events.
         allowed: the hosts and origins that are served.
         token: the bearer token that each request must have; None is no token.
-        lifespan: the block in which the application is served.
+        lifespan: the block in which the application is served; an attribute, too.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class HttpChecks:
         self._endpoint: Final = endpoint
         self._allowed: Final = allowed
         self._token: Final = None if token is None else token.encode()
-        self._lifespan: Final = lifespan
+        self.lifespan: Final = lifespan
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,19 +68,29 @@ class HttpChecks:
             await self._live(receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1002})
-        elif refusal := self._refusal(scope):
-            await refusal(scope, receive, send)
         else:
-            self._under_way += 1
-            try:
-                await self._serve(scope, receive, send)
-            finally:
-                self._under_way -= 1
+            with self._counted(scope):
+                answer = self._refusal(scope) or self._serve
+                await answer(scope, receive, send)
+
+    @contextlib.contextmanager
+    def _counted(self, scope: Scope) -> Generator[None]:
+        """A block in which a request is under way, in its connection, too."""
+        connection: HttpConnection | None = scope.get("state", {}).get(CONNECTION)
+        self._under_way += 1
+        if connection is not None:
+            connection.begin_request()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if connection is not None:
+                connection.end_request()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Do what Starlette does in a lifespan, but pass a cancel on as it is."""
         await receive()
-        async with self._lifespan():
+        async with self.lifespan():
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
@@ -92,7 +105,7 @@ class HttpChecks:
         if self._token is not None and not self._has_token(scope):
             headers = {"WWW-Authenticate": "Bearer"}
             return PlainTextResponse("a bearer token is needed\n", 401, headers)
-        if self._under_way >= _MAX_REQUESTS:
+        if self._under_way > _MAX_REQUESTS:
             return PlainTextResponse("too many requests are under way\n", 503, {"Retry-After": "1"})
         return None
 
