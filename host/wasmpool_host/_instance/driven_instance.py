@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, final
 from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host._engine import check_process
-from wasmpool_host._open_instances import open_instances
 
 from .instance import Instance
 from .pending import PENDING
@@ -116,6 +115,15 @@ class DrivenInstance(Instance):
             self._guest.end_output()
 
     @property
+    def log_extra(self) -> Mapping[str, object]:
+        """The ``extra`` of the guest's log records: whose it is, as its owner has set it."""
+        return self._guest.log_extra
+
+    @log_extra.setter
+    def log_extra(self, extra: Mapping[str, object]) -> None:
+        self._guest.log_extra = extra
+
+    @property
     def memory_size(self) -> int:
         """Bytes of linear memory, exported or not; 0 during a call, and when closed."""
         if self._fiber.busy or self._closed:
@@ -153,5 +161,5 @@ class DrivenInstance(Instance):
             self._refuse_thread()
         if self._fiber.busy:
             return False
-        self._free(open_instances.close)
+        self._free()
         return True

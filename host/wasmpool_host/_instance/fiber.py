@@ -217,9 +217,10 @@ class Fiber:
         engine: Engine,
         guest: CallerMaker,
         ticker: Ticker,
+        arena: _capi.Arena,
     ) -> None:
         self.key: int = new_key()
-        self.store: _capi.Store = module.new_store(engine, self.key)
+        self.store: _capi.Store = module.new_store(engine, self.key, arena)
         self.functions: Sequence[HostFunction] = module.imported
         self.guest: CallerMaker = guest
         self.poisoned: str | None = None

@@ -113,7 +113,7 @@ class Core(CoreState):
         self._deadlines.let_go()
         del self._deadlines
         del self._maintenance
-        self.hooks.pool = None
+        self.hooks.pool = self.hooks.log_extra = None
 
     # --- asking ---
 
@@ -275,7 +275,7 @@ class Core(CoreState):
         self._deadlines.watch_leases(now)
         if self.hooks.active:
             slot.info = lease_info(slot)
-            self.hooks.call("lease_granted", slot.info, waited)
+            self.hooks.call_in(task.context, "lease_granted", slot.info, waited)
         if self.options.max_uses == 1:
             self._assign()  # a spare
 
@@ -296,8 +296,11 @@ class Core(CoreState):
         counters.wait_seconds.zeros += 1
         counters.lease_seconds.record(now - began)
         if self._is_spent(slot, now):
+            maintenance = self._maintenance
+            maintenance.hold()
             self._retire_idle(slot, self._why_spent(slot, now))
             self._assign()
+            maintenance.catch_up()
 
     def begin_run(self, slot: Slot) -> None:
         """Count on a leased instance no more: it runs a program, and retires after that."""
@@ -315,6 +318,10 @@ class Core(CoreState):
     def discard(self, slot: Slot) -> None:
         """Do not let a leased instance serve again after its lease."""
         slot.discarded = True
+
+    def note_tool(self, slot: Slot, tool: str | None) -> None:
+        """Note what the call on a leased instance is for."""
+        slot.tool = tool
 
     def mark_reported(self, slot: Slot) -> None:
         """Note that a lease was logged as a leak."""
@@ -352,6 +359,7 @@ class Core(CoreState):
             self._leases_of_waiters -= 1
         self._counters.lease_seconds.record(now - slot.since)
         slot.holder = None
+        slot.tool = None
         slot.info = None
         slot.reported = False
 
@@ -454,7 +462,7 @@ class Core(CoreState):
     def begin_start(self, generation: Generation) -> Slot:
         """Take the room for a new instance. The caller begins the start itself."""
         self._last_number += 1
-        slot = Slot(self._last_number, generation, self.now(), trio.CancelScope())
+        slot = Slot(self._last_number, generation, self.now())
         slot.round = self._backoff.round
         self._starting[slot] = None
         generation.live += 1
@@ -472,13 +480,14 @@ class Core(CoreState):
 
     def started(self, slot: Slot) -> None:
         """Let a prepared instance serve, unless it is unfit or not wanted any more."""
-        unfit = why_unfit(self._name, slot) if self._why_unwanted(slot) is None else None
-        if unfit is not None:
+        if slot.instance.poisoned is not None and self._why_unwanted(slot) is None:
+            unfit = why_unfit(self._name, slot)
+            assert unfit is not None
             self.start_failed(slot, unfit)
             return
         self._counters.start_seconds.record(slot.took)
         self._draw_limits(slot)
-        if slot.generation is self._current:
+        if slot.generation is self._current and self._backoff.round:
             self._backoff.reset()
             self._deadlines.clear_backoff()
         now = self.now()
@@ -533,7 +542,7 @@ class Core(CoreState):
     def _begin_check(self, slot: Slot) -> None:
         """Begin to check an instance that was idle and is in no table."""
         slot.state = SlotState.STARTING
-        slot.scope = trio.CancelScope()
+        slot.new_scope()
         slot.checking = True
         self._starting[slot] = None
         slot.generation.starting += 1
@@ -750,21 +759,31 @@ class Core(CoreState):
         generation.live -= 1
         generation.retiring -= 1
         self._counters.closed += 1
-        self._drop_if_gone(generation)
-        self.room_freed.unpark_all()
+        if generation.replaced:
+            self._drop_if_gone(generation)
+        if self._canary_waits:
+            self.room_freed.unpark_all()
 
     # --- what next ---
 
     def _assign(self) -> None:
         """Begin what is needed now, and fail the tasks that wait in vain."""
         # 1. Use idle instances for waiters: a check is shorter than a start.
-        while self._idle and self._current.checking < len(self._waiters):
+        while self._waiters and self._idle and self._current.checking < len(self._waiters):
             self._use_idle()
         # 2. Start as many as are wanted and the bounds allow.
         wanted = self._starts_wanted()
         while self._current.starting < wanted and self._may_start():
             self._maintenance.start(self.begin_start(self._current))
         # 3. Fail the waiters that nothing will serve.
+        if self._waiters:
+            self._fail_in_vain()
+        # 4. Close what a closing pool does not need any more.
+        if self._state is PoolState.CLOSING and not self._waiters:
+            self._wind_down()
+
+    def _fail_in_vain(self) -> None:
+        """Fail the waiters that nothing will serve."""
         while self._waiters and self._is_hopeless():
             self._fail_unavailable()
         while self._waiters and self._is_deadlocked():
@@ -772,9 +791,6 @@ class Core(CoreState):
         while self.options.max_wait == 0 and len(self._waiters) > self._coming():
             latest = next(reversed(self._waiters.values()))  # earlier ones were promised one
             self._time_out(latest)
-        # 4. Close what a closing pool does not need any more.
-        if self._state is PoolState.CLOSING and not self._waiters:
-            self._wind_down()
 
     def _could_serve_or_fail_now(self) -> bool:
         """Return True if a new waiter would cause a check or a start, or fail at once.
