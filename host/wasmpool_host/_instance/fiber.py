@@ -620,10 +620,10 @@ class Fiber:
 
     def come_back(self) -> None:
         """Take note that the worker has handed back the fiber, and no task waits for it yet."""
+        callback, self._on_return = self._on_return, None
         if self.interrupted is not None:
             self._job = None
             self.drop()
-        callback, self._on_return = self._on_return, None
         if callback is not None:
             callback()
 
