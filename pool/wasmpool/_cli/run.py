@@ -15,9 +15,9 @@ import attrs
 import trio
 
 from wasmpool._in_order import InOrder
+from wasmpool._lines import Line, LineSplitter
 from wasmpool._window import Window
 
-from .lines import Line, LineSplitter
 from .output_row import OutputRow
 from .rows import LONGEST_LINE, data_row, error_row
 from .standard_streams import reason_of
