@@ -31,7 +31,6 @@ from wasmpool._errors import (
     ReloadFailed,
     as_one_line,
 )
-from wasmpool._in_order import open_results
 from wasmpool._json import encode
 from wasmpool._json_pieces import SMALL
 from wasmpool._plain_nursery import open_plain_nursery
@@ -415,6 +414,8 @@ class Plugin:
         The end of the block ends the calls under way, however it ends. The next result is a
         checkpoint if it has to be waited for.
         """
+        from wasmpool._in_order import open_results  # noqa: PLC0415 - few programs need it
+
         return open_results(
             "plugin.map",
             partial(self.execute, tool),
