@@ -23,10 +23,15 @@ RUNNER = Path(__file__).parent.parent / "guests" / "script_runner.wasm"
 
 @final
 class Tools:
-    """Tools: ``echo`` and ``fail`` answer with their text, ``wait`` until ``gate`` is open."""
+    """Some tools, and what was done with them.
+
+    ``echo`` and ``fail`` answer with their text, ``wait`` waits until ``gate`` is open, ``mark``
+    sets an event, and ``broken`` is a fault of the application.
+    """
 
     def __init__(self) -> None:
         self.gate = trio.Event()
+        self.marked = trio.Event()
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
         self.waiting = 0
         self.most = 0
@@ -38,6 +43,8 @@ class Tools:
         text = str(arguments.get("text", ""))
         if tool == "wait":
             await self._wait()
+        if tool == "mark":
+            self.marked.set()
         if tool == "broken":
             raise KeyError("of the application")
         return ToolResult(text, is_error=tool == "fail")

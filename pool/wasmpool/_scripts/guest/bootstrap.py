@@ -11,6 +11,7 @@ import _ast
 import builtins
 import json
 import sys
+from os import _exit as leave
 from types import ModuleType
 
 import _host  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]  # built into the interpreter
@@ -127,7 +128,9 @@ def main() -> None:
     map_calls.__name__ = map_calls.__qualname__ = "map"
     api = make_module("api", __doc__="Calls of tools.", __all__=sorted(public), **public)
     script = make_module("__main__", api=api, __builtins__=builtins)
-    run(begun["source"], vars(script))
+    status = run(begun["source"], vars(script))
+    say("")
+    leave(status)  # to take the interpreter down takes longer than a short script
 
 
 def make_module(name: str, **names: object) -> ModuleType:
@@ -138,12 +141,12 @@ def make_module(name: str, **names: object) -> ModuleType:
     return module
 
 
-def run(source: str, names: dict[str, Any]) -> None:
-    """Run a script, and exit with what it exits with."""
+def run(source: str, names: dict[str, Any]) -> int:
+    """Run a script, and return the status that the interpreter is to exit with."""
     try:
         execute(source, names)
-    except SystemExit:
-        raise
+    except SystemExit as end:
+        return status_of(end.code)
     except MemoryError as error:
         error.__traceback__ = None  # its frames hold what the script has filled the memory with
         names.clear()
@@ -151,8 +154,18 @@ def run(source: str, names: dict[str, Any]) -> None:
     except BaseException as error:
         report(error, source)
     else:
-        return
-    raise SystemExit(RAISED)
+        return 0
+    return RAISED
+
+
+def status_of(code: object) -> int:
+    """Return what a status is that a script exits with; a text is printed, as always."""
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    say(f"{code}\n")
+    return 1
 
 
 def execute(source: str, names: dict[str, Any]) -> None:
@@ -169,11 +182,11 @@ def execute(source: str, names: dict[str, Any]) -> None:
 
 def report(error: BaseException, source: str) -> None:
     """Print an error, with the lines of the script and no others."""
-    import linecache
-    import traceback
-
-    linecache.cache[NAME] = len(source), None, source.splitlines(keepends=True), NAME
     try:
+        import linecache
+        import traceback
+
+        linecache.cache[NAME] = len(source), None, source.splitlines(keepends=True), NAME
         said = traceback.TracebackException.from_exception(error)
         keep_lines_of_the_script(said, set())
         text = "".join(said.format())
@@ -193,7 +206,7 @@ def keep_lines_of_the_script(said: Any, seen: set[int]) -> None:
 
 
 def say(text: str) -> None:
-    """Print to standard error, after what was printed before."""
+    """Print to standard error, after all that was printed before."""
     for stream, part in ((sys.stdout, ""), (sys.stderr, text)):
         try:
             print(part, end="", file=stream, flush=True)
