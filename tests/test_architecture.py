@@ -29,6 +29,8 @@ LAYERS: Final = (
     {"wasmpool.telemetry"},
     {"wasmpool._telemetry"},
     {"wasmpool"},
+    {"wasmpool.telemetry"},
+    {"wasmpool._telemetry"},
     {"wasmpool._plugin"},
     {"wasmpool._pool", "wasmpool._http"},
     {"wasmpool.example"},  # and the files beside the folders of `wasmpool`: errors, JSON

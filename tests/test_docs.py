@@ -370,8 +370,9 @@ def test_the_contract_is_told_whole() -> None:
         for name, type_ in {**REQUIRED, **OPTIONAL}.items()
     }
     assert all(f"`{name}`" in page for name in MALLOC)
-    for class_ in (Metadata, Tool, ToolResult):
-        assert [field.name for field in attrs.fields(class_) if f'"{field.name}"' not in page] == []
+    keys = [field.name for each in (Metadata, Tool, ToolResult) for field in attrs.fields(each)]
+    keys.remove("schemas")  # the plugin gives them as values of "parameters"
+    assert [key for key in keys if f'"{key}"' not in page] == []
 
 
 # --- the reference ---

@@ -12,7 +12,7 @@ __all__ = ["ALL", "load"]
 
 ALL: Final = (
     "short", "execute", "wait", "compute", "mixed", "lag", "fresh", "program", "cancel", "reload",
-    "scale", "start",
+    "scale", "start", "telemetry",
 )  # fmt: skip
 """In the order in which they run."""
 

@@ -23,7 +23,6 @@ from functools import cache, partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import wasmtime
 from wasmtime import _ffi as ffi
 
@@ -37,9 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS",
+    "Arena",
     "CApiError",
     "Failure",
     "Linker",
+    "Place",
     "Store",
     "compile_binary",
     "deserialize",
@@ -47,6 +48,7 @@ __all__ = [
     "library",
     "new_engine",
     "serialize",
+    "store_limits",
     "text_to_binary",
 ]
 
@@ -91,14 +93,15 @@ def _bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any
 
 pointer: Callable[[int], Any] = _P.from_param
 number: Callable[[int], Any] = cache(_SIZE.from_param)
+_limit: Callable[[int], Any] = cache(ctypes.c_int64.from_param)
 
 call_async = _bind("wasmtime_func_call_async", _P)
 poll = _bind("wasmtime_call_future_poll", ctypes.c_bool, _P, releases_gil=True)
 delete_future = _bind("wasmtime_call_future_delete", None, _P, releases_gil=True)
 delete_finished_future = _bind("wasmtime_call_future_delete", None, _P)
-instantiate_async = _bind("wasmtime_instance_pre_instantiate_async", _P, _P, _P, _P, _P, _P)
+_instantiate_async = _bind("wasmtime_instance_pre_instantiate_async", _P)
 increment_epoch = _bind("wasmtime_engine_increment_epoch", None, _P)
-set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None, _P, ctypes.c_uint64)
+_set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None)
 caller_context = _bind("wasmtime_caller_context", _P, _P)
 context_data = _bind("wasmtime_context_get_data", _P, _P)
 
@@ -114,16 +117,12 @@ _define_async = _bind(
     "wasmtime_linker_define_async_func",
     _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P, _P, _P, _P,
 )  # fmt: skip
-_yield_every = _bind(
-    "wasmtime_context_epoch_deadline_async_yield_and_update", _P, _P, ctypes.c_uint64
-)
-_store_new = _bind("wasmtime_store_new", _P, _P, _P, _P)
-_store_context = _bind("wasmtime_store_context", _P, _P)
-_store_limiter = _bind("wasmtime_store_limiter", None, _P, *[ctypes.c_int64] * 5)
+_yield_every = _bind("wasmtime_context_epoch_deadline_async_yield_and_update", _P)
+_store_new = _bind("wasmtime_store_new", _P)
+_store_context = _bind("wasmtime_store_context", _P)
+_store_limiter = _bind("wasmtime_store_limiter", None)
 _store_delete = _bind("wasmtime_store_delete", None, _P, releases_gil=True)
-_export_get = _bind(
-    "wasmtime_instance_export_get", ctypes.c_bool, _P, _P, ctypes.c_char_p, _SIZE, _P
-)
+_export_get = _bind("wasmtime_instance_export_get", ctypes.c_bool)
 _caller_export = _bind("wasmtime_caller_export_get", ctypes.c_bool, _P, ctypes.c_char_p, _SIZE, _P)
 _memory_data = _bind("wasmtime_memory_data", _P)
 _memory_size = _bind("wasmtime_memory_data_size", _SIZE)
@@ -246,6 +245,9 @@ MEMORIES: Final = 16
 MOST_MEMORY: Final = 1 << 40
 """Bytes that a limit of memory may allow; a guest with addresses of 32 bits has 4 GiB at most."""
 
+_ONE: Final = number(1)
+"""The deadline of an epoch, also a number of 64 bits: a guest yields at the next tick."""
+
 _UNKNOWN: Final = (1 << 8 * ctypes.sizeof(_SIZE)) - 1
 """An offset that Wasmtime does not know."""
 
@@ -326,7 +328,6 @@ def new_engine(stack: int = STACK, slots: Slots | None = None) -> wasmtime.Engin
     return wasmtime.Engine(config)
 
 
-@attrs.frozen
 class Slots:
     """How much a pooled engine has room for; see ``wasmtime_pooling_allocation_config_t``.
 
@@ -339,14 +340,30 @@ class Slots:
         warm: free slots that keep memory at all.
     """
 
-    instances: int
-    memory: int
-    table: int
-    stacks: int
-    kept_memory: int
-    kept_table: int
-    kept_stack: int
-    warm: int
+    __slots__ = (
+        "instances", "kept_memory", "kept_stack", "kept_table", "memory", "stacks", "table", "warm",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - each has its name
+        self,
+        *,
+        instances: int,
+        memory: int,
+        table: int,
+        stacks: int,
+        kept_memory: int,
+        kept_table: int,
+        kept_stack: int,
+        warm: int,
+    ) -> None:
+        self.instances: int = instances
+        self.memory: int = memory
+        self.table: int = table
+        self.stacks: int = stacks
+        self.kept_memory: int = kept_memory
+        self.kept_table: int = kept_table
+        self.kept_stack: int = kept_stack
+        self.warm: int = warm
 
     def address_space(self, stack: int) -> int:
         """About how many bytes of address space an engine with them takes."""
@@ -452,7 +469,7 @@ class Prepared:
 
     def __init__(self, pre: wasmtime.InstancePre, linker: Linker) -> None:
         self._kept = pre, linker  # keep alive what `pointer` refers to
-        self.pointer: int = raw(pre)
+        self.pointer: Any = pointer(raw(pre))
 
 
 def _new_function_type(type_: FunctionType) -> Any:
@@ -475,16 +492,69 @@ def _value_types(types: Sequence[ValueType]) -> Any:
 # --- stores ---------------------------------------------------------------------------------
 
 
-@attrs.frozen(eq=False, repr=False)
 class Failure:
     """Why a guest's call did not return: its trap, its exception, or an error of Wasmtime.
 
     ``code`` is None for an error of Wasmtime, which could not continue.
     """
 
-    code: str | None
-    message: str
-    frames: tuple[Frame, ...] = ()
+    __slots__ = ("code", "frames", "message")
+
+    def __init__(self, code: str | None, message: str, frames: tuple[Frame, ...] = ()) -> None:
+        self.code: str | None = code
+        self.message: str = message
+        self.frames: tuple[Frame, ...] = frames
+
+
+class Place:
+    """Where the handle of an export is written: an extern, with the arguments to look it up."""
+
+    __slots__ = ("arguments", "at", "extern")
+
+    def __init__(self, name: str, instance_at: Any) -> None:
+        key = name.encode()
+        self.extern: Any = ffi.wasmtime_extern_t()
+        self.at: Any = pointer(addressof(self.extern.of))
+        """The address of the function, the memory or the global in it."""
+        self.arguments: tuple[Any, ...] = (
+            instance_at,
+            ctypes.c_char_p.from_param(key),
+            number(len(key)),
+            pointer(addressof(self.extern)),
+        )
+
+
+class Arena:
+    """The buffers of one store, at fixed addresses.
+
+    A store that follows on one that was deleted takes them over: to make them, and the arguments
+    that point to them, takes longer than to make the store.
+    """
+
+    __slots__ = (
+        "_instance", "base", "content", "error_at", "errors", "instance_at", "memories", "memory",
+        "trap_at", "view",
+    )  # fmt: skip
+
+    def __init__(self, memories: Sequence[str]) -> None:
+        """``memories``: the names that the memories are exported by."""
+        self.errors: bytearray = bytearray(NO_ERRORS)
+        at = address(self.errors)
+        self.trap_at: Any = pointer(at)
+        self.error_at: Any = pointer(at + ctypes.sizeof(_P))
+        self._instance = ffi.wasmtime_instance_t()
+        self.instance_at: Any = pointer(addressof(self._instance))
+        self.memories: tuple[Place, ...] = tuple(self.place(name) for name in memories)
+        named = dict(zip(memories, self.memories, strict=True))
+        self.memory: Place | None = named.get("memory")
+        # The memory that starts at `base`, and all addresses after it, mapped or not.
+        self.base: int = 0
+        self.content: Any = None
+        self.view: Any = None
+
+    def place(self, name: str) -> Place:
+        """Make a place for the handle of an export."""
+        return Place(name, self.instance_at)
 
 
 class Store:
@@ -495,38 +565,36 @@ class Store:
     """
 
     __slots__ = (
-        "_added", "_base", "_bytes", "_instance", "_memory", "_memory_at", "_others",
-        "_others_at", "_size", "_store", "_view", "context", "context_at", "error_at", "errors",
-        "has_run", "instance_at", "started", "trap_at",
+        "_added", "_memory_at", "_size", "_store", "arena", "context", "context_at", "errors",
+        "has_run", "started",
     )  # fmt: skip
 
     def __init__(
-        self, engine: int, key: int, memory: int, table_elements: int, added: int = 0
+        self, engine: Any, key: int, limits: Sequence[Any], arena: Arena, added: int = 0
     ) -> None:
-        """``added``: bytes before the code of the compiled module that its source does not have."""
+        """Make a store.
+
+        Args:
+            engine: its `pointer`.
+            key: what `context_data` returns.
+            limits: from `store_limits`.
+            arena: its buffers, which no other store uses at the same time.
+            added: bytes before the code of the compiled module that its source does not have.
+        """
         self._added = added
-        self._store = _store_new(engine, key, None)
-        self.context: int = _store_context(self._store)
+        self.arena: Arena = arena
+        self._store = _store_new(engine, pointer(key), None)
+        store_at = pointer(self._store)
+        self.context: int = _store_context(store_at)
         self.context_at: Any = pointer(self.context)
-        # Instances: the guest, and one helper for each export that exchanges bytes.
-        _store_limiter(self._store, memory, table_elements, 1_000, TABLES, MEMORIES)
-        set_epoch_deadline(self.context, 1)
-        _yield_every(self.context, 1)
-        self.errors: bytearray = bytearray(NO_ERRORS)
+        _store_limiter(store_at, *limits)
+        _set_epoch_deadline(self.context_at, _ONE)
+        _yield_every(self.context_at, _ONE)
+        self.errors: bytearray = arena.errors
         """Where a call stores pointers to its trap and to its error, for `take_failure`."""
-        self.trap_at: int = address(self.errors)
-        self.error_at: int = self.trap_at + ctypes.sizeof(_P)
-        self._instance = ffi.wasmtime_instance_t()
-        self.instance_at: int = addressof(self._instance)
-        self._memory: Any = None  # the export "memory"
         self._memory_at: Any = None
-        self._others: Sequence[Any] = ()  # the other memories
-        self._others_at: Sequence[Any] = ()
-        # The memory as of the last `_refresh_memory`.
-        self._base = 0
         self._size = 0
-        self._bytes: Any = None
-        self._view: Any = None
+        """Bytes of the memory as of the last `_refresh_memory`."""
         self.has_run: bool = True
         """True if the guest has run since then; set by the code that runs it."""
         self.started: bool = False
@@ -538,65 +606,55 @@ class Store:
             pointer, self._store, self.context = self._store, 0, 0
             _store_delete(pointer)
 
-    def begin_instance(self, prepared: Prepared) -> int:
-        """The future that creates the instance."""
-        future: int = instantiate_async(
-            prepared.pointer, self.context, self.instance_at, self.trap_at, self.error_at
-        )
-        return future
-
-    def call_of(
-        self, function: int, args: int, args_count: int, results: int, results_count: int
-    ) -> partial[int]:
-        """A function that creates the future of a call, with arguments and results in place."""
+    def begin_instance(self, prepared: Prepared) -> partial[int]:
+        """A function that makes the future that creates the instance."""
+        arena = self.arena
         return partial(
-            call_async, self.context_at, pointer(function), pointer(args), number(args_count),
-            pointer(results), number(results_count), pointer(self.trap_at), pointer(self.error_at),
+            _instantiate_async, prepared.pointer, self.context_at, arena.instance_at,
+            arena.trap_at, arena.error_at,
         )  # fmt: skip
+
+    def find(self, place: Place) -> bool:
+        """Write the handle of an export to its place; return False if there is no such export."""
+        found: bool = _export_get(self.context_at, *place.arguments)
+        return found
 
     def export(self, name: str) -> Any:
         """The export's handle (an extern that must stay alive while it is used), or None."""
-        found = ffi.wasmtime_extern_t()
-        key = name.encode()
-        if not _export_get(self.context, self.instance_at, key, len(key), addressof(found)):
-            return None
-        return found
+        place = self.arena.place(name)
+        return place.extern if self.find(place) else None
 
-    def take_instance(self, memories: Sequence[str]) -> None:
-        """The instance exists now: look up its memories, the exports of these names.
+    def take_instance(self) -> None:
+        """The instance exists now: look up its memories.
 
         The host reads and writes the one called "memory"; it measures them all.
         """
         self.started = True
-        for name in memories:
-            found = self.export(name)
-            if name == "memory":
-                self._memory = found
-            else:
-                self._others = *self._others, found
-                self._others_at = *self._others_at, pointer(addressof(found.of))
+        arena = self.arena
+        for place in arena.memories:
+            self.find(place)
+        if arena.memory is not None:
+            self._memory_at = arena.memory.at
 
     def memory_region(self) -> tuple[int, int]:
         """The memory's base and size, until the guest runs again; (0, 0) without a memory."""
-        size = self.memory_size()
-        if self._memory is None:
+        if self._memory_at is None:
             return 0, 0
-        return _memory_data(self.context_at, self._memory_at) or 0, size
+        return _memory_data(self.context_at, self._memory_at) or 0, self.memory_size()
 
     def memory_size(self) -> int:
         """Bytes of the memory that the host can read and write; 0 without one."""
         if self._memory_at is None:
-            if self._memory is None:
-                return 0
-            self._memory_at = pointer(addressof(self._memory.of))
+            return 0
         size: int = _memory_size(self.context_at, self._memory_at)
         return size
 
     def total_memory(self) -> int:
         """Bytes of all linear memories, exported or not."""
-        total = self.memory_size()
-        for at in self._others_at:
-            total += _memory_size(self.context_at, at)
+        total = 0
+        if self.started:
+            for place in self.arena.memories:
+                total += _memory_size(self.context_at, place.at)
         return total
 
     def region_of(self, memory: Any) -> tuple[int, int]:
@@ -610,7 +668,7 @@ class Store:
         end = ptr + size
         if end > self._size:
             return None
-        copied: bytes = self._bytes[ptr:end]
+        copied: bytes = self.arena.content[ptr:end]
         return copied
 
     def write(self, ptr: int, data: bytes) -> bool:
@@ -620,23 +678,25 @@ class Store:
         end = ptr + len(data)
         if end > self._size:
             return False
-        self._view[ptr:end] = data
+        self.arena.view[ptr:end] = data
         return True
 
     def _refresh_memory(self) -> None:
-        """Make `_bytes`, `_view` and `_size` those of the current memory.
+        """Make ``content``, ``view`` and `_size` those of the current memory.
 
-        The first two span the guest's whole address space, whether it is mapped or not, so they
-        have to be created again only if the memory has moved, which is rare. A slice of them costs
-        a fifth of `ctypes.string_at` or `ctypes.memmove`. `read` and `write`, which check that a
-        slice is inside the memory, are the only users.
+        The first two span the guest's whole address space, whether it is mapped or not. So they
+        have to be made again only if the memory is elsewhere: it has moved, which is rare, or the
+        arena's last store was in another slot. A slice of them costs a fifth of `ctypes.string_at`
+        or `ctypes.memmove`. `read` and `write`, which check that a slice is inside the memory, are
+        the only users.
         """
         self.has_run = False
         base, self._size = self.memory_region()
-        if base != self._base:
-            self._base = base
-            self._bytes = _Addressable.from_address(base)
-            self._view = memoryview(self._bytes).cast("B")
+        arena = self.arena
+        if base != arena.base:
+            arena.base = base
+            arena.content = _Addressable.from_address(base)
+            arena.view = memoryview(arena.content).cast("B")
 
     def take_failure(self, errors: bytearray | None = None) -> Failure | None:
         """Take the failure of the last call, or None if it returned.
@@ -646,8 +706,17 @@ class Store:
         failure = take_failure(self.context, self.errors if errors is None else errors)
         if failure is None or not self._added:
             return failure
-        frames = (attrs.evolve(f, offset=max(0, f.offset - self._added)) for f in failure.frames)
-        return attrs.evolve(failure, frames=tuple(frames))
+        frames = (Frame(f.function, max(0, f.offset - self._added)) for f in failure.frames)
+        return Failure(failure.code, failure.message, tuple(frames))
+
+
+def store_limits(memory: int, table_elements: int) -> tuple[Any, ...]:
+    """What each store is bounded by: bytes of each memory, elements of each table.
+
+    The instances are the guest, and one helper for each export that exchanges bytes.
+    """
+    bounds = (memory, table_elements, 1_000, TABLES, MEMORIES)
+    return tuple(_limit(bound) for bound in bounds)
 
 
 def address(buffer: bytearray) -> int:
@@ -872,14 +941,12 @@ class Beginning:
         """The future that creates the instance."""
         future: int = _linker_instantiate_async(
             raw(self._linker), self._store.context, raw(self._module),
-            addressof(self._instance), self._store.trap_at, self._store.error_at,
+            addressof(self._instance), self._store.arena.trap_at, self._store.arena.error_at,
         )  # fmt: skip
         return future
 
-    def export(self, name: bytes) -> Any:
-        """One of its exports, once the future is done."""
-        found = ffi.wasmtime_extern_t()
-        _export_get(
-            self._store.context, addressof(self._instance), name, len(name), addressof(found)
-        )
-        return found
+    def export(self, name: str) -> Place:
+        """Where one of its exports is, once the future is done."""
+        place = Place(name, pointer(addressof(self._instance)))
+        self._store.find(place)
+        return place

@@ -19,7 +19,7 @@ import mmap
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from . import _capi
 
@@ -75,6 +75,7 @@ class Engine:
     def __init__(self, stack: int, slots: _capi.Slots | None = None) -> None:
         self.wasmtime: wasmtime.Engine = _capi.new_engine(stack, slots)
         self.pointer: int = _capi.raw(self.wasmtime)
+        self.pointer_at: Any = _capi.pointer(self.pointer)
         self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
         self.is_pooled: bool = slots is not None
         self.free_slots: int = 0 if slots is None else slots.instances

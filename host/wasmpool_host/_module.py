@@ -14,7 +14,6 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _capi
 from ._compile import binary as binary_module
-from ._compile import cache as cache_module
 from ._compile.compiler import SUBPROCESS_THRESHOLD, compile_here, compile_in_subprocess
 from ._compile.source import Source, memory_exports
 from ._engine import check_faulthandler, check_process, engine_of, pooled_engine_of
@@ -92,11 +91,12 @@ class Module:
         *,
         cache: Path | None = None,
         reseed: str | None = None,
+        exchange_buffer: tuple[int, int] = (0, 0),
     ) -> None:
         """Link the compiled code; `Module.compile` makes modules.
 
-        ``cache`` is where its snapshots' instrumented copies are kept, and ``reseed`` the export
-        that a snapshot's instances begin with.
+        ``cache`` is where its snapshots' instrumented copies are kept, ``reseed`` the export that a
+        snapshot's instances begin with, and ``exchange_buffer`` what they have for exchanges.
         """
         outline = source.outline or binary_module.outline(source.binary)
         self._reseed = reseed
@@ -130,6 +130,7 @@ class Module:
             added=len(source.code) - len(source.binary),
             initialize=_INITIALIZE if self.exports.get(_INITIALIZE) == _RUNS else reseed,
             new_world=partial(new_world, wasi, self.name),
+            exchange_buffer=exchange_buffer,
         )
 
     def _code(
@@ -296,14 +297,16 @@ class Module:
                 f" start_timeout={start_timeout} s"
             )
             raise trio.TooSlowError(message)
-        write = taken.binary  # of this one: it is not None any more
+        write, buffer = taken.binary, taken.exchange_buffer  # here: it is not None any more
 
         def read() -> Source:
             return Source(write(), derived_from=self.name)
 
         def make(read: Source, compiled: wasmtime.Module) -> Module:
             functions, wasi, limits = self._host_functions, self.wasi, self.limits
-            return Module(read, compiled, functions, wasi, limits, reseed=reseed)
+            return Module(
+                read, compiled, functions, wasi, limits, reseed=reseed, exchange_buffer=buffer
+            )
 
         return await _compile_derived(self, read, make, None)
 
@@ -381,7 +384,7 @@ async def _compile(
         source = read()
         engine = engine_of(stack)
         check_faulthandler()
-        compiled = cache_module.find(engine.wasmtime, source.code_digest, directory)
+        compiled = _cached(engine, source, directory)
         if compiled is not None:
             return source, make(source, compiled)
         if open_instances and len(source.binary) >= SUBPROCESS_THRESHOLD:
@@ -390,7 +393,10 @@ async def _compile(
 
     def complete(source: Source, code: bytes | None = None) -> T:
         compiled = _compiled(engine_of(stack), source, code)
-        cache_module.keep(compiled, source.code_digest, directory)
+        if directory is not None:
+            from ._compile import cache  # noqa: PLC0415 - as in `_cached`
+
+            cache.keep(compiled, source.code_digest, directory)
         return make(source, compiled)
 
     source, made = await _COMPILING.run(begin)
@@ -417,6 +423,14 @@ async def _compile_derived(
     except CompileError as error:
         message = f"{module}: it cannot have a snapshot: {error}"
         raise SnapshotError(message) from error
+
+
+def _cached(engine: Engine, source: Source, directory: Path | None) -> wasmtime.Module | None:
+    if directory is None:
+        return None
+    from ._compile import cache  # noqa: PLC0415 - `import wasmpool` is faster without it
+
+    return cache.find(engine.wasmtime, source.code_digest, directory)
 
 
 def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Module:

@@ -42,8 +42,15 @@ class OpenInstances:
         """How many of them are in slots of pooled engines."""
         self._maps = 0
 
-    def open(self, maps: int) -> Ticker:
-        """Count an instance, before it maps memory; return the ticker of its trio run.
+    def open(self, maps: int, pooled: Engine | None) -> tuple[Ticker, bool]:
+        """Count an instance, before it maps memory, and take a slot for it if one is free.
+
+        Args:
+            maps: how many memory maps it may have.
+            pooled: the engine that it would have a slot of, if its module fits into one.
+
+        Returns:
+            The ticker of its trio run, and whether it has a slot.
 
         Raises:
             MemoryError: the kernel's limit of maps is near; beyond it Wasmtime fails in ways
@@ -63,24 +70,18 @@ class OpenInstances:
                 raise MemoryError(message)
             self.count += 1
             self._maps += maps
+            has_slot = False
+            if pooled is not None and pooled.free_slots:
+                has_slot = True
+                pooled.free_slots -= 1
+                self.in_slots += 1
         ticker = ticker_of_this_run(advance_epochs)
         ticker.open()
-        return ticker
+        return ticker, has_slot
 
     def __bool__(self) -> bool:
         """True if there are open instances, which may be in use."""
         return self.count > len(self._forgotten)
-
-    def take_slot(self, engine: Engine | None) -> bool:
-        """Take one of a pooled engine's slots, for an open instance; False if none is free."""
-        if engine is None or not engine.free_slots:
-            return False
-        with self._lock:
-            if not engine.free_slots:
-                return False
-            engine.free_slots -= 1
-            self.in_slots += 1
-            return True
 
     def close(self, ticker: Ticker, maps: int, engine: Engine) -> None:
         """Count an instance as closed, once its store is gone."""

@@ -431,9 +431,7 @@ async def test_secrets_are_in_no_cache(tmp_path: Path) -> None:
     assert not any(secret in entry.read_bytes() for entry in entries)
 
 
-async def test_what_an_exchange_holds_in_the_guest_is_freed() -> None:
-    """Its buffer and its last result would be lost in the memory of each instance."""
-    text = """(module (memory (export "memory") 1) (global $held (mut i32) (i32.const 0))
+HOLDING = """(module (memory (export "memory") 1) (global $held (mut i32) (i32.const 0))
       (func (export "malloc") (param i32) (result i32)
         (global.set $held (i32.add (global.get $held) (i32.const 1)))
         (i32.mul (global.get $held) (i32.const 4096)))
@@ -442,17 +440,56 @@ async def test_what_an_exchange_holds_in_the_guest_is_freed() -> None:
       (func (export "say") (param i64) (result i64)
         (global.set $held (i32.add (global.get $held) (i32.const 1)))
         (i64.const 0x10000000004))
+      (func (export "echo") (param i64) (result i64) (local.get 0))
+      (func (export "nothing") (result i64) (i64.const 0))
       (func (export "held") (result i32) (global.get $held)))"""
+
+
+async def test_what_an_exchange_holds_in_the_guest_is_freed() -> None:
+    """Its last result would be lost in the memory of each instance; each has its buffer."""
 
     async def setup(instance: Instance) -> None:
         for _ in range(3):
             await instance.exchange("say", b"payload")
 
-    ready = await (await Module.compile(text)).snapshot(setup)
-    assert await answers(ready, ("held",)) == [0]
+    ready = await (await Module.compile(HOLDING)).snapshot(setup)
+    assert await answers(ready, ("held",)) == [1]
     instance = await ready.instantiate()
     for _ in range(3):
         assert await instance.exchange("say", b"payload") == bytes(4)
+    await instance.aclose()
+
+
+async def test_a_snapshot_has_the_buffer_of_exchanges() -> None:
+    """Each of its instances writes there, or in a larger one; and so does a snapshot of it."""
+
+    async def setup(instance: Instance) -> None:
+        assert await instance.exchange("nothing") == b""
+
+    ready = await (await Module.compile(HOLDING)).snapshot(setup)
+    for module in (ready, await ready.snapshot(), await ready.snapshot(setup)):
+        first, second = await module.instantiate(), await module.instantiate()
+        assert await first.exchange("echo", b"first") == b"first"
+        assert await second.exchange("echo", b"2nd") == b"2nd"
+        assert await first.call("held") == 1
+        assert first.memory.read(4096, 5) == b"first"
+        assert second.memory.read(4096, 5) == b"2nd\0\0"
+        assert await first.exchange("echo", bytes(2000)) == bytes(2000)
+        assert await first.call("held") == 1  # one is freed, one allocated
+        await first.aclose()
+        await second.aclose()
+
+
+async def test_a_module_without_malloc_has_no_buffer() -> None:
+    """Nothing is asked of its guest that it does not export."""
+    text = '(module (memory (export "memory") 1) (func (export "say") (result i64) (i64.const 4)))'
+
+    async def setup(instance: Instance) -> None:
+        assert await instance.exchange("say") == bytes(4)
+
+    ready = await (await Module.compile(text)).snapshot(setup)
+    instance = await ready.instantiate()
+    assert await instance.exchange("say") == bytes(4)
     await instance.aclose()
 
 

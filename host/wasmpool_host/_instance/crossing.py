@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from wasmpool_host import _capi
 
 from .pending import PENDING
-from .program import FINISHED
+from .poison import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from functools import partial
 
     from .call_history import CallHistory
     from .fiber import Fiber
@@ -22,16 +22,18 @@ __all__ = ["ExportCrossing", "ProgramCrossing", "StartCrossing"]
 
 
 class ExportCrossing:
-    """An export of one instance, ready to be called: its address, and buffers for its values.
+    """An export that can be called: its address, and buffers for its values.
 
-    The buffers are used for nothing else, so every argument of the C function is a constant: a
-    call writes the values and makes the future.
+    The buffers are used for nothing else, so every argument of the C function is a constant of one
+    instance: a call writes the values and makes the future. `bind` makes it one instance's, and
+    `release` leaves it for the next one.
     """
 
     __slots__ = (
         "_args",
-        "_extern",
+        "_arguments",
         "_fiber",
+        "_place",
         "_results",
         "begin",
         "history",
@@ -42,22 +44,43 @@ class ExportCrossing:
     is_program: ClassVar[bool] = False
     """True if the instance has done its work once this has returned."""
 
+    _fiber: Fiber
+    begin: partial[int]
+
     def __init__(
-        self, fiber: Fiber, extern: Any, signature: Signature, history: CallHistory, label: str
+        self,
+        arena: _capi.Arena,
+        place: _capi.Place,
+        signature: Signature,
+        history: CallHistory,
+        label: str,
     ) -> None:
-        store = fiber.store
-        self._fiber = fiber
-        self._extern = extern  # the address of the function is inside it
+        self._place = place  # the address of the function is inside it
         self._args = signature.params.buffer()
         self._results = signature.results.buffer()
+        self._arguments: tuple[Any, ...] = (
+            place.at,
+            _capi.pointer(_capi.address(self._args)), _capi.number(signature.params.count),
+            _capi.pointer(_capi.address(self._results)), _capi.number(signature.results.count),
+            arena.trap_at, arena.error_at,
+        )  # fmt: skip
         self.signature: Signature = signature
         self.history: CallHistory = history
         self.label: str = label
-        self.begin: partial[int] = store.call_of(
-            _capi.func_at(extern),
-            _capi.address(self._args), signature.params.count,
-            _capi.address(self._results), signature.results.count,
-        )  # fmt: skip
+
+    def bind(self, fiber: Fiber) -> None:
+        """Look the export up in an instance, which is called from now on."""
+        fiber.store.find(self._place)
+        self.attach(fiber)
+
+    def attach(self, fiber: Fiber) -> None:
+        """Call an instance from now on, whose function is in its place already."""
+        self._fiber = fiber
+        self.begin = partial(_capi.call_async, fiber.store.context_at, *self._arguments)
+
+    def release(self) -> None:
+        """Drop what refers to the instance, which is closed."""
+        del self._fiber, self.begin
 
     def start(self, args: Sequence[object]) -> Results | Pending:
         """Write the arguments and run the call's first slice; return PENDING if it is not done.

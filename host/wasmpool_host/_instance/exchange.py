@@ -31,7 +31,7 @@ from wasmpool_host._types import FunctionType
 
 from .call_history import CallHistory
 from .crossing import ExportCrossing, StartCrossing
-from .packed import check_exchange, find_free, find_malloc, unpack
+from .packed import check_exchange, find_free, find_malloc, has_malloc, unpack
 from .pending import PENDING
 from .signature import Signature
 
@@ -133,8 +133,7 @@ class Exchange:
         self._free = find_free(module)
         self._limit = module.limits.payload
         self._keeps = self._free is None
-        self._buffer = 0
-        self._capacity = 0
+        self._buffer, self._capacity = module.exchange_buffer
         self._owed = 0
         self._routes: dict[str, Route] = {}
         self._helpers = 0
@@ -157,18 +156,24 @@ class Exchange:
         return self._take_result(name, packed)  # type: ignore[arg-type]  # one integer, as checked
 
     def start_settling(self) -> bytes | Pending:
-        """Free what the host holds in the guest: the last result, and the buffer of payloads.
+        """Free the last result, and have a buffer for payloads: all that is left is in `buffer`.
 
-        The next exchange begins anew. Returns as `start`, and a result is empty.
+        Returns as `start`, and a result is empty.
         """
         return self._begin(self._settle())
 
     def _settle(self) -> Steps[bytes]:
-        held, self._owed, self._buffer, self._capacity = (self._owed, self._buffer), 0, 0, 0
-        for ptr in held:
-            if ptr:
-                yield from self._free_region(ptr)
+        owed, self._owed = self._owed, 0
+        if owed:
+            yield from self._free_region(owed)
+        if not self._buffer and has_malloc(self._module):
+            yield from self._grow(_SMALLEST)
         return b""
+
+    @property
+    def buffer(self) -> tuple[int, int]:
+        """The host's buffer in the guest's memory, and its capacity; (0, 0) if there is none."""
+        return self._buffer, self._capacity
 
     def _begin(self, steps: Steps[bytes]) -> bytes | Pending:
         try:
@@ -193,6 +198,26 @@ class Exchange:
                     next(steps)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
+
+    def finish_now(self) -> bytes | Pending:
+        """Do `finish` if a worker is done with the crossing and no other follows; else PENDING."""
+        steps = self._steps
+        assert steps is not None
+        try:
+            try:
+                if not self._fiber.finish_now():
+                    return PENDING
+            except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
+                steps.throw(error)
+            else:
+                next(steps)
+        except StopIteration as done:
+            self._steps = None
+            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
+        except BaseException:
+            self._steps = None
+            raise
+        return PENDING
 
     @property
     def is_pending(self) -> bool:
@@ -260,9 +285,10 @@ class Exchange:
             yield
         signature = _WITH_PAYLOAD if route.takes_payload else _WITHOUT
         run = ExportCrossing(
-            fiber, instance.export(b"run"), signature, export.history, export.label
+            store.arena, instance.export("run"), signature, export.history, export.label
         )
-        return Helper(run, instance.export(b"freeing"))
+        run.attach(fiber)
+        return Helper(run, instance.export("freeing").extern)
 
     # --- the export's crossing ---
 

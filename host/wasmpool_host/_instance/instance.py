@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
@@ -19,25 +18,27 @@ from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
-from .exported import Globals, Memories
 from .fiber import Fiber
 from .memory import Memory
 from .pending import PENDING
-from .program import FINISHED, run
+from .poison import FINISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
     from typing import Unpack
 
-    from wasmpool_host._engine import Engine
-    from wasmpool_host._scheduling.epoch_ticker import Ticker
+    from wasmpool_host import _capi
 
-    from .linked_module import Code, LinkedModule
+    from .exported import Globals, Memories
+    from .linked_module import LinkedModule
     from .pending import Pending
     from .program import Completed, RunOptions
     from .signature import Results
 
 __all__ = ["Instance"]
+
+_AT_REST: Final = (None, "closed", FINISHED)
+"""What an instance may be poisoned by that ends between two calls."""
 
 
 class Instance:
@@ -55,8 +56,8 @@ class Instance:
     # - `_freed` implies `_closed`, except in `__init__`
 
     __slots__ = (
-        "__weakref__", "_closed", "_code", "_crossings", "_exchange", "_fiber", "_freed", "_guest",
-        "_module", "_pending", "_start_steps", "_thread", "_ticker",
+        "__weakref__", "_bindings", "_closed", "_code", "_crossings", "_exchange", "_fiber",
+        "_freed", "_guest", "_module", "_pending", "_start_steps", "_thread", "_ticker",
     )  # fmt: skip
 
     def __init__(self, module: LinkedModule) -> None:
@@ -72,12 +73,15 @@ class Instance:
         self._exchange: Exchange | None = None
         self._pending: ExportCrossing | None = None
         self._start_steps: Generator[None] | None = None
-        self._ticker = ticker = open_instances.open(module.maps)
-        self._code = code = self._take_code()
+        pooled = module.pooled
+        engine = None if pooled is None else pooled.engine
+        self._ticker, has_slot = open_instances.open(module.maps, engine)
+        self._code = code = pooled if has_slot and pooled is not None else module.ordinary
         try:
-            self._fiber = Fiber(module, code.engine, self._guest, ticker)
+            self._bindings = bindings = module.take_bindings()
+            self._fiber = Fiber(module, code.engine, self._guest, self._ticker, bindings.arena)
         except BaseException:
-            open_instances.close(ticker, module.maps, code.engine)
+            open_instances.close(self._ticker, module.maps, code.engine)
             raise
         self._freed = False
 
@@ -199,11 +203,15 @@ class Instance:
     @property
     def globals(self) -> Globals:
         """The exported globals, by name: their values, of which the mutable ones can be set."""
+        from .exported import Globals  # noqa: PLC0415 - `import wasmpool` is faster without it
+
         return Globals(self._module, self._fiber.store, self._check_started)
 
     @property
     def memories(self) -> Memories:
         """The exported memories, by name; each is as `memory`, which is the one of that name."""
+        from .exported import Memories  # noqa: PLC0415 - as in `globals`
+
         return Memories(self._module, self._fiber.store, self._check_started)
 
     @property
@@ -239,7 +247,7 @@ class Instance:
             with trio.CancelScope(shield=True):
                 await checkpoint()
         finally:
-            self._free(open_instances.close)
+            self._free()
 
     def __repr__(self) -> str:
         return f"<Instance of {self._module}: {self._condition()}>"
@@ -263,12 +271,12 @@ class Instance:
             raise RuntimeError(f"the instance of {self._module} has been started before")
         steps = self._starting()
         try:
-            headroom(FRAMES_TO_GO_ON)
             next(steps)
+            headroom(FRAMES_TO_GO_ON)  # now, rather than on the way to `_finish`
         except StopIteration:
             return None
         except BaseException:
-            self._free(open_instances.close)
+            self._free()
             raise
         self._fiber.busy = True
         self._start_steps = steps
@@ -277,11 +285,11 @@ class Instance:
     def _starting(self) -> Generator[None]:
         """Yield where a crossing is pending, as `Exchange` does."""
         fiber, module = self._fiber, self._module
-        begin = partial(fiber.store.begin_instance, self._code.prepared)
+        begin = fiber.store.begin_instance(self._code.prepared)
         fiber.start_clock()
         if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
             yield
-        fiber.store.take_instance(module.memory_exports)
+        fiber.store.take_instance()
         if module.initialize is not None:
             fiber.start_clock()
             if self._resolve(module.initialize).start(()) is PENDING:
@@ -332,8 +340,11 @@ class Instance:
         self, args: Iterable[str] | None, export: str, world: Mapping[str, Any], *, check: bool
     ) -> Completed:
         """Do `run`, after its checkpoint."""
+        from .program import run  # noqa: PLC0415 - `import wasmpool` is faster without it
+
         self._check_program(export)
         made = self._module.new_world(args=args, **world)
+        made.log_extra = self._guest.log_extra
 
         async def call() -> Results:
             result = self._start_call(export, ())
@@ -411,6 +422,30 @@ class Instance:
             if ends_output and self._guest.state:
                 self._guest.end_output()
 
+    @enable_ki_protection
+    def _finish_now(self) -> Any:
+        """Do `_finish` if a worker is done with the call, and return PENDING otherwise.
+
+        Such a call has run no host function, so it has printed nothing.
+        """
+        crossing, exchange = self._pending, self._exchange
+        if self._start_steps is not None or (crossing is not None and crossing.is_program):
+            return PENDING
+        try:
+            if crossing is not None:
+                result = crossing.take() if self._fiber.finish_now() else PENDING
+            else:
+                assert exchange is not None  # as it is pending
+                result = exchange.finish_now()
+        except BaseException:
+            self._pending = None
+            self._end_pending()
+            raise
+        if result is not PENDING:
+            self._pending = None
+            self._end_pending()
+        return result
+
     async def _finish_start(self, steps: Generator[None]) -> None:
         self._start_steps = None
         try:
@@ -434,25 +469,30 @@ class Instance:
 
     # --- the end ---
 
-    def _take_code(self) -> Code:
-        """Return the code to be run: in a pooled engine, if there is a slot for it."""
-        pooled = self._module.pooled
-        if pooled is not None and open_instances.take_slot(pooled.engine):
-            return pooled
-        return self._module.ordinary
-
-    def _free(self, uncount: Callable[[Ticker, int, Engine], None]) -> None:
+    def _free(self, *, forgotten: bool = False) -> None:
+        """Free the store. ``forgotten``: by a finalizer, which may run anywhere."""
         if self._freed:
             return
         self._freed = True
         self._closed = True
-        self._fiber.poisoned = self._fiber.poisoned or "closed"
+        poisoned = self._fiber.poisoned
+        self._fiber.poisoned = poisoned or "closed"
         self._fiber.close()
+        if poisoned in _AT_REST and not (self._fiber.busy or forgotten):
+            self._leave_bindings()
         if not self._fiber.busy:  # else a host function shields itself: `_finish` raises it later
             self._fiber.forget_interrupt()
         self._break_cycles()
+        uncount = open_instances.forget if forgotten else open_instances.close
         uncount(self._ticker, self._module.maps, self._code.engine)
         self._guest.close()
+
+    def _leave_bindings(self) -> None:
+        """Leave the bindings to the next instance, as no task will come back to a call of this."""
+        for crossing in self._crossings.values():
+            crossing.release()
+        self._crossings.clear()
+        self._module.leave_bindings(self._bindings)
 
     def _break_cycles(self) -> None:
         """Drop what refers back to this instance, so that no garbage collection is needed."""
@@ -472,7 +512,7 @@ class Instance:
                 source=self,
             )
         finally:  # warnings may be errors
-            self._free(open_instances.forget)
+            self._free(forgotten=True)
 
     # --- inside ---
 
@@ -482,15 +522,23 @@ class Instance:
         if found is not None:
             return found
         headroom(FRAMES)
-        module, fiber = self._module, self._fiber
+        fiber = self._fiber
         if not fiber.store.started:
             self._refuse_unstarted()
+        bindings = self._bindings
+        crossing = bindings.crossings.get(name)
+        if crossing is None:
+            crossing = bindings.crossings[name] = self._new_crossing(name, bindings.arena)
+        crossing.bind(fiber)
+        self._crossings[name] = crossing
+        return crossing
+
+    def _new_crossing(self, name: str, arena: _capi.Arena) -> ExportCrossing:
+        """Make an export ready to be bound to instances of this module."""
+        module = self._module
         signature = module.signature(name)
-        extern = fiber.store.export(name)
         kind = ProgramCrossing if name == "_start" else ExportCrossing
-        made = kind(fiber, extern, signature, module.history(name), module.label(name))
-        self._crossings[name] = made
-        return made
+        return kind(arena, arena.place(name), signature, module.history(name), module.label(name))
 
     def _region(self) -> tuple[int, int]:
         if self._fiber.busy or self._closed:

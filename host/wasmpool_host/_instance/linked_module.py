@@ -11,6 +11,7 @@ from wasmpool_host._shown import shown
 from wasmpool_host._suggest import LONGEST, MOST, similar
 from wasmpool_host._types import FunctionType, MemoryType
 
+from .bindings import MOST_SPARE, Bindings
 from .call_history import CallHistory
 from .signature import Signature
 
@@ -61,6 +62,8 @@ class LinkedModule:
         initialize: the export that runs before an instance serves: ``_initialize`` of a reactor, or
             the ``reseed`` of a snapshot; None if it has neither.
         new_world: makes the world of a run, from what `Instance.run` is given.
+        exchange_buffer: where the host's buffer for exchanges is in each instance from its
+            beginning, and its capacity: in a snapshot. (0, 0) if there is none yet.
         start_label: names its start in messages.
         start_history: how long its starts took lately.
     """
@@ -80,6 +83,7 @@ class LinkedModule:
         added: int,
         initialize: str | None,
         new_world: Callable[..., World],
+        exchange_buffer: tuple[int, int],
     ) -> None:
         """Take the parts together.
 
@@ -101,7 +105,10 @@ class LinkedModule:
         self.start_label: str = f"the start of {self}"
         self.start_history: CallHistory = CallHistory()
         self.new_world: Callable[..., World] = new_world
-        self._memory_limit = memory_limit
+        self.exchange_buffer: tuple[int, int] = exchange_buffer
+        self._store_limits = _capi.store_limits(memory_limit, limits.table_elements)
+        self._spare: list[Bindings] = []
+        """The bindings that closed instances have left; the last first, as they are in a cache."""
         self._added = added
         self._signatures: dict[str, Signature] = {}
         self._histories: dict[str, CallHistory] = {}
@@ -110,17 +117,28 @@ class LinkedModule:
     def __str__(self) -> str:
         return f"module {self.name!r}"
 
-    def new_store(self, engine: Engine, key: int) -> _capi.Store:
+    def new_store(self, engine: Engine, key: int, arena: _capi.Arena) -> _capi.Store:
         """Make a store within the limits, for one instance."""
-        return _capi.Store(
-            engine.pointer, key, self._memory_limit, self.limits.table_elements, self._added
-        )
+        return _capi.Store(engine.pointer_at, key, self._store_limits, arena, self._added)
+
+    def take_bindings(self) -> Bindings:
+        """Return bindings for one instance, perhaps those that another has left."""
+        try:
+            return self._spare.pop()
+        except IndexError:  # also if another thread was first
+            return Bindings(_capi.Arena(self.memory_exports))
+
+    def leave_bindings(self, bindings: Bindings) -> None:
+        """Keep the bindings of an instance that has ended, for the next one."""
+        if len(self._spare) < MOST_SPARE:
+            self._spare.append(bindings)
 
     def with_code(self, code: Code, added: int) -> LinkedModule:
         """Return the same module with other code, whose instances are not initialized."""
         other = copy(self)
         other.ordinary, other.pooled, other.initialize = code, None, None
         other._added = added  # noqa: SLF001 - of the same class
+        other._spare = []  # noqa: SLF001 - as above
         return other
 
     def label(self, export: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "check_size",
     "find_free",
     "find_malloc",
+    "has_malloc",
     "pack",
     "unpack",
 ]
@@ -66,9 +67,9 @@ def find_malloc(module: LinkedModule) -> str:
     Raises:
         LinkError: there is none of the right type.
     """
-    for name in _MALLOC:
-        if module.exports.get(name) == _MALLOC_TYPE:
-            return name
+    name = _first(module, _MALLOC, _MALLOC_TYPE)
+    if name is not None:
+        return name
     message = (
         f"{module} exports neither 'malloc' nor 'guest_malloc' of type {_MALLOC_TYPE}, which"
         " bytes can only be passed to a guest by"
@@ -78,7 +79,19 @@ def find_malloc(module: LinkedModule) -> str:
 
 def find_free(module: LinkedModule) -> str | None:
     """Return the export that frees, if there is one of the right type."""
-    return next((name for name in _FREE if module.exports.get(name) == _FREE_TYPE), None)
+    return _first(module, _FREE, _FREE_TYPE)
+
+
+def has_malloc(module: LinkedModule) -> bool:
+    """Return True if there is an export that allocates."""
+    return _first(module, _MALLOC, _MALLOC_TYPE) is not None
+
+
+def _first(module: LinkedModule, names: tuple[str, ...], type_: FunctionType) -> str | None:
+    for name in names:
+        if module.exports.get(name) == type_:
+            return name
+    return None
 
 
 def check_exchange(module: LinkedModule, export: str, payload: object) -> None:

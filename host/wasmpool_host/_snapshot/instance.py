@@ -63,10 +63,19 @@ class SnapshotInstance(Instance):
 
     @enable_ki_protection
     async def settle(self) -> None:
-        """Free what the host holds in the guest's memory: it would be lost there."""
+        """Free what the host holds in the guest's memory and would be lost there.
+
+        The buffer of exchanges is kept: each instance of the snapshot begins with it.
+        """
         if self._exchange is not None and self._exchange.start_settling() is PENDING:
             self._note_pending(None)
             await self._finish()
+
+    @property
+    def exchange_buffer(self) -> tuple[int, int]:
+        """Where the buffer of exchanges is, and its capacity."""
+        exchange = self._exchange
+        return self._module.exchange_buffer if exchange is None else exchange.buffer
 
     @enable_ki_protection
     async def ask(self, probe: str) -> bool:
@@ -163,9 +172,10 @@ class SnapshotInstance(Instance):
     def _crossing(
         self, name: str, signature: Signature, label: str, history: CallHistory
     ) -> ExportCrossing:
-        return ExportCrossing(
-            self._fiber, self._fiber.store.export(name), signature, history, label
-        )
+        arena = self._bindings.arena
+        crossing = ExportCrossing(arena, arena.place(name), signature, history, label)
+        crossing.bind(self._fiber)
+        return crossing
 
     async def _cross(self, crossing: ExportCrossing) -> None:
         """Make one crossing, and hold the instance for as long as it takes."""

@@ -86,6 +86,8 @@ class Taken:
     plan: Plan
     state: State
     spent: frozenset[str]
+    exchange_buffer: tuple[int, int]
+    """Where the host's buffer is in the memory, and its capacity."""
 
     def binary(self) -> bytes:
         """Write the module. It may take a while, for a large memory.
@@ -168,7 +170,8 @@ async def take(
         spent = {"_initialize"} if initialize == "_initialize" else set[str]()
         if spent or instance.has_called(_START_OF_GO):
             spent.add(_START_OF_GO)
-        return Taken(plan, await reader.read_after(), frozenset(spent))
+        buffer = instance.exchange_buffer
+        return Taken(plan, await reader.read_after(), frozenset(spent), buffer)
     finally:
         await instance.aclose()
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import reprlib
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack, final
 
 import trio
@@ -30,10 +31,12 @@ from wasmpool._errors import (
     ReloadFailed,
     as_one_line,
 )
+from wasmpool._in_order import open_results
 from wasmpool._json import encode
 from wasmpool._json_pieces import SMALL
 from wasmpool._plain_nursery import open_plain_nursery
-from wasmpool._pool.pool import open_pool
+from wasmpool._pool.options import Options
+from wasmpool._pool.pool import run_pool
 from wasmpool._pool.pool_state import PoolState
 from wasmpool_host import (
     CallTimeout,
@@ -63,8 +66,9 @@ from .source import freeze_source, name_of_file
 from .tool_result import ToolResult, read_large_result, read_tool_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
+    from wasmpool._in_order import Items
     from wasmpool._pool.pool import Pool
     from wasmpool_host.lowlevel import Source
 
@@ -200,11 +204,14 @@ async def load_plugin(
             await environment.http.import_client()
         if options.get("pristine"):
             await _freeze(revision, options)
-        opening = open_pool(
-            revision.instances_of,
-            name=revision.name,
-            setup=revision.pool_setup,
-            **pool_options(options),
+        opening = run_pool(
+            DrivenModule(revision.instances_of),
+            Options(
+                name=revision.name,
+                setup=revision.pool_setup,
+                of_plugin=True,
+                **pool_options(options),
+            ),
         )
         try:
             pool = await stack.enter_async_context(opening)
@@ -367,7 +374,7 @@ class Plugin:
             await trio.lowlevel.checkpoint()
             return ToolResult(f"the arguments cannot be written as JSON: {wrong}", is_error=True)
         try:
-            reply = await self.pool.exchange("execute", payload)
+            reply = await self.pool.exchange("execute", payload, tool=tool)
         except PoolClosed:
             return _CLOSED
         except LeaseRevoked:
@@ -375,6 +382,47 @@ class Plugin:
                 return _CLOSED
             raise
         return read_tool_result(reply) if len(reply) <= SMALL else await read_large_result(reply)
+
+    def map(
+        self,
+        tool: str,
+        arguments: Items[Mapping[str, Any] | None],
+        limit: int | None = None,
+    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[ToolResult | Exception]]:
+        """Run a tool once for each item of an input, some calls at once.
+
+        ``async with plugin.map("count", texts) as results:`` and then ``async for result in
+        results:``.
+
+        Args:
+            tool: the name of one of `tools`.
+            arguments: an iterable or an async iterable, endless if you like: it is read as far as
+                there is room. Each item is the arguments of one call, as for `execute`. An async
+                generator is closed at the end of the block.
+            limit: how many calls may be under way and results kept, together. None: as many calls
+                as the pool has instances, and eight results for each, so that the others go on
+                while one is slow.
+
+        Returns:
+            A block that yields the results in the order of the input: what `execute` returned for
+            each, or the exception that it raised. What reading the input raises is raised after
+            the results of what was read.
+
+        Raises:
+            TypeError, ValueError: at once: ``arguments`` cannot be read item by item, or ``limit``
+                is out of its range.
+            RuntimeError: on entering: outside of the plugin's trio run, or in a forked child.
+
+        The end of the block ends the calls under way, however it ends. The next result is a
+        checkpoint if it has to be waited for.
+        """
+        return open_results(
+            "plugin.map",
+            partial(self.execute, tool),
+            arguments,
+            limit=limit,
+            size=self.pool._size_here,  # noqa: SLF001 - as `Pool.map`
+        )
 
     async def healthy(self) -> bool:
         """Ask one instance if it is healthy.

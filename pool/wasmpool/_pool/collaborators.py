@@ -33,6 +33,14 @@ class AbstractMaintenance(Protocol):
         """
         ...
 
+    def hold(self) -> None:
+        """Begin nothing until `catch_up`, which the same transition ends with."""
+        ...
+
+    def catch_up(self) -> None:
+        """Begin what was asked for since `hold`; what is short may be done when this returns."""
+        ...
+
 
 class AbstractDeadlines(Protocol):
     """What `Core` needs of `Deadlines`. Times are in trio's time; the earliest set counts."""

@@ -35,6 +35,7 @@ them; the tests call it after each step):
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 import trio
@@ -48,7 +49,7 @@ from wasmpool._errors import (
     PoolUnavailable,
     as_one_line,
 )
-from wasmpool_host.lowlevel import has_headroom
+from wasmpool_host.lowlevel import DrivenInstance, has_headroom
 
 from .core_state import CoreState
 from .fitness import why_unfit
@@ -111,7 +112,7 @@ class Core(CoreState):
         self._deadlines.let_go()
         del self._deadlines
         del self._maintenance
-        self.hooks.pool = None
+        self.hooks.pool = self.hooks.log_extra = None
 
     # --- asking ---
 
@@ -273,7 +274,7 @@ class Core(CoreState):
         self._deadlines.watch_leases(now)
         if self.hooks.active:
             slot.info = lease_info(slot)
-            self.hooks.call("lease_granted", slot.info, waited)
+            self.hooks.call_in(task.context, "lease_granted", slot.info, waited)
         if self.options.max_uses == 1:
             self._assign()  # a spare
 
@@ -294,8 +295,11 @@ class Core(CoreState):
         counters.wait_seconds.zeros += 1
         counters.lease_seconds.record(now - began)
         if self._is_spent(slot, now):
+            maintenance = self._maintenance
+            maintenance.hold()
             self._retire_idle(slot, self._why_spent(slot, now))
             self._assign()
+            maintenance.catch_up()
 
     def begin_run(self, slot: Slot) -> None:
         """Count on a leased instance no more: it runs a program, and retires after that."""
@@ -313,6 +317,10 @@ class Core(CoreState):
     def discard(self, slot: Slot) -> None:
         """Do not let a leased instance serve again after its lease."""
         slot.discarded = True
+
+    def note_tool(self, slot: Slot, tool: str | None) -> None:
+        """Note what the call on a leased instance is for."""
+        slot.tool = tool
 
     def mark_reported(self, slot: Slot) -> None:
         """Note that a lease was logged as a leak."""
@@ -350,6 +358,7 @@ class Core(CoreState):
             self._leases_of_waiters -= 1
         self._counters.lease_seconds.record(now - slot.since)
         slot.holder = None
+        slot.tool = None
         slot.info = None
         slot.reported = False
 
@@ -410,7 +419,8 @@ class Core(CoreState):
             self._grant(slot, waiter.task, waiter.call_site, now, now - waiter.arrived)
             # 2. Unless its call is over after the first slice, its task goes on with the lease.
             if not (runs and waiter.run_first_slice(slot)):
-                waiter.settle(slot)
+                if not (runs and self._leave_in_worker(waiter, slot)):
+                    waiter.settle(slot)
                 return True
             # 3. The call is over: end the lease, and take the next waiter if it may serve again.
             runs -= 1
@@ -427,12 +437,31 @@ class Core(CoreState):
         self._deadlines.watch_idle()
         return True
 
+    def _leave_in_worker(self, waiter: Waiter, slot: Slot) -> bool:
+        """Do not wake a waiter whose call a worker thread runs, until the call is over."""
+        if self.hooks.active:  # they see the call in the context of its task
+            return False
+        return waiter.leave_in_worker(slot, partial(self._end_in_worker, waiter, slot))
+
+    def _end_in_worker(self, waiter: Waiter, slot: Slot) -> None:
+        """End a waiter's call that a worker has handed back, or let its task go on with it."""
+        instance = slot.instance
+        if waiter.settled:  # its task was cancelled
+            return
+        if slot.state is not SlotState.LEASED or not (
+            isinstance(instance, DrivenInstance) and waiter.finish_in_worker(instance)
+        ):
+            waiter.settle(slot)
+            return
+        waiter.settle(None)
+        self.give_back(slot)
+
     # --- starts and checks ---
 
     def begin_start(self, generation: Generation) -> Slot:
         """Take the room for a new instance. The caller begins the start itself."""
         self._last_number += 1
-        slot = Slot(self._last_number, generation, self.now(), trio.CancelScope())
+        slot = Slot(self._last_number, generation, self.now())
         slot.round = self._backoff.round
         self._starting[slot] = None
         generation.live += 1
@@ -450,13 +479,14 @@ class Core(CoreState):
 
     def started(self, slot: Slot) -> None:
         """Let a prepared instance serve, unless it is unfit or not wanted any more."""
-        unfit = why_unfit(self._name, slot) if self._why_unwanted(slot) is None else None
-        if unfit is not None:
+        if slot.instance.poisoned is not None and self._why_unwanted(slot) is None:
+            unfit = why_unfit(self._name, slot)
+            assert unfit is not None
             self.start_failed(slot, unfit)
             return
         self._counters.start_seconds.record(slot.took)
         self._draw_limits(slot)
-        if slot.generation is self._current:
+        if slot.generation is self._current and self._backoff.round:
             self._backoff.reset()
             self._deadlines.clear_backoff()
         now = self.now()
@@ -511,7 +541,7 @@ class Core(CoreState):
     def _begin_check(self, slot: Slot) -> None:
         """Begin to check an instance that was idle and is in no table."""
         slot.state = SlotState.STARTING
-        slot.scope = trio.CancelScope()
+        slot.new_scope()
         slot.checking = True
         self._starting[slot] = None
         slot.generation.starting += 1
@@ -728,21 +758,31 @@ class Core(CoreState):
         generation.live -= 1
         generation.retiring -= 1
         self._counters.closed += 1
-        self._drop_if_gone(generation)
-        self.room_freed.unpark_all()
+        if generation.replaced:
+            self._drop_if_gone(generation)
+        if self._canary_waits:
+            self.room_freed.unpark_all()
 
     # --- what next ---
 
     def _assign(self) -> None:
         """Begin what is needed now, and fail the tasks that wait in vain."""
         # 1. Use idle instances for waiters: a check is shorter than a start.
-        while self._idle and self._current.checking < len(self._waiters):
+        while self._waiters and self._idle and self._current.checking < len(self._waiters):
             self._use_idle()
         # 2. Start as many as are wanted and the bounds allow.
         wanted = self._starts_wanted()
         while self._current.starting < wanted and self._may_start():
             self._maintenance.start(self.begin_start(self._current))
         # 3. Fail the waiters that nothing will serve.
+        if self._waiters:
+            self._fail_in_vain()
+        # 4. Close what a closing pool does not need any more.
+        if self._state is PoolState.CLOSING and not self._waiters:
+            self._wind_down()
+
+    def _fail_in_vain(self) -> None:
+        """Fail the waiters that nothing will serve."""
         while self._waiters and self._is_hopeless():
             self._fail_unavailable()
         while self._waiters and self._is_deadlocked():
@@ -750,9 +790,6 @@ class Core(CoreState):
         while self.options.max_wait == 0 and len(self._waiters) > self._coming():
             latest = next(reversed(self._waiters.values()))  # earlier ones were promised one
             self._time_out(latest)
-        # 4. Close what a closing pool does not need any more.
-        if self._state is PoolState.CLOSING and not self._waiters:
-            self._wind_down()
 
     def _could_serve_or_fail_now(self) -> bool:
         """Return True if a new waiter would cause a check or a start, or fail at once.

@@ -6,6 +6,9 @@ report each end to the core with one synchronous call. The user's ``setup`` and 
 To start or close an instance takes microseconds for most modules: much less than a task of its own
 with its cancel scopes. So one task does this, one instance after the other, and lets the loop run
 after each slice of its time. What takes longer than a step then gets a task of its own.
+
+A call that uses up its instance has it replaced at once, in its own task, as long as starts are
+short: to wake another task for that would take a good part of the time that it takes to do it.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from wasmpool_host.lowlevel import PENDING
+from wasmpool_host.lowlevel import PENDING, DrivenInstance, has_headroom
 
 from .fitness import condition, first_unfit, why_unfit
+from .log_extra import LogExtra
 from .retire_reason import RetireReason
 
 if TYPE_CHECKING:
@@ -42,6 +46,9 @@ _CLOSE_FAILED: Final = "pool %r: closing instance %d failed"
 _SLICE: Final = 0.0005
 """Seconds of the loop that starts and closes take at once."""
 
+_SHORT: Final = 0.0002
+"""Seconds of a start that the task of a call may do: some ten times what a task takes to wake."""
+
 
 class Unhealthy(Exception):
     """``check`` has found that an instance may not serve."""
@@ -52,7 +59,8 @@ class Maintenance:
     """What a pool does in tasks of its own."""
 
     __slots__ = (
-        "_body", "_core", "_idle_task", "_nursery", "_retired", "_starts", "_unfinished", "crash",
+        "_body", "_context", "_core", "_held", "_idle_task", "_nursery", "_retired", "_short",
+        "_starts", "_unfinished", "crash",
     )  # fmt: skip
 
     def __init__(self, core: Core, nursery: trio.Nursery, body: trio.CancelScope) -> None:
@@ -66,6 +74,12 @@ class Maintenance:
         """To be started by it."""
         self._unfinished: dict[Slot, Awaitable[object]] = {}
         """The rest of the starts that are pending."""
+        self._held = False
+        """Whether `catch_up` will be called before another task runs."""
+        self._short = False
+        """Whether the last start was over in one short step."""
+        self._context = copy_context()
+        """The pool's, for what begins in the task of a call."""
         self._idle_task: trio.lowlevel.Task | None = None
         """The task of `_run`, while it has nothing to do."""
         self.crash: BaseException | None = None
@@ -110,9 +124,37 @@ class Maintenance:
             self._retired.append(slot)
             self._wake()
 
+    def hold(self) -> None:
+        """Begin nothing until `catch_up`."""
+        self._held = True
+
+    @trio.lowlevel.enable_ki_protection
+    def catch_up(self) -> None:
+        """Close one instance and start another, in the task of a call; `_run` does the rest.
+
+        Not more than one each: a start may serve a queued call, which uses up its instance, too.
+        """
+        try:
+            if self._short and has_headroom():
+                self._context.run(self._replace)
+        except BaseException as error:  # noqa: BLE001 - the block raises it
+            self._end_with(error)
+        finally:
+            self._held = False
+            if self._starts or self._retired:
+                self._wake()
+
+    def _replace(self) -> None:
+        if self._retired:  # first: the processor's cache still has its slot
+            self._close_now(self._retired.popleft())
+        if self._starts:
+            self._start_now(self._starts.popleft())
+
     # --- one step each ---
 
     def _wake(self) -> None:
+        if self._held:
+            return
         task, self._idle_task = self._idle_task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
@@ -137,9 +179,10 @@ class Maintenance:
             await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
 
     def _start_now(self, slot: Slot) -> None:
-        if slot.generation.replaced or slot.scope.cancel_called:
+        if slot.unwanted:
             self._core.start_abandoned(slot)
             return
+        began = perf_counter()
         try:
             pending = self._start_instance(slot)
         except Exception as error:  # noqa: BLE001 - as in `_start`
@@ -149,8 +192,10 @@ class Maintenance:
             raise
         else:
             if pending is PENDING:
+                self._short = False
                 self.spawn(self._start, slot)
             else:
+                self._short = perf_counter() - began < _SHORT
                 self._core.prepared(slot)
                 self._core.started(slot)
 
@@ -159,7 +204,8 @@ class Maintenance:
         try:
             closed = slot.instance.close_now()
         except Exception:
-            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
+            extra = LogExtra(self._core, slot)
+            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number, extra=extra)
         finally:
             if closed:
                 self._core.instance_closed(slot)
@@ -189,6 +235,8 @@ class Maintenance:
     def _start_instance(self, slot: Slot) -> Pending | None:
         """Do the first step of a start. Return PENDING if `_finish_start` has to do the rest."""
         instance = slot.generation.module.new_instance()
+        if isinstance(instance, DrivenInstance):  # no other logs what its guest says
+            instance.log_extra = LogExtra(self._core, slot)
         if instance.start() is PENDING:
             rest: Awaitable[object] | None = self._finish_instance(slot, instance)
         else:
@@ -210,8 +258,8 @@ class Maintenance:
     def _set_up(self, slot: Slot) -> Awaitable[object] | None:
         """Call the setup. Return what must be awaited for the rest of it, or None."""
         setup = slot.generation.setup
-        if setup is None or slot.generation.replaced or slot.scope.cancel_called:
-            return None  # the last two: the instance is not wanted any more
+        if setup is None or slot.unwanted:
+            return None
         result = copy_context().run(_unprotected_call, setup, slot.instance)
         return _unprotected_rest(result) if inspect.isawaitable(result) else None
 
@@ -229,7 +277,7 @@ class Maintenance:
         with trio.move_on_after(limit) as scope:
             if rest is not None:
                 await rest
-            if not (scope.cancel_called or slot.generation.replaced or slot.scope.cancel_called):
+            if not (scope.cancel_called or slot.unwanted):
                 unfit = why_unfit(self._core.name, slot)
                 if unfit is not None:
                     raise unfit
@@ -271,8 +319,9 @@ class Maintenance:
                 healthy = not limit.cancel_called
         except Exception as error:  # noqa: BLE001 - whatever a check raises, it has failed
             _LOGGER.info(
-                "pool %r: instance %d is not healthy: %r", self._core.name, slot.number, error
-            )
+                "pool %r: instance %d is not healthy: %r", self._core.name, slot.number, error,
+                extra=LogExtra(self._core, slot),
+            )  # fmt: skip
         except BaseException:
             self._core.start_abandoned(slot)
             raise
@@ -289,7 +338,8 @@ class Maintenance:
             with trio.CancelScope(shield=True):
                 await slot.instance.aclose()
         except Exception:
-            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
+            extra = LogExtra(self._core, slot)
+            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number, extra=extra)
         finally:
             self._core.instance_closed(slot)
 

@@ -6,9 +6,9 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, final
 
-if TYPE_CHECKING:
-    import trio
+import trio
 
+if TYPE_CHECKING:
     from .call_site import CallSite
     from .generation import Generation
     from .protocols import Instance
@@ -48,22 +48,19 @@ class Slot:
     """
 
     __slots__ = (
-        "began", "call_site", "checking", "discarded", "expires", "finishing", "generation",
-        "holder", "idle_since", "info", "instance", "last_use", "number", "reported", "revoked",
-        "round", "scope", "since", "state", "took", "uses",
+        "_scope", "began", "call_site", "checking", "discarded", "expires", "finishing",
+        "generation", "holder", "idle_since", "info", "instance", "last_use", "number", "reported",
+        "revoked", "round", "since", "state", "took", "tool", "uses",
     )  # fmt: skip
 
-    def __init__(
-        self, number: int, generation: Generation, began: float, scope: trio.CancelScope
-    ) -> None:
+    def __init__(self, number: int, generation: Generation, began: float) -> None:
         self.number: int = number
         self.generation: Generation = generation
         self.state: SlotState = SlotState.STARTING
         self.instance: Instance = None  # type: ignore[assignment]  # see the invariant
         self.began: float = began
         """When its start began, in trio's time."""
-        self.scope: trio.CancelScope = scope
-        """Cancels its start or its check."""
+        self._scope: trio.CancelScope | None = None
         self.checking: bool = False
         """Whether it is STARTING for a check, after it was idle."""
         self.took: float = 0.0
@@ -85,16 +82,35 @@ class Slot:
         """When it was granted, in trio's time."""
         self.call_site: CallSite | None = None
         """Where it was asked for."""
+        self.tool: str | None = None
+        """The tool of a plugin that its call runs, once that takes more than a slice."""
         self.info: LeaseInfo | None = None
         """What instruments are given for it, if there are any."""
         self.discarded: bool = False
+        """Whether the instance retires after it."""
         self.finishing: bool = False
         """Whether it runs a program, and retires after that."""
-        """Whether the instance retires after it."""
         self.reported: bool = False
         """Whether it was logged as a leak."""
         self.revoked: str | None = None
         """Why it was taken away from its holder."""
+
+    @property
+    def scope(self) -> trio.CancelScope:
+        """Cancels its start or its check; made when needed, as most starts are one step."""
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+        return self._scope
+
+    def new_scope(self) -> None:
+        """Begin a check, after the start."""
+        self._scope = None
+
+    @property
+    def unwanted(self) -> bool:
+        """True if its start or its check need not go on."""
+        scope = self._scope
+        return self.generation.replaced or (scope is not None and scope.cancel_called)
 
     def __repr__(self) -> str:
         return f"<Slot {self.number} of generation {self.generation.number}: {self.state.value}>"

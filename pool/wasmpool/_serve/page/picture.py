@@ -80,6 +80,7 @@ def _reason(error: BaseException) -> str:
 def _lease(lease: LeaseInfo, time: float) -> dict[str, Any]:
     return {
         "holder": _cut(lease.holder),
+        "tool": None if lease.tool is None else _cut(lease.tool),
         "instance": lease.instance,
         "generation": lease.generation,
         "uses": lease.uses,
