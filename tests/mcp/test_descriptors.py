@@ -14,7 +14,12 @@ import pytest
 import trio
 import trio.testing
 
-from wasmpool._mcp.descriptors import DescriptorReader, DescriptorWriter, claim_standard_streams
+from wasmpool._mcp.descriptors import (
+    DescriptorReader,
+    DescriptorWriter,
+    claim_standard_streams,
+    open_writer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -61,14 +66,16 @@ async def test_reading_waits_without_a_flag(ends: tuple[int, int], nursery: trio
 
 async def test_writing_waits_for_a_reader(ends: tuple[int, int]) -> None:
     """A megabyte is written as fast as it is read, while other tasks run."""
-    reading, writing = ends
-    data = os.urandom(1 << 20) if os.isatty(reading) is False else b"x" * 100_000
+    reading, writing = reversed(ends) if os.isatty(ends[0]) else ends
+    data = b"0123456789abcdef" * (1 << 16)
     received = bytearray()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(DescriptorWriter(writing).send_all, data)
-        reader = DescriptorReader(reading)
-        while len(received) < len(data):
-            received += await reader.receive_some()
+    with open_writer(writing) as writer:
+        assert not fcntl.fcntl(writing, fcntl.F_GETFL) & os.O_NONBLOCK
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.send_all, data)
+            await trio.testing.wait_all_tasks_blocked()
+            while len(received) < len(data):
+                received += await DescriptorReader(reading).receive_some()
     assert received == data
 
 

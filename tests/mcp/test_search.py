@@ -48,7 +48,7 @@ def names(result: Any) -> list[str]:
         ("city", ["getWeather"]),
         ("pack", ["zip"]),
         ("reposit", ["github_create_issue", "github_list_issues"]),
-        ("it xyzzy", []),
+        ("th xyzzy", []),
         ("more", ["zip"]),
     ],
 )
