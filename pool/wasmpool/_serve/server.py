@@ -108,7 +108,9 @@ class Server:
     async def run_http(
         self, sockets: Sequence[socket.socket], ask: Ask, router: SessionRouter | None = None
     ) -> None:
-        """Serve the clients at some sockets until the server is drained, and close the sockets.
+        """Serve the clients at some sockets, and close these when the server begins to drain.
+
+        Returns when the server is drained, and the answers are written.
 
         Args:
             sockets: which listen.
@@ -124,15 +126,11 @@ class Server:
             allowed_hosts=server.hosts,
             allowed_origins=server.origins,
             routes=(*operating_routes(ask), *page.routes),
+            around=None if router is None else router.around,
         )
-        if router is not None:
-            application = router.around(application)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(page.run)
-            async with trio.open_nursery() as serving:
-                await serving.start(run_http, self._endpoint, application, sockets)
-                for each in sockets:  # it has its own copies, and closes them when it drains
-                    each.close()
+            await run_http(self._endpoint, application, sockets)
             nursery.cancel_scope.cancel()
 
     async def drain(self) -> None:
