@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.serve.server_process import ServerProcess
 
-SERVED = r"worker \d: info: \d+ tools of \d+ plugins are served"
+SERVED = r"worker \d: info: serving \d+ tools? of \d+ plugins?"
 TWO = ("--http", "127.0.0.1:0", "--workers", "2")
 
 
@@ -159,7 +159,7 @@ def test_a_second_signal_ends_all_workers_at_once(tmp_path: Path) -> None:
         while not re.search(r"wasmpool_serve_calls\S+ 1\.0", get(port, "/metrics").text):
             pass
         server.send_signal(signal.SIGTERM)
-        server.logged("1 calls are under way")
+        server.logged("1 call under way")
         assert server.stop(signal.SIGTERM) == 128 + signal.SIGTERM
         for pid in workers:
             wait_until_gone(pid)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 
     from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp
 
     from .endpoint import Endpoint
 
