@@ -23,7 +23,6 @@ from functools import cache, partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import wasmtime
 from wasmtime import _ffi as ffi
 
@@ -329,7 +328,6 @@ def new_engine(stack: int = STACK, slots: Slots | None = None) -> wasmtime.Engin
     return wasmtime.Engine(config)
 
 
-@attrs.frozen
 class Slots:
     """How much a pooled engine has room for; see ``wasmtime_pooling_allocation_config_t``.
 
@@ -342,14 +340,30 @@ class Slots:
         warm: free slots that keep memory at all.
     """
 
-    instances: int
-    memory: int
-    table: int
-    stacks: int
-    kept_memory: int
-    kept_table: int
-    kept_stack: int
-    warm: int
+    __slots__ = (
+        "instances", "kept_memory", "kept_stack", "kept_table", "memory", "stacks", "table", "warm",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - each has its name
+        self,
+        *,
+        instances: int,
+        memory: int,
+        table: int,
+        stacks: int,
+        kept_memory: int,
+        kept_table: int,
+        kept_stack: int,
+        warm: int,
+    ) -> None:
+        self.instances: int = instances
+        self.memory: int = memory
+        self.table: int = table
+        self.stacks: int = stacks
+        self.kept_memory: int = kept_memory
+        self.kept_table: int = kept_table
+        self.kept_stack: int = kept_stack
+        self.warm: int = warm
 
     def address_space(self, stack: int) -> int:
         """About how many bytes of address space an engine with them takes."""
@@ -478,16 +492,18 @@ def _value_types(types: Sequence[ValueType]) -> Any:
 # --- stores ---------------------------------------------------------------------------------
 
 
-@attrs.frozen(eq=False, repr=False)
 class Failure:
     """Why a guest's call did not return: its trap, its exception, or an error of Wasmtime.
 
     ``code`` is None for an error of Wasmtime, which could not continue.
     """
 
-    code: str | None
-    message: str
-    frames: tuple[Frame, ...] = ()
+    __slots__ = ("code", "frames", "message")
+
+    def __init__(self, code: str | None, message: str, frames: tuple[Frame, ...] = ()) -> None:
+        self.code: str | None = code
+        self.message: str = message
+        self.frames: tuple[Frame, ...] = frames
 
 
 class Place:
@@ -690,8 +706,8 @@ class Store:
         failure = take_failure(self.context, self.errors if errors is None else errors)
         if failure is None or not self._added:
             return failure
-        frames = (attrs.evolve(f, offset=max(0, f.offset - self._added)) for f in failure.frames)
-        return attrs.evolve(failure, frames=tuple(frames))
+        frames = (Frame(f.function, max(0, f.offset - self._added)) for f in failure.frames)
+        return Failure(failure.code, failure.message, tuple(frames))
 
 
 def store_limits(memory: int, table_elements: int) -> tuple[Any, ...]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wasmpool._plugin.errors import AbiError
 from wasmpool._plugin.inspect import Inspection
 from wasmpool._plugin.metadata import Metadata, Tool, read_tools
+from wasmpool._plugin.plugin import open_plugin
 from wasmpool._plugin.revision import Description
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def tools_with(schema: object, name: str = "p") -> tuple[Tool, ...]:
@@ -109,7 +113,8 @@ def nested(levels: int) -> dict[str, Any]:
         ({"$ref": "#/$defs", "$defs": {"type": {}}}, "p: $ref leads to no schema"),
         ({"$ref": "#/x", "x": {"type": 1}}, "p: $ref leads to no schema of this parameter: #/x"),
         ({"$ref": "#/enum/0", "enum": [{}]}, "p: $ref leads to no schema of this parameter"),
-        ({"$ref": "#/allOf/99999999", "allOf": [{}]}, "p: $ref leads to no schema"),
+        ({"$ref": "#/allOf/1", "allOf": [{}]}, "p: $ref leads to no schema"),
+        ({"$ref": "#/allOf/" + "9" * 5_000, "allOf": [{}]}, "p: $ref leads to no schema"),
         ({"$ref": "#/allOf/-1", "allOf": [{}]}, "p: $ref leads to no schema"),
         ({"$ref": "#" + "/not" * 17}, "p: $ref has more than 16 parts: #/not/not"),
         ({"not": {"$id": "https://x"}}, "p: not.$id is not supported"),
@@ -133,6 +138,21 @@ def test_what_is_wrong_with_a_schema_is_named(schema: object, why: str) -> None:
 def test_a_schema_at_the_limit_of_its_depth() -> None:
     """It is read, and its copy with references is made."""
     assert tools_with(nested(50))[0].input_schema["properties"] == {"p": nested(50)}
+
+
+async def test_a_plugin_with_a_schema(wat: Callable[..., str]) -> None:
+    """It is loaded with it; with one that is wrong, it is not loaded."""
+    description = '\\"anything\\"'
+    text = wat()
+    assert description in text
+    async with open_plugin(text.replace(description, '{\\"not\\":{}}')) as plugin:
+        assert plugin.tools[0].schemas == {"message": {"not": {}}}
+        assert plugin.tools[0].parameters == {"message": ""}
+        assert plugin.tools[1].schemas == {}
+    wrong = open_plugin(text.replace(description, '{\\"type\\":1}'))
+    with pytest.raises(AbiError, match=r"\(echo\): parameters: message: type must be a string or"):
+        async with wrong:
+            pass
 
 
 def test_the_report_shows_types() -> None:

@@ -90,8 +90,9 @@ async def test_it_is_valid_as_openmetrics() -> None:
     async with open_pool(await Module.compile(EMPTY), name='a"\\\n\x1b') as pool:
         await pool.call("f")
         registry.register(prometheus_collector(pool))
-        text = openmetrics.generate_latest(registry).decode()
-    families = {family.name: family for family in openmetrics_families(text)}
+        text = openmetrics.generate_latest(registry).decode()  # type: ignore[no-untyped-call]  # it has no types
+    parsed = openmetrics_families(text)  # type: ignore[no-untyped-call]  # nor has this
+    families = {family.name: family for family in parsed}
     assert families["wasmpool_lease_seconds"].type == "histogram"
     assert families["wasmpool_size"].samples[0].labels == {"pool": 'a"\\\\n\\x1b'}
 

@@ -199,6 +199,26 @@ class Exchange:
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
 
+    def finish_now(self) -> bytes | Pending:
+        """Do `finish` if a worker is done with the crossing and no other follows; else PENDING."""
+        steps = self._steps
+        assert steps is not None
+        try:
+            try:
+                if not self._fiber.finish_now():
+                    return PENDING
+            except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
+                steps.throw(error)
+            else:
+                next(steps)
+        except StopIteration as done:
+            self._steps = None
+            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
+        except BaseException:
+            self._steps = None
+            raise
+        return PENDING
+
     @property
     def is_pending(self) -> bool:
         """True if `finish` has to be called."""

@@ -35,6 +35,7 @@ them; the tests call it after each step):
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 import trio
@@ -48,7 +49,7 @@ from wasmpool._errors import (
     PoolUnavailable,
     as_one_line,
 )
-from wasmpool_host.lowlevel import has_headroom
+from wasmpool_host.lowlevel import DrivenInstance, has_headroom
 
 from .core_state import CoreState
 from .fitness import why_unfit
@@ -418,7 +419,8 @@ class Core(CoreState):
             self._grant(slot, waiter.task, waiter.call_site, now, now - waiter.arrived)
             # 2. Unless its call is over after the first slice, its task goes on with the lease.
             if not (runs and waiter.run_first_slice(slot)):
-                waiter.settle(slot)
+                if not (runs and self._leave_in_worker(waiter, slot)):
+                    waiter.settle(slot)
                 return True
             # 3. The call is over: end the lease, and take the next waiter if it may serve again.
             runs -= 1
@@ -434,6 +436,25 @@ class Core(CoreState):
         self._idle[slot] = None
         self._deadlines.watch_idle()
         return True
+
+    def _leave_in_worker(self, waiter: Waiter, slot: Slot) -> bool:
+        """Do not wake a waiter whose call a worker thread runs, until the call is over."""
+        if self.hooks.active:  # they see the call in the context of its task
+            return False
+        return waiter.leave_in_worker(slot, partial(self._end_in_worker, waiter, slot))
+
+    def _end_in_worker(self, waiter: Waiter, slot: Slot) -> None:
+        """End a waiter's call that a worker has handed back, or let its task go on with it."""
+        instance = slot.instance
+        if waiter.settled:  # its task was cancelled
+            return
+        if slot.state is not SlotState.LEASED or not (
+            isinstance(instance, DrivenInstance) and waiter.finish_in_worker(instance)
+        ):
+            waiter.settle(slot)
+            return
+        waiter.settle(None)
+        self.give_back(slot)
 
     # --- starts and checks ---
 

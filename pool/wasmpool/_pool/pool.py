@@ -16,7 +16,6 @@ from trio.lowlevel import checkpoint, current_task
 
 from wasmpool._block import Block
 from wasmpool._errors import PoolClosed, PoolUnavailable, as_one_line
-from wasmpool._in_order import open_results
 from wasmpool_host.lowlevel import PENDING, SOFT_LIMIT, budget_of_this_run, check_trio
 
 from .acquire import call_with_lease, check_run
@@ -407,6 +406,7 @@ class Pool:
         The end of the block ends the calls under way, however it ends. The next result is a
         checkpoint if it has to be waited for.
         """
+        from wasmpool._in_order import open_results  # noqa: PLC0415 - `import wasmpool` is faster without
 
         async def call(given: object) -> Any:
             if isinstance(given, (tuple, list)):

@@ -49,6 +49,7 @@ def lease_info(slot: Slot) -> LeaseInfo:
 
 def pool_statistics(pool: CoreState) -> PoolStatistics:
     """Return the pool's counts and times of this moment."""
+    from .histogram import snapshot  # noqa: PLC0415 - as below
     from .statistics import PoolStatistics  # noqa: PLC0415 - imported late, as its module explains
 
     counters = pool.counters
@@ -75,7 +76,7 @@ def pool_statistics(pool: CoreState) -> PoolStatistics:
         closed=counters.closed,
         reloads=counters.reloads,
         retired=MappingProxyType(dict(counters.retired)),
-        wait_seconds=counters.wait_seconds.snapshot(),
-        lease_seconds=counters.lease_seconds.snapshot(),
-        start_seconds=counters.start_seconds.snapshot(),
+        wait_seconds=snapshot(counters.wait_seconds),
+        lease_seconds=snapshot(counters.lease_seconds),
+        start_seconds=snapshot(counters.start_seconds),
     )
