@@ -579,6 +579,7 @@ class Plugin:
                 elif not isinstance(failure, PoolClosed):
                     raise
 
+        self._check_open()  # it may have been closed meanwhile, and its nursery with it
         number: int = await self._drains.start(reload)
         if not failed:
             return number
