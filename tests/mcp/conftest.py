@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.compiled_once import each_module_compiled_once
+from tests.mcp.busy_plugin import BusyPlugin
 
 import wasmpool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Generator
 
-GUESTS = Path(__file__).parents[1] / "guests"
 EXAMPLE = Path(wasmpool.__file__).parent / "example" / "example.wasm"
 
 
@@ -32,19 +32,21 @@ async def loader() -> AsyncGenerator[wasmpool.Loader]:
         yield loader
 
 
+@pytest.fixture
+async def plugin() -> BusyPlugin:
+    """A plugin whose calls are long."""
+    return BusyPlugin()
+
+
+@pytest.fixture
+async def busy(plugin: BusyPlugin) -> AsyncGenerator[wasmpool.Loader]:
+    """A loader with this plugin, of 32 instances."""
+    async with wasmpool.open_loader(size=32, grace=0) as loader:
+        await plugin.load(loader)
+        yield loader
+
+
 @pytest.fixture(scope="session")
 def example() -> Path:
     """The example plugin's file."""
     return EXAMPLE
-
-
-@pytest.fixture(scope="session")
-def wat() -> Callable[[str, str], str]:
-    """The plugin by hand as text, with another name and with one of its tools renamed."""
-    text = (GUESTS / "wat_plugin.wat").read_text()
-
-    def variant(name: str, tool: str = "overlap") -> str:
-        renamed = text.replace('16) "wat_plugin"', f'16) "{name}"')
-        return renamed.replace('\\"overlap\\"', f'\\"{tool}\\"')
-
-    return variant

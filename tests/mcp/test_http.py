@@ -8,13 +8,16 @@ import pytest
 import trio
 import trio.testing
 from mcp import Client
-from tests.mcp.scripted import SPIN, scripted, tool
 from tests.mcp.serving import call_request, over_http, post
-
-import wasmpool
+from tests.mcp.text_of import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from tests.mcp.busy_plugin import BusyPlugin
+
+    import wasmpool
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -22,43 +25,6 @@ REVISIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 # The official client's HTTP library leaves its generators to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator .http(x|core)2:ResourceWarning")
 both_revisions = pytest.mark.parametrize("mode", REVISIONS)
-
-
-class Plugin:
-    """A plugin whose tool `wait` waits until it is let go, and whose tool `spin` computes."""
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.go = trio.Event()
-        self.pool: wasmpool.Pool
-
-    async def answer(self, name: str, args: dict[str, Any]) -> str | None:
-        if name == "spin":
-            return SPIN
-        if name == "wait":
-            self.waiting += 1
-            await self.go.wait()
-        if name == "nap":
-            await trio.sleep(0.05)
-        return f"{name} {args}"
-
-    def leased(self) -> int:
-        return self.pool.statistics().leased
-
-
-@pytest.fixture
-async def plugin() -> Plugin:
-    return Plugin()
-
-
-@pytest.fixture
-async def busy(plugin: Plugin) -> AsyncGenerator[wasmpool.Loader]:
-    """A loader with the plugin, of 32 instances."""
-    tools = [tool(name) for name in ("spin", "wait", "nap")]
-    async with wasmpool.open_loader(size=32, grace=0) as loader:
-        module = await scripted("busy", [*tools, tool("say", word="a word")], plugin.answer)
-        plugin.pool = (await loader.load(module)).pool
-        yield loader
 
 
 @both_revisions
@@ -69,7 +35,7 @@ async def test_the_official_client(busy: wasmpool.Loader, mode: str) -> None:
         tools = (await client.list_tools()).tools
         assert [tool.name for tool in tools] == ["nap", "say", "spin", "wait"]
         result = await client.call_tool("say", {"word": "hello"})
-        assert (result.is_error, result.content[0].text) == (False, "say {'word': 'hello'}")
+        assert (result.is_error, text_of(result)) == (False, "say {'word': 'hello'}")
         for name, arguments, problem in (
             ("sai", {}, "there is no tool 'sai': did you mean 'say'?"),
             ("say", {}, "the tool 'say' was not called: the argument 'word' is missing"),
@@ -78,7 +44,7 @@ async def test_the_official_client(busy: wasmpool.Loader, mode: str) -> None:
         ):
             result = await client.call_tool(name, arguments)
             assert result.is_error
-            assert problem in result.content[0].text
+            assert problem in text_of(result)
 
 
 @both_revisions
@@ -96,7 +62,7 @@ async def test_calls_overlap(busy: wasmpool.Loader, mode: str) -> None:
 
 @both_revisions
 async def test_a_cancelled_call_frees_its_instance(
-    busy: wasmpool.Loader, plugin: Plugin, mode: str, until: Until
+    busy: wasmpool.Loader, plugin: BusyPlugin, mode: str, until: Until
 ) -> None:
     """The guest spins; the session goes on."""
     async with over_http(busy) as server, Client(server.url, mode=mode) as client:
@@ -112,7 +78,7 @@ async def test_a_cancelled_call_frees_its_instance(
 
 @both_revisions
 async def test_a_client_that_is_gone_ends_its_calls(
-    busy: wasmpool.Loader, plugin: Plugin, mode: str, until: Until
+    busy: wasmpool.Loader, plugin: BusyPlugin, mode: str, until: Until
 ) -> None:
     """Its connections are closed in the middle of a call, and it says no word about it."""
     async with over_http(busy) as server:
@@ -127,7 +93,7 @@ async def test_a_client_that_is_gone_ends_its_calls(
 
 @pytest.mark.parametrize("tool_name", ["spin", "wait"])
 async def test_a_closed_connection_ends_its_call(
-    busy: wasmpool.Loader, plugin: Plugin, tool_name: str, until: Until
+    busy: wasmpool.Loader, plugin: BusyPlugin, tool_name: str, until: Until
 ) -> None:
     """Also one that a client by hand closes without a word."""
     async with over_http(busy) as server:
@@ -139,14 +105,14 @@ async def test_a_closed_connection_ends_its_call(
 
 @both_revisions
 async def test_a_shutdown_waits_for_calls(
-    busy: wasmpool.Loader, plugin: Plugin, mode: str, until: Until
+    busy: wasmpool.Loader, plugin: BusyPlugin, mode: str, until: Until
 ) -> None:
     """Those under way are answered, no connection is accepted any more, and the server ends."""
     results: list[str] = []
     async with over_http(busy, grace=60) as server, Client(server.url, mode=mode) as client:
 
         async def call() -> None:
-            results.append((await client.call_tool("wait", {})).content[0].text)
+            results.append(text_of(await client.call_tool("wait", {})))
 
         await client.list_tools()  # otherwise it would list them after the call
         async with trio.open_nursery() as nursery:
@@ -163,7 +129,7 @@ async def test_a_shutdown_waits_for_calls(
 
 
 async def test_a_shutdown_without_grace_ends_calls(
-    busy: wasmpool.Loader, plugin: Plugin, until: Until
+    busy: wasmpool.Loader, plugin: BusyPlugin, until: Until
 ) -> None:
     """Each is answered by a sentence all the same."""
     async with over_http(busy) as server, await server.connect() as stream:
@@ -174,3 +140,35 @@ async def test_a_shutdown_without_grace_ends_calls(
     assert b"200" in reply.splitlines()[0]
     assert b"the server has shut down before the call ended" in reply
     assert plugin.leased() == 0
+
+
+@both_revisions
+async def test_a_change_of_the_list(busy: wasmpool.Loader, mode: str, example: Path) -> None:
+    """The official client is told of it, by a notification or by a subscription."""
+    told = trio.Event()
+
+    async def hear(message: Any) -> None:
+        if getattr(message, "method", "") == "notifications/tools/list_changed":
+            told.set()
+
+    async with (
+        over_http(busy) as server,
+        Client(server.url, mode=mode, message_handler=hear) as client,
+    ):
+        await client.list_tools()
+        if mode == "legacy":
+            await _load_until_told(busy, example, told)
+            return
+        async with client.listen(tools_list_changed=True) as events:
+            await busy.load(example)
+            event = await anext(aiter(events))
+            assert type(event).__name__ == "ToolsListChanged"
+
+
+async def _load_until_told(loader: wasmpool.Loader, example: Path, told: trio.Event) -> None:
+    """The client opens its stream for notifications in the background: nothing says when."""
+    with trio.fail_after(60):
+        while not told.is_set():
+            await loader.load(example)
+            await trio.sleep(0.05)
+            await loader.unload("example")

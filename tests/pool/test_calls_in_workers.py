@@ -5,17 +5,18 @@ The exports are marked as long, so it needs no time to find that out.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from tests.pool.seams import check_invariants, workers_hold
+from tests.pool.seams import check_invariants, retired, workers_hold
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import LeaseRevoked, open_pool
-from wasmpool_host import CallTimeout, GuestTrap, Limits, Module, host_function
+from wasmpool_host import Caller, CallTimeout, GuestTrap, Limits, Module, host_function
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,8 +37,8 @@ GUEST = """(module $guest
 EXPORTS = ("add", "copy", "pause", "trap", "forever", "malloc")
 
 
-@host_function(module="env")
-async def pause() -> None:
+@host_function("env", "pause")
+async def pause(_caller: Caller) -> None:
     """Let other tasks run."""
     await trio.lowlevel.checkpoint()
 
@@ -52,7 +53,7 @@ async def open_busy(limits: Limits | None = None) -> AsyncGenerator[tuple[Pool, 
         scope = trio.CancelScope()
 
         async def hold() -> None:
-            with scope:
+            with scope, contextlib.suppress(CallTimeout):
                 await pool.call("forever")
 
         nursery.start_soon(hold)
@@ -98,18 +99,18 @@ async def test_a_cancel_ends_the_call_of_a_task_that_sleeps_on() -> None:
     """A worker has it; the tasks after it are served."""
     ended: list[Any] = []
     async with open_busy() as (pool, scope), trio.open_nursery() as nursery:
-        with trio.CancelScope() as second:
-            nursery.start_soon(cancelled, second, pool)
-            await wait_all_tasks_blocked()
-            nursery.start_soon(make, pool, ended, "add", 1, 2)
-            await wait_all_tasks_blocked()
-            scope.cancel()
-            while not workers_hold(pool):
-                await trio.lowlevel.checkpoint()
-            check_invariants(pool)
-            second.cancel()
+        second = trio.CancelScope()
+        nursery.start_soon(cancelled, second, pool)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(make, pool, ended, "add", 1, 2)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        while not workers_hold(pool):
+            await trio.lowlevel.checkpoint()
+        check_invariants(pool)
+        second.cancel()
     assert ended == [3]
-    assert pool.statistics().retired["cancelled"] == 2
+    assert retired(pool)["cancelled"] == 2
 
 
 async def cancelled(scope: trio.CancelScope, pool: Pool) -> None:

@@ -19,7 +19,6 @@ from referencing.exceptions import Unresolvable
 
 from wasmpool_host.lowlevel import escaped
 
-from .input_schema import input_schema
 from .suggestion import did_you_mean
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class ArgumentCheck:
     """Says what is wrong with the arguments of a tool."""
 
     def __init__(self, tool: Tool) -> None:
-        self._schema: Final = input_schema(tool)
+        self._schema: Final = tool.input_schema
         self._known: Final[Mapping[str, Any]] = self._schema.get("properties", {})
         self._required: Final = tool.required
 

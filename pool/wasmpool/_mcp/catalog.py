@@ -65,8 +65,8 @@ class Catalog:
 
     def __init__(self, loader: Loader, exposures: Mapping[str, Exposure] | None = None) -> None:
         self.loader: Final = loader
-        self._exposures: Final = dict(exposures or {})
-        self._seen: list[tuple[str, Plugin, tuple[Tool, ...]]] = []
+        self._exposures: Mapping[str, Exposure] = dict(exposures or {})
+        self._seen: list[tuple[str, Plugin, tuple[Tool, ...]]] | None = []
         self._tools: dict[str, ServedTool] = {}
         self._index: SearchIndex | None = None
 
@@ -78,6 +78,11 @@ class Catalog:
         """The tools that are served now, by their served names."""
         self._look()
         return MappingProxyType(self._tools)
+
+    def expose(self, exposures: Mapping[str, Exposure]) -> None:
+        """Serve the plugins in another way from now on. Clients see it at the next load."""
+        self._exposures = dict(exposures)
+        self._seen = None
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Call a tool for a client.
@@ -146,7 +151,8 @@ class Catalog:
     def _look(self) -> None:
         """Read the plugins again if one has come, gone, or changed its tools."""
         now = [(name, plugin, plugin.tools) for name, plugin in self.loader.plugins.items()]
-        if len(now) == len(self._seen) and all(map(_is_same, now, self._seen)):
+        seen = self._seen
+        if seen is not None and len(now) == len(seen) and all(map(_is_same, now, seen)):
             return
         self._seen = now
         self._tools = {}

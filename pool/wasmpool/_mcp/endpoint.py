@@ -218,9 +218,6 @@ class Endpoint:
 
     async def _watch(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Tell clients when the list has changed."""
-        if not hasattr(self.catalog.loader, "changes"):
-            task_status.started()
-            return
         async with self.catalog.loader.changes() as changes:
             listed = self._tools.list()
             task_status.started()

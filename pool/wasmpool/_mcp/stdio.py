@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .descriptors import DescriptorReader, DescriptorWriter
     from .endpoint import Endpoint
 
-__all__ = ["MAX_LINE", "run_stdio"]
+__all__ = ["MAX_LINE", "run_stdio", "serve_descriptors"]
 
 _log = logging.getLogger("wasmpool.mcp")
 
@@ -66,31 +66,30 @@ async def run_stdio(
     """
     with claim_standard_streams() as (stdin, stdout):
         task_status.started()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_broken, stdout, nursery.cancel_scope)
-            try:
-                await _serve(endpoint, stdin, stdout)
-            finally:
-                nursery.cancel_scope.cancel()
+        await serve_descriptors(endpoint, stdin, stdout)
+
+
+async def serve_descriptors(
+    endpoint: Endpoint, stdin: DescriptorReader, stdout: DescriptorWriter
+) -> None:
+    """`run_stdio`, over other descriptors."""
+    send, receive = trio.open_memory_channel[bytes](0)
+    unanswered = _Unanswered()
+    requests = _Requests(endpoint, stdin, unanswered, send.clone())
+    answers = _Answers(unanswered, send)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when_broken, stdout, nursery.cancel_scope)
+        nursery.start_soon(_end_when_drained, endpoint, requests, nursery.cancel_scope)
+        async with trio.open_nursery() as writing:
+            writing.start_soon(_write, receive, stdout, nursery.cancel_scope)
+            await endpoint.server.run(requests, answers, endpoint.initialization)
+        nursery.cancel_scope.cancel()
 
 
 async def _cancel_when_broken(stdout: DescriptorWriter, scope: trio.CancelScope) -> None:
     await stdout.wait_until_broken()
     _log.info("the client is gone")
     scope.cancel()
-
-
-async def _serve(endpoint: Endpoint, stdin: DescriptorReader, stdout: DescriptorWriter) -> None:
-    send, receive = trio.open_memory_channel[bytes](0)
-    unanswered = _Unanswered()
-    requests = _Requests(endpoint, stdin, unanswered, send.clone())
-    answers = _Answers(unanswered, send)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_when_drained, endpoint, requests, nursery.cancel_scope)
-        async with trio.open_nursery() as writing:
-            writing.start_soon(_write, receive, stdout, nursery.cancel_scope)
-            await endpoint.server.run(requests, answers, endpoint.initialization)
-        nursery.cancel_scope.cancel()
 
 
 async def _write(
@@ -219,7 +218,7 @@ class _Requests(_Closable):
             raise anyio.EndOfStream from None
 
     async def aclose(self) -> None:
-        await self._errors.aclose()
+        self._errors.close()  # no checkpoint: the SDK's own clean-up follows
 
 
 @final
@@ -239,7 +238,7 @@ class _Answers(_Closable):
             await self._unanswered.remove()
 
     async def aclose(self) -> None:
-        await self._messages.aclose()
+        self._messages.close()
 
 
 def _encode(message: JSONRPCMessage) -> bytes:

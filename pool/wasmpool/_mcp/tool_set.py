@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast, final
 
 import mcp_types
 
 from wasmpool._plugin.tool_result import ToolResult
 
 from .failure import refusal
-from .input_schema import input_schema
 from .reply import clean
 
 if TYPE_CHECKING:
@@ -150,14 +149,14 @@ def _as_tool(served: ServedTool) -> mcp_types.Tool:
     return mcp_types.Tool(
         name=clean(served.name),
         description=clean(served.tool.description) or None,
-        input_schema=_clean_schema(input_schema(served.tool)),
+        input_schema=_clean_schema(served.tool.input_schema),
     )
 
 
 def _clean_schema(schema: dict[str, Any]) -> dict[str, Any]:
     text = json.dumps(schema, ensure_ascii=False)
     cleaned = clean(text)
-    return schema if cleaned is text else json.loads(cleaned)
+    return schema if cleaned is text else cast("dict[str, Any]", json.loads(cleaned))
 
 
 def _found(served: ServedTool) -> dict[str, Any]:
@@ -165,7 +164,7 @@ def _found(served: ServedTool) -> dict[str, Any]:
         "name": served.name,
         "plugin": served.owner,
         "description": served.tool.description,
-        "input_schema": input_schema(served.tool),
+        "input_schema": served.tool.input_schema,
     }
 
 
