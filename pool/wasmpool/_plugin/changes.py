@@ -49,7 +49,7 @@ class Change:
     plugin: Plugin | None = None
     """The plugin in service under the name after the change; None if there is none."""
     error: Exception | None = None
-    """Why it failed; None for the other kinds."""
+    """Why it failed, as `Loader.failures` has it after the change; None if nothing did."""
 
 
 @final

@@ -234,7 +234,9 @@ class PluginRegistry:
         """A plugin takes no more calls; it is told once, and not if another one serves."""
         if self._entries.get(entry.key) is entry and not entry.has_left:
             entry.has_left = True
-            self.changes.publish(Change(kind=ChangeKind.UNLOADED, name=entry.key))
+            error = self.failures.get(entry.key)  # a reload can have failed before, or a load since
+            change = Change(kind=ChangeKind.UNLOADED, name=entry.key, error=error)
+            self.changes.publish(change)
 
     def failed(self, name: str, error: Exception) -> None:
         """Note why a plugin is not loaded or not reloaded."""
