@@ -85,12 +85,13 @@ async def test_a_killed_client_leaves_nothing_running(example: Path, cache: Path
         await process.stdin.aclose()
         await process.stdout.aclose()
         with trio.fail_after(60):
-            assert await process.wait() in (0, 120)  # 120: it printed to a pipe that was closed
+            assert await process.wait() == 0
 
 
+@pytest.mark.slow
 async def test_an_interrupt_ends_the_program(example: Path, cache: Path) -> None:
     """No thread swallows it."""
     async with spinning(example, cache) as process:
         process.send_signal(signal.SIGINT)
         with trio.fail_after(60):
-            assert await process.wait() == -signal.SIGINT
+            assert await process.wait() in (1, -signal.SIGINT)  # as a group of exceptions, or alone
