@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 LAYERS: Final = (
     {"wasmpool.__main__"},
     {"wasmpool._cli"},
+    {"wasmpool._serve"},
+    {"wasmpool.mcp"},
+    {"wasmpool._mcp", "wasmpool._scripts"},
+    {"wasmpool.telemetry"},
+    {"wasmpool._telemetry"},
     {"wasmpool"},
+    {"wasmpool.telemetry"},
+    {"wasmpool._telemetry"},
     {"wasmpool._plugin"},
     {"wasmpool._pool", "wasmpool._http"},
     {"wasmpool.example"},  # and the files beside the folders of `wasmpool`: errors, JSON

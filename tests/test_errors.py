@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "GuestError": "CallTimeout GuestExit GuestMemoryError GuestTrap",
     "InstanceError": "InstanceClosed InstancePoisoned",
-    "ModuleError": "AbiError CompileError LinkError SnapshotError",
+    "ModuleError": "AbiError CompileError DigestError LinkError SnapshotError",
     "PluginError": "ConfigureError PluginClosed ReloadFailed",
     "PoolError": "LeaseDeadlock LeaseExpired LeaseRevoked PoolClosed PoolSaturated PoolTimeout"
     " PoolUnavailable ReloadFailed",

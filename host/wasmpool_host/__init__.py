@@ -7,6 +7,7 @@ instances of a module, see the package `wasmpool`, which is built on this one an
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from . import lowlevel as lowlevel
@@ -27,16 +28,16 @@ from ._errors import (
     WasmpoolError,
 )
 from ._instance.caller import Caller
-from ._instance.host_function import HostFunction, host_function
 from ._instance.instance import Instance
 from ._instance.memory import Memory
-from ._instance.program import CAPTURE, Completed, RunOptions
 from ._limits import Limits
 from ._module import Module
-from ._statistics import HostStatistics, statistics
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
+    from ._instance.host_function import HostFunction, host_function
+    from ._instance.program import CAPTURE, Completed, RunOptions
+    from ._statistics import HostStatistics, statistics
     from ._wasi import Preopen, Wasi
 
 __all__ = [
@@ -76,8 +77,18 @@ __all__ = [
 ]
 
 
-_LATER: Final = frozenset({"Preopen", "Wasi"})
-"""Names that are imported from `_wasi` at their first use."""
+_LATER: Final = {
+    "CAPTURE": "wasmpool_host._instance.program",
+    "Completed": "wasmpool_host._instance.program",
+    "HostFunction": "wasmpool_host._instance.host_function",
+    "HostStatistics": "wasmpool_host._statistics",
+    "Preopen": "wasmpool_host._wasi",
+    "RunOptions": "wasmpool_host._instance.program",
+    "Wasi": "wasmpool_host._wasi",
+    "host_function": "wasmpool_host._instance.host_function",
+    "statistics": "wasmpool_host._statistics",
+}
+"""Names that are imported at their first use, since the start of a program is faster without."""
 
 
 def _at_home(thing: Any) -> Any:
@@ -92,9 +103,7 @@ if not TYPE_CHECKING:  # else type checkers would accept any name
     def __getattr__(name: str) -> Any:
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import _wasi  # noqa: PLC0415 - its import is slow
-
-        thing = globals()[name] = _at_home(getattr(_wasi, name))
+        thing = globals()[name] = _at_home(getattr(import_module(_LATER[name]), name))
         return thing
 
 

@@ -23,7 +23,6 @@ from functools import cache, partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import wasmtime
 from wasmtime import _ffi as ffi
 
@@ -329,7 +328,6 @@ def new_engine(stack: int = STACK, slots: Slots | None = None) -> wasmtime.Engin
     return wasmtime.Engine(config)
 
 
-@attrs.frozen
 class Slots:
     """How much a pooled engine has room for; see ``wasmtime_pooling_allocation_config_t``.
 
@@ -342,14 +340,30 @@ class Slots:
         warm: free slots that keep memory at all.
     """
 
-    instances: int
-    memory: int
-    table: int
-    stacks: int
-    kept_memory: int
-    kept_table: int
-    kept_stack: int
-    warm: int
+    __slots__ = (
+        "instances", "kept_memory", "kept_stack", "kept_table", "memory", "stacks", "table", "warm",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - each has its name
+        self,
+        *,
+        instances: int,
+        memory: int,
+        table: int,
+        stacks: int,
+        kept_memory: int,
+        kept_table: int,
+        kept_stack: int,
+        warm: int,
+    ) -> None:
+        self.instances: int = instances
+        self.memory: int = memory
+        self.table: int = table
+        self.stacks: int = stacks
+        self.kept_memory: int = kept_memory
+        self.kept_table: int = kept_table
+        self.kept_stack: int = kept_stack
+        self.warm: int = warm
 
     def address_space(self, stack: int) -> int:
         """About how many bytes of address space an engine with them takes."""
@@ -478,16 +492,18 @@ def _value_types(types: Sequence[ValueType]) -> Any:
 # --- stores ---------------------------------------------------------------------------------
 
 
-@attrs.frozen(eq=False, repr=False)
 class Failure:
     """Why a guest's call did not return: its trap, its exception, or an error of Wasmtime.
 
     ``code`` is None for an error of Wasmtime, which could not continue.
     """
 
-    code: str | None
-    message: str
-    frames: tuple[Frame, ...] = ()
+    __slots__ = ("code", "frames", "message")
+
+    def __init__(self, code: str | None, message: str, frames: tuple[Frame, ...] = ()) -> None:
+        self.code: str | None = code
+        self.message: str = message
+        self.frames: tuple[Frame, ...] = frames
 
 
 class Place:
@@ -549,8 +565,8 @@ class Store:
     """
 
     __slots__ = (
-        "_added", "_memory_at", "_size", "_store", "arena", "context", "context_at", "errors",
-        "has_run", "started",
+        "_added", "_is_measured", "_memory_at", "_size", "_store", "arena", "context",
+        "context_at", "errors", "has_run", "started",
     )  # fmt: skip
 
     def __init__(
@@ -577,8 +593,10 @@ class Store:
         self.errors: bytearray = arena.errors
         """Where a call stores pointers to its trap and to its error, for `take_failure`."""
         self._memory_at: Any = None
-        self._size = 0
-        """Bytes of the memory as of the last `_refresh_memory`."""
+        self._size = -1
+        """Bytes of the memory as of the last `_refresh_memory`; -1 before the first."""
+        self._is_measured = False
+        """True if that memory is the only one."""
         self.has_run: bool = True
         """True if the guest has run since then; set by the code that runs it."""
         self.started: bool = False
@@ -619,6 +637,7 @@ class Store:
             self.find(place)
         if arena.memory is not None:
             self._memory_at = arena.memory.at
+            self._is_measured = len(arena.memories) == 1
 
     def memory_region(self) -> tuple[int, int]:
         """The memory's base and size, until the guest runs again; (0, 0) without a memory."""
@@ -635,6 +654,8 @@ class Store:
 
     def total_memory(self) -> int:
         """Bytes of all linear memories, exported or not."""
+        if self._is_measured and not self.has_run:
+            return self._size
         total = 0
         if self.started:
             for place in self.arena.memories:
@@ -674,7 +695,10 @@ class Store:
         or `ctypes.memmove`. `read` and `write`, which check that a slice is inside the memory, are
         the only users.
         """
+        size = self.memory_size()
         self.has_run = False
+        if size == self._size:  # it has not grown, and so not moved
+            return
         base, self._size = self.memory_region()
         arena = self.arena
         if base != arena.base:
@@ -690,8 +714,8 @@ class Store:
         failure = take_failure(self.context, self.errors if errors is None else errors)
         if failure is None or not self._added:
             return failure
-        frames = (attrs.evolve(f, offset=max(0, f.offset - self._added)) for f in failure.frames)
-        return attrs.evolve(failure, frames=tuple(frames))
+        frames = (Frame(f.function, max(0, f.offset - self._added)) for f in failure.frames)
+        return Failure(failure.code, failure.message, tuple(frames))
 
 
 def store_limits(memory: int, table_elements: int) -> tuple[Any, ...]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-import attrs
-
 from ._escape import escaped
+from ._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,14 +67,18 @@ class SnapshotError(ModuleError):
     """No snapshot can be made of what the module has, or of what its setup did; it says of what."""
 
 
-@attrs.frozen
-class Frame:
+class Frame(Record):
     """One function on the guest's stack at the time of a trap; see `GuestTrap.frames`."""
+
+    __slots__ = __match_args__ = ("function", "offset")
 
     function: str
     """The function's name in the module's name section, else ``function[INDEX]``."""
     offset: int
     """The offset of its current instruction in the module's bytes; 0 if unknown."""
+
+    def __init__(self, function: str, offset: int) -> None:
+        self._fill(function, offset)
 
     def __str__(self) -> str:
         function = escaped(self.function)

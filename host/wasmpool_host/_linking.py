@@ -9,10 +9,8 @@ from ._engine import SLOTS
 from ._errors import GuestMemoryError, LinkError
 from ._escape import escaped
 from ._instance.host_call import ENTRY
-from ._instance.host_function import HostFunction
 from ._open_instances import MAPS_OF_A_MEMORY, MAPS_OF_AN_INSTANCE
 from ._suggest import MOST, similar
-from ._toolchain import built_for
 from ._types import PAGE
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     import wasmtime
 
     from ._compile.binary import Outline
+    from ._instance.host_function import HostFunction
     from ._instance.program import World
     from ._limits import Limits
     from ._types import ExternType, MemoryType
@@ -45,6 +44,10 @@ def check_imports(imports: Sequence[HostFunction]) -> None:
     if not isinstance(imports, (list, tuple)):
         message = f"imports must be a list of host functions, not {imports!r}"
         raise TypeError(message)
+    if not imports:
+        return
+    from ._instance.host_function import HostFunction  # noqa: PLC0415 - only for those that have any
+
     seen: set[str] = set()
     for item in imports:
         if not isinstance(item, HostFunction):
@@ -165,6 +168,8 @@ def resolve(
             unknown.append((module, name))
     if missing:
         message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
+        from ._toolchain import built_for  # noqa: PLC0415 - only for this error
+
         target = built_for(unknown)
         if target is not None:
             message += f"\nThis looks like a module that was built {target}."

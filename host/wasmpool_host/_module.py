@@ -14,7 +14,6 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _capi
 from ._compile import binary as binary_module
-from ._compile import cache as cache_module
 from ._compile.compiler import SUBPROCESS_THRESHOLD, compile_here, compile_in_subprocess
 from ._compile.source import Source, memory_exports
 from ._engine import check_faulthandler, check_process, engine_of, pooled_engine_of
@@ -385,7 +384,7 @@ async def _compile(
         source = read()
         engine = engine_of(stack)
         check_faulthandler()
-        compiled = cache_module.find(engine.wasmtime, source.code_digest, directory)
+        compiled = _cached(engine, source, directory)
         if compiled is not None:
             return source, make(source, compiled)
         if open_instances and len(source.binary) >= SUBPROCESS_THRESHOLD:
@@ -394,7 +393,10 @@ async def _compile(
 
     def complete(source: Source, code: bytes | None = None) -> T:
         compiled = _compiled(engine_of(stack), source, code)
-        cache_module.keep(compiled, source.code_digest, directory)
+        if directory is not None:
+            from ._compile import cache  # noqa: PLC0415 - as in `_cached`
+
+            cache.keep(compiled, source.code_digest, directory)
         return make(source, compiled)
 
     source, made = await _COMPILING.run(begin)
@@ -421,6 +423,14 @@ async def _compile_derived(
     except CompileError as error:
         message = f"{module}: it cannot have a snapshot: {error}"
         raise SnapshotError(message) from error
+
+
+def _cached(engine: Engine, source: Source, directory: Path | None) -> wasmtime.Module | None:
+    if directory is None:
+        return None
+    from ._compile import cache  # noqa: PLC0415 - `import wasmpool` is faster without it
+
+    return cache.find(engine.wasmtime, source.code_digest, directory)
 
 
 def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Module:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, final, get_args
 
-import attrs
+from ._record import Record
 
 __all__ = [
     "AddressType",
@@ -34,58 +34,45 @@ AddressType: TypeAlias = Literal["i32", "i64"]
 """What a guest addresses a memory by."""
 
 
-class _Type:
-    """Equality, hash and representation by the attributes.
-
-    Written here once: attrs would generate them for each class at each import.
-    """
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return _parts(self) == _parts(other) if type(other) is type(self) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((type(self), *_parts(self).items()))
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value!r}" for name, value in _parts(self).items())
-        return f"{type(self).__name__}({parts})"
-
-
-def _parts(type_: Any) -> dict[str, object]:
-    return {each.name: getattr(type_, each.name) for each in attrs.fields(type(type_))}
-
-
-@attrs.frozen(eq=False, repr=False)
-class FunctionType(_Type):
+@final
+class FunctionType(Record):
     """A function's parameters and results, in order."""
+
+    __slots__ = __match_args__ = ("params", "results")
 
     params: tuple[ValueType, ...]
     results: tuple[ValueType, ...]
+
+    def __init__(self, params: tuple[ValueType, ...], results: tuple[ValueType, ...]) -> None:
+        self._fill(params, results)
 
     def __eq__(self, other: object) -> bool:  # written out: it is asked for each new instance
         if type(other) is not FunctionType:
             return NotImplemented
         return self.params == other.params and self.results == other.results
 
-    __hash__ = _Type.__hash__
+    __hash__ = Record.__hash__
 
     def __str__(self) -> str:
         return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
 
 
-@attrs.frozen(eq=False, repr=False)
-class MemoryType(_Type):
+@final
+class MemoryType(Record):
     """A linear memory's bounds, in pages of 64 KiB; ``maximum`` is None if it declares none.
 
     ``address`` is what the guest addresses it by: ``"i64"`` for a memory that may have 4 GiB and
     more.
     """
 
+    __slots__ = __match_args__ = ("minimum", "maximum", "address")
+
     minimum: int
     maximum: int | None
-    address: AddressType = "i32"
+    address: AddressType
+
+    def __init__(self, minimum: int, maximum: int | None, address: AddressType = "i32") -> None:
+        self._fill(minimum, maximum, address)
 
     def __str__(self) -> str:
         most = "no maximum" if self.maximum is None else f"at most {self.maximum}"
@@ -93,32 +80,44 @@ class MemoryType(_Type):
         return f"memory of {self.minimum} page{'' if self.minimum == 1 else 's'}, {most}{wide}"
 
 
-@attrs.frozen(eq=False, repr=False)
-class GlobalType(_Type):
+@final
+class GlobalType(Record):
     """A global's value type, and whether it is mutable."""
+
+    __slots__ = __match_args__ = ("content", "mutable")
 
     content: ValueType
     mutable: bool
+
+    def __init__(self, content: ValueType, mutable: bool) -> None:  # noqa: FBT001 - as WebAssembly writes it
+        self._fill(content, mutable)
 
     def __str__(self) -> str:
         return f"{'mutable ' if self.mutable else ''}global {self.content}"
 
 
-@attrs.frozen(eq=False, repr=False)
-class TableType(_Type):
+@final
+class TableType(Record):
     """A table's element type and its bounds, in elements."""
+
+    __slots__ = __match_args__ = ("element", "minimum", "maximum")
 
     element: ValueType
     minimum: int
     maximum: int | None
 
+    def __init__(self, element: ValueType, minimum: int, maximum: int | None) -> None:
+        self._fill(element, minimum, maximum)
+
     def __str__(self) -> str:
         return f"table of {self.element}"
 
 
-@attrs.frozen(eq=False, repr=False)
-class TagType(_Type):
+@final
+class TagType(Record):
     """An exception tag; hosts cannot use it."""
+
+    __slots__ = __match_args__ = ()
 
     def __str__(self) -> str:
         return "tag"

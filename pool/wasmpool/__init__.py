@@ -12,18 +12,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmpool_host import (
-    CAPTURE,
     Caller,
     CallTimeout,
     CompileError,
-    Completed,
     Frame,
     FunctionType,
     GuestError,
     GuestExit,
     GuestMemoryError,
     GuestTrap,
-    HostFunction,
     Instance,
     InstanceClosed,
     InstanceError,
@@ -33,10 +30,8 @@ from wasmpool_host import (
     Memory,
     Module,
     ModuleError,
-    RunOptions,
     SnapshotError,
     WasmpoolError,
-    host_function,
 )
 
 from ._errors import (
@@ -51,22 +46,32 @@ from ._errors import (
     PoolUnavailable,
     ReloadFailed,
 )
-from ._pool.histogram import Histogram
-from ._pool.instruments import Instrument
 from ._pool.lease import Lease
 from ._pool.pool import KEEP, Pool, open_pool
 from ._pool.pool_state import PoolState
 from ._pool.retire_reason import RetireReason
 
 if TYPE_CHECKING:
-    from wasmpool_host import Preopen, Wasi
+    from wasmpool_host import (
+        CAPTURE,
+        Completed,
+        HostFunction,
+        Preopen,
+        RunOptions,
+        Wasi,
+        host_function,
+    )
 
     from ._http.policy import HttpPolicy
-    from ._plugin.errors import AbiError, ConfigureError, PluginClosed
+    from ._plugin.admission import Candidate
+    from ._plugin.changes import Change, ChangeKind, Changes
+    from ._plugin.errors import AbiError, ConfigureError, DigestError, PluginClosed
     from ._plugin.loader import Loader, open_loader
     from ._plugin.metadata import Metadata, Tool
     from ._plugin.plugin import Plugin, open_plugin
     from ._plugin.tool_result import ToolResult
+    from ._pool.histogram import Histogram
+    from ._pool.instruments import Instrument
     from ._pool.statistics import LeaseInfo, PoolStatistics
 
 __all__ = [
@@ -75,9 +80,14 @@ __all__ = [
     "AbiError",
     "CallTimeout",
     "Caller",
+    "Candidate",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "CompileError",
     "Completed",
     "ConfigureError",
+    "DigestError",
     "Frame",
     "FunctionType",
     "GuestError",
@@ -133,8 +143,18 @@ __all__ = [
 
 _LAZY: Final = {
     "AbiError": "wasmpool._plugin.errors",
+    "CAPTURE": "wasmpool_host",
+    "Candidate": "wasmpool._plugin.admission",
+    "Change": "wasmpool._plugin.changes",
+    "ChangeKind": "wasmpool._plugin.changes",
+    "Changes": "wasmpool._plugin.changes",
+    "Completed": "wasmpool_host",
     "ConfigureError": "wasmpool._plugin.errors",
+    "DigestError": "wasmpool._plugin.errors",
+    "Histogram": "wasmpool._pool.histogram",
+    "HostFunction": "wasmpool_host",
     "HttpPolicy": "wasmpool._http.policy",
+    "Instrument": "wasmpool._pool.instruments",
     "LeaseInfo": "wasmpool._pool.statistics",
     "Loader": "wasmpool._plugin.loader",
     "Metadata": "wasmpool._plugin.metadata",
@@ -142,9 +162,11 @@ _LAZY: Final = {
     "PluginClosed": "wasmpool._plugin.errors",
     "PoolStatistics": "wasmpool._pool.statistics",
     "Preopen": "wasmpool_host",
+    "RunOptions": "wasmpool_host",
     "Tool": "wasmpool._plugin.metadata",
     "ToolResult": "wasmpool._plugin.tool_result",
     "Wasi": "wasmpool_host",
+    "host_function": "wasmpool_host",
     "open_loader": "wasmpool._plugin.loader",
     "open_plugin": "wasmpool._plugin.plugin",
 }

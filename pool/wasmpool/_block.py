@@ -61,6 +61,9 @@ class Block(AbstractAsyncContextManager[T_co]):
         def __await__(self) -> NoReturn:
             raise TypeError(f"{self._call}(...) is not awaited: use `{self._how_to()}`")
 
+        def __aiter__(self) -> NoReturn:
+            raise TypeError(f"{self._call}(...) is no iterator: use `{self._how_to()}`")
+
         def __enter__(self) -> NoReturn:
             raise TypeError(f"{self._call}(...) needs `async with`: use `{self._how_to()}`")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasmpool._cli.lines import Line, LineSplitter
+from wasmpool._lines import Line, LineSplitter
 
 pieces = st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r", b"\xe2\x80\xa8", b"bcd", b""]))
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from wasmpool._cli.lines import Line
 from wasmpool._cli.rows import BadLine, arguments, data_row, error_row
+from wasmpool._lines import Line
 
 
 def line(content: bytes) -> Line:

@@ -16,7 +16,7 @@ from wasmpool._cli.run_stop import RunStop
 from wasmpool._cli.tally import Tally
 
 if TYPE_CHECKING:
-    from wasmpool._cli.lines import Line
+    from wasmpool._lines import Line
 
 
 @attrs.frozen

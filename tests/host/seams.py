@@ -16,7 +16,7 @@ __all__ = [
     "has_steps_left",
     "is_in_call",
     "open_instances",
-    "set_score",
+    "set_history",
     "spare_bindings",
     "starts_in_thread",
 ]
@@ -27,9 +27,9 @@ def open_instances() -> int:
     return _open_instances.open_instances.count
 
 
-def set_score(instance: Any, export: str, score: int) -> None:
-    """Set how long an export's calls have been lately: 0 is short, 3 starts in a thread."""
-    instance._module.history(export).score = score
+def set_history(instance: Any, export: str, seconds: float) -> None:
+    """Set how long an export's calls have been lately: 0 is short, 1 starts in a thread."""
+    instance._module.history(export).seconds = seconds
 
 
 def spare_bindings(module: Module) -> int:

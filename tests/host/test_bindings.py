@@ -73,13 +73,11 @@ async def test_nothing_of_the_last_guest_is_seen() -> None:
     second = await module.instantiate()
     assert second.memory.read(0, 4096) == bytes(4096)
     assert await second.exchange("read", b"other") == b"other".ljust(16, b"\0")
-    for read in (
-        lambda: kept[0].read(1024, 5),
-        lambda: kept[1].read(0, 1),
-        lambda: kept[2]["count"],
-    ):
+    for memory in kept[:2]:
         with pytest.raises(InstanceClosed):
-            read()
+            memory.read(1024, 5)
+    with pytest.raises(InstanceClosed):
+        kept[2]["count"]
     assert (first.poisoned, second.poisoned) == ("closed", None)
     await first.aclose()
     assert await second.call("swap", 1, 2) == (2, 1)

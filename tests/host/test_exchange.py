@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from tests.host.seams import budget_of, has_steps_left, is_in_call, set_score
+from tests.host.seams import budget_of, has_steps_left, is_in_call, set_history
 
 from wasmpool_host import (
     Caller,
@@ -86,9 +86,9 @@ async def test_any_crossing_may_take_longer_than_a_slice(
     text = GUEST.replace("(; FREE ;)", "unreachable") if trap else GUEST
     instances = [await instance_of(text) for _ in range(2)]
     for payload in (b"a", b"bc" * 700, b"d", b"", b"e", b"f" * 5_000, b"g", b"h"):
-        for instance, weight in zip(instances, (0, 3), strict=True):
+        for instance, weight in zip(instances, (0, 1), strict=True):
             for name in long:
-                set_score(instance, name, weight)
+                set_history(instance, name, weight)
             assert await instance.exchange("copy", payload) == payload
             assert instance.poisoned is None
     for name in ("mallocs", "frees", "runs"):
@@ -116,7 +116,7 @@ async def test_an_exchange_that_cannot_go_on_leaves_nothing(
     """There is no stack left to finish it on, so its steps and its payload are dropped."""
     instance = await instance_of(GUEST)
     assert await instance.exchange("copy", b"x") == b"x"
-    set_score(instance, "copy", 3)
+    set_history(instance, "copy", 1)
 
     def refuse(_: int) -> None:
         raise RecursionError

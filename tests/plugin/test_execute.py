@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import trio
 import trio.testing
 from tests.plugin.answers import data
 
+from wasmpool._errors import PoolSaturated
 from wasmpool._http.policy import HttpPolicy
 from wasmpool._plugin.environment import PluginEnvironment
 from wasmpool._plugin.loader import open_loader
@@ -25,7 +27,7 @@ from wasmpool_host import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
@@ -40,6 +42,21 @@ async def test_execute_in_each_plugin(each_plugin: Path, cache: Path) -> None:
         assert not result.is_error
         assert (await plugin.execute("no such tool", {})).is_error
         assert await plugin.healthy() is True
+
+
+async def test_who_holds_the_instance_for_which_tool(
+    example: Path, nursery: trio.Nursery, until: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
+    """Its lease and the error of a full pool name the tool, which a task's name does not tell."""
+    async with open_plugin(example, size=1, max_waiting=0) as plugin:
+        naps = partial(plugin.execute, "nap", {"ms": 60_000})
+        nursery.start_soon(naps, name="the napping task")
+        await until(lambda: any(lease.tool for lease in plugin.pool.leases()))
+        (lease,) = plugin.pool.leases()
+        assert (lease.holder, lease.tool) == ("the napping task", "nap")
+        with pytest.raises(PoolSaturated, match="by task 'the napping task' for tool 'nap'$"):
+            await plugin.execute("echo", {"message": 1})
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_reply_that_is_no_json(wat: Callable[..., str]) -> None:
@@ -151,6 +168,7 @@ async def test_a_log_line_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
 
     class Caller:
         memory = Memory()
+        log_extra: ClassVar[dict[str, object]] = {"pool": "p"}
 
     host = PluginEnvironment(None, Limits(), None, None)
     host.name = lambda: "a\nb"

@@ -88,7 +88,10 @@ def test_tools() -> None:
         ({}, "tools must be a list, not dict"),
         ([1], r"tools\[0\] must be an object, not int"),
         ([{"name": "a"}, {}], r"tools\[1\]: name is missing"),
-        ([{"name": "a", "parameters": {"b": {}}}], r"tools\[0\] \(a\): parameters: b must be a st"),
+        (
+            [{"name": "a", "parameters": {"b": []}}],
+            r"parameters: b must be a description or",
+        ),
         ([{"name": "a", "required": "b"}], r"tools\[0\] \(a\): required must be a list of strings"),
     ],
 )
@@ -202,3 +205,14 @@ def test_of_a_long_refusal_the_beginning_is_kept() -> None:
     """With its length; a short one is kept whole, also where it is no UTF-8."""
     assert read_refusal(b"bad key \xff") == "bad key \ufffd"
     assert read_refusal(b"x" * (1 << 20)) == "x" * 4_096 + " ... (1,048,576 bytes)"
+
+
+def test_a_refusal_shows_no_secret() -> None:
+    """Wherever it stands in the text, also across the end of what is kept."""
+    secrets = ["hunter2", "hunter2hunter3", "abc"]
+    assert read_refusal(b"bad hunter2hunter3, hunter2", secrets) == "bad ***, ***"
+    assert read_refusal(b"abcdef", secrets) == "abcdef"
+    for before in range(4_080, 4_100):
+        shown = read_refusal(b"x" * before + b"hunter2" + b"y" * 9, secrets)
+        assert "hun" not in shown
+        assert shown.startswith("x" * 4_080)

@@ -150,6 +150,23 @@ async def test_who_refused_its_credentials_and_cannot_say_its_name() -> None:
             pass
 
 
+async def test_a_guest_that_repeats_its_credentials() -> None:
+    """Its reason goes to logs, so it shows none of them but those that are called plain text."""
+    described = '{"abi_version":1,"plain_text_keys":["url"]}'
+    quoted = described.replace('"', '\\"')
+    echo = text(
+        metadata='(func (export "metadata") (result i64)'
+        f" i64.const {600 << 32 | len(described):#x})",
+        data=f'(data (i32.const 8) "p1") (data (i32.const 600) "{quoted}")',
+        configure='(func (export "configure") (param i64) (result i64) local.get 0)',
+    )
+    with pytest.raises(ConfigureError) as caught:
+        async with open_plugin(echo, credentials={"token": "hunter2", "url": "http://a"}):
+            pass
+    assert caught.value.text == '{"token":"***","url":"http://a"}'
+    assert "hunter2" not in f"{caught.value} {caught.value!r}"
+
+
 async def test_who_refuses_later(tmp_path: Path) -> None:
     """By `configure`, and by a reload with the credentials in service."""
     file = tmp_path / "file.wat"

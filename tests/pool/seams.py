@@ -35,6 +35,7 @@ __all__ = [
     "slot_of",
     "take_slot",
     "waiting_tasks",
+    "workers_hold",
 ]
 
 
@@ -133,3 +134,9 @@ def calls_under_way(lease: Lease) -> int:
 def pretend_call(lease: Lease) -> None:
     """Count a call of the lease that never returns, as one that waits for the loop's budget."""
     lease._calls += 1
+
+
+def workers_hold(pool: Pool) -> bool:
+    """Return True if a worker thread has a queued call, whose task sleeps until it is over."""
+    instances: list[Any] = [slot.instance for slot in pool._core.leased]
+    return any(each._fiber._on_return is not None for each in instances)

@@ -22,9 +22,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from wasmpool._pool import histogram as histogram_module
 from wasmpool._pool import statistics
-from wasmpool._pool.histogram import Recorder
+from wasmpool._pool.histogram import snapshot
 from wasmpool._pool.instruments import Instrument
 from wasmpool._pool.pool import Pool, open_pool
+from wasmpool._pool.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,7 +257,7 @@ def test_quantiles_are_within_four_percent(values: list[float], shares: list[flo
     recorder = Recorder()
     for value in values:
         recorder.record(value)
-    histogram = recorder.snapshot()
+    histogram = snapshot(recorder)
     assert histogram.count == len(values)
     assert histogram.sum == pytest.approx(sum(values))
     for q in shares:
@@ -268,11 +269,11 @@ def test_quantiles_are_within_four_percent(values: list[float], shares: list[flo
 def test_histogram_takes_zeros_and_what_is_out_of_range() -> None:
     """And has an answer without values, too."""
     recorder = Recorder()
-    assert recorder.snapshot().quantile(0.5) == 0.0
-    assert recorder.snapshot().mean == 0.0
+    assert snapshot(recorder).quantile(0.5) == 0.0
+    assert snapshot(recorder).mean == 0.0
     for value in (0.0, 0.0, 0.0, 1e-15, 1e12):
         recorder.record(value)
-    histogram = recorder.snapshot()
+    histogram = snapshot(recorder)
     assert histogram.count == 5
     assert histogram.quantile(0.5) == 0.0
     assert 0 < histogram.quantile(0.7) < 1e-8
@@ -286,7 +287,39 @@ def test_histogram_takes_zeros_and_what_is_out_of_range() -> None:
 def test_histogram_memory_is_bounded() -> None:
     """Whatever is recorded, the buckets are as many as before."""
     recorder, random = Recorder(), Random(0)
-    before = len(recorder.snapshot()._buckets)
+    before = len(snapshot(recorder)._buckets)
     for _ in range(10_000):
         recorder.record(10 ** random.uniform(-12, 12))
-    assert len(recorder.snapshot()._buckets) == before
+    assert len(snapshot(recorder)._buckets) == before
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1e-6, 2e-3, 5.0])), st.lists(st.sampled_from([0.0, 3e-5, 7.0]))
+)
+def test_what_was_recorded_since_an_earlier_snapshot(
+    before: list[float], after: list[float]
+) -> None:
+    """It equals a histogram of these values alone."""
+    both, alone = Recorder(), Recorder()
+    for value in before:
+        both.record(value)
+    earlier = snapshot(both)
+    for value in after:
+        both.record(value)
+        alone.record(value)
+    since, expected = snapshot(both).since(earlier), snapshot(alone)
+    assert since.count == expected.count
+    assert since.sum == pytest.approx(expected.sum, abs=1e-9)
+    assert [since.quantile(q) for q in (0, 0.5, 1)] == [expected.quantile(q) for q in (0, 0.5, 1)]
+
+
+def test_a_later_snapshot_is_no_earlier_one() -> None:
+    """Nor is one of another histogram: counts would be negative."""
+    recorder = Recorder()
+    first = snapshot(recorder)
+    recorder.record(1.0)
+    with pytest.raises(ValueError, match="is no earlier snapshot of"):
+        first.since(snapshot(recorder))
+    recorder.record(0.0)
+    with pytest.raises(ValueError, match="is no earlier snapshot of"):
+        first.since(snapshot(recorder))

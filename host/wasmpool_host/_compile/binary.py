@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from wasmpool_host._record import Record
 from wasmpool_host._types import (
     ExternType,
     FunctionType,
@@ -36,9 +35,12 @@ _AFTER_EXPORTS: Final = frozenset({8, 9, 10, 11, 12})
 """The sections behind the export section: start, element, code, data and data count."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Outline:
+class Outline(Record):
     """What a module imports, exports and defines."""
+
+    __slots__ = __match_args__ = (
+        "name", "imports", "exports", "memories", "memory_names", "tables", "has_heap",
+    )  # fmt: skip
 
     name: str | None
     """From its name section."""
@@ -53,6 +55,18 @@ class Outline:
     """All tables, whether they are imported, exported or neither."""
     has_heap: bool
     """True if it defines structures, arrays or exceptions: they are in a heap of the instance."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts, from one place
+        self,
+        name: str | None,
+        imports: tuple[tuple[str, str, ExternType], ...],
+        exports: dict[str, ExternType],
+        memories: tuple[MemoryType, ...],
+        memory_names: tuple[str | None, ...],
+        tables: tuple[TableType, ...],
+        has_heap: bool,  # noqa: FBT001 - as the others
+    ) -> None:
+        self._fill(name, imports, exports, memories, memory_names, tables, has_heap)
 
 
 def outline(binary: bytes) -> Outline:

@@ -52,14 +52,12 @@ _MAX_ENTRY: Final = 2 << 30
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def find(engine: wasmtime.Engine, digest: str, directory: Path | None) -> wasmtime.Module | None:
+def find(engine: wasmtime.Engine, digest: str, directory: Path) -> wasmtime.Module | None:
     """The compiled code of the module with this digest, or None if no entry can be used.
 
     Raises:
         ValueError: others can write to the directory.
     """
-    if directory is None:
-        return None
     entry = directory / _name(digest)
     try:
         with _opened(directory) as opened:
@@ -80,14 +78,12 @@ def find(engine: wasmtime.Engine, digest: str, directory: Path | None) -> wasmti
         return None
 
 
-def keep(compiled: wasmtime.Module, digest: str, directory: Path | None) -> None:
+def keep(compiled: wasmtime.Module, digest: str, directory: Path) -> None:
     """Store the code for `find`. If the cache cannot be written, this only logs a warning.
 
     Raises:
         ValueError: others can write to the directory.
     """
-    if directory is None:
-        return
     entry = directory / _name(digest)
     code = _capi.serialize(compiled)
     try:

@@ -62,13 +62,13 @@ MAGIC: Final = b"\0asm"
 _COMPONENT: Final = b"\x0d\0\x01\0"
 """What follows there in a component, where a module has its version."""
 
-_FEATURE: Final = re.compile(
+_FEATURE: Final = (
     r"(must be|not) enabled|is disabled|requires? the [\w -]+ proposal|without the \w+ feature"
     r"|Unsupported feature|not implemented yet|custom descriptors required|type with descriptor"
 )
 """In Wasmtime's words, a feature that its engine was not asked for."""
 
-_NUMBER: Final = re.compile(r"^\d+: ")
+_NUMBER: Final = r"^\d+: "
 """What Wasmtime puts before each of several reasons."""
 
 _SCRIPT: Final = Path(__file__).with_name("compile_subprocess.py")
@@ -102,7 +102,7 @@ def _why_refused(label: str, why: str) -> str:
         return f"{label} needs shared memory, which wasmpool does not support"
     if "threads support" in why:
         return f"{label} needs threads, which wasmpool does not support"
-    if _FEATURE.search(why):
+    if re.search(_FEATURE, why):
         return f"{label} needs a feature of WebAssembly that wasmpool does not support: {why}"
     return f"{label} is no valid WebAssembly module: {why}"
 
@@ -213,4 +213,4 @@ def _limiter(of_this_run: RunVar[trio.CapacityLimiter], most: int) -> trio.Capac
 
 def _last_line(message: str) -> str:
     """Wasmtime's reason, without the error chain before it."""
-    return escaped(_NUMBER.sub("", message.strip().splitlines()[-1].strip()))
+    return escaped(re.sub(_NUMBER, "", message.strip().splitlines()[-1].strip()))

@@ -10,35 +10,44 @@ from __future__ import annotations
 
 from typing import Final, final
 
-__all__ = ["LONG", "CallHistory"]
+__all__ = ["LONG", "MEDIUM", "CallHistory"]
 
-LONG: Final = 0.0005
-"""Seconds of computing from which a thread is worth it: the way there and back is a fifth."""
+MEDIUM: Final = 0.00015
+"""Seconds of computing from which calls are measured: a thread may be worth it."""
+
+LONG: Final = 0.001
+"""Seconds of computing from which a call always starts in a thread: it needs several slices."""
+
+_WEIGHT: Final = 0.25
+"""Of the last call in the average: a single call of another length hardly moves it."""
+
+_MOST: Final = 3 * LONG
+"""Seconds that a call counts at most: one of a minute among short ones does not make them long."""
 
 
 @final
 class CallHistory:
-    """Tells if an export's recent calls were long; shared by all instances of a module.
+    """Tells how long an export's recent calls computed; shared by all instances of a module.
 
-    A long call counts one up, a short one counts one down, and from 2 on calls start in a thread.
-    So an export with calls of both kinds mostly starts on the trio thread. While ``score`` is not
-    0, calls are measured.
+    ``seconds`` is 0 for an export whose calls are short, and then they are not measured. Otherwise
+    it is a moving average.
     """
 
-    __slots__ = ("score",)
+    __slots__ = ("seconds",)
 
     def __init__(self) -> None:
-        self.score: int = 0
+        self.seconds: float = 0.0
 
     @property
     def long(self) -> bool:
         """True if the next call starts in a thread."""
-        return self.score >= 2
+        return self.seconds > LONG
 
-    def mark_suspect(self) -> None:
-        """Note a call that seemed long: the next one is measured."""
-        self.score = self.score or 1
+    def mark_suspect(self, seconds: float = 0.0) -> None:
+        """Note a call that seemed long, and computed in a worker so long: the next is measured."""
+        self.seconds = self.seconds or max(MEDIUM, min(seconds, LONG))
 
-    def record(self, *, long: bool) -> None:
+    def record(self, seconds: float) -> None:
         """Count a call that was measured."""
-        self.score = min(3, self.score + 1) if long else max(0, self.score - 1)
+        average = self.seconds + _WEIGHT * (min(seconds, _MOST) - self.seconds)
+        self.seconds = average if average > MEDIUM / 2 else 0.0

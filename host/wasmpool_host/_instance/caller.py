@@ -9,12 +9,15 @@ import trio
 
 from wasmpool_host import _capi
 from wasmpool_host._errors import GuestMemoryError
+from wasmpool_host._log_extra import NOBODY
 
 from .host_call import NestedCall
 from .memory import Memory
 from .packed import check_packed, check_size, find_malloc, pack, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .host_call import HostCall
     from .linked_module import LinkedModule
     from .signature import Results
@@ -30,10 +33,12 @@ PROCESS: Final = object()
 class Guest:
     """An instance as its host functions know it: its module, and the state that they keep."""
 
-    __slots__ = ("module", "state")
+    __slots__ = ("log_extra", "module", "state")
 
     def __init__(self, module: LinkedModule) -> None:
         self.module: LinkedModule = module
+        self.log_extra: Mapping[str, object] = NOBODY
+        """Attributes of its log records."""
         self.state: dict[object, Any] | None = None
         """None for most guests, so that their calls need not look into it."""
 
@@ -98,6 +103,15 @@ class Caller:
         Values with a ``close`` method have it called when the instance closes.
         """
         return self._guest.keep_state()
+
+    @property
+    def log_extra(self) -> Mapping[str, object]:
+        """Whose guest it is: the ``extra`` of a log record about it.
+
+        ``pool``, ``plugin``, ``instance`` (its number) and ``tool`` are in it, each None where
+        there is none.
+        """
+        return self._guest.log_extra
 
     @property
     def memory(self) -> Memory:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from wasmpool_host import _capi
 
 from .pending import PENDING
-from .program import FINISHED
+from .poison import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

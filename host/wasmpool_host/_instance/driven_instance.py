@@ -13,7 +13,7 @@ from .instance import Instance
 from .pending import PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from .pending import Pending
     from .program import Completed
@@ -71,6 +71,21 @@ class DrivenInstance(Instance):
         """
         return self._finish()
 
+    def call_when_back(self, callback: Callable[[], None]) -> bool:
+        """Have a function called when a worker thread hands back the guest of a pending call.
+
+        It is called once, on the trio thread, and must not raise. It is not called if `finish` is
+        awaited before. Then `finish_now` may end the call, or `finish` has to.
+
+        Returns:
+            False if no worker has the guest, or its time is limited, so that it will not be called.
+        """
+        return self._fiber.call_when_back(callback)
+
+    def finish_now(self) -> Any:
+        """Return or raise what the pending call does, if a worker is done with it; else PENDING."""
+        return self._finish_now()
+
     @enable_ki_protection
     async def run_call(self, name: str, args: Sequence[object]) -> Results:
         """Do `start_call` and `finish`, without ending the output: for one of several calls."""
@@ -98,6 +113,15 @@ class DrivenInstance(Instance):
         """
         if self._guest.state:
             self._guest.end_output()
+
+    @property
+    def log_extra(self) -> Mapping[str, object]:
+        """The ``extra`` of the guest's log records: whose it is, as its owner has set it."""
+        return self._guest.log_extra
+
+    @log_extra.setter
+    def log_extra(self, extra: Mapping[str, object]) -> None:
+        self._guest.log_extra = extra
 
     @property
     def memory_size(self) -> int:

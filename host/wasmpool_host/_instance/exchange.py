@@ -31,7 +31,7 @@ from wasmpool_host._types import FunctionType
 
 from .call_history import CallHistory
 from .crossing import ExportCrossing, StartCrossing
-from .packed import check_exchange, find_free, find_malloc, has_malloc, unpack
+from .packed import check_exchange, find_free, find_malloc, has_malloc
 from .pending import PENDING
 from .signature import Signature
 
@@ -199,6 +199,26 @@ class Exchange:
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
 
+    def finish_now(self) -> bytes | Pending:
+        """Do `finish` if a worker is done with the crossing and no other follows; else PENDING."""
+        steps = self._steps
+        assert steps is not None
+        try:
+            try:
+                if not self._fiber.finish_now():
+                    return PENDING
+            except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
+                steps.throw(error)
+            else:
+                next(steps)
+        except StopIteration as done:
+            self._steps = None
+            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
+        except BaseException:
+            self._steps = None
+            raise
+        return PENDING
+
     @property
     def is_pending(self) -> bool:
         """True if `finish` has to be called."""
@@ -322,7 +342,7 @@ class Exchange:
 
     def _take_result(self, name: str, packed: int) -> bytes:
         self._owed = 0
-        ptr, size = unpack(packed)
+        ptr, size = packed >> 32 & _LARGEST, packed & _LARGEST  # `unpack`, without the call
         if not size:
             return b""
         if size > self._limit:

@@ -12,7 +12,9 @@ queue, microseconds. `loop_budget` keeps many of them from adding up in one pass
 is parked until the fiber needs it again. A slice ends with a tick of `epoch_ticker`. Where a tick
 comes right after the start, the guest gets a second slice; otherwise short calls would move to
 threads by chance. An export whose last calls were long starts in a thread: on the trio thread it
-would only delay the loop, while the other CPUs are idle (`CallHistory`).
+would only delay the loop, while the other CPUs are idle (`CallHistory`). One whose calls were of
+medium length does so if that pays (`Placement`), and else goes on here, with a pass of the loop
+after each slice. What starts in a thread does so in `start`, before any task waits for it.
 
 **A host function runs in the task**, between two polls, while the fiber is suspended. The two
 callbacks that Wasmtime calls (`host_call`) run on the fiber's stack. They only take notes:
@@ -74,9 +76,10 @@ from wasmpool_host._scheduling.headroom import (
     headroom,
 )
 from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
-from wasmpool_host._scheduling.ready_queue import Job, ready_queue
+from wasmpool_host._scheduling.placement import placement_of_this_run
+from wasmpool_host._scheduling.ready_queue import Job
 
-from .call_history import LONG
+from .call_history import LONG, MEDIUM
 from .host_call import HostCall, fibers, new_key
 from .poison import poison_reason, trapped
 
@@ -101,6 +104,10 @@ NESTING: Final = 64
 
 SHORT_SLICE: Final = 0.0005
 """Seconds, half a slice: a shorter one was cut by a tick that happened to come."""
+
+_PASSES: Final = 3
+"""Passes in which a task wakes whose guest has returned in a worker, and the next one starts its
+guest there."""
 
 _RAISED_IN: Final = "raised in guest"
 
@@ -178,6 +185,8 @@ class Fiber:
         "_job",
         "_level",
         "_on_loop_since",
+        "_on_return",
+        "_placement",
         "_room",
         "_scope",
         "_strayed",
@@ -247,6 +256,8 @@ class Fiber:
         """Until this time, by `perf_counter`, follow-up crossings skip the budget."""
         self._ticker = ticker
         self.budget: LoopBudget = budget_of_this_run()
+        self._placement = placement_of_this_run()
+        self._on_return: Callable[[], None] | None = None
         fibers[self.key] = self
 
     # --- a call from outside ---
@@ -266,7 +277,9 @@ class Fiber:
         headroom(self._room)
         self._crossing = crossing
         budget = self.budget
-        if crossing.history.score or (
+        if crossing.history.seconds:
+            return self._start_measured(crossing)
+        if (
             budget.spent > SOFT_LIMIT
             and budget.is_exhausted()
             and perf_counter() > self.budget_exempt_until
@@ -284,7 +297,7 @@ class Fiber:
             budget.spent += took
             if not finished and not self._finish_slice(took):
                 return False
-            if took > LONG:
+            if took > MEDIUM:
                 crossing.history.mark_suspect()
             _delete_finished_future(self.future)
             self.future = 0
@@ -296,11 +309,48 @@ class Fiber:
             self._raise_stop(crossing.label)
         return True
 
+    def _start_measured(self, crossing: Crossing) -> bool:
+        """Begin a call that is not short: in a worker, or measured here, or later in `finish`."""
+        in_worker = self._starts_in_worker(crossing.history)
+        if not in_worker and self._has_to_wait():
+            return False
+        headroom(FRAMES)
+        try:
+            self._begin(crossing)
+            if in_worker:
+                self._submit(self)
+                return False
+            self._compute_on_loop(self._first_slice, self)
+            if not self.finished:
+                return False
+            self._judge(crossing.history, measured=True)
+        except BaseException as error:
+            self._fail(error)
+            self._end()
+            raise
+        self._end()
+        if self.store.errors != _NO_ERRORS:
+            self._raise_stop(crossing.label)
+        return True
+
+    def _has_to_wait(self) -> bool:
+        """Return True if the pass has no time left for another slice."""
+        return (
+            self.budget.spent > SOFT_LIMIT
+            and self.budget.is_exhausted()
+            and perf_counter() > self.budget_exempt_until
+        )
+
+    def _begin(self, crossing: Crossing) -> None:
+        self._on_loop_since = perf_counter()
+        self.store.has_run = True
+        self.future = crossing.begin()
+
     def _finish_slice(self, took: float) -> bool:
         """Run a second slice, if a tick came right after the start; return True if done."""
         self._on_loop_since = perf_counter()
         if took < SHORT_SLICE and self.pending is None:
-            self._slice()
+            self._slice(self)
         finished, self.finished = self.finished, False
         return finished
 
@@ -325,19 +375,19 @@ class Fiber:
         assert crossing is not None
         try:
             headroom(FRAMES if self.functions else FRAMES_WITHOUT_CALLBACKS)
-            self._check()
-            begun, self._computed = self.future, 0.0
-            if not begun:
+            measured = not self.future or self._computed > 0 or self._job is not None
+            if self._job is None:
+                self._check()
+            if not self.future:
                 await self._begin_in_budget(crossing)
-            if not self.finished:
-                here = self._computed
+            if self._job is not None or not self.finished:
                 self._on_loop_since = perf_counter()
                 if self._deadline is None:
-                    await self._drive(self)
+                    await self._drive_outermost()
                 else:
                     await self._drive_in_time(self._deadline)
-                if self._computed > here:
-                    self._judge(crossing.history, measured=not begun)
+            if self._computed:
+                self._judge(crossing.history, measured=measured)
         except BaseException as error:
             self._fail(error)
             raise
@@ -358,28 +408,42 @@ class Fiber:
             self._deadline = trio.current_time() + self.call_seconds
 
     async def _begin_in_budget(self, crossing: Crossing) -> None:
-        """Begin a call that `start` has not begun: in a thread, or here and measured."""
+        """Begin a call that `start` has not begun, as it had to wait."""
+        await self._wait_for_budget()
+        self._begin(crossing)
+        if self._starts_in_worker(crossing.history):
+            self._submit(self)
+        else:
+            self._compute_on_loop(self._first_slice, self)
+
+    def _starts_in_worker(self, history: CallHistory) -> bool:
+        """Return True if a call runs no slice here, by the length of the last ones."""
+        return history.long or self._placement.prefers_worker(history.seconds)
+
+    async def _wait_for_budget(self) -> None:
         if self.budget.spent > SOFT_LIMIT and self.budget.is_exhausted():
             await self.budget.wait()
             self._check()
             self.budget_exempt_until = perf_counter() + SHORT_SLICE
-        self._on_loop_since = perf_counter()
-        self.store.has_run = True
-        self.future = crossing.begin()
-        history = crossing.history
-        if not history.long:
-            began = thread_time()
-            self._first_slice(self)
-            self._computed = thread_time() - began
-            if self.finished:
-                self._judge(history, measured=True)
+
+    def _compute_on_loop(self, run: Callable[[Level], None], level: Level) -> None:
+        """Run a slice here, measured; it ends early when a worker hands a job back."""
+        queue = self._placement.queue
+        queue.on_loop = self._ticker
+        began = thread_time()
+        try:
+            run(level)
+        finally:
+            queue.on_loop = None
+            self._computed += thread_time() - began
+            self._placement.note_end(self._on_loop_since)
 
     def _judge(self, history: CallHistory, *, measured: bool) -> None:
         """Record a call that computed in the export's history; `start` does not measure it."""
         if measured:
-            history.record(long=self._computed > LONG)
+            history.record(self._computed)
         else:
-            history.mark_suspect()
+            history.mark_suspect(self._computed)
 
     def _fail(self, error: BaseException) -> None:
         """Poison the instance for the error that a call ends with, or raise the interrupt's."""
@@ -404,14 +468,27 @@ class Fiber:
     async def _drive_in_time(self, deadline: float) -> None:
         try:
             with trio.CancelScope(deadline=deadline):
-                await self._drive(self)
+                await self._drive_outermost()
         except ExceptionGroup as group:  # of nested calls, in a host function's nursery
             if group.split(CallTimeout)[1] is not None:
                 raise
         if not self.finished:
             raise self._timeout()
 
+    async def _drive_outermost(self) -> None:
+        if self._job is not None:
+            await self._await_job(self._job, self)
+        await self._drive(self)
+
+    def _reclaim(self) -> None:
+        """Get the fiber back from a worker, if it is given up while no task waits for it."""
+        job, self._job, self._on_return = self._job, None, None
+        if job is not None and not job.returned:
+            self._placement.queue.reclaim(job)
+
     def _end(self) -> None:
+        self._reclaim()
+        self._computed = 0.0
         if self.finished and self.future and not self.host_calls:
             _delete_finished_future(self.future)  # most calls: there is nothing to unwind
             self.future = 0
@@ -435,7 +512,6 @@ class Fiber:
                 await self._slice_in_budget(level)
             else:
                 await self._compute(level)
-                self._on_loop_since = perf_counter()
             if not level.finished:
                 self._check()
 
@@ -457,10 +533,15 @@ class Fiber:
             self._ticker.renew(began)
         self.finished = _poll(self.future)
         took = self._charge() - began
-        if took < SHORT_SLICE and not level.finished and self.pending is None:
-            self._slice()
+        if (
+            took < SHORT_SLICE
+            and not level.finished
+            and self.pending is None
+            and not self._placement.queue.has_returned
+        ):
+            self._slice(level)
 
-    def _slice(self) -> None:
+    def _slice(self, _: Level) -> None:
         """Run a slice here, after one that a tick has ended."""
         self._ticker.enter()
         try:
@@ -477,21 +558,98 @@ class Fiber:
         return now
 
     async def _compute(self, level: Level) -> None:
+        """Go on with a guest that has used up its slice: here, or in a worker thread."""
+        if self._stays_on_loop():
+            await self._go_on_here(level)
+        else:
+            await self._go_on_in_worker(level)
+
+    def _stays_on_loop(self) -> bool:
+        """Return True for a measured call that is not long, unless a CPU has been idle so far."""
+        queue = self._placement.queue
+        return 0 < self._computed < LONG and (queue.has_returned or not queue.has_idle_cpu)
+
+    async def _go_on_here(self, level: Level) -> None:
+        queue = self._placement.queue
+        for _ in range(_PASSES if queue.has_returned else 1):
+            queue.take_back()
+            await trio.lowlevel.checkpoint()
+        await self._wait_for_budget()
+        self._check()
+        self._on_loop_since = perf_counter()
+        self._compute_on_loop(self._slice, level)
+
+    async def _go_on_in_worker(self, level: Level) -> None:
         """Have a worker thread run the guest, until it is done or waits in a host function.
 
         Raises:
             trio.Cancelled: the guest is not done, and no thread runs it any more.
         """
+        # A deadline may have passed during the slice: trio notes it in the next pass, and a thread
+        # would be started only to be stopped.
+        await trio.lowlevel.checkpoint()
+        self._check()
+        job = self._submit(level)
+        await self._await_job(job, level)
+
+    def _submit(self, level: Level) -> Job:
         self._level = level
-        self._job = job = Job(self, trio.lowlevel.current_task())
+        job = Job(self)
+        self._placement.queue.submit(job)
+        self._job = job
+        return job
+
+    async def _await_job(self, job: Job, level: Level) -> None:
+        self._on_return = None
         try:
-            await ready_queue().run(job)
+            await self._placement.queue.wait(job)
         finally:
             self._job = None
             if self.interrupted is not None:
                 self.drop()
-        if job.raise_cancel is not None and not level.finished:
-            job.raise_cancel()
+        self._on_loop_since = perf_counter()
+        if not level.finished:
+            if job.raise_cancel is not None:
+                job.raise_cancel()
+            self._check()
+
+    def call_when_back(self, callback: Callable[[], None]) -> bool:
+        """Have a function called once the worker hands the guest back, unless `finish` is called.
+
+        Returns:
+            False if that does not come about: no worker has the guest, or its time is limited.
+        """
+        if self._job is None or self.call_seconds is not None:
+            return False
+        self._on_return = callback
+        return True
+
+    def come_back(self) -> None:
+        """Take note that the worker has handed back the fiber, and no task waits for it yet."""
+        callback, self._on_return = self._on_return, None
+        if self.interrupted is not None:
+            self._job = None
+            self.drop()
+        if callback is not None:
+            callback()
+
+    @enable_ki_protection
+    def finish_now(self) -> bool:
+        """Do `finish` for a guest that returned in a worker; return False if there is more to do.
+
+        Raises:
+            GuestTrap: the guest trapped.
+        """
+        job, crossing = self._job, self._crossing
+        if job is None or not job.is_unclaimed or job.error is not None or not self.finished:
+            return False
+        assert crossing is not None
+        self._job = None
+        self._judge(crossing.history, measured=True)
+        self._end()
+        if self.store.errors != _NO_ERRORS:
+            self._raise_stop(crossing.label)
+        return True
 
     def step(self) -> bool:
         """Run a slice, on a worker thread; return True if the task has to continue."""
@@ -632,8 +790,8 @@ class Fiber:
         self.poisoned = self.poisoned or "cancelled"
         if self._scope is not None:
             self._scope.cancel()
-        if self._job is not None:
-            ready_queue().stop(self._job)
+        if self._job is not None and not self._job.is_unclaimed:
+            self._placement.queue.stop(self._job)  # its task drops the fiber, or `come_back`
         else:
             self.drop()
 
@@ -666,6 +824,7 @@ class Fiber:
     @enable_ki_protection
     def drop(self) -> None:
         """Unwind the fiber, wherever it is suspended. Safe to call again."""
+        self._reclaim()
         if self.host_calls:
             self._drop_from(0)
         if self.future:

@@ -18,11 +18,10 @@ from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
-from .exported import Globals, Memories
 from .fiber import Fiber
 from .memory import Memory
 from .pending import PENDING
-from .program import FINISHED, run
+from .poison import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from wasmpool_host import _capi
 
+    from .exported import Globals, Memories
     from .linked_module import LinkedModule
     from .pending import Pending
     from .program import Completed, RunOptions
@@ -203,11 +203,15 @@ class Instance:
     @property
     def globals(self) -> Globals:
         """The exported globals, by name: their values, of which the mutable ones can be set."""
+        from .exported import Globals  # noqa: PLC0415 - `import wasmpool` is faster without it
+
         return Globals(self._module, self._fiber.store, self._check_started)
 
     @property
     def memories(self) -> Memories:
         """The exported memories, by name; each is as `memory`, which is the one of that name."""
+        from .exported import Memories  # noqa: PLC0415 - as in `globals`
+
         return Memories(self._module, self._fiber.store, self._check_started)
 
     @property
@@ -336,8 +340,11 @@ class Instance:
         self, args: Iterable[str] | None, export: str, world: Mapping[str, Any], *, check: bool
     ) -> Completed:
         """Do `run`, after its checkpoint."""
+        from .program import run  # noqa: PLC0415 - `import wasmpool` is faster without it
+
         self._check_program(export)
         made = self._module.new_world(args=args, **world)
+        made.log_extra = self._guest.log_extra
 
         async def call() -> Results:
             result = self._start_call(export, ())
@@ -414,6 +421,30 @@ class Instance:
             self._end_pending()
             if ends_output and self._guest.state:
                 self._guest.end_output()
+
+    @enable_ki_protection
+    def _finish_now(self) -> Any:
+        """Do `_finish` if a worker is done with the call, and return PENDING otherwise.
+
+        Such a call has run no host function, so it has printed nothing.
+        """
+        crossing, exchange = self._pending, self._exchange
+        if self._start_steps is not None or (crossing is not None and crossing.is_program):
+            return PENDING
+        try:
+            if crossing is not None:
+                result = crossing.take() if self._fiber.finish_now() else PENDING
+            else:
+                assert exchange is not None  # as it is pending
+                result = exchange.finish_now()
+        except BaseException:
+            self._pending = None
+            self._end_pending()
+            raise
+        if result is not PENDING:
+            self._pending = None
+            self._end_pending()
+        return result
 
     async def _finish_start(self, steps: Generator[None]) -> None:
         self._start_steps = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -11,7 +11,10 @@ from wasmpool_host._errors import CallTimeout, GuestExit, GuestMemoryError, Gues
 if TYPE_CHECKING:
     from wasmpool_host import _capi
 
-__all__ = ["poison_reason", "trapped"]
+__all__ = ["FINISHED", "poison_reason", "trapped"]
+
+FINISHED: Final = "finished"
+"""The word of `Instance.poisoned` for an instance whose program has ended."""
 
 
 def trapped(failure: _capi.Failure, label: str) -> Exception:

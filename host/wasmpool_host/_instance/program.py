@@ -20,10 +20,7 @@ from wasmpool_host._escape import escaped
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-__all__ = ["CAPTURE", "FINISHED", "Capture", "Completed", "RunOptions", "World", "run"]
-
-FINISHED: Final = "finished"
-"""The word of `Instance.poisoned` for an instance whose program has ended."""
+__all__ = ["CAPTURE", "Capture", "Completed", "RunOptions", "World", "run"]
 
 _LAST_LINES: Final = 10
 _LAST_BYTES: Final = 2_000
@@ -136,6 +133,9 @@ class Collected(Protocol):
 
 class World(Protocol):
     """What one run is given, and what it leaves there."""
+
+    log_extra: Mapping[str, object]
+    """Attributes of the log records of its output."""
 
     @property
     def args(self) -> tuple[str, ...]:

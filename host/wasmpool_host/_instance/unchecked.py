@@ -21,7 +21,7 @@ learn where the stack is, and four more C calls for each host call cost too much
 
 from __future__ import annotations
 
-import dis
+from opcode import opmap
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = ["by_subscript", "unchecked"]
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
+_RESUME: Final = opmap["RESUME"]
 _AFTER_YIELD_FROM: Final = 2
 """The argument of RESUME after ``yield from``, where the interpreter does not look."""
 
@@ -43,10 +44,10 @@ def unchecked(function: _Function) -> _Function:
     """
     changed: FunctionType = function  # type: ignore[assignment]  # one with bytecode
     code = changed.__code__
-    starts = [step.offset for step in dis.get_instructions(code) if step.opname == "RESUME"]
     bytecode = bytearray(code.co_code)
-    for start in starts:
-        bytecode[start + 1] = _AFTER_YIELD_FROM
+    for at in range(0, len(bytecode), 2):  # an instruction and its argument; caches are zeros here
+        if bytecode[at] == _RESUME:
+            bytecode[at + 1] = _AFTER_YIELD_FROM
     changed.__code__ = code.replace(co_code=bytes(bytecode))
     return function
 

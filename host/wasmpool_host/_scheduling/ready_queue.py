@@ -7,6 +7,9 @@ function, or the call is cancelled. After `QUANTUM`, if another fiber waits, the
 at the end of the queue and takes the first one. A fiber may change threads at each yield, so an
 endless loop in one guest delays the others but does not starve them.
 
+A job is submitted in one step, and a task may wait for it later. Until one does, its fiber is told
+when the job comes back (`Steppable.come_back`).
+
 The threads come from trio's own cache (`trio.lowlevel.start_thread_soon`) and return to it when the
 queue is empty: no thread outlives its work.
 
@@ -23,8 +26,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
-from time import perf_counter
+from collections import OrderedDict, deque
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 import outcome  # trio's own, and part of its interface for rescheduling
@@ -35,11 +38,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from .epoch_ticker import Ticker
+
 __all__ = ["Job", "ReadyQueue", "ready_queue"]
 
 
 QUANTUM: Final = 0.010
 """Seconds that a fiber keeps a worker while others wait: ten slices, so moving is cheap."""
+
+
+_MOST_INTERRUPTED: Final = 4
+"""Workers up to which a guest on the trio thread is interrupted for a job that is handed back. The
+tick that does it interrupts the workers' guests, too, for some 15 us each."""
+
+
+_MOMENT: Final = 0.0001
+"""Seconds between two looks at a job that is reclaimed."""
 
 
 class Steppable(Protocol):
@@ -53,22 +67,36 @@ class Steppable(Protocol):
         """Make the current slice, or the one that is about to run, end at once."""
         ...
 
+    def come_back(self) -> None:
+        """Note on the trio thread that no worker has it any more, if no task waits for it."""
+        ...
+
 
 @final
 class Job:
-    """One fiber in the queue, and the task that waits for it.
+    """One fiber in the queue, and the task that waits for it, if one does already.
 
-    ``stop_requested`` asks the worker to hand the fiber back at the end of its slice.
+    Attributes:
+        stop_requested: asks the worker to hand the fiber back at the end of its slice.
+        released: no worker has the fiber any more.
+        returned: the trio thread knows that.
     """
 
-    __slots__ = ("error", "fiber", "raise_cancel", "stop_requested", "task")
+    __slots__ = ("error", "fiber", "raise_cancel", "released", "returned", "stop_requested", "task")
 
-    def __init__(self, fiber: Steppable, task: trio.lowlevel.Task) -> None:
+    def __init__(self, fiber: Steppable) -> None:
         self.fiber = fiber
-        self.task = task
+        self.task: trio.lowlevel.Task | None = None
         self.stop_requested = False
+        self.released = False
+        self.returned = False
         self.raise_cancel: Callable[[], NoReturn] | None = None
         self.error: BaseException | None = None
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """True if it was handed back, and no task has waited for it yet."""
+        return self.returned and self.task is None
 
 
 @final
@@ -85,38 +113,72 @@ class ReadyQueue:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[Job, None] = OrderedDict()  # to remove any job takes O(1)
         self._workers = 0
+        self._returned: deque[Job] = deque()
+        """Jobs that no worker has any more, and whose tasks have not been woken yet."""
         self._token = trio.lowlevel.current_trio_token()
+        self.on_loop: Ticker | None = None
+        """Ends the slice of a guest on the trio thread when a job is handed back; None for none."""
+
+    @property
+    def has_idle_cpu(self) -> bool:
+        """True if there is a CPU for one more worker, beside the trio thread's own."""
+        return self._workers < self.size - 1
+
+    @property
+    def is_busy(self) -> bool:
+        """True while a worker runs."""
+        return self._workers > 0
+
+    @property
+    def has_returned(self) -> bool:
+        """True if a worker has handed back a job, and the trio thread has not taken it yet."""
+        return bool(self._returned)
 
     def __repr__(self) -> str:
         return f"<ReadyQueue: {self._workers}/{self.size} workers, {len(self._waiting)} waiting>"
 
     @enable_ki_protection
-    async def run(self, job: Job) -> None:
-        """Run the current task's job until its step returns True, or it is asked to stop.
+    async def wait(self, job: Job) -> None:
+        """Wait until a submitted job's step returns True, or it is asked to stop.
 
         A cancel takes the job out of the queue, or asks its worker to hand it back; the task
         continues only when no worker has the job. In the second case ``job.raise_cancel`` is set
         and the caller has to call it: the guest may have finished meanwhile.
 
+        It is no checkpoint where the job has been handed back already.
+
         Raises:
             trio.Cancelled: cancelled while the job waited in the queue.
         """
-        self._submit(job)
-        await trio.lowlevel.wait_task_rescheduled(self._aborter(job))
+        if not job.returned:
+            job.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._aborter(job))
+        elif job.error is not None:
+            raise job.error
 
     def stop(self, job: Job) -> None:
         """Ask for the job back, on the trio thread; its task continues as soon as possible."""
         job.stop_requested = True
         if self._remove(job):
-            trio.lowlevel.reschedule(job.task)
-        else:
+            self._take_back(job)
+        elif not job.released:
             job.fiber.hasten()
+
+    def reclaim(self, job: Job) -> None:
+        """Get the job back now, which blocks this thread for a moment: it must be rare."""
+        job.stop_requested = True
+        if not self._remove(job):
+            job.fiber.hasten()
+            while not job.released:
+                sleep(_MOMENT)
+        job.returned = True
 
     def _aborter(self, job: Job) -> Callable[[Callable[[], NoReturn]], Abort]:
         @enable_ki_protection
         def abort(raise_cancel: Callable[[], NoReturn]) -> Abort:
             job.stop_requested = True
             if self._remove(job):
+                job.returned = True
                 return Abort.SUCCEEDED
             job.raise_cancel = raise_cancel
             job.fiber.hasten()
@@ -132,7 +194,8 @@ class ReadyQueue:
             del self._waiting[job]
             return True
 
-    def _submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> None:
+        """Have a worker run a job, on the trio thread."""
         with self._lock:
             if self._workers >= self.size:
                 self._waiting[job] = None
@@ -167,7 +230,7 @@ class ReadyQueue:
                     return job
                 following, _ = self._waiting.popitem(last=False)
             if done:
-                self._resume_soon(job)
+                self._give_back(job)
             job = following
 
     def _serve(self, job: Job) -> bool:
@@ -184,15 +247,32 @@ class ReadyQueue:
         return True
 
     def _hand_back(self, last: outcome.Outcome[Job]) -> None:
-        self._resume_soon(last.unwrap())
+        self._give_back(last.unwrap())
 
-    def _resume_soon(self, job: Job) -> None:
-        self._token.run_sync_soon(_resume, job)
+    def _give_back(self, job: Job) -> None:
+        job.released = True
+        self._returned.append(job)
+        ticker = self.on_loop
+        if ticker is not None and self._workers <= _MOST_INTERRUPTED:
+            ticker.tick()
+        self._token.run_sync_soon(self.take_back, idempotent=True)
 
+    # --- on the trio thread ---
 
-def _resume(job: Job) -> None:
-    result = outcome.Value(None) if job.error is None else outcome.Error(job.error)
-    trio.lowlevel.reschedule(job.task, result)
+    def take_back(self) -> None:
+        """Take what the workers have handed back: wake the tasks, or tell the fibers."""
+        while self._returned:
+            job = self._returned.popleft()
+            if not job.returned:
+                self._take_back(job)
+
+    def _take_back(self, job: Job) -> None:
+        job.returned = True
+        if job.task is None:
+            job.fiber.come_back()
+        else:
+            result = outcome.Value(None) if job.error is None else outcome.Error(job.error)
+            trio.lowlevel.reschedule(job.task, result)
 
 
 def _cpu_count() -> int:

@@ -12,9 +12,11 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, final
 
 from wasmpool_host._escape import escaped
+from wasmpool_host._log_extra import NOBODY
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Mapping
     from contextvars import Context
 
 __all__ = ["LineLog"]
@@ -34,15 +36,22 @@ _CONTINUATION = 0x80  # the top two bits of a UTF-8 byte that does not start a c
 class LineLog:
     """One output stream of one guest; each line becomes one record of `logger`."""
 
-    __slots__ = ("_context", "_level", "_logger", "_open_lines", "_partial")
+    __slots__ = ("_context", "_extra", "_level", "_logger", "_open_lines", "_partial")
 
     # Invariants:
     # - len(_partial) <= MAX_LINE, and it contains no newline
     # - while `_partial` is not empty, this is in `_open_lines`, and `_context` is set
 
-    def __init__(self, logger: logging.Logger, level: int, open_lines: list[LineLog]) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger,
+        level: int,
+        open_lines: list[LineLog],
+        extra: Mapping[str, object] = NOBODY,
+    ) -> None:
         self._logger = logger
         self._level = level
+        self._extra = extra
         self._open_lines = open_lines
         """The guest's streams that hold a line back, in the order in which these lines started."""
         self._partial = b""
@@ -102,4 +111,4 @@ class LineLog:
     def _emit(self, piece: bytes) -> None:
         if self._logger.isEnabledFor(self._level):
             text = escaped(piece.decode("utf-8", "backslashreplace"), tabs=True)
-            self._logger.log(self._level, "%s", text)
+            self._logger.log(self._level, "%s", text, extra=self._extra)

@@ -130,6 +130,11 @@ class WasiCaller(Protocol):
         """Objects that live as long as the instance; those with a ``close`` are closed with it."""
         ...
 
+    @property
+    def log_extra(self) -> Mapping[str, object]:
+        """Attributes of log records about the guest."""
+        ...
+
 
 def bind(wasi_function: WasiFunction, wasi: Wasi) -> Callable[..., int | Awaitable[int]]:
     """The host function for guests with this `wasi`: ``fn(caller, *args)``, plain or async."""
@@ -143,7 +148,7 @@ def bind(wasi_function: WasiFunction, wasi: Wasi) -> Callable[..., int | Awaitab
 def _process_of(caller: WasiCaller, wasi: Wasi) -> Process:
     process: Process | None = caller.state.get(PROCESS)
     if process is None:
-        process = caller.state[PROCESS] = open_process(wasi)
+        process = caller.state[PROCESS] = open_process(wasi, caller.log_extra)
     return process
 
 
@@ -209,7 +214,8 @@ def _bind_waiting(wasi_function: WasiFunction, wasi: Wasi) -> Callable[..., Awai
         process: Process | None = caller.state.get(PROCESS)
         if process is None:
             try:
-                process = caller.state[PROCESS] = await open_process_offloaded(wasi)
+                process = await open_process_offloaded(wasi, log_extra=caller.log_extra)
+                caller.state[PROCESS] = process
             except TooManyAbandoned as error:
                 if not wasi_function.results:  # proc_exit has no error number
                     raise

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
+from wasmpool_host._log_extra import NOBODY
+
 from .config import as_bytes
 from .descriptors import Descriptors, Input, Output, why_unlike_new
 from .device_calls import calls_of, close_in_thread
@@ -18,7 +20,7 @@ from .files import DiskDirectory
 from .line_log import LineLog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .config import Preopen, Sink, Wasi
     from .descriptor import Descriptor
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Process", "open_process", "open_process_offloaded"]
 
 
-def open_process(wasi: Wasi) -> Process:
+def open_process(wasi: Wasi, log_extra: Mapping[str, object] = NOBODY) -> Process:
     """Open the directories of a process, and create it.
+
+    ``log_extra`` are attributes of the log records of its output.
 
     Raises:
         OSError: a preopened directory is gone, or was replaced.
@@ -39,10 +43,14 @@ def open_process(wasi: Wasi) -> Process:
     except BaseException:
         _close(opened)
         raise
-    return Process(wasi, opened)
+    return Process(wasi, opened, log_extra=log_extra)
 
 
-async def open_process_offloaded(wasi: Wasi, root: Descriptor | None = None) -> Process:
+async def open_process_offloaded(
+    wasi: Wasi,
+    root: Descriptor | None = None,
+    log_extra: Mapping[str, object] = NOBODY,
+) -> Process:
     """The same as `open_process`, but a directory that may block is opened in a thread.
 
     ``root`` is the first directory that the guest finds, before those of ``wasi``.
@@ -64,7 +72,7 @@ async def open_process_offloaded(wasi: Wasi, root: Descriptor | None = None) -> 
     except BaseException:
         close_in_thread(_close, opened)
         raise
-    return Process(wasi, opened, root)
+    return Process(wasi, opened, root, log_extra)
 
 
 @final
@@ -75,6 +83,7 @@ class Process:
         wasi: what the guest can access.
         opened: a descriptor for each of ``wasi.preopens``, owned by the process from now on.
         root: a directory before them. Some guests resolve relative paths from the first one.
+        log_extra: attributes of the log records of its output.
     """
 
     __slots__ = (
@@ -84,14 +93,20 @@ class Process:
 
     # Invariant: while `_offloaded`, a thread uses the files, and closes them if `_closed`.
 
-    def __init__(self, wasi: Wasi, opened: Sequence[int], root: Descriptor | None = None) -> None:
+    def __init__(
+        self,
+        wasi: Wasi,
+        opened: Sequence[int],
+        root: Descriptor | None = None,
+        log_extra: Mapping[str, object] = NOBODY,
+    ) -> None:
         self.args = [as_bytes(arg) + b"\0" for arg in wasi.args]
         self.env = [as_bytes(f"{name}={value}") + b"\0" for name, value in wasi.env.items()]
         self._open_lines: list[LineLog] = []
         self.descriptors = Descriptors()
         self.descriptors.put(0, Input(wasi.stdin))
-        self.descriptors.put(1, self._output(wasi.stdout, "stdout", logging.INFO))
-        self.descriptors.put(2, self._output(wasi.stderr, "stderr", logging.WARNING))
+        self.descriptors.put(1, self._output(wasi.stdout, "stdout", logging.INFO, log_extra))
+        self.descriptors.put(2, self._output(wasi.stderr, "stderr", logging.WARNING, log_extra))
         if root is not None:
             self.descriptors.add(root)
         for fd, (guest_path, preopen) in zip(opened, wasi.preopens.items(), strict=True):
@@ -139,10 +154,10 @@ class Process:
         if closed:
             self.descriptors.close_all()
 
-    def _output(self, sink: Sink, name: str, level: int) -> Output:
+    def _output(self, sink: Sink, name: str, level: int, log_extra: Mapping[str, object]) -> Output:
         if sink == "log":
             logger = logging.getLogger(f"wasmpool.guest.{name}")
-            return Output(LineLog(logger, level, self._open_lines))
+            return Output(LineLog(logger, level, self._open_lines, log_extra))
         return Output(sink)
 
     def end_output(self) -> None:

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from wasmpool_host._instance.program import CAPTURE, Capture
+from wasmpool_host._log_extra import NOBODY
 from wasmpool_host._scheduling.loop_share import run_shielded
 from wasmpool_host._shown import shown
 
@@ -61,6 +62,8 @@ class RunWorld:
         """
         _check_count("capture_limit", capture_limit)
         _check_count("files_limit", files_limit)
+        self.log_extra: Mapping[str, object] = NOBODY
+        """Attributes of the log records of its output."""
         self._captures: dict[str, Capture] = {}
         if stdout is CAPTURE:
             stdout = self._captures["stdout"] = Capture(capture_limit)
@@ -114,7 +117,7 @@ class RunWorld:
         root = None
         if self._tree is not None:
             root = TreeDirectory(self._tree, self._tree.root, guest_path=_ROOT.encode())
-        process = await open_process_offloaded(self._wasi, root)
+        process = await open_process_offloaded(self._wasi, root, self.log_extra)
         if self._source is not None:
             process.descriptors.put(0, StreamInput(self._source, nursery))
         for fd, stream in self._sends.items():

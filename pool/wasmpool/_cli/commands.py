@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -296,3 +296,71 @@ def demo() -> int:
     from .demo import run_demo
 
     return trio.run(run_demo)
+
+
+@cli.command(add_help_option=False, short_help="Serve plugins as tools to agents, over MCP.")
+@click.argument("paths", nargs=-1, metavar="[PLUGIN | DIRECTORY]...")
+@click.option(
+    "--config",
+    metavar="FILE.toml",
+    help="A file that says what each plugin may do, and how they are served; an option here comes"
+    " before the file's value.  [default: none]",
+)
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="Serve over HTTP at this address, at /mcp. An address that other machines can reach needs"
+    " a token, in the file.  [default: standard input and output]",
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1, max=256),
+    help="Processes that serve one address.  [default: 1]",
+)
+@click.option(
+    "--tools",
+    type=click.Choice(["plain", "search"]),
+    help="List each tool, or only two: one that finds tools, and one that calls them."
+    "  [default: plain]",
+)
+@click.option(
+    "--scripts",
+    is_flag=True,
+    help="Let clients send Python that calls tools. It runs in an instance of its own.",
+)
+@_help
+def serve(  # noqa: PLR0913 - one parameter for each option
+    *,
+    paths: tuple[str, ...],
+    config: str | None,
+    http: str | None,
+    workers: int | None,
+    tools: Literal["plain", "search"] | None,
+    scripts: bool,
+) -> int:
+    """Serve the tools of plugins by the Model Context Protocol (MCP).
+
+    Each PLUGIN is a WebAssembly file; each .wasm file of a DIRECTORY is one, too. They are loaded
+    again when they change. A plugin reaches no host unless the file of --config allows it. Without
+    any, the included example plugin is served.
+
+    SIGTERM and Ctrl-C refuse new calls and let those under way finish; a second one ends at once.
+    SIGHUP reads the file again. With --http, there are also /healthz, /readyz and /metrics, and a
+    page at /.
+
+    Exit status: 0 after a signal, or when the client has ended the input; 2 for a wrong option, a
+    wrong file, or an address that cannot be had; 130 or 143 after a second signal.
+    """
+    from .serve_command import arguments_of, run_server
+
+    return run_server(
+        arguments_of(
+            paths=paths,
+            config=config,
+            http=http,
+            workers=workers,
+            tools=tools,
+            scripts=scripts,
+        )
+    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 import click
 
 from wasmpool import HttpPolicy
+from wasmpool._size import read_size
 
 from .shown import shown
 
@@ -26,18 +26,15 @@ __all__ = [
     "as_size",
 ]
 
-UNITS: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
-SIZE: Final = re.compile(r"([0-9]{1,20})(|kib|mib|gib)", re.IGNORECASE | re.ASCII)
-
 
 def as_size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
     """Read a number of bytes, KiB, MiB or GiB, and return bytes."""
     if value is None:
         return None
-    match = SIZE.fullmatch(value)
-    if match is None:
+    size = read_size(value)
+    if size is None:
         _refuse(f"'{shown(value)}' is not a size; give bytes, or KiB, MiB or GiB, such as 64MiB")
-    return int(match[1]) * UNITS[match[2].lower()]
+    return size
 
 
 def as_hosts(

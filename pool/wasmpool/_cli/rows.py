@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Never
 from wasmpool_host import Limits
 
 if TYPE_CHECKING:
-    from .lines import Line
+    from wasmpool._lines import Line
 
 __all__ = [
     "LONGEST_LINE",

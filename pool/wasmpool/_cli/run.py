@@ -1,9 +1,7 @@
 """One run: it reads lines, has them answered, and writes the results in the order of the input.
 
-A reader admits lines to a window (`window.py`), callers answer them, and a writer takes finished
-rows from its front. They wait for each other, so the slowest sets the pace, and memory stays
-bounded. A caller is started when a line finds no free one, up to `tasks` callers, so a large limit
-costs nothing for a small input.
+The calls are made as those of `Plugin.map` (`_in_order.py`), with a window that also bounds bytes.
+A writer takes finished rows from its front.
 
 A run is stopped by cancelling the scope around it. The writer is shielded from the cancel: the
 finished rows before the first unfinished one are still written, within `LAST_WRITE` seconds.
@@ -11,17 +9,18 @@ finished rows before the first unfinished one are still written, within `LAST_WR
 
 from __future__ import annotations
 
-import math
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, final
 
 import attrs
 import trio
 
-from .lines import Line, LineSplitter
+from wasmpool._in_order import InOrder
+from wasmpool._lines import Line, LineSplitter
+from wasmpool._window import Window
+
+from .output_row import OutputRow
 from .rows import LONGEST_LINE, data_row, error_row
 from .standard_streams import reason_of
-from .window import Row, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -78,7 +77,7 @@ class Run:
     tally: Tally
     stop: RunStop
 
-    _window: Window = attrs.field(init=False)
+    _calls: InOrder[Line, OutputRow] = attrs.field(init=False)
     _lines: LineSplitter = attrs.field(init=False, factory=lambda: LineSplitter(LONGEST_LINE))
     _writing: trio.CancelScope = attrs.field(
         init=False, factory=lambda: trio.CancelScope(shield=True)
@@ -86,7 +85,14 @@ class Run:
     _written: trio.Event = attrs.field(init=False, factory=trio.Event)
 
     def __attrs_post_init__(self) -> None:
-        self._window = Window(rows=self.tasks * ROWS_PER_TASK, size=WINDOW_SIZE)
+        window = Window[Line, OutputRow](rows=self.tasks * ROWS_PER_TASK, size=WINDOW_SIZE)
+        self._calls = InOrder(
+            function=self._answer,
+            calls=self.tasks,
+            window=window,
+            weigh_item=lambda line: len(line.content),
+            weigh_outcome=lambda row: len(row.content),
+        )
 
     async def work(self) -> None:
         """Answer each line; returns when all is written, or soon after a stop."""
@@ -96,30 +102,13 @@ class Run:
                 nursery.start_soon(self._write)
                 nursery.start_soon(self.bar.keep_fresh)
                 try:
-                    await self._call()
-                    self._window.end()
+                    await self._calls.work(self._read())
                     await self._written.wait()
                 finally:
-                    self._window.end()
                     self._writing.deadline = trio.current_time() + LAST_WRITE
                 nursery.cancel_scope.cancel()
         finally:
             self.tally.end()
-
-    async def _call(self) -> None:
-        # The channel needs no limit: the window limits it.
-        asking, asked = trio.open_memory_channel[tuple[Line, Row]](math.inf)
-        callers = 0
-        async with trio.open_nursery() as nursery, asking, aclosing(self._read()) as lines:
-            async for line in lines:
-                row = await self._window.admit(line)
-                asking.send_nowait((line, row))
-                if callers < self.tasks and asked.statistics().current_buffer_used:
-                    nursery.start_soon(self._answer_lines, asked)
-                    callers += 1
-                    await (
-                        trio.lowlevel.checkpoint()
-                    )  # so that it may be free again for the next line
 
     async def _read(self) -> AsyncGenerator[Line]:
         try:
@@ -132,27 +121,21 @@ class Run:
         for line in self._lines.end():
             yield line
 
-    async def _answer_lines(self, asked: trio.MemoryReceiveChannel[tuple[Line, Row]]) -> None:
-        async for line, row in asked:
-            result, failed = await self._answer(line)
-            self._window.finish(row, result, failed=failed)
-            del line, row, result  # an idle task must not keep them in memory
-
-    async def _answer(self, line: Line) -> tuple[bytes, bool]:
+    async def _answer(self, line: Line) -> OutputRow:
         try:
             result = await self.guest.answer(line)
         except Exception as error:  # noqa: BLE001 - a line that fails must not stop the run
-            return error_row(str(error) or type(error).__name__), True
-        if result.is_error:
-            return error_row(result.data), True
-        return data_row(result.data), False
+            content = error_row(str(error) or type(error).__name__)
+            return OutputRow(content, failed=True, size=line.size)
+        content = error_row(result.data) if result.is_error else data_row(result.data)
+        return OutputRow(content, failed=result.is_error, size=line.size)
 
     async def _write(self) -> None:
         with self._writing:
             try:
-                while rows := await self._window.take():
+                while rows := await self._calls.window.take():
                     async with self.bar.out_of_the_way(self.sink):
-                        await self.sink.write(b"".join(row.result for row in rows))
+                        await self.sink.write(b"".join(row.content for row in rows))
                     self.tally.count(rows)
             except BrokenPipeError:
                 self.stop.output_closed()

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from wasmpool import Plugin, Pool, ToolResult
+    from wasmpool._lines import Line
     from wasmpool._plugin.options import PluginOptions
 
-    from .lines import Line
     from .run_options import RunOptions
 
 __all__ = ["PluginTool", "choose_tool", "open_run_plugin", "plugin_options"]

@@ -17,9 +17,9 @@ from .wrong_use import WrongUse
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
+    from wasmpool._lines import Line
     from wasmpool_host.lowlevel import Source
 
-    from .lines import Line
     from .run_options import RunOptions
 
 __all__ = ["Program", "open_run_program"]

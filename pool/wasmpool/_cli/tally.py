@@ -10,7 +10,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .window import Row
+    from .output_row import OutputRow
 
 __all__ = ["Tally"]
 
@@ -37,7 +37,7 @@ class Tally:
         """Stop the clock."""
         self.seconds = time.perf_counter() - self._began
 
-    def count(self, rows: Iterable[Row]) -> None:
+    def count(self, rows: Iterable[OutputRow]) -> None:
         """Count rows that have been written."""
         for row in rows:
             self.calls += 1

@@ -78,7 +78,8 @@ def _imports(environment: PluginEnvironment) -> tuple[HostFunction, ...]:
         text = caller.memory.read(ptr & _U32, min(size, _LINE)).decode(errors="replace")
         rest = f" ... ({size:,} bytes)" if size > _LINE else ""
         # Each call logs exactly one line: a guest cannot forge a line of another plugin.
-        _log.info("%s: %s%s", escaped(environment.name()), escaped(text.rstrip("\r\n")), rest)
+        owner, line = escaped(environment.name()), escaped(text.rstrip("\r\n"))
+        _log.info("%s: %s%s", owner, line, rest, extra=caller.log_extra)
 
     @host_function("env", "host_http_request", params=("i64",), results=("i64",))
     async def host_http_request(caller: Caller, packed: int) -> int:

@@ -234,7 +234,16 @@ def _tools_text(tools: tuple[Tool, ...]) -> str:
     for tool in tools:
         lines.append(_shown(f"  {tool.name}  {tool.description}".rstrip()))
         lines += [
-            _shown(f"      {name}{' (required)' if name in tool.required else ''}: {description}")
+            _shown(f"      {name}{_type_text(tool, name)}: {description}")
             for name, description in tool.parameters.items()
         ]
     return "\n".join(["Tools", *lines])
+
+
+def _type_text(tool: Tool, name: str) -> str:
+    """Return `` (integer, required)`` for a parameter, or the part of it that is known."""
+    types = tool.schemas.get(name, {}).get("type", ())
+    words = [" or ".join([types] if isinstance(types, str) else types)]
+    words += ["required"] if name in tool.required else []
+    known = ", ".join(filter(None, words))
+    return f" ({known})" if known else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack, final
 
 import trio
@@ -11,15 +12,17 @@ from wasmpool._block import Block
 from wasmpool._plain_nursery import open_plain_nursery
 from wasmpool_host.lowlevel import check_trio
 
-from .options import PluginOptions, check_name, check_options, copy_credentials
+from .options import PluginOptions, check_digest, check_name, check_options, copy_credentials
 from .registry import PluginRegistry
 from .source import freeze_source
-from .watch import watch
+from .watch import Wanted, watch, watch_file
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Mapping
 
+    from .admission import Admit
+    from .changes import Changes
     from .plugin import Plugin
     from .source import PluginSource
 
@@ -27,11 +30,18 @@ __all__ = ["Loader", "open_loader"]
 
 
 def open_loader(
+    *,
+    admit: Admit | None = None,
     **options: Unpack[PluginOptions],
 ) -> contextlib.AbstractAsyncContextManager[Loader]:
     """Keep plugins by name for the length of the block.
 
     Args:
+        admit: called with a `Candidate` for each plugin that is about to enter service, by a load
+            or a reload, in the same step; a plain function. What it raises refuses the candidate:
+            a first load raises it as itself, a reload raises `ReloadFailed` with it as the cause,
+            and what served before continues to serve. So two plugins that are loaded at the same
+            time are admitted one after the other.
         options: for each plugin, as for `open_plugin`; names and credentials are arguments of
             `Loader.load`.
 
@@ -41,14 +51,18 @@ def open_loader(
     The end of the block ends running loads, and closes all plugins at the same time, each within
     its grace; if the block ends by an exception or a cancel, they get no grace.
     """
-    return Block("open_loader", "loader", _open(check_options("open_loader", options)))
+    if not (admit is None or callable(admit)):
+        message = f"admit must be a function or None, not {admit!r}"
+        raise TypeError(message)
+    checked = check_options("open_loader", options, "admit")
+    return Block("open_loader", "loader", _open(checked, admit))
 
 
 @contextlib.asynccontextmanager
-async def _open(options: PluginOptions) -> AsyncGenerator[Loader, None]:
+async def _open(options: PluginOptions, admit: Admit | None) -> AsyncGenerator[Loader, None]:
     check_trio("open_loader")
     async with open_plain_nursery() as nursery:
-        registry = PluginRegistry(nursery, options)
+        registry = PluginRegistry(nursery, options, admit)
         try:
             yield Loader(registry)
         except BaseException:
@@ -66,12 +80,17 @@ class Loader:
     Attributes:
         plugins: a live, read-only mapping of the plugins in service, by name. A plugin leaves it
             as soon as it begins to close, by `unload` or `Plugin.aclose`.
+        failures: a live, read-only mapping of what went wrong with the last load or reload, by
+            name, also if it was a watch's. A name leaves it when it is loaded, unloaded, or its
+            watched file is removed. A load without a name that failed has that of its file. At most
+            1,000 names are kept, those that failed last. The errors have no tracebacks.
     """
 
     def __init__(self, registry: PluginRegistry) -> None:
         """Not for users: `open_loader` calls it."""
         self._registry = registry
         self.plugins: Final[Mapping[str, Plugin]] = registry.plugins
+        self.failures: Final[Mapping[str, Exception]] = registry.failures
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
@@ -94,6 +113,9 @@ class Loader:
         source: PluginSource,
         name: str | None = None,
         credentials: Mapping[str, str] | None = None,
+        *,
+        sha256: str | None = None,
+        **options: Unpack[PluginOptions],
     ) -> Plugin:
         """Load a plugin, or reload the plugin of the same name in place.
 
@@ -107,14 +129,21 @@ class Loader:
                 ``start_timeout``; a plugin without a name gets its file's.
             credentials: as for `open_plugin`; for a plugin that is already loaded, None keeps its
                 credentials.
+            sha256: the digest that the module's bytes must have, in hexadecimal; None is any.
+            options: of this plugin alone, over those of the loader. If the plugin is loaded
+                already, none keeps those that it has. Others make a new `Plugin`, which takes the
+                place of the old one in one step; that drains like one that is unloaded.
 
         Raises:
+            DigestError: the module is not the one that ``sha256`` asks for.
             CompileError, LinkError, AbiError, GuestMemoryError, ConfigureError, PoolUnavailable,
                 OSError: a first load failed, as for `open_plugin`.
             ReloadFailed: the loaded plugin continues to serve as before; the cause is attached.
                 (If the new module cannot even tell its name, the error is that of a first load.)
             PluginClosed: the plugin was closed or unloaded during its reload.
-            TypeError, ValueError: the name is blank, or credentials are not strings.
+            TypeError, ValueError: the name is blank, credentials are not strings, or an option is
+                unknown or out of its range.
+            Exception: ``admit`` refused a first load.
             RuntimeError: the loader is closed, or closes before the plugin is loaded; outside of
                 a trio run, or in a forked child.
 
@@ -123,7 +152,9 @@ class Loader:
         self._registry.check_open()
         check_name(name)
         copied = copy_credentials(credentials)
-        return await self._registry.load(freeze_source(source), name, copied)
+        own = self._registry.check_options("loader.load", options)
+        check_digest(sha256)
+        return await self._registry.load(freeze_source(source), name, copied, own, sha256)
 
     async def unload(self, name: str) -> None:
         """Take a plugin out of service: refuse new calls, and let running calls finish.
@@ -142,6 +173,18 @@ class Loader:
             message = f"no plugin {name!r} is loaded; there are: {loaded}"
             raise KeyError(message)
         await self._registry.unload(name)
+
+    @contextlib.asynccontextmanager
+    async def changes(self) -> AsyncGenerator[Changes, None]:
+        """Follow what enters and leaves service, and what fails, for the length of the block.
+
+        Gives an async iterator of `Change`, from now on, which ends when the loader closes. Of
+        several changes of one name that were not read yet, only the last is given; so memory is
+        bounded, and a reader that looks at the state first and then at each change ends up right.
+        """
+        self._registry.check_open()
+        with self._registry.changes.subscribe() as changes:
+            yield changes
 
     async def watch(
         self,
@@ -184,3 +227,46 @@ class Loader:
         """
         self._registry.check_open()
         await watch(self._registry, directory, task_status)
+
+    async def watch_file(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        credentials: Mapping[str, str] | None = None,
+        *,
+        sha256: str | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        **options: Unpack[PluginOptions],
+    ) -> None:
+        """Keep the plugin in a file in service until cancelled, or until the loader closes.
+
+        As `watch` does with the files of a directory, with a name, credentials and options of its
+        own. While the file is missing, `failures` has a FileNotFoundError of its name.
+
+        Args:
+            path: of the file; a relative path is resolved now.
+            name: the name to load it by; None is the stem of the file's name.
+            credentials: as for `load`.
+            sha256: as for `load`: while the file is another one, it is not loaded.
+            task_status: for ``nursery.start``, which returns when the file has been tried once.
+            options: as for `load`.
+
+        Raises:
+            ModuleNotFoundError: watchfiles is not installed (extra ``plugin``).
+            TypeError, ValueError: as for `load`, or ``path`` is not a path.
+            RuntimeError: the loader is closed already.
+
+        A cancel leaves the plugin loaded, as with `watch`.
+        """
+        self._registry.check_open()
+        check_name(name)
+        check_digest(sha256)
+        copied = copy_credentials(credentials)
+        own = self._registry.check_options("loader.watch_file", options)
+        wanted = Wanted(
+            name=Path(path).stem if name is None else name,
+            credentials=copied,
+            options=own,
+            sha256=sha256,
+        )
+        await watch_file(self._registry, path, wanted, task_status)

@@ -4,7 +4,8 @@ Unknown keys are ignored, so that a plugin can be newer than its host. A null is
 guests in Go write it. A value of the wrong type is an `AbiError` that names its key.
 
 A plugin is not trusted, so the size of everything is checked before a loop over it. An answer at
-these limits blocks the event loop for 5 ms; real plugins stay far below them.
+these limits blocks the event loop for 5 ms, and one that is all schemas for twice as long; real
+plugins stay far below them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 import attrs
 
 from wasmpool._json import decode
-from wasmpool_host.lowlevel import escaped
 
 from .errors import AbiError
+from .mask import masked_start
+from .tool_schema import input_schema, read_schema
+from .wrong_answer import MAX_NAME, MAX_TEXT, shown, too_long, wrong_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "Metadata",
@@ -40,10 +43,6 @@ _MAX_PARAMETERS: Final = 100
 """Of one tool."""
 _MAX_ENTRIES: Final = 1_000
 """Of any other list or object."""
-_MAX_NAME: Final = 256
-"""Characters of the names of plugins, tools, parameters and keys."""
-_MAX_TEXT: Final = 64 << 10
-"""Characters of any other text."""
 _MAX_REFUSAL: Final = 4 << 10
 """Bytes of the reason for refused credentials that are kept."""
 
@@ -64,6 +63,23 @@ class Tool:
     """The description of each parameter, by name; at most 100."""
     required: tuple[str, ...] = ()
     """The names of the parameters that every call must have."""
+    schemas: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any])
+    """By name, the JSON Schema of each parameter for which the plugin gives one.
+
+    It is valid JSON Schema 2020-12 with at most 50 levels. Each ``$ref`` begins with ``#``, for the
+    parameter's schema, and leads to a schema in it. The plugin is not trusted, so count the steps
+    when you validate: a schema may be recursive. And leave out ``pattern`` and
+    ``patternProperties``: they are not checked, and an expression may backtrack for ever.
+    """
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """The JSON Schema of all arguments: `schemas`, with each ``$ref`` changed to lead there.
+
+        A parameter without a schema is a string, and no other argument is allowed. What `schemas`
+        says of validation is true here, too. Made anew each time; do not change what is in it.
+        """
+        return input_schema(self.parameters, self.required, self.schemas)
 
 
 @final
@@ -111,8 +127,8 @@ def read_metadata(reply: bytes) -> Metadata:
     given = _object("metadata", _json("metadata", reply))
     version = given.get("abi_version")
     if not (version is None or type(version) is int):
-        raise _wrong("metadata: abi_version", "an integer", version)
-    _string("metadata: name", given.get("name"), _MAX_NAME)
+        raise wrong_type("metadata: abi_version", "an integer", version)
+    _string("metadata: name", given.get("name"), MAX_NAME)
     texts: dict[str, Any] = {key: _string(f"metadata: {key}", given.get(key)) for key in _TEXTS}
     lists: dict[str, Any] = {
         key: _string_list(f"metadata: {key}", given.get(key)) for key in _LISTS
@@ -129,7 +145,7 @@ def read_tools(reply: bytes) -> tuple[Tool, ...]:
     """
     given = _json("tools", reply)
     if not isinstance(given, list | None):
-        raise _wrong("tools", "a list", given)
+        raise wrong_type("tools", "a list", given)
     _check_count("tools", given, _MAX_TOOLS, "tools")
     return tuple(_tool(f"tools[{at}]", tool) for at, tool in enumerate(given or ()))
 
@@ -143,7 +159,7 @@ def read_compact_specs(reply: bytes) -> dict[str, tuple[str, ...]]:
     given = _object("compact_specs", _json("compact_specs", reply))
     _check_count("compact_specs", given, _MAX_TOOLS, "tools")
     return {
-        tool: _string_list(f"compact_specs: {_shown(tool)}", fields)
+        tool: _string_list(f"compact_specs: {shown(tool)}", fields)
         for tool, fields in given.items()
     }
 
@@ -155,41 +171,58 @@ def read_name_reply(reply: bytes) -> str:
         AbiError: it is not text, or is too long.
     """
     try:
-        name = reply[: 4 * _MAX_NAME + 4].decode()
+        name = reply[: 4 * MAX_NAME + 4].decode()
     except UnicodeDecodeError as broken:
-        if len(reply) <= 4 * _MAX_NAME:
+        if len(reply) <= 4 * MAX_NAME:
             message = f"name answers text that is not UTF-8: {broken}"
             raise AbiError(message) from broken
         name = ""  # it was cut within a character, and is too long in any case
-    if len(reply) > 4 * _MAX_NAME or len(name) > _MAX_NAME:
+    if len(reply) > 4 * MAX_NAME or len(name) > MAX_NAME:
         message = (
-            f"name answers {len(reply):,} bytes: a plugin's name has at most {_MAX_NAME} characters"
+            f"name answers {len(reply):,} bytes: a plugin's name has at most {MAX_NAME} characters"
         )
         raise AbiError(message)
     return name
 
 
-def read_refusal(reply: bytes) -> str:
-    """Read the reason for which the export ``configure`` refused; only the start of a long one."""
-    text = reply[:_MAX_REFUSAL].decode(errors="replace")
+def read_refusal(reply: bytes, secrets: Iterable[str] = ()) -> str:
+    """Read why the export ``configure`` refused: the start of a long reason, without secrets."""
+    text = masked_start(reply, secrets, _MAX_REFUSAL).decode(errors="replace")
     return text if len(reply) <= _MAX_REFUSAL else f"{text} ... ({len(reply):,} bytes)"
 
 
 def _tool(where: str, given: Any) -> Tool:
     tool = _object(where, given)
-    name = _string(f"{where}: name", tool.get("name"), _MAX_NAME)
+    name = _string(f"{where}: name", tool.get("name"), MAX_NAME)
     if not name:
         message = f"{where}: name is missing"
         raise AbiError(message)
-    where = f"{where} ({_shown(name)})"
-    parameters = tool.get("parameters")
+    where = f"{where} ({shown(name)})"
+    parameters = _object(f"{where}: parameters", tool.get("parameters"))
     _check_count(where, parameters, _MAX_PARAMETERS, "parameters")
+    schemas = _schemas(f"{where}: parameters", parameters)
+    descriptions = {
+        key: schemas[key].get("description") if key in schemas else given
+        for key, given in parameters.items()
+    }
     return Tool(
         name,
         _string(f"{where}: description", tool.get("description")),
-        _strings(f"{where}: parameters", parameters),
+        _strings(f"{where}: parameters", descriptions),
         _string_list(f"{where}: required", tool.get("required")),
+        schemas,
     )
+
+
+def _schemas(where: str, parameters: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Read the schemas of the parameters that have one instead of a description."""
+    schemas: dict[str, Mapping[str, Any]] = {}
+    for key, given in parameters.items():
+        if isinstance(given, dict):
+            schemas[key] = read_schema(f"{where}: {shown(key)}", given)
+        elif not isinstance(given, str | None):
+            raise wrong_type(f"{where}: {shown(key)}", "a description or a schema", given)
+    return schemas
 
 
 def _json(export: str, reply: bytes) -> Any:
@@ -217,16 +250,15 @@ def _json(export: str, reply: bytes) -> Any:
 
 def _object(where: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict | None):
-        raise _wrong(where, "an object", given)
+        raise wrong_type(where, "an object", given)
     return given or {}
 
 
-def _string(where: str, given: Any, limit: int = _MAX_TEXT) -> str:
+def _string(where: str, given: Any, limit: int = MAX_TEXT) -> str:
     if not isinstance(given, str | None):
-        raise _wrong(where, "a string", given)
+        raise wrong_type(where, "a string", given)
     if given is not None and len(given) > limit:
-        message = f"{where} has {len(given):,} characters, above the limit of {limit:,}"
-        raise AbiError(message)
+        raise too_long(where, given, limit)
     return given or ""
 
 
@@ -235,23 +267,19 @@ def _strings(where: str, given: Any) -> dict[str, str]:
     _check_count(where, strings, _MAX_ENTRIES, "entries")
     for key, text in strings.items():
         # Checked before a message is formatted: nearly all are right.
-        if len(key) > _MAX_NAME:
-            message = (
-                f"{where}: the name {_shown(key)} has {len(key):,} characters, above the limit of "
-                f"{_MAX_NAME}"
-            )
-            raise AbiError(message)
-        if not isinstance(text, str) or len(text) > _MAX_TEXT:
-            _string(f"{where}: {_shown(key)}", text)
+        if len(key) > MAX_NAME:
+            raise too_long(f"{where}: the name {shown(key)}", key, MAX_NAME)
+        if not isinstance(text, str) or len(text) > MAX_TEXT:
+            _string(f"{where}: {shown(key)}", text)
     return {key: text or "" for key, text in strings.items()}
 
 
 def _string_list(where: str, given: Any) -> tuple[str, ...]:
     if not isinstance(given, list | None):
-        raise _wrong(where, "a list of strings", given)
+        raise wrong_type(where, "a list of strings", given)
     _check_count(where, given, _MAX_ENTRIES, "entries")
     for at, text in enumerate(given or ()):
-        if not isinstance(text, str) or len(text) > _MAX_TEXT:
+        if not isinstance(text, str) or len(text) > MAX_TEXT:
             _string(f"{where}[{at}]", text)
     return tuple(text or "" for text in given or ())
 
@@ -259,12 +287,3 @@ def _string_list(where: str, given: Any) -> tuple[str, ...]:
 def _check_count(where: str, given: Any, limit: int, what: str) -> None:
     if isinstance(given, (list, dict)) and len(given) > limit:
         raise AbiError(f"{where}: {len(given):,} {what}, above the limit of {limit:,}")
-
-
-def _shown(name: str) -> str:
-    """A name that the plugin chose, for a message."""
-    return escaped(name if len(name) <= _MAX_NAME else f"{name[:40]}...")
-
-
-def _wrong(where: str, wanted: str, given: Any) -> AbiError:
-    return AbiError(f"{where} must be {wanted}, not {type(given).__name__}")

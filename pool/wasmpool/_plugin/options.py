@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "START_TIMEOUT",
     "PluginOptions",
+    "check_digest",
     "check_name",
     "check_options",
     "copy_credentials",
@@ -173,6 +175,20 @@ def check_name(name: object) -> None:
         raise ValueError(message)
     if escaped(name) != name:
         message = f"name must have no control characters, line breaks or marks, not {name!r}"
+        raise ValueError(message)
+
+
+def check_digest(sha256: object) -> None:
+    """Refuse what cannot be the SHA-256 of a file.
+
+    Raises:
+        TypeError, ValueError: it is not 64 hexadecimal digits.
+    """
+    if not isinstance(sha256, str | None):
+        message = f"sha256 must be a str or None, not {sha256!r}"
+        raise TypeError(message)
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        message = f"sha256 must have 64 hexadecimal digits, not be {sha256!r}"
         raise ValueError(message)
 
 

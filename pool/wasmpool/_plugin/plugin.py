@@ -18,7 +18,8 @@ from __future__ import annotations
 import contextlib
 import reprlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Unpack, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack, final
 
 import trio
 
@@ -33,7 +34,8 @@ from wasmpool._errors import (
 from wasmpool._json import encode
 from wasmpool._json_pieces import SMALL
 from wasmpool._plain_nursery import open_plain_nursery
-from wasmpool._pool.pool import open_pool
+from wasmpool._pool.options import Options
+from wasmpool._pool.pool import run_pool
 from wasmpool._pool.pool_state import PoolState
 from wasmpool_host import (
     CallTimeout,
@@ -63,7 +65,7 @@ from .source import freeze_source, name_of_file
 from .tool_result import ToolResult, read_large_result, read_tool_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 
     from wasmpool._pool.pool import Pool
     from wasmpool_host.lowlevel import Source
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     from .metadata import Metadata, Tool
     from .source import PluginSource
 
-__all__ = ["Plugin", "compile_plugin", "load_plugin", "open_plugin"]
+__all__ = ["Plugin", "Registration", "compile_plugin", "load_plugin", "open_plugin"]
 
 _CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
 _UNHEALTHY: Final = (
@@ -200,11 +202,14 @@ async def load_plugin(
             await environment.http.import_client()
         if options.get("pristine"):
             await _freeze(revision, options)
-        opening = open_pool(
-            revision.instances_of,
-            name=revision.name,
-            setup=revision.pool_setup,
-            **pool_options(options),
+        opening = run_pool(
+            DrivenModule(revision.instances_of),
+            Options(
+                name=revision.name,
+                setup=revision.pool_setup,
+                of_plugin=True,
+                **pool_options(options),
+            ),
         )
         try:
             pool = await stack.enter_async_context(opening)
@@ -246,6 +251,18 @@ def _plugin_error(failure: PoolUnavailable) -> Exception:
     return cause if isinstance(cause, (AbiError, ConfigureError, LinkError)) else failure
 
 
+class Registration(Protocol):
+    """What the loader that keeps a plugin is told of its reloads, in the step of the switch."""
+
+    def admit(self, tools: tuple[Tool, ...], metadata: Metadata, /) -> None:
+        """Refuse a revision that is about to enter service, by raising."""
+        ...
+
+    def switched(self) -> None:
+        """Another revision is in service."""
+        ...
+
+
 @final
 class Plugin:
     """A plugin in service; `open_plugin` and `Loader.load` make it.
@@ -260,7 +277,15 @@ class Plugin:
     # - `_revision` belongs to the pool's current generation; both change in one synchronous step
     # - a task that reloads the pool holds `_switching`
 
-    __slots__ = ("_drains", "_environment", "_options", "_revision", "_switching", "pool")
+    __slots__ = (
+        "_drains",
+        "_environment",
+        "_options",
+        "_registration",
+        "_revision",
+        "_switching",
+        "pool",
+    )
 
     def __init__(
         self,
@@ -276,6 +301,7 @@ class Plugin:
         self._drains = drains
         self._options = options
         self._switching = trio.Lock()
+        self._registration: Registration | None = None  # set by the loader that keeps it
         self._take_over(revision)
         environment.name = self._log_name
 
@@ -346,7 +372,7 @@ class Plugin:
             await trio.lowlevel.checkpoint()
             return ToolResult(f"the arguments cannot be written as JSON: {wrong}", is_error=True)
         try:
-            reply = await self.pool.exchange("execute", payload)
+            reply = await self.pool.exchange("execute", payload, tool=tool)
         except PoolClosed:
             return _CLOSED
         except LeaseRevoked:
@@ -354,6 +380,49 @@ class Plugin:
                 return _CLOSED
             raise
         return read_tool_result(reply) if len(reply) <= SMALL else await read_large_result(reply)
+
+    def map(
+        self,
+        tool: str,
+        arguments: Iterable[Mapping[str, Any] | None] | AsyncIterable[Mapping[str, Any] | None],
+        limit: int | None = None,
+    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[ToolResult | Exception]]:
+        """Run a tool once for each item of an input, some calls at once.
+
+        ``async with plugin.map("count", texts) as results:`` and then ``async for result in
+        results:``.
+
+        Args:
+            tool: the name of one of `tools`.
+            arguments: an iterable or an async iterable, endless if you like: it is read as far as
+                there is room. Each item is the arguments of one call, as for `execute`. An async
+                generator is closed at the end of the block.
+            limit: how many calls may be under way and results kept, together. None: as many calls
+                as the pool has instances, and eight results for each, so that the others go on
+                while one is slow.
+
+        Returns:
+            A block that yields the results in the order of the input. Each is what `execute`
+            returned, or the exception that it raised. What reading the input raises is raised
+            after the results of what was read.
+
+        Raises:
+            TypeError, ValueError: at once: ``arguments`` cannot be read item by item, or ``limit``
+                is out of its range.
+            RuntimeError: on entering: outside of the plugin's trio run, or in a forked child.
+
+        The end of the block ends the calls under way, however it ends. The next result is a
+        checkpoint if it has to be waited for.
+        """
+        from wasmpool._in_order import open_results  # noqa: PLC0415 - few programs need it
+
+        return open_results(
+            "plugin.map",
+            partial(self.execute, tool),
+            arguments,
+            limit=limit,
+            size=self.pool._size_here,  # noqa: SLF001 - as `Pool.map`
+        )
 
     async def healthy(self) -> bool:
         """Ask one instance if it is healthy.
@@ -496,11 +565,12 @@ class Plugin:
         async def reload(*, task_status: trio.TaskStatus[int]) -> None:
             switch = _Switch(self, revision, task_status)
             try:
-                await self.pool.reload(
+                await self.pool._reload(  # noqa: SLF001 - more than `reload` takes
                     revision.instances_of,
                     setup=revision.pool_setup,
                     force=True,
                     task_status=switch,
+                    admit=lambda: self._admit(revision),
                 )
             except Exception as failure:
                 if not switch.done:
@@ -509,6 +579,7 @@ class Plugin:
                 elif not isinstance(failure, PoolClosed):
                     raise
 
+        self._check_open()  # it may have been closed meanwhile, and its nursery with it
         number: int = await self._drains.start(reload)
         if not failed:
             return number
@@ -536,6 +607,10 @@ class Plugin:
                 core.end_reload(scope)
         if scope.cancelled_caught:
             raise self._is_closed()
+
+    def _admit(self, revision: PluginRevision) -> None:
+        if self._registration is not None:
+            self._registration.admit(revision.description.tools, revision.description.metadata)
 
     def _take_over(self, revision: PluginRevision) -> None:
         """Put a revision in service; called in the same step as the pool's switch."""
@@ -586,7 +661,10 @@ class _Switch:
     def started(self, value: int | None = None) -> None:
         assert value is not None  # the new generation's number
         self.done = True
-        self._plugin._take_over(self._revision)  # noqa: SLF001 - a part of `Plugin._switch`
+        plugin = self._plugin
+        plugin._take_over(self._revision)  # noqa: SLF001 - a part of `Plugin._switch`
+        if plugin._registration is not None:  # noqa: SLF001 - as above
+            plugin._registration.switched()  # noqa: SLF001 - as above
         self._task_status.started(value)
 
 

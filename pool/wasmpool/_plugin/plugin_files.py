@@ -64,8 +64,8 @@ def plugin_name(file: str) -> str | None:
     return file.removesuffix(_SUFFIX)
 
 
-def list_files(directory: str) -> Listing:
-    """List the plugin files of a directory. Symbolic links are followed.
+def list_files(directory: str, only: str | None = None) -> Listing:
+    """List the plugin files of a directory, or only one file. Symbolic links are followed.
 
     Raises:
         OSError: the directory cannot be read.
@@ -74,14 +74,18 @@ def list_files(directory: str) -> Listing:
     try:
         status = os.fstat(descriptor)
         stamps: dict[str, Stamp] = {}
-        for name in os.listdir(descriptor):  # noqa: PTH208 - a Path has no descriptor
-            if plugin_name(name) is not None:
-                stamp = _stamp_of(name, descriptor)
-                if stamp is not None:
-                    stamps[name] = stamp
+        for name in _plugin_files(descriptor) if only is None else (only,):
+            stamp = _stamp_of(name, descriptor)
+            if stamp is not None:
+                stamps[name] = stamp
         return Listing((status.st_dev, status.st_ino), stamps)
     finally:
         os.close(descriptor)
+
+
+def _plugin_files(directory: int) -> list[str]:
+    names = os.listdir(directory)
+    return [name for name in names if plugin_name(name) is not None]
 
 
 def _stamp_of(name: str, directory: int) -> Stamp | None:

@@ -142,16 +142,21 @@ class PluginRevision:
         metadata = known.metadata if known is not None else await _read_metadata(instance)
         # 3. The credentials.
         if self._payload is not None:
-            await self._configure(instance, self._payload)
+            await self._configure(instance, self._payload, metadata)
         # 4. The description: after the credentials, on which the tools may depend.
         if self._description is None:
             self._description = await self._describe(instance, metadata)
 
-    async def _configure(self, instance: Instance, payload: bytes) -> None:
+    async def _configure(self, instance: Instance, payload: bytes, metadata: Metadata) -> None:
         refusal = await instance.exchange("configure", payload)
         if refusal:
             name = await self._ask_name(instance)
-            raise ConfigureError(name, read_refusal(refusal))
+            raise ConfigureError(name, read_refusal(refusal, self._secrets(metadata)))
+
+    def _secrets(self, metadata: Metadata) -> list[str]:
+        """The values of the credentials, without those that the plugin calls plain text."""
+        given = self.credentials or {}
+        return [given[key] for key in given if key not in metadata.plain_text_keys]
 
     async def _ask_name(self, instance: Instance) -> str:
         """Return the plugin's name, also before there is a description."""

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from wasmpool_host import Module
-from wasmpool_host.lowlevel import Source
+from wasmpool_host.lowlevel import BlockingCalls, Source
 
-__all__ = ["PluginSource", "as_module_source", "freeze_source", "name_of_file"]
+from .errors import DigestError
+
+__all__ = [
+    "PluginSource",
+    "as_module_source",
+    "freeze_source",
+    "name_of_file",
+    "read_checked",
+    "stem",
+]
 
 PluginSource: TypeAlias = str | os.PathLike[str] | bytes | Module
 """A file's path, the bytes of a file, or a compiled module, which keeps the imports that it was
 compiled with. A str that contains ``(module`` is the text of a module."""
+
+_reading: Final = BlockingCalls("readings of plugin files", limit=4, max_abandoned=8)
 
 
 def as_module_source(
@@ -36,3 +47,27 @@ def name_of_file(source: PluginSource | Source) -> str:
         return ""
     path = source.path if isinstance(source, Source) else as_module_source(source)
     return f", file {os.fspath(path)!r}" if isinstance(path, os.PathLike) else ""
+
+
+def stem(source: PluginSource | Source) -> str:
+    """Return a name for a plugin that cannot be asked for its own: its file's or its module's."""
+    if isinstance(source, (Module, Source)):
+        return source.name or "unknown"
+    path = as_module_source(source)
+    return Path(path).stem if isinstance(path, os.PathLike) else "unknown"
+
+
+async def read_checked(source: PluginSource | Source, sha256: str | None) -> PluginSource | Source:
+    """Return a source whose content has this digest, and that can no longer change.
+
+    Raises:
+        DigestError: it has another one.
+        CompileError, OSError: as for `Module.compile`.
+    """
+    if sha256 is None:
+        return source
+    if not isinstance(source, Module):
+        source = await _reading.run(Source.read, as_module_source(source))
+    if source.digest != sha256.lower():
+        raise DigestError(stem(source), name_of_file(source), source.digest, sha256)
+    return source

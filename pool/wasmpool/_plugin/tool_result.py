@@ -62,17 +62,14 @@ def _make_reader() -> Callable[[bytes], ToolResult]:
     except ImportError:
         return read_tolerantly
 
-    fields = [("data", str | None, None), ("is_error", bool | None, None)]
-    shape = msgspec.defstruct("Reply", fields, gc=False)
-    read_shape = msgspec.json.Decoder(shape).decode
+    read_shape = msgspec.json.Decoder(ToolResult).decode
     refusals = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
     def read(reply: bytes) -> ToolResult:
         try:
-            given = read_shape(reply.decode())  # given bytes, it does not check what it skips
-        except refusals:
+            return read_shape(reply.decode())  # given bytes, it does not check what it skips
+        except refusals:  # also for a member that is null, and so missing
             return read_tolerantly(reply)
-        return ToolResult(given.data or "", given.is_error or False)  # type: ignore[attr-defined]  # made by msgspec
 
     return read
 

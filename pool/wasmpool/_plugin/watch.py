@@ -1,5 +1,7 @@
 """A watched directory: its plugins are loaded, reloaded and unloaded as its files change.
 
+A watched file is a directory of which only this file counts.
+
 The directory is listed each second, and after each notification of the operating system. A listing
 has the *stamp* of each file: its device, inode, size and times. A file whose stamp differs from the
 one of its last *update*, and has not changed for a moment, is updated, in a task of its own: it is
@@ -16,6 +18,7 @@ loader, or a cancel, ends a watch.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from math import inf
@@ -31,17 +34,18 @@ from wasmpool._plain_nursery import open_plain_nursery
 from wasmpool_host import CompileError, GuestMemoryError, LinkError
 from wasmpool_host.lowlevel import BlockingCalls, escaped
 
-from .errors import AbiError, ConfigureError, PluginClosed
+from .errors import AbiError, ConfigureError, DigestError, PluginClosed
 from .notifications import import_watch, listen
 from .plugin_files import Listing, Stamp, Unsettled, list_files, plugin_name, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from .options import PluginOptions
     from .plugin import Plugin
     from .registry import PluginRegistry
 
-__all__ = ["watch"]
+__all__ = ["Wanted", "watch", "watch_file"]
 
 _log: Final = logging.getLogger("wasmpool.loader")
 
@@ -58,6 +62,7 @@ _EXPECTED: Final = (
     AbiError,
     CompileError,
     ConfigureError,
+    DigestError,
     GuestMemoryError,
     LinkError,
     MemoryError,
@@ -66,7 +71,7 @@ _EXPECTED: Final = (
     PoolUnavailable,
     ReloadFailed,
 )
-_PERMANENT: Final = (AbiError, CompileError, LinkError)
+_PERMANENT: Final = (AbiError, CompileError, DigestError, LinkError)
 """Errors that the same content always causes."""
 
 
@@ -83,19 +88,49 @@ def _calls_of(directory: str) -> BlockingCalls:
     return calls
 
 
+@final
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """How a file is loaded, with arguments as for `PluginRegistry.load`."""
+
+    name: str
+    credentials: Mapping[str, str] | None = None
+    options: PluginOptions | None = None
+    sha256: str | None = None
+
+
 async def watch(
     registry: PluginRegistry,
     directory: str | os.PathLike[str],
     task_status: trio.TaskStatus[None],
 ) -> None:
     """`Loader.watch`."""
-    path = _absolute(directory)
+    await _watch(registry, _absolute(directory, "watch", "a directory"), None, task_status)
+
+
+async def watch_file(
+    registry: PluginRegistry,
+    path: str | os.PathLike[str],
+    wanted: Wanted,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """`Loader.watch_file`."""
+    directory, file = os.path.split(_absolute(path, "watch_file", "a file"))
+    await _watch(registry, directory, (file, wanted), task_status)
+
+
+async def _watch(
+    registry: PluginRegistry,
+    path: str,
+    only: tuple[str, Wanted] | None,
+    task_status: trio.TaskStatus[None],
+) -> None:
     notify = import_watch()
     status = _Status(task_status)
     with trio.CancelScope() as scope:
         async with open_plain_nursery() as nursery:
             nursery.start_soon(_cancel_at, registry.closing, scope)
-            watched = _Watch(registry, path, notify, nursery)
+            watched = _Watch(registry, path, only, notify, nursery)
             try:
                 await watched.run(status)
             finally:
@@ -104,12 +139,12 @@ async def watch(
     status.started()  # if the loader closed before each file was tried
 
 
-def _absolute(directory: object) -> str:
+def _absolute(path: object, method: str, what: str) -> str:
     """Resolve a relative path now: the process may change its directory."""
-    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
-        message = f"loader.watch takes the path of a directory, not {directory!r}"
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        message = f"loader.{method} takes the path of {what}, not {path!r}"
         raise TypeError(message)
-    return str(Path(directory).absolute())
+    return str(Path(path).absolute())
 
 
 async def _cancel_at(closing: trio.Event, scope: trio.CancelScope) -> None:
@@ -142,8 +177,7 @@ class _File:
 
     directory: str
     file: str
-    name: str
-    """The plugin's name."""
+    wanted: Wanted
     stamp: Stamp | None = None
     """In the last listing; None if the file is gone."""
     since: float = 0.0
@@ -163,6 +197,11 @@ class _File:
     """Since the last success."""
     complaint: str = ""
     """The last warning, so that it is not repeated."""
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self.wanted.name
 
     @property
     def path(self) -> str:
@@ -200,10 +239,18 @@ class _Watch:
     # - `_files` has each file of the last listing, and each removed file that is not yet unloaded
 
     def __init__(
-        self, registry: PluginRegistry, directory: str, notify: Any, nursery: trio.Nursery
+        self,
+        registry: PluginRegistry,
+        directory: str,
+        only: tuple[str, Wanted] | None,
+        notify: Any,
+        nursery: trio.Nursery,
     ) -> None:
         self._registry = registry
         self._directory = directory
+        self._only = only
+        self._is_missing = False
+        """True if the only file is missing, and this has been told."""
         self._notify = notify
         self._nursery = nursery
         self._calls = _calls_of(directory)
@@ -217,9 +264,14 @@ class _Watch:
         """Try each file once, then watch until cancelled.
 
         Raises:
-            OSError: the directory cannot be listed.
+            OSError: the directory cannot be listed. (If only one file counts, it is missing then.)
         """
-        self._compare(await self._calls.run(list_files, self._directory))
+        try:
+            self._compare(await self._read_listing())
+        except OSError:
+            if self._only is None:
+                raise
+            self._compare(Listing(None, {}))
         async with trio.open_nursery() as first:
             self._start_updates(first, inf)
         status.started()
@@ -243,7 +295,7 @@ class _Watch:
     async def _list(self) -> Listing | None:
         """List the directory; if that fails, log it and return None, so that nothing changes."""
         try:
-            listing = await self._calls.run(list_files, self._directory)
+            listing = await self._read_listing()
         except (FileNotFoundError, NotADirectoryError) as missing:
             self._complain(missing)
             now = trio.current_time()
@@ -260,6 +312,10 @@ class _Watch:
             _log.info("watched directory %r can be listed again", self._directory)
         return listing
 
+    async def _read_listing(self) -> Listing:
+        only = () if self._only is None else (self._only[0],)
+        return await self._calls.run(list_files, self._directory, *only)
+
     def _complain(self, error: OSError) -> None:
         complaint = _in_one_line(error)
         if complaint != self._complaint:
@@ -274,15 +330,33 @@ class _Watch:
         now = trio.current_time()
         for name in listing.stamps:
             if name not in self._files:
-                plugin = plugin_name(name)
-                assert plugin is not None
-                self._files[name] = _File(self._directory, name, plugin)
+                self._files[name] = _File(self._directory, name, self._wanted(name))
         for name, file in list(self._files.items()):
             stamp = listing.stamps.get(name)
             if stamp != file.stamp:
                 file.stamp, file.since = stamp, now
             if file.is_forgotten:
                 del self._files[name]
+        self._tell_if_missing()
+
+    def _wanted(self, file: str) -> Wanted:
+        if self._only is not None:
+            return self._only[1]
+        name = plugin_name(file)
+        assert name is not None  # only plugin files are listed
+        return Wanted(name=name)
+
+    def _tell_if_missing(self) -> None:
+        """A directory's file can come and go; a file that was asked for is missing."""
+        if self._only is None:
+            return
+        file, wanted = self._only
+        was_missing, self._is_missing = self._is_missing, file not in self._files
+        if self._is_missing and not was_missing:
+            path = os.path.join(self._directory, file)  # noqa: PTH118 - a Path would normalize it
+            missing = FileNotFoundError(errno.ENOENT, "the plugin's file is missing", path)
+            self._registry.failed(wanted.name, missing)
+            _log.warning("plugin %r is not loaded: its file %r is missing", wanted.name, path)
 
     def _notified(self, names: set[str]) -> None:
         """Note that these files may have changed, and list the directory now."""
@@ -336,15 +410,22 @@ class _Watch:
             file.updated = listed  # the next listing has another stamp
             file.retry_in(_SETTLED * 2.0 ** min(file.failures, 10))
             return
+        except OSError as error:
+            self._registry.failed(file.name, error)
+            raise
         # 2. Load it if its content is new, or if its plugin no longer serves since the last change.
         if source.digest != file.digest or not (is_unchanged or self._serves(file)):
             self._take_name(file)
             is_reload = file.name in self._registry.plugins
-            file.plugin = await self._registry.load(source, file.name, None)
+            wanted = file.wanted
+            file.plugin = await self._registry.load(
+                source, file.name, wanted.credentials, wanted.options, wanted.sha256
+            )
             file.digest = source.digest
             what = "reloaded" if is_reload else "loaded"
             _log.info("plugin %r is %s from %r", file.name, what, file.path)
         # 3. Read it once more later, if this update followed a change: see the module's docstring.
+        self._registry.forget(file.name)  # also if the old content has come back
         file.updated = stamp
         file.failures = 0
         file.complaint = ""
@@ -360,8 +441,10 @@ class _Watch:
         if file.plugin is not None and self._registry.plugins.get(file.name) is file.plugin:
             _log.info("plugin %r is unloaded: its file %r is gone", file.name, file.path)
             self._registry.unload_soon(file.name)
+        self._registry.forget(file.name)
         self._release_name(file)
         del self._files[file.file]
+        self._tell_if_missing()
 
     def _failed(self, file: _File, error: Exception) -> None:
         cause = error

@@ -14,7 +14,11 @@ from trio.lowlevel import checkpoint, current_task
 from wasmpool._errors import LeaseRevoked
 from wasmpool_host.lowlevel import PENDING, check_headroom, check_process, check_trio
 
+from .observed import observed
+
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from .call_site import CallSite
     from .core import Core
     from .slot import Slot
@@ -58,14 +62,28 @@ def acquire_nowait(core: Core, call_site: CallSite | None) -> Slot:
     return slot
 
 
-async def call_with_lease(core: Core, call_site: CallSite | None, start_call: StartCall) -> Any:
+def call_with_lease(
+    core: Core,
+    call_site: CallSite | None,
+    export: str,
+    start_call: StartCall,
+    tool: str | None = None,
+) -> Coroutine[Any, Any, Any]:
     """Make a single call that must wait, or that instruments must see as a lease.
 
     Args:
         core: the pool's.
         call_site: where the call was made.
+        export: what is called.
         start_call: runs the call's first slice.
+        tool: the tool of a plugin that is run by it.
     """
+    return observed(core, export, tool, _call_with_lease(core, call_site, start_call, tool))
+
+
+async def _call_with_lease(
+    core: Core, call_site: CallSite | None, start_call: StartCall, tool: str | None
+) -> Any:
     check_run(core)
     check_headroom()  # also for the task that may run the first slice for this one
     task = current_task()
@@ -78,6 +96,7 @@ async def call_with_lease(core: Core, call_site: CallSite | None, start_call: St
         if slot is None:  # the call is over
             return waiter.outcome
     # 2. Run the call, or what is left of it.
+    core.note_tool(slot, tool)
     try:
         is_begun = waiter is not None and waiter.outcome is PENDING
         outcome = PENDING if is_begun else start_call(slot.instance)

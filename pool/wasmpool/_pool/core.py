@@ -5,7 +5,8 @@ it moves an instance from one state to the next, settles the tasks that this con
 what takes time (starts, checks, closes) to the pool's own tasks. So between two checkpoints no
 task sees a pool that is half changed, there are no locks, and a cancellation cannot interrupt a
 transition. Only two kinds of other code run inside of one: instruments, and the first slices of
-queued calls with the conversion of their arguments (`_hand_over_or_idle`).
+queued calls with the conversion of their arguments (`_hand_over_or_idle`). Where such a call begins
+in a worker thread instead, it ends in a transition of its own (`_end_in_worker`).
 
 `_assign` alone decides what the pool should do next, from the state alone. Every transition that
 may have changed the answer ends with it. That keeps the promises true on every path: it does not
@@ -35,6 +36,7 @@ them; the tests call it after each step):
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 import trio
@@ -48,7 +50,7 @@ from wasmpool._errors import (
     PoolUnavailable,
     as_one_line,
 )
-from wasmpool_host.lowlevel import has_headroom
+from wasmpool_host.lowlevel import DrivenInstance, has_headroom
 
 from .core_state import CoreState
 from .fitness import why_unfit
@@ -111,7 +113,7 @@ class Core(CoreState):
         self._deadlines.let_go()
         del self._deadlines
         del self._maintenance
-        self.hooks.pool = None
+        self.hooks.pool = self.hooks.log_extra = None
 
     # --- asking ---
 
@@ -273,7 +275,7 @@ class Core(CoreState):
         self._deadlines.watch_leases(now)
         if self.hooks.active:
             slot.info = lease_info(slot)
-            self.hooks.call("lease_granted", slot.info, waited)
+            self.hooks.call_in(task.context, "lease_granted", slot.info, waited)
         if self.options.max_uses == 1:
             self._assign()  # a spare
 
@@ -295,12 +297,15 @@ class Core(CoreState):
         counters.lease_seconds.record(now - began)
         if not self._is_spent(slot, now):
             return
-        is_last = slot.uses >= slot.last_use
-        if is_last:
-            self._maintenance.hold()
-        self._retire_idle(slot, self._why_spent(slot, now))
-        self._assign()
-        if is_last:
+        if slot.uses < slot.last_use:
+            self._retire_idle(slot, self._why_spent(slot, now))
+            self._assign()
+            return
+        self._maintenance.hold()
+        try:
+            self._retire_idle(slot, self._why_spent(slot, now))
+            self._assign()
+        finally:
             self._maintenance.catch_up()
 
     def begin_run(self, slot: Slot) -> None:
@@ -319,6 +324,10 @@ class Core(CoreState):
     def discard(self, slot: Slot) -> None:
         """Do not let a leased instance serve again after its lease."""
         slot.discarded = True
+
+    def note_tool(self, slot: Slot, tool: str | None) -> None:
+        """Note what the call on a leased instance is for."""
+        slot.tool = tool
 
     def mark_reported(self, slot: Slot) -> None:
         """Note that a lease was logged as a leak."""
@@ -356,6 +365,7 @@ class Core(CoreState):
             self._leases_of_waiters -= 1
         self._counters.lease_seconds.record(now - slot.since)
         slot.holder = None
+        slot.tool = None
         slot.info = None
         slot.reported = False
 
@@ -416,7 +426,8 @@ class Core(CoreState):
             self._grant(slot, waiter.task, waiter.call_site, now, now - waiter.arrived)
             # 2. Unless its call is over after the first slice, its task goes on with the lease.
             if not (runs and waiter.run_first_slice(slot)):
-                waiter.settle(slot)
+                if not (runs and self._leave_in_worker(waiter, slot)):
+                    waiter.settle(slot)
                 return True
             # 3. The call is over: end the lease, and take the next waiter if it may serve again.
             runs -= 1
@@ -432,6 +443,25 @@ class Core(CoreState):
         self._idle[slot] = None
         self._deadlines.watch_idle()
         return True
+
+    def _leave_in_worker(self, waiter: Waiter, slot: Slot) -> bool:
+        """Do not wake a waiter whose call a worker thread runs, until the call is over."""
+        if self.hooks.active:  # they see the call in the context of its task
+            return False
+        return waiter.leave_in_worker(slot, partial(self._end_in_worker, waiter, slot))
+
+    def _end_in_worker(self, waiter: Waiter, slot: Slot) -> None:
+        """End a waiter's call that a worker has handed back, or let its task go on with it."""
+        instance = slot.instance
+        if waiter.settled:  # its task was cancelled
+            return
+        if slot.state is not SlotState.LEASED or not (
+            isinstance(instance, DrivenInstance) and waiter.finish_in_worker(instance)
+        ):
+            waiter.settle(slot)
+            return
+        waiter.settle(None)
+        self.give_back(slot)
 
     # --- starts and checks ---
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import final
 
-from .histogram import Recorder
+from .recorder import Recorder
 from .retire_reason import RetireReason
 
 __all__ = ["Counters"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from .alarm import Alarm
 from .call_site import describe as describe_call_site
+from .log_extra import LogExtra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,7 @@ class Deadlines:
                 "pool %r: instance %d has been leased for %.1f s (leak_after=%s) by task %r,"
                 " taken at %s",
                 core.name, slot.number, now - slot.since, limit, slot.holder.name,
-                describe_call_site(slot.call_site),
+                describe_call_site(slot.call_site), extra=LogExtra(core, slot),
             )  # fmt: skip
 
     # --- max_idle, max_age ---

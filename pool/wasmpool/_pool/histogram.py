@@ -1,23 +1,18 @@
-"""How long things took: bounded memory, and a few operations for each value.
-
-Buckets are log-linear: sixteen for each power of two, in one list of fixed length. So a quantile is
-within 4 % of the true value, from a nanosecond to twelve days.
-"""
+"""How long things took, as it is shown: the count, the mean and the quantiles of a `Recorder`."""
 
 from __future__ import annotations
 
-from math import frexp
-from typing import Final, final
+from operator import sub
+from typing import TYPE_CHECKING, final
 
 import attrs
 
-__all__ = ["Histogram", "Recorder"]
+from .recorder import LOWEST, STEPS
 
-_STEPS: Final = 16  # for each power of two: the middle of a bucket is at most 1/32 off
-_LOWEST: Final = -30  # frexp's exponent of about a nanosecond
-_HIGHEST: Final = 20  # and that of twelve days
-_BUCKETS: Final = (_HIGHEST - _LOWEST + 1) * _STEPS
-_OFFSET: Final = _LOWEST * _STEPS + _STEPS  # frexp's mantissa is within 16/32 and 32/32
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+__all__ = ["Histogram", "snapshot"]
 
 
 @final
@@ -58,42 +53,49 @@ class Histogram:
                 return _middle(index)
         raise AssertionError("the buckets hold as many values as were counted")  # pragma: no cover
 
+    def since(self, earlier: Histogram) -> Histogram:
+        """Return what was recorded after an earlier snapshot of the same histogram.
+
+        Raises:
+            ValueError: ``earlier`` has values that this snapshot does not have.
+        """
+        buckets = tuple(map(sub, self._buckets, earlier._buckets))
+        zeros = self._zeros - earlier._zeros
+        if zeros < 0 or min(buckets) < 0:
+            raise ValueError(f"{earlier!r} is no earlier snapshot of {self!r}")
+        total = self.sum - earlier.sum
+        return Histogram(self.count - earlier.count, total, zeros, buckets)
+
+    @property
+    def buckets(self) -> tuple[tuple[float, int], ...]:
+        """The values by size: upper bounds in seconds, rising, each with its number of values.
+
+        Values of 0 have the bound 0.0. A value is not above its bound, and above 15/16 of it.
+        Bounds without values are left out, so the numbers add up to ``count``.
+        """
+        zeros = ((0.0, self._zeros),) if self._zeros else ()
+        return zeros + tuple(
+            (_upper(index), count) for index, count in enumerate(self._buckets) if count
+        )
+
     def __repr__(self) -> str:
         p50, p99 = self.quantile(0.5), self.quantile(0.99)
         return f"<Histogram: {self.count} values, median {p50:.3g} s, p99 {p99:.3g} s>"
 
 
-@final
-class Recorder:
-    """Collects the values of a histogram."""
-
-    __slots__ = ("_buckets", "_sum", "zeros")
-
-    def __init__(self) -> None:
-        self._sum = 0.0
-        self._buckets = [0] * _BUCKETS
-        self.zeros: int = 0
-        """Values of zero, which are not in the buckets: most asks do not wait."""
-
-    def record(self, seconds: float) -> None:
-        if seconds <= 0.0:
-            self.zeros += 1
-            return
-        self._sum += seconds
-        mantissa, exponent = frexp(seconds)
-        index = exponent * 16 + int(mantissa * 32) - _OFFSET
-        if index >= _BUCKETS:
-            index = _BUCKETS - 1
-        elif index < 0:
-            index = 0
-        self._buckets[index] += 1
-
-    def snapshot(self) -> Histogram:
-        count = self.zeros + sum(self._buckets)
-        return Histogram(count, self._sum, self.zeros, tuple(self._buckets))
+def snapshot(recorder: Recorder) -> Histogram:
+    """Return what was recorded so far."""
+    zeros, buckets = recorder.zeros, tuple(recorder.buckets)  # first: a scrape has its own thread
+    return Histogram(zeros + sum(buckets), recorder.sum, zeros, buckets)
 
 
 def _middle(index: int) -> float:
     """Return the value in the middle of a bucket."""
-    exponents, step = divmod(index, _STEPS)
-    return float((step + _STEPS + 0.5) / 32 * 2.0 ** (_LOWEST + exponents))
+    exponents, step = divmod(index, STEPS)
+    return float((step + STEPS + 0.5) / 32 * 2.0 ** (LOWEST + exponents))
+
+
+def _upper(index: int) -> float:
+    """Return the upper end of a bucket."""
+    exponents, step = divmod(index, STEPS)
+    return float((step + STEPS + 1) / 32 * 2.0 ** (LOWEST + exponents))

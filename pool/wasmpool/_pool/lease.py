@@ -10,6 +10,7 @@ from wasmpool._errors import LeaseExpired, LeaseRevoked
 from wasmpool_host.lowlevel import check_process, check_trio
 
 from .acquire import acquire, acquire_nowait
+from .observed import observed
 from .slot import Slot, SlotState
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class Lease:
         slot = await self._checkpoint()
         self._calls += 1
         try:
-            return await slot.instance.run_call(name, args)
+            call = slot.instance.run_call(name, args)
+            return await observed(self._core, name, None, call)
         finally:
             self._calls -= 1
 
@@ -147,7 +149,8 @@ class Lease:
         slot = await self._checkpoint()
         self._calls += 1
         try:
-            return await slot.instance.run_exchange(name, payload)
+            exchange = slot.instance.run_exchange(name, payload)
+            return await observed(self._core, name, None, exchange)
         finally:
             self._calls -= 1
 
@@ -170,6 +173,12 @@ class Lease:
 
         A checkpoint and a cancel are as for `call`.
         """
+        run = self._run(args, export, world, check=check)
+        return await observed(self._core, export, None, run)
+
+    async def _run(
+        self, args: Iterable[str] | None, export: str, world: RunOptions, *, check: bool
+    ) -> Completed:
         slot = await self._checkpoint()
         self._calls += 1
         try:

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from wasmpool_host.lowlevel import PENDING
+from wasmpool_host.lowlevel import PENDING, DrivenInstance
 
 from .fitness import condition, first_unfit, why_unfit
+from .log_extra import LogExtra
 from .retire_reason import RetireReason
 
 if TYPE_CHECKING:
@@ -204,7 +205,8 @@ class Maintenance:
         try:
             closed = slot.instance.close_now()
         except Exception:
-            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
+            extra = LogExtra(self._core, slot)
+            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number, extra=extra)
         finally:
             if closed:
                 self._core.instance_closed(slot)
@@ -234,6 +236,8 @@ class Maintenance:
     def _start_instance(self, slot: Slot) -> Pending | None:
         """Do the first step of a start. Return PENDING if `_finish_start` has to do the rest."""
         instance = slot.generation.module.new_instance()
+        if isinstance(instance, DrivenInstance):  # no other logs what its guest says
+            instance.log_extra = LogExtra(self._core, slot)
         if instance.start() is PENDING:
             rest: Awaitable[object] | None = self._finish_instance(slot, instance)
         else:
@@ -316,8 +320,9 @@ class Maintenance:
                 healthy = not limit.cancel_called
         except Exception as error:  # noqa: BLE001 - whatever a check raises, it has failed
             _LOGGER.info(
-                "pool %r: instance %d is not healthy: %r", self._core.name, slot.number, error
-            )
+                "pool %r: instance %d is not healthy: %r", self._core.name, slot.number, error,
+                extra=LogExtra(self._core, slot),
+            )  # fmt: skip
         except BaseException:
             self._core.start_abandoned(slot)
             raise
@@ -334,7 +339,8 @@ class Maintenance:
             with trio.CancelScope(shield=True):
                 await slot.instance.aclose()
         except Exception:
-            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number)
+            extra = LogExtra(self._core, slot)
+            _LOGGER.exception(_CLOSE_FAILED, self._core.name, slot.number, extra=extra)
         finally:
             self._core.instance_closed(slot)
 

@@ -165,6 +165,8 @@ class Options:
         default=60.0, validator=_time(positive=True, optional=True)
     )
     instruments: Sequence[Any] = attrs.field(default=(), converter=_as_tuple)
+    of_plugin: bool = False
+    """Whether the pool is a plugin's, and has its name; `open_pool` has no such parameter."""
 
     def __attrs_post_init__(self) -> None:
         check_sizes(self.size, self.min_size)

@@ -31,7 +31,9 @@ from .deadlines import Deadlines
 from .generation import Generation
 from .hooks import Hooks
 from .lease import Lease
+from .log_extra import LogExtra
 from .maintenance import Maintenance
+from .observed import observed
 from .options import Options, check_grace, check_setup, check_sizes, drive
 from .pool_state import PoolState
 from .reload import KEEP, Keep, Reloads
@@ -39,7 +41,14 @@ from .retire_reason import RetireReason
 from .snapshot import lease_info, pool_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Iterable,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
@@ -50,7 +59,7 @@ if TYPE_CHECKING:
     from .slot import Slot
     from .statistics import LeaseInfo, PoolStatistics
 
-__all__ = ["KEEP", "Pool", "open_pool"]
+__all__ = ["KEEP", "Pool", "open_pool", "run_pool"]
 
 
 def open_pool(  # noqa: PLR0913 - each option has its name
@@ -127,11 +136,11 @@ def open_pool(  # noqa: PLR0913 - each option has its name
         max_generations=max_generations, queue_on_close=queue_on_close, leak_after=leak_after,
         instruments=instruments,
     )  # fmt: skip
-    return Block("open_pool", "pool", _open(driven, options))
+    return Block("open_pool", "pool", run_pool(driven, options))
 
 
 @asynccontextmanager
-async def _open(module: Module, options: Options) -> AsyncGenerator[Pool]:
+async def run_pool(module: Module, options: Options) -> AsyncGenerator[Pool]:
     """Run a pool around a block.
 
     The pool's tasks are in a nursery that a cancel from outside does not reach: a cancelled block
@@ -196,6 +205,7 @@ class Pool:
         hooks.pool = self
         first = Generation(1, module, options.setup)
         core = Core(name, options, first, Random(), hooks)  # noqa: S311 - for jitter
+        hooks.log_extra = LogExtra(core)
         self._core = core
         self._maintenance = Maintenance(core, nursery, body)
         core.attach(self._maintenance, Deadlines(core, self._maintenance.spawn))
@@ -279,7 +289,7 @@ class Pool:
         slot = core.peek_idle()
         if slot is None or core.hooks.active:
             start_call = partial(_start_call, name, args)
-            return await call_with_lease(core, caller_site(1), start_call)
+            return await call_with_lease(core, caller_site(1), name, start_call)
         # Most calls end in their first slice. It runs while the instance still stands among the
         # idle ones, so that these calls do without a lease. Until `grant_idle` another task could
         # take the same instance: nothing may be awaited before.
@@ -296,12 +306,16 @@ class Pool:
         return result
 
     @trio.lowlevel.enable_ki_protection
-    async def exchange(self, name: str, payload: bytes | None = None) -> bytes:
+    async def exchange(
+        self, name: str, payload: bytes | None = None, *, tool: str | None = None
+    ) -> bytes:
         """Exchange bytes with an export of the packed ABI on whichever instance is free.
 
         Args:
             name: the export's, of type (i64) -> i64, or () -> i64 where there is no payload.
             payload: None calls the export without an argument; empty is packed 0.
+            tool: what the guest is asked for, where one export does many things. Log records of
+                the call have it, and instruments get it.
 
         Raises:
             LinkError: a payload for a guest without malloc.
@@ -325,7 +339,7 @@ class Pool:
         slot = core.peek_idle()
         if slot is None or core.hooks.active:
             start_exchange = partial(_start_exchange, name, payload)
-            answer: bytes = await call_with_lease(core, caller_site(1), start_exchange)
+            answer: bytes = await call_with_lease(core, caller_site(1), name, start_exchange, tool)
             return answer
         began = core.now()
         if slot.uses + 1 >= slot.last_use:
@@ -334,6 +348,7 @@ class Pool:
             result = slot.instance.start_exchange(name, payload)
             if result is PENDING:
                 core.grant_idle(slot, current_task(), caller_site(1), began)
+                core.note_tool(slot, tool)
                 result = await slot.instance.finish()
         finally:
             core.finish_call(slot, began)
@@ -372,8 +387,56 @@ class Pool:
         It is a checkpoint before an instance is taken, and another before the program starts. A
         cancel after that ends it.
         """
-        async with Lease(self._core, caller_site(1), nowait=False) as lease:
-            return await lease.run(args, export=export, check=check, **world)
+        lease = Lease(self._core, caller_site(1), nowait=False)
+        return await observed(
+            self._core, export, None, _run(lease, args, export, world, check=check)
+        )
+
+    def map(
+        self,
+        name: str,
+        args: Iterable[object] | AsyncIterable[object],
+        limit: int | None = None,
+    ) -> AbstractAsyncContextManager[AsyncIterator[Any | Exception]]:
+        """Call an exported function once for each item of an input, some calls at once.
+
+        ``async with pool.map("add", pairs) as results:`` and then ``async for result in results:``.
+
+        Args:
+            name: the export's.
+            args: an iterable or an async iterable, endless if you like: it is read as far as there
+                is room. An item is the one argument of its call, or a tuple or list of all. An
+                async generator is closed at the end of the block.
+            limit: how many calls may be under way and results kept, together. None: as many calls
+                as the pool has instances, and eight results for each, so that the others go on
+                while one is slow.
+
+        Returns:
+            A block that yields the results in the order of the input. Each is what its call
+            returned, or the exception that it raised, as for `call`. What reading the input raises
+            is raised after the results of what was read.
+
+        Raises:
+            TypeError, ValueError: at once: ``args`` cannot be read item by item, or ``limit`` is
+                out of its range.
+            RuntimeError: on entering: the pool belongs to another trio run, or this is a forked
+                child.
+
+        The end of the block ends the calls under way, however it ends. The next result is a
+        checkpoint if it has to be waited for.
+        """
+        from wasmpool._in_order import open_results  # noqa: PLC0415 - `import wasmpool` is faster without
+
+        async def call(given: object) -> Any:
+            if isinstance(given, (tuple, list)):
+                return await self.call(name, *given)
+            return await self.call(name, given)
+
+        return open_results("pool.map", call, args, limit=limit, size=self._size_here)
+
+    def _size_here(self) -> int:
+        self._check_run()
+        return self._core.size
 
     async def _yield_passes(self) -> None:
         self._check_run()
@@ -446,6 +509,21 @@ class Pool:
         Cancelled before the new generation serves, it leaves the old one in service; after
         that, the old one's grace is over.
         """
+        return await self._reload(
+            module, setup=setup, grace=grace, force=force, task_status=task_status
+        )
+
+    async def _reload(  # noqa: PLR0913 - as `reload`
+        self,
+        module: ModuleLike,
+        *,
+        setup: Setup | Keep | None,
+        task_status: trio.TaskStatus[int],
+        grace: float | None = None,
+        force: bool = False,
+        admit: Callable[[], object] | None = None,
+    ) -> int:
+        """`reload`; ``admit`` is called in the step of the switch, before it, and can refuse."""
         self._check_run()
         driven = drive(module)
         if setup is not KEEP:
@@ -455,7 +533,9 @@ class Pool:
         self._check_open()
         self._refuse_holder("reload")
         seconds = self._core.options.grace if grace is None else grace
-        return await self._reloads.reload(driven, setup, seconds, task_status, force=force)
+        return await self._reloads.reload(
+            driven, setup, seconds, task_status, force=force, admit=admit
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:
@@ -601,6 +681,13 @@ class Pool:
         del self._maintenance
         del self._reloads
         return crash
+
+
+async def _run(
+    lease: Lease, args: Iterable[str] | None, export: str, world: RunOptions, *, check: bool
+) -> Completed:
+    async with lease:
+        return await lease._run(args, export, world, check=check)  # noqa: SLF001 - told by `Pool.run`
 
 
 def _start_call(name: str, args: tuple[Any, ...], instance: Instance) -> Any:

@@ -27,7 +27,7 @@ from .pool_state import PoolState
 from .retire_reason import RetireReason
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from .core import Core
     from .maintenance import Maintenance
@@ -63,7 +63,7 @@ class Reloads:
         """Held while a reload is prepared."""
 
     @trio.lowlevel.enable_ki_protection
-    async def reload(
+    async def reload(  # noqa: PLR0913 - as `Pool.reload`
         self,
         module: Module,
         setup: Setup | Keep | None,
@@ -71,8 +71,13 @@ class Reloads:
         task_status: trio.TaskStatus[int],
         *,
         force: bool,
+        admit: Callable[[], object] | None = None,
     ) -> int:
-        """`Pool.reload`, with arguments that were checked."""
+        """`Pool.reload`, with arguments that were checked.
+
+        ``admit`` is called in the step of the switch, just before it. What it raises leaves the old
+        generation in service, and is the cause of `ReloadFailed`.
+        """
         core = self._core
         with self._until_it_closes():
             async with self._lock:
@@ -82,7 +87,7 @@ class Reloads:
                     task_status.started(old.number)
                     return old.number
                 new = Generation(old.number + 1, module, wanted)
-                core.switch(new, await self._prepare(new), grace)
+                core.switch(new, await self._prepare(new, admit), grace)
             task_status.started(new.number)
             await self._until_gone(old)
             return new.number
@@ -98,11 +103,11 @@ class Reloads:
             finally:
                 self._core.end_reload(scope)
 
-    async def _prepare(self, new: Generation) -> list[Slot]:
+    async def _prepare(self, new: Generation, admit: Callable[[], object] | None) -> list[Slot]:
         """Start, set up and check instances of the new generation, and return them.
 
         Raises:
-            ReloadFailed: one of them failed. Everything new is being closed.
+            ReloadFailed: one of them failed, or ``admit`` did. Everything new is being closed.
         """
         core = self._core
         while len(core.generations) >= core.options.max_generations:
@@ -127,10 +132,23 @@ class Reloads:
                 raise self._failed(*failure)  # noqa: TRY301 - cleaned up like any other end
             # 3. The last checkpoint before the switch.
             await trio.lowlevel.checkpoint_if_cancelled()
+            if admit is not None:
+                self._ask(admit)
         except BaseException:
             core.withdraw_generation(new)
             raise
         return slots
+
+    def _ask(self, admit: Callable[[], object]) -> None:
+        try:
+            admit()
+        except Exception as refused:
+            core = self._core
+            message = (
+                f"pool {core.name!r} goes on with generation {core.current.number}: the new module"
+                f" is refused: {refused}"
+            )
+            raise ReloadFailed(message) from refused
 
     def _failed(self, slot: Slot, error: Exception) -> ReloadFailed:
         """Retire the instance that failed, and return the error of the reload."""

@@ -50,7 +50,7 @@ class Slot:
     __slots__ = (
         "_scope", "began", "call_site", "checking", "discarded", "expires", "finishing",
         "generation", "holder", "idle_since", "info", "instance", "last_use", "number", "reported",
-        "revoked", "round", "since", "state", "took", "uses",
+        "revoked", "round", "since", "state", "took", "tool", "uses",
     )  # fmt: skip
 
     def __init__(self, number: int, generation: Generation, began: float) -> None:
@@ -82,12 +82,14 @@ class Slot:
         """When it was granted, in trio's time."""
         self.call_site: CallSite | None = None
         """Where it was asked for."""
+        self.tool: str | None = None
+        """The tool of a plugin that its call runs, once that takes more than a slice."""
         self.info: LeaseInfo | None = None
         """What instruments are given for it, if there are any."""
         self.discarded: bool = False
+        """Whether the instance retires after it."""
         self.finishing: bool = False
         """Whether it runs a program, and retires after that."""
-        """Whether the instance retires after it."""
         self.reported: bool = False
         """Whether it was logged as a leak."""
         self.revoked: str | None = None

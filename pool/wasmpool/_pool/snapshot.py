@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from wasmpool_host.lowlevel import shown
+
 from .call_site import describe as describe_call_site
 
 if TYPE_CHECKING:
@@ -16,13 +18,17 @@ __all__ = ["describe", "lease_info", "pool_statistics"]
 
 
 def describe(pool: CoreState) -> str:
-    """Return the load: ``8/8 leased, 12 waiting, oldest lease 3.2 s by task 'sync'``."""
+    """Return the load: ``8/8 leased, 12 waiting, oldest lease 3.2 s by task 'sync'``.
+
+    A lease for a tool of a plugin names it at the end: ``for tool 'search'``.
+    """
     words = f"{len(pool.leased)}/{pool.size} leased, {len(pool.waiters)} waiting"
     oldest = next(iter(pool.leased), None)
     if oldest is None or oldest.holder is None:
         return words
     held = pool.now() - oldest.since
-    return f"{words}, oldest lease {held:.1f} s by task {oldest.holder.name!r}"
+    tool = "" if oldest.tool is None else f" for tool {shown(oldest.tool)}"
+    return f"{words}, oldest lease {held:.1f} s by task {oldest.holder.name!r}{tool}"
 
 
 def lease_info(slot: Slot) -> LeaseInfo:
@@ -37,11 +43,13 @@ def lease_info(slot: Slot) -> LeaseInfo:
         uses=slot.uses,
         instance=slot.number,
         place=describe_call_site(slot.call_site),
+        tool=slot.tool,
     )
 
 
 def pool_statistics(pool: CoreState) -> PoolStatistics:
     """Return the pool's counts and times of this moment."""
+    from .histogram import snapshot  # noqa: PLC0415 - as below
     from .statistics import PoolStatistics  # noqa: PLC0415 - imported late, as its module explains
 
     counters = pool.counters
@@ -68,7 +76,7 @@ def pool_statistics(pool: CoreState) -> PoolStatistics:
         closed=counters.closed,
         reloads=counters.reloads,
         retired=MappingProxyType(dict(counters.retired)),
-        wait_seconds=counters.wait_seconds.snapshot(),
-        lease_seconds=counters.lease_seconds.snapshot(),
-        start_seconds=counters.start_seconds.snapshot(),
+        wait_seconds=snapshot(counters.wait_seconds),
+        lease_seconds=snapshot(counters.lease_seconds),
+        start_seconds=snapshot(counters.start_seconds),
     )

@@ -38,6 +38,8 @@ class LeaseInfo:
     """Where in the user's code it was asked for: ``FILE:LINE``. Lines of this library, of trio and
     of contextlib are skipped; ``"unknown"`` if there is no other line, as in a task that runs
     nothing but ``pool.call``."""
+    tool: str | None = None
+    """The tool of a plugin that it is used for; None for other calls, and until its call begins."""
 
 
 @final

@@ -12,6 +12,10 @@ plain step, and the instance is free for the next waiter. If the instance went f
 instead, each of them would first have to be scheduled. A scheduler pass would run only as many
 calls as there are instances, though none of these is busy; and as new askers join the end of the
 queue while there is one, it would never end.
+
+A call that begins in a worker thread is not settled until the worker is done: its task would wake
+up only to wait for that. So it sleeps on, and has left the queue (`leave_in_worker`). If it is
+cancelled meanwhile, it is settled with the pending call, and the cancel meets it there.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import trio
 
-from wasmpool_host.lowlevel import PENDING
+from wasmpool_host.lowlevel import PENDING, DrivenInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +48,8 @@ class Waiter:
     """
 
     __slots__ = (
-        "_error", "_give_up", "_parked", "_slot", "_start_call", "arrived", "call_site", "outcome",
-        "settled", "task",
+        "_away", "_error", "_give_up", "_parked", "_slot", "_start_call", "arrived", "call_site",
+        "outcome", "settled", "task",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +74,8 @@ class Waiter:
         self._start_call = start_call
         """None for a lease."""
         self._parked = False
+        self._away: Slot | None = None
+        """The instance that runs its call in a worker thread while its task sleeps."""
 
     def run_first_slice(self, slot: Slot) -> bool:
         """Begin its call in the instance that it was granted. Return True if the call is over."""
@@ -78,6 +84,30 @@ class Waiter:
         handled = sys.exception()
         try:
             self.outcome = self._start_call(slot.instance)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the waiting task
+            _forget_giver(error, handled)
+            self._error = error
+            return True
+        return self.outcome is not PENDING
+
+    def leave_in_worker(self, slot: Slot, when_back: Callable[[], None]) -> bool:
+        """Let its task sleep on while a worker thread runs its call; return True if one does."""
+        instance = slot.instance
+        if not (
+            self._parked
+            and self.outcome is PENDING
+            and isinstance(instance, DrivenInstance)
+            and instance.call_when_back(when_back)
+        ):
+            return False
+        self._away = slot
+        return True
+
+    def finish_in_worker(self, instance: DrivenInstance) -> bool:
+        """End its call, which a worker has handed back. Return True if the call is over."""
+        handled = sys.exception()
+        try:
+            self.outcome = instance.finish_now()
         except BaseException as error:  # noqa: BLE001 - it is raised in the waiting task
             _forget_giver(error, handled)
             self._error = error
@@ -113,6 +143,9 @@ class Waiter:
 
     @trio.lowlevel.enable_ki_protection  # runs on the stack of the task that cancels
     def _abort(self, _: object) -> trio.lowlevel.Abort:
+        if self._away is not None:
+            self.settle(self._away)  # its task goes on with the call, which the cancel ends there
+            return trio.lowlevel.Abort.FAILED
         left = self._give_up(self)
         return trio.lowlevel.Abort.SUCCEEDED if left else trio.lowlevel.Abort.FAILED
 

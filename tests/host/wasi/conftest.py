@@ -75,6 +75,7 @@ class FakeGuest:
     def __init__(self, wasi: Wasi, size: int = 2**20) -> None:
         self.memory = FakeMemory(size)
         self.state: dict[Any, Any] = {}
+        self.log_extra: dict[str, object] = {"pool": "of the guest"}
         self._functions = {function.name: function.function for function in wasi_imports(wasi)}
         self._top = 0x1000
 

@@ -1,0 +1,86 @@
+"""``wasmpool serve``: from its options to the exit status."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import trio
+
+from wasmpool._serve.address import Address
+from wasmpool._serve.config_file import Arguments, build_config, read_file
+from wasmpool._serve.log import show_log
+from wasmpool._serve.table import ConfigError
+
+from .wrong_use import WrongUse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["arguments_of", "run_server"]
+
+EXTRA: Final = ("anycorn", "jsonschema", "mcp", "prometheus_client", "starlette", "watchfiles")
+
+
+def arguments_of(  # noqa: PLR0913 - one parameter for each option
+    *,
+    paths: Sequence[str],
+    config: str | None,
+    http: str | None,
+    workers: int | None,
+    tools: Literal["plain", "search"] | None,
+    scripts: bool,
+) -> Arguments:
+    """Return the arguments of the command, independent of the directory it was started in.
+
+    Raises:
+        WrongUse: the address has another form.
+    """
+    try:
+        address = None if http is None else Address.of(http)
+    except ValueError as wrong:
+        raise WrongUse(f"--http {wrong}") from None
+    return Arguments(
+        paths=tuple(str(Path(path).absolute()) for path in paths),
+        file=None if config is None else str(Path(config).absolute()),
+        http=address,
+        workers=workers,
+        tools=tools,
+        scripts=scripts or None,
+    )
+
+
+def run_server(arguments: Arguments) -> int:
+    """Serve until the end, and return the exit status.
+
+    Raises:
+        WrongUse: the configuration cannot be used, or the address cannot be had.
+    """
+    _check_extra()
+    try:
+        content = None if arguments.file is None else read_file(arguments.file)
+        config = build_config(arguments, content)
+        if config.server.workers > 1:
+            from wasmpool._serve.supervisor import serve_by_workers
+
+            show_log()
+            trio.run(partial(serve_by_workers, arguments, content, config))
+        else:
+            from wasmpool._serve.single import serve_alone
+
+            show_log()
+            trio.run(serve_alone, arguments, config)
+    except ConfigError as refused:
+        raise WrongUse(str(refused)) from None
+    return 0
+
+
+def _check_extra() -> None:
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise WrongUse(
+            f"serving needs more than is installed ({' and '.join(missing)}): "
+            'pip install "wasmpool[serve]"'
+        )

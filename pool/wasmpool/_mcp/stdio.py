@@ -1,0 +1,271 @@
+"""The protocol over the standard streams: one message a line.
+
+The SDK's own streams read in a thread that cannot be stopped, read lines of any length, and drop
+what is no message. At the end of the input, the SDK cancels the calls under way. Here a line is
+bounded, each wrong one is answered by an error of the protocol, and the end of the input is passed
+on only when all requests are answered. If the client is gone, everything ends at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, final
+
+import anyio
+import pydantic_core
+import trio
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp_types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    jsonrpc_message_adapter,
+)
+from pydantic import ValidationError
+
+from wasmpool._lines import LineSplitter
+
+from .descriptors import claim_standard_streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from mcp_types import JSONRPCMessage, RequestId
+
+    from wasmpool._lines import Line
+
+    from .descriptors import DescriptorReader, DescriptorWriter
+    from .endpoint import Endpoint
+
+__all__ = ["MAX_LINE", "run_stdio", "serve_descriptors"]
+
+_log = logging.getLogger("wasmpool.mcp")
+
+MAX_LINE: Final = 4 << 20
+"""Bytes of a message, as over HTTP."""
+_MAX_OPEN: Final = 1_024
+"""Requests without an answer: while there are more, no more are read. An endpoint refuses calls
+before that, so this happens only if the client does not read its answers."""
+_FLUSH_SECONDS: Final = 5.0
+"""That the client has to read the last answers after a shutdown."""
+
+
+async def run_stdio(
+    endpoint: Endpoint, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve one client over the standard streams.
+
+    Returns when the input has ended and all requests are answered; when the client is gone; and
+    when the endpoint is drained, and the answers are written or the client does not read them.
+    """
+    with claim_standard_streams() as (stdin, stdout):
+        task_status.started()
+        await serve_descriptors(endpoint, stdin, stdout)
+
+
+async def serve_descriptors(
+    endpoint: Endpoint, stdin: DescriptorReader, stdout: DescriptorWriter
+) -> None:
+    """`run_stdio`, over other descriptors."""
+    send, receive = trio.open_memory_channel[bytes](0)
+    unanswered = _Unanswered()
+    requests = _Requests(endpoint, stdin, unanswered, send.clone())
+    answers = _Answers(unanswered, send)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when_broken, stdout, nursery.cancel_scope)
+        nursery.start_soon(_end_when_drained, endpoint, requests, nursery.cancel_scope)
+        async with trio.open_nursery() as writing:
+            writing.start_soon(_write, receive, stdout, nursery.cancel_scope)
+            await endpoint.server.run(requests, answers, endpoint.initialization)
+        nursery.cancel_scope.cancel()
+
+
+async def _cancel_when_broken(stdout: DescriptorWriter, scope: trio.CancelScope) -> None:
+    await stdout.wait_until_broken()
+    _log.info("the client is gone")
+    scope.cancel()
+
+
+async def _write(
+    messages: trio.MemoryReceiveChannel[bytes], stdout: DescriptorWriter, scope: trio.CancelScope
+) -> None:
+    """Write the messages, each as a whole: a request that is cancelled must not tear its answer."""
+    try:
+        async with messages:
+            async for message in messages:
+                await stdout.send_all(message)
+    except trio.BrokenResourceError as error:
+        _log.info("the client is gone: %s", error)
+        scope.cancel()
+
+
+async def _end_when_drained(
+    endpoint: Endpoint, requests: _Requests, scope: trio.CancelScope
+) -> None:
+    await endpoint.drained.wait()
+    requests.end()
+    await trio.sleep(_FLUSH_SECONDS)
+    scope.cancel()
+
+
+@final
+class _Unanswered:
+    """The number of requests that have no answer yet."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._fewer = trio.Event()
+
+    def add(self) -> None:
+        self._count += 1
+
+    async def remove(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._count -= 1
+        self._fewer.set()
+
+    async def wait_until_at_most(self, count: int) -> None:
+        while self._count > count:
+            self._fewer = trio.Event()
+            await self._fewer.wait()
+
+
+class _Closable(ABC):
+    """What both streams have as the SDK's protocols want it."""
+
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+@final
+class _Requests(_Closable):
+    """The messages of the client, as the SDK reads them."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        stdin: DescriptorReader,
+        unanswered: _Unanswered,
+        errors: trio.MemorySendChannel[bytes],
+    ) -> None:
+        self._endpoint = endpoint
+        self._stdin = stdin
+        self._unanswered = unanswered
+        self._errors = errors
+        self._splitter = LineSplitter(MAX_LINE)
+        self._lines: Iterator[Line] = iter(())
+        self._reading = trio.CancelScope()
+        self._has_ended = False
+
+    def end(self) -> None:
+        """Read no more, as if the input had ended."""
+        self._has_ended = True
+        self._reading.cancel()
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        while True:
+            await self._unanswered.wait_until_at_most(_MAX_OPEN)
+            line = await self._next_line()
+            if line is None:
+                self._endpoint.end_subscriptions()
+                await self._unanswered.wait_until_at_most(0)
+                raise StopAsyncIteration
+            message = _parse(line)
+            if isinstance(message, JSONRPCError):
+                await self._errors.send(_encode(message))
+            elif isinstance(message, JSONRPCRequest):
+                self._unanswered.add()
+                settled = ServerMessageMetadata(on_request_unanswered=self._unanswered.remove)
+                return SessionMessage(message, settled)
+            elif message is not None:
+                return SessionMessage(message)
+
+    async def _next_line(self) -> Line | None:
+        """Return the next line; None at the end."""
+        while (line := next(self._lines, None)) is None and not self._has_ended:
+            with trio.CancelScope() as self._reading:
+                data = await self._stdin.receive_some()
+                self._has_ended = not data
+                self._lines = self._splitter.feed(data) if data else self._splitter.end()
+        return line
+
+    # --- the rest of the SDK's protocol of a stream ---
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def receive(self) -> SessionMessage | Exception:
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    async def aclose(self) -> None:
+        self._errors.close()  # no checkpoint: the SDK's own clean-up follows
+
+
+@final
+class _Answers(_Closable):
+    """The messages to the client, as the SDK writes them."""
+
+    def __init__(self, unanswered: _Unanswered, messages: trio.MemorySendChannel[bytes]) -> None:
+        self._unanswered = unanswered
+        self._messages = messages
+
+    async def send(self, item: SessionMessage, /) -> None:
+        try:
+            await self._messages.send(_encode(item.message))
+        except trio.BrokenResourceError:
+            raise anyio.BrokenResourceError from None
+        if isinstance(item.message, JSONRPCResponse | JSONRPCError):
+            await self._unanswered.remove()
+
+    async def aclose(self) -> None:
+        self._messages.close()
+
+
+def _encode(message: JSONRPCMessage) -> bytes:
+    return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+
+
+def _parse(line: Line) -> JSONRPCMessage | None:
+    """Return a line's message, or the error that answers it; None for a blank line."""
+    if line.too_long:
+        problem = f"a message of {line.size:,} bytes is above the limit of {MAX_LINE:,}"
+        return _error(PARSE_ERROR, problem)
+    if not line.content.strip():
+        return None
+    try:
+        value = pydantic_core.from_json(line.content)
+    except ValueError as wrong:
+        return _error(PARSE_ERROR, f"it is not JSON: {wrong}")
+    try:
+        return jsonrpc_message_adapter.validate_python(value, by_name=False)
+    except ValidationError:
+        return _error(INVALID_REQUEST, "it is no message of JSON-RPC 2.0", _id_of(value))
+
+
+def _id_of(value: Any) -> RequestId | None:
+    given = value.get("id") if type(value) is dict else None
+    return given if type(given) in (str, int) else None
+
+
+def _error(code: int, message: str, id_: RequestId | None = None) -> JSONRPCError:
+    return JSONRPCError(jsonrpc="2.0", id=id_, error=ErrorData(code=code, message=message))

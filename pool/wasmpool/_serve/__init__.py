@@ -1,0 +1,1 @@
+"""`wasmpool serve`: plugins as tools over MCP, with a page, metrics and health."""

@@ -1,0 +1,66 @@
+"""What a supervisor and a worker tell each other: JSON objects over a pair of sockets."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, final
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["Channel"]
+
+_HEAD: Final = 4
+"""Bytes of a message's size, which comes before it."""
+_CHUNK: Final = 64 << 10
+
+
+@final
+class Channel:
+    """One end of a pair of sockets.
+
+    Args:
+        end: a connected socket, which this closes.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)  # noqa: FBT003 - its form
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(end))
+        self._sending = trio.Lock()
+        self._read = bytearray()
+
+    async def send(self, message: dict[str, Any]) -> bool:
+        """Send a message as a whole; return False if nobody is there to read it."""
+        body = json.dumps(message).encode()
+        with trio.CancelScope(shield=True):  # half a message would end the channel; the other end
+            async with self._sending:  # reads always, or is gone
+                try:
+                    await self._stream.send_all(len(body).to_bytes(_HEAD, "big") + body)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return False
+        return True
+
+    async def receive(self) -> dict[str, Any] | None:
+        """Return the next message; None if the other end is gone."""
+        head = await self._exactly(_HEAD)
+        body = None if head is None else await self._exactly(int.from_bytes(head, "big"))
+        return None if body is None else json.loads(body)
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._stream.aclose()
+
+    async def _exactly(self, count: int) -> bytes | None:
+        while len(self._read) < count:
+            try:
+                chunk = await self._stream.receive_some(_CHUNK)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+            if not chunk:
+                return None
+            self._read += chunk
+        taken = bytes(self._read[:count])
+        del self._read[:count]
+        return taken

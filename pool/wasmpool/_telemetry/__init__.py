@@ -1,0 +1,1 @@
+"""Metrics and traces in the forms of OpenTelemetry and Prometheus."""
