@@ -44,9 +44,7 @@ def greet(server: ServerProcess) -> None:
 
 
 def ask(server: ServerProcess, number: int, tool: str, **arguments: Any) -> None:
-    say(
-        server, id=number, method="tools/call", params={"name": tool, "arguments": arguments}
-    )
+    say(server, id=number, method="tools/call", params={"name": tool, "arguments": arguments})
 
 
 def test_the_example_at_the_standard_streams() -> None:
