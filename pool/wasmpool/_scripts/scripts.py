@@ -59,7 +59,7 @@ def open_scripts(  # noqa: PLR0913 - each option has its name
 
     The block is entered at once, and scripts wait until the interpreters are ready. The first time
     on a machine CPython is compiled, which takes minutes; later its code comes from the cache, in
-    about a second. If that fails the log says why, and scripts are refused.
+    seconds. If that fails the log says why, and scripts are refused.
 
     Args:
         call: ``await call(tool, arguments)`` calls a tool for a script. A result with
