@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sphinx.pycode import ModuleAnalyzer
 
 import wasmpool
+import wasmpool.mcp
 import wasmpool_host
 
 if TYPE_CHECKING:
@@ -62,14 +63,18 @@ nitpick_ignore_regex = [
         "py:class",
         r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType|AddressType)",
     ),
+    ("py:class", r"(.*\.)?(Mode|Scripts|Address|BaseRoute|ASGIApp)"),
     ("py:class", r"T|Ts"),
     ("py:attr", r".*_Pending\.PENDING"),
     ("py:class", r"AbstractAsyncContextManager|Unpack|Mapping|Sequence|Callable|Collection"),
 ]
 
-PUBLIC = {module.__name__: module for module in (wasmpool, wasmpool_host, wasmpool_host.lowlevel)}
+PUBLIC = {
+    module.__name__: module
+    for module in (wasmpool, wasmpool.mcp, wasmpool_host, wasmpool_host.lowlevel)
+}
 
-CONSTRUCTED = {"HttpPolicy", "Limits", "Preopen", "ToolResult", "Wasi"}
+CONSTRUCTED = {"Exposure", "HttpPolicy", "Limits", "Preopen", "ToolResult", "Wasi"}
 """Classes that an application makes objects of; all others are shown without a signature."""
 
 
