@@ -11,6 +11,7 @@ from sphinx.pycode import ModuleAnalyzer
 
 import wasmpool
 import wasmpool.mcp
+import wasmpool.telemetry
 import wasmpool_host
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ nitpick_ignore_regex = [
     # There is no inventory of other projects here: the pages are built without a network.
     ("py:.*", r"(trio|collections|contextlib|os|types|typing|enum)\..*"),
     # Aliases in signatures, which the parameters' texts explain.
-    ("py:class", r"(.*\.)?(Setup|Check|Keep|QueueOnClose|PluginSource|PluginOptions)"),
+    ("py:class", r"(.*\.)?(Admit|Setup|Check|Keep|QueueOnClose|PluginSource|PluginOptions)"),
     (
         "py:class",
         r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType|AddressType)",
@@ -66,12 +67,22 @@ nitpick_ignore_regex = [
     ("py:class", r"(.*\.)?(Mode|Scripts|Address|BaseRoute|ASGIApp)"),
     ("py:class", r"T|Ts"),
     ("py:attr", r".*_Pending\.PENDING"),
-    ("py:class", r"AbstractAsyncContextManager|Unpack|Mapping|Sequence|Callable|Collection"),
+    ("py:class", r"(.*\.)?(Collector|MeterProvider|TracerProvider)"),
+    (
+        "py:class",
+        r"AbstractAsyncContextManager|AsyncIterator|AsyncIterable|Iterable|Unpack|Mapping|Sequence|Callable|Collection",
+    ),
 ]
 
 PUBLIC = {
     module.__name__: module
-    for module in (wasmpool, wasmpool.mcp, wasmpool_host, wasmpool_host.lowlevel)
+    for module in (
+        wasmpool,
+        wasmpool.mcp,
+        wasmpool.telemetry,
+        wasmpool_host,
+        wasmpool_host.lowlevel,
+    )
 }
 
 CONSTRUCTED = {"Exposure", "HttpPolicy", "Limits", "Preopen", "ToolResult", "Wasi"}

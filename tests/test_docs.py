@@ -34,6 +34,7 @@ import pytest
 
 import wasmpool
 import wasmpool.mcp
+import wasmpool.telemetry
 import wasmpool_host
 from wasmpool import Metadata, Tool, ToolResult
 from wasmpool._plugin.contract import MALLOC, OPTIONAL, REQUIRED
@@ -387,6 +388,7 @@ def public_names() -> Iterator[str]:
     )
     yield from (f"wasmpool_host.lowlevel.{name}" for name in wasmpool_host.lowlevel.__all__)
     yield from (f"wasmpool.mcp.{name}" for name in wasmpool.mcp.__all__)
+    yield from (f"wasmpool.telemetry.{name}" for name in wasmpool.telemetry.__all__)
 
 
 def test_the_reference_is_whole() -> None:

@@ -31,15 +31,20 @@ def main() -> None:
     """Serve: the arguments are the worker's number, and the descriptors of its sockets."""
     number, channel, *sockets = map(int, sys.argv[1:])
     show_log(f"worker {number}: ")
-    trio.run(
-        _serve,
-        number,
-        Channel(socket.socket(fileno=channel)),
-        [socket.socket(fileno=each) for each in sockets],
-    )
+    try:
+        trio.run(
+            _serve,
+            number,
+            socket.socket(fileno=channel),
+            [socket.socket(fileno=each) for each in sockets],
+        )
+    except Exception as error:  # noqa: BLE001 - as one line; the supervisor replaces the process
+        _log.critical("unexpected", exc_info=error)
+        sys.exit(1)
 
 
-async def _serve(number: int, channel: Channel, sockets: Sequence[socket.socket]) -> None:
+async def _serve(number: int, end: socket.socket, sockets: Sequence[socket.socket]) -> None:
+    channel = Channel(end)
     message = await channel.receive()
     if message is None:
         return
