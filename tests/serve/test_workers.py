@@ -123,7 +123,7 @@ def test_a_killed_worker_costs_its_own_requests(tmp_path: Path) -> None:
                 assert (
                     post(port, {"id": 1, "method": "ping"}, **sessions["1"].headers).status == 404
                 )
-                assert not sessions["2"].call("echo", {"message": "x"})["isError"]
+                assert not call(port, "echo", {"message": "x"}, **sessions["2"].headers)["isError"]
             with one_session_of_each(port):
                 pass
             assert server.stop() == 0
