@@ -90,6 +90,8 @@ def _print(console: Console, scenario: Scenario, results: Results) -> None:
     console.print(f"[bold]{scenario.name}[/bold]  {scenario.measures}")
     console.print(f"[dim]A fair objection: {scenario.objection}[/dim]")
     console.print(samples_table(scenario, results))
+    for case in results.unsteady(scenario.columns[0].key):
+        console.print(f"[yellow]The spread is large, also after more rounds: {case}[/yellow]")
     bounds = scenario.bounds(results)
     if bounds:
         console.print(Padding(bounds_table(bounds), (0, 0, 0, 1)))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CALLS", "ECHO_BYTES", "EXAMPLE", "EXTISM", "PROGRAM", "PROGRAM_SOURCE"]
+__all__ = [
+    "CALLS",
+    "ECHO_BYTES",
+    "EXAMPLE",
+    "EXTISM",
+    "GO_PLUGIN",
+    "PROGRAM",
+    "PROGRAM_SOURCE",
+]
 
 EXAMPLE: Final[Path] = (
     Path(__file__).parent.parent / "pool" / "wasmpool" / "example" / "example.wasm"
@@ -15,6 +23,9 @@ wasmpool for it."""
 
 PROGRAM: Final[Path] = Path(__file__).parent.parent / "tests" / "guests" / "c_program.wasm"
 """A program in C that does what its arguments say."""
+
+GO_PLUGIN: Final[Path] = PROGRAM.with_name("go_plugin.wasm")
+"""A plugin in Go, whose start takes a thousand times as long as that of the example."""
 
 PROGRAM_SOURCE: Final[Path] = PROGRAM.with_suffix(".c")
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Results", "Sample", "percentile"]
+__all__ = ["LARGE_SPREAD", "Results", "Sample", "percentile"]
+
+LARGE_SPREAD: Final = 0.1
+"""A spread with which the median of some ten rounds is off by a few per cent."""
 
 
 @attrs.frozen
@@ -62,6 +65,14 @@ class Results:
             return None
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         return (high - low) / 2 / median if median else None
+
+    def unsteady(self, key: str) -> list[str]:
+        """The cases in which the spread of a contender is large."""
+        return [
+            case
+            for case, contenders in self.samples.items()
+            if any((self.spread(case, each, key) or 0) > LARGE_SPREAD for each in contenders)
+        ]
 
     def ratio(self, key: str, over: tuple[str, str], under: tuple[str, str]) -> float | None:
         """The ratio of two cases and contenders: the median of the ratios within each round.

@@ -10,7 +10,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Final, Self, final
 
 import attrs
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bench._scenario import Case, Scenario
 
 __all__ = ["run"]
+
+_MOST_TIMES: Final = 2
 
 
 @final
@@ -71,14 +73,21 @@ class Worker:
 
 
 def run(scenario: Scenario, effort: Effort, tell: Callable[[str], None]) -> Results:
-    """Measure a scenario; ``tell`` gets a short text at each step."""
+    """Measure a scenario; ``tell`` gets a short text at each step.
+
+    After the rounds, a case whose spread is large is measured again, until it is not: at most
+    `_MOST_TIMES` as often. `Results.unsteady` has those whose spread is large even then.
+    """
     results = Results()
     cases = [_present(case, tell) for case in scenario.cases(effort)]
     names = dict.fromkeys(name for case in cases for name in case.contenders)
     rounds = max(2, -(-effort.rounds // scenario.seldom))
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(scenario.name, name, effort)) for name in names}
-        for turn in range(rounds):
+        for turn in range(rounds * _MOST_TIMES):
+            if turn >= rounds:
+                unsteady = results.unsteady(scenario.columns[0].key)
+                cases = [case for case in cases if case.name in unsteady]
             for case, name in _turns(cases):
                 tell(f"{scenario.name}: round {turn + 1} of {rounds}: {name}, {case}")
                 results.add(case, name, workers[name].measure(case))

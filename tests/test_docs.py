@@ -33,6 +33,7 @@ import attrs
 import pytest
 
 import wasmpool
+import wasmpool.telemetry
 import wasmpool_host
 from wasmpool import Metadata, Tool, ToolResult
 from wasmpool._plugin.contract import MALLOC, OPTIONAL, REQUIRED
@@ -385,6 +386,7 @@ def public_names() -> Iterator[str]:
         f"wasmpool_host.{name}" for name in wasmpool_host.__all__ if name not in wasmpool.__all__
     )
     yield from (f"wasmpool_host.lowlevel.{name}" for name in wasmpool_host.lowlevel.__all__)
+    yield from (f"wasmpool.telemetry.{name}" for name in wasmpool.telemetry.__all__)
 
 
 def test_the_reference_is_whole() -> None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "load"]
 
 ALL: Final = (
-    "short", "execute", "wait", "compute", "mixed", "lag", "fresh", "program", "cancel", "reload",
-    "scale", "start", "telemetry",
+    "short", "execute", "wait", "compute", "mixed", "lag", "fresh", "pristine", "program", "cancel",
+    "reload", "scale", "start", "telemetry",
 )  # fmt: skip
 """In the order in which they run."""
 

@@ -25,6 +25,11 @@ __all__ = ["SCENARIO"]
 SIZE: Final = 32
 _CONTENDERS: Final = ("lock", "threads", "extism", "floor", "wasmpool")
 _MESSAGE: Final[dict[str, Any]] = {"message": {"text": "to be or not to be", "numbers": [1, 2, 3]}}
+_LARGE: Final = ", 10 KB"
+_LARGE_MESSAGE: Final[dict[str, Any]] = {
+    "message": [{"id": k, "name": f"name {k}", "good": True, "weight": k / 7} for k in range(180)]
+}
+"""It and its reply have some 10 KB as JSON."""
 
 
 def _name(tasks: int, size: int) -> str:
@@ -32,7 +37,9 @@ def _name(tasks: int, size: int) -> str:
 
 
 def _numbers(case: str) -> tuple[int, int]:
-    tasks, size = case.replace(" tasks", "").replace(" task", "").split(", size ")
+    tasks, size = (
+        case.removesuffix(_LARGE).replace(" tasks", "").replace(" task", "").split(", size ")
+    )
     return int(tasks), int(size)
 
 
@@ -45,6 +52,7 @@ def _cases(effort: Effort) -> list[Case]:
             for count in counts
         ),
         *(Case(_name(32, size), ("threads", "extism", "wasmpool")) for size in sizes),
+        *(Case(_name(32, size) + _LARGE, ("floor", "wasmpool")) for size in (1, SIZE)),
     ]
 
 
@@ -58,7 +66,8 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
             if size not in opened:
                 opening = load(contender).open_executes(size)
                 opened[size] = await stack.enter_async_context(opening)
-            step = partial(opened[size], "echo", _MESSAGE)
+            message = _LARGE_MESSAGE if case.endswith(_LARGE) else _MESSAGE
+            step = partial(opened[size], "echo", message)
             return Sample({"us": await per_call(step, tasks, effort.seconds)})
 
         yield measure
@@ -66,18 +75,22 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
 
 def _bounds(results: Results) -> Sequence[Bound]:
     bounds = []
-    for tasks in (1, 32):
+    for tasks, of_floor in ((1, 0.9), (32, 1.08)):
         case = _name(tasks, SIZE)
-        for than, required in (("lock", 20), ("threads", 10)):
+        for than, required in (("lock", 20), ("threads", 10), ("floor", of_floor)):
             ratio = results.ratio("us", (case, than), (case, "wasmpool"))
             word = "task" if tasks == 1 else "tasks"
             bounds.append(Bound(f"as fast as {than}, {tasks} {word}", ratio, at_least=required))
+    one, all_ = ((_name(32, size) + _LARGE, "wasmpool") for size in (1, SIZE))
+    rate = results.ratio("us", one, all_)
+    bounds.append(Bound(f"size {SIZE}, of the rate of size 1{_LARGE}", rate, at_least=0.95))
     return bounds
 
 
 def _plots(results: Results) -> Sequence[Plot]:
-    by_tasks = {float(_numbers(c)[0]): c for c in results.samples if _numbers(c)[1] == SIZE}
-    by_size = {float(_numbers(c)[1]): c for c in results.samples if _numbers(c)[0] == 32}
+    small = [case for case in results.samples if not case.endswith(_LARGE)]
+    by_tasks = {float(_numbers(c)[0]): c for c in small if _numbers(c)[1] == SIZE}
+    by_size = {float(_numbers(c)[1]): c for c in small if _numbers(c)[0] == 32}
     return [
         Plot(
             title="execute by number of tasks (size 32)", x="tasks", y="executes per second",

@@ -565,8 +565,8 @@ class Store:
     """
 
     __slots__ = (
-        "_added", "_memory_at", "_size", "_store", "arena", "context", "context_at", "errors",
-        "has_run", "started",
+        "_added", "_is_measured", "_memory_at", "_size", "_store", "arena", "context",
+        "context_at", "errors", "has_run", "started",
     )  # fmt: skip
 
     def __init__(
@@ -593,8 +593,10 @@ class Store:
         self.errors: bytearray = arena.errors
         """Where a call stores pointers to its trap and to its error, for `take_failure`."""
         self._memory_at: Any = None
-        self._size = 0
-        """Bytes of the memory as of the last `_refresh_memory`."""
+        self._size = -1
+        """Bytes of the memory as of the last `_refresh_memory`; -1 before the first."""
+        self._is_measured = False
+        """True if that memory is the only one."""
         self.has_run: bool = True
         """True if the guest has run since then; set by the code that runs it."""
         self.started: bool = False
@@ -635,6 +637,7 @@ class Store:
             self.find(place)
         if arena.memory is not None:
             self._memory_at = arena.memory.at
+            self._is_measured = len(arena.memories) == 1
 
     def memory_region(self) -> tuple[int, int]:
         """The memory's base and size, until the guest runs again; (0, 0) without a memory."""
@@ -651,6 +654,8 @@ class Store:
 
     def total_memory(self) -> int:
         """Bytes of all linear memories, exported or not."""
+        if self._is_measured and not self.has_run:
+            return self._size
         total = 0
         if self.started:
             for place in self.arena.memories:
@@ -690,7 +695,10 @@ class Store:
         or `ctypes.memmove`. `read` and `write`, which check that a slice is inside the memory, are
         the only users.
         """
+        size = self.memory_size()
         self.has_run = False
+        if size == self._size:  # it has not grown, and so not moved
+            return
         base, self._size = self.memory_region()
         arena = self.arena
         if base != arena.base:

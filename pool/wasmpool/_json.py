@@ -43,6 +43,10 @@ _encoder: Final[Any] = encoder.c_make_encoder(  # type: ignore[attr-defined]  # 
 )  # fmt: skip
 
 
+_SIMPLE: Final = frozenset({str, int, bool, type(None)})
+"""Types whose values are all plain."""
+
+
 def _encode_without_extra(value: object) -> bytes:
     try:
         return _join(_encoder(value, 0)).encode()
@@ -79,28 +83,22 @@ def _make_encode() -> Callable[[object], bytes]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return True for a dict or a list that has only plain values in it, on all its levels.
+    """Return True for a value with nothing but plain types in it, on all its levels.
 
     A class that is derived from a plain type is not plain. A float that is not finite is not,
     either: its difference from itself is NaN.
     """
-    if type(value) is dict:
-        for key in value:
-            if type(key) is not str:
+    kind = type(value)
+    if kind in _SIMPLE:
+        return True
+    if kind is dict:
+        for key, each in value.items():
+            if type(key) is not str or not (type(each) in _SIMPLE or _is_plain(each)):
                 return False
-        value = value.values()
-    elif type(value) is not list:
-        return False
-    for each in value:
-        kind = type(each)
-        if kind is str or kind is int or kind is bool or each is None:
-            continue
-        if kind is float:
-            if each - each:
-                return False
-        elif not _is_plain(each):
-            return False
-    return True
+        return True
+    if kind is list:
+        return _SIMPLE.issuperset(map(type, value)) or all(map(_is_plain, value))
+    return kind is float and value - value == 0.0
 
 
 encode: Callable[[object], bytes] = _make_encode()

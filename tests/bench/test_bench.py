@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+import attrs
 import pytest
 
 if TYPE_CHECKING:
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
 
 pytest.importorskip("bench.contenders", reason="needs the source tree")
 
-from bench import _markdown
+from bench import _markdown, _runner
 from bench.__main__ import main
 from bench._effort import Effort
 from bench._plot import distribution
 from bench._results import Results, Sample, percentile
-from bench._scenario import Bound
+from bench._scenario import Bound, Case
 from bench._table import rows
 from bench.contenders import ALL as CONTENDERS
 from bench.scenarios import ALL, load
@@ -44,6 +45,39 @@ def test_the_spread_is_half_of_the_quartiles_distance() -> None:
     """It is a share of the median, and of one round there is none."""
     assert results_of({"lock": [8, 10, 12]}).spread("case", "lock", "us") == pytest.approx(0.1)
     assert results_of({"lock": [8]}).spread("case", "lock", "us") is None
+
+
+class Worker:
+    """Stands for a contender's process: each case has numbers of its own, one for each round."""
+
+    def __init__(self, numbers: dict[str, list[float]]) -> None:
+        self.left = {case: iter(values) for case, values in numbers.items()}
+
+    def measure(self, case: str) -> Sample:
+        return Sample({"us": next(self.left[case])})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("more", "unsteady"), [([20, 20, 20], []), ([5, 90, 1], ["restless"])], ids=["settles", "not"]
+)
+def test_a_case_is_measured_again_while_its_spread_is_large(
+    monkeypatch: pytest.MonkeyPatch, more: list[float], unsteady: list[str]
+) -> None:
+    """Not the others, and not for ever; what is unsteady even then is named."""
+    numbers = {"steady": [10.0, 10, 10], "restless": [20.0, 40, 20, *more]}
+    monkeypatch.setattr(_runner, "Worker", lambda *_: Worker(numbers))
+    cases = [Case(name, ("wasmpool",)) for name in numbers]
+    scenario = attrs.evolve(load("short"), cases=lambda _: cases)
+    results = _runner.run(scenario, attrs.evolve(LITTLE, rounds=3), lambda _: None)
+    assert len(results.samples["steady"]["wasmpool"]) == 3
+    assert len(results.samples["restless"]["wasmpool"]) in ((4, 5) if not unsteady else (6,))
+    assert results.unsteady("us") == unsteady
 
 
 def test_percentiles_end_at_the_largest_value() -> None:

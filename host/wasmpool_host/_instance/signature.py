@@ -62,24 +62,23 @@ class Values:
         """
         if len(values) != self.count:
             raise self._miscounted(values, owner)
-        try:
-            self._put(buffer, values)
+        places = self._places
+        try:  # one and two are written out: a loop would cost more than the rest of this
+            if self.count == 1:
+                ((pack, at),) = places
+                pack(buffer, at, values[0])
+            elif self.count == 2:
+                (pack, at), (pack_second, second_at) = places
+                pack(buffer, at, values[0])
+                pack_second(buffer, second_at, values[1])
+            else:
+                self._put(buffer, values)
         except (struct.error, TypeError, OverflowError):
             self._put(buffer, self._converted(values, owner))
 
     def _put(self, buffer: bytearray, values: Sequence[object]) -> None:
-        """Pack them. One and two are written out: a loop would cost more than the rest of this."""
-        places = self._places
-        if self.count == 1:
-            ((pack, at),) = places
-            pack(buffer, at, values[0])
-        elif self.count == 2:
-            (pack, at), (pack_second, second_at) = places
-            pack(buffer, at, values[0])
-            pack_second(buffer, second_at, values[1])
-        else:
-            for (pack, at), value in zip(places, values, strict=False):  # counted by `put`
-                pack(buffer, at, value)
+        for (pack, at), value in zip(self._places, values, strict=False):  # counted by `put`
+            pack(buffer, at, value)
 
     def _miscounted(self, values: Sequence[object], owner: str) -> TypeError:
         wanted = f"{self.count} {self._word}{'' if self.count == 1 else 's'}"

@@ -5,7 +5,8 @@ it moves an instance from one state to the next, settles the tasks that this con
 what takes time (starts, checks, closes) to the pool's own tasks. So between two checkpoints no
 task sees a pool that is half changed, there are no locks, and a cancellation cannot interrupt a
 transition. Only two kinds of other code run inside of one: instruments, and the first slices of
-queued calls with the conversion of their arguments (`_hand_over_or_idle`).
+queued calls with the conversion of their arguments (`_hand_over_or_idle`). Where such a call begins
+in a worker thread instead, it ends in a transition of its own (`_end_in_worker`).
 
 `_assign` alone decides what the pool should do next, from the state alone. Every transition that
 may have changed the answer ends with it. That keeps the promises true on every path: it does not

@@ -35,11 +35,17 @@ from .retire_reason import RetireReason
 from .snapshot import lease_info, pool_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Iterable,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
-    from wasmpool._in_order import Items
     from wasmpool_host import Completed, RunOptions
 
     from .options import QueueOnClose
@@ -377,7 +383,10 @@ class Pool:
         )
 
     def map(
-        self, name: str, args: Items[object], limit: int | None = None
+        self,
+        name: str,
+        args: Iterable[object] | AsyncIterable[object],
+        limit: int | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[Any | Exception]]:
         """Call an exported function once for each item of an input, some calls at once.
 
@@ -393,9 +402,9 @@ class Pool:
                 while one is slow.
 
         Returns:
-            A block that yields the results in the order of the input: what each call returned, or
-            the exception that it raised, as in `call`. What reading the input raises is raised
-            after the results of what was read.
+            A block that yields the results in the order of the input. Each is what its call
+            returned, or the exception that it raised, as for `call`. What reading the input raises
+            is raised after the results of what was read.
 
         Raises:
             TypeError, ValueError: at once: ``args`` cannot be read item by item, or ``limit`` is
