@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
 if TYPE_CHECKING:
     from wasmpool_host import _capi
 
-    from .crossing import ExportCrossing
+Crossing = TypeVar("Crossing")
 
 __all__ = ["MOST_SPARE", "Bindings"]
 
@@ -16,7 +16,7 @@ MOST_SPARE: Final = 256
 
 
 @final
-class Bindings:
+class Bindings(Generic[Crossing]):
     """The buffers of one instance, and its exports that were called.
 
     They hold nothing of the guest: each look-up and each call writes them anew. To make them takes
@@ -28,5 +28,5 @@ class Bindings:
 
     def __init__(self, arena: _capi.Arena) -> None:
         self.arena: _capi.Arena = arena
-        self.crossings: dict[str, ExportCrossing] = {}
+        self.crossings: dict[str, Crossing] = {}
         """By the export's name. Those that the instance has called are bound to it."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from wasmpool_host import _capi
 
+    from .bindings import Bindings
     from .exported import Globals, Memories
     from .linked_module import LinkedModule
     from .pending import Pending
@@ -78,7 +79,8 @@ class Instance:
         self._ticker, has_slot = open_instances.open(module.maps, engine)
         self._code = code = pooled if has_slot and pooled is not None else module.ordinary
         try:
-            self._bindings = bindings = module.take_bindings()
+            bindings: Bindings[ExportCrossing] = module.take_bindings()
+            self._bindings = bindings
             self._fiber = Fiber(module, code.engine, self._guest, self._ticker, bindings.arena)
         except BaseException:
             open_instances.close(self._ticker, module.maps, code.engine)

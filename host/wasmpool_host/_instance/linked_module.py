@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from wasmpool_host import _capi
 from wasmpool_host._escape import escaped
@@ -107,7 +107,7 @@ class LinkedModule:
         self.new_world: Callable[..., World] = new_world
         self.exchange_buffer: tuple[int, int] = exchange_buffer
         self._store_limits = _capi.store_limits(memory_limit, limits.table_elements)
-        self._spare: list[Bindings] = []
+        self._spare: list[Bindings[Any]] = []
         """The bindings that closed instances have left; the last first, as they are in a cache."""
         self._added = added
         self.exchanged: set[str] = set()
@@ -123,14 +123,14 @@ class LinkedModule:
         """Make a store within the limits, for one instance."""
         return _capi.Store(engine.pointer_at, key, self._store_limits, arena, self._added)
 
-    def take_bindings(self) -> Bindings:
+    def take_bindings(self) -> Bindings[Any]:
         """Return bindings for one instance, perhaps those that another has left."""
         try:
             return self._spare.pop()
         except IndexError:  # also if another thread was first
             return Bindings(_capi.Arena(self.memory_exports))
 
-    def leave_bindings(self, bindings: Bindings) -> None:
+    def leave_bindings(self, bindings: Bindings[Any]) -> None:
         """Keep the bindings of an instance that has ended, for the next one."""
         if len(self._spare) < MOST_SPARE:
             self._spare.append(bindings)
