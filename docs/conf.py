@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sphinx.pycode import ModuleAnalyzer
 
 import wasmpool
+import wasmpool.mcp
+import wasmpool.telemetry
 import wasmpool_host
 
 if TYPE_CHECKING:
@@ -57,19 +59,33 @@ nitpick_ignore_regex = [
     # There is no inventory of other projects here: the pages are built without a network.
     ("py:.*", r"(trio|collections|contextlib|os|types|typing|enum)\..*"),
     # Aliases in signatures, which the parameters' texts explain.
-    ("py:class", r"(.*\.)?(Setup|Check|Keep|QueueOnClose|PluginSource|PluginOptions)"),
+    ("py:class", r"(.*\.)?(Admit|Setup|Check|Keep|QueueOnClose|PluginSource|PluginOptions)"),
     (
         "py:class",
         r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType|AddressType)",
     ),
+    ("py:class", r"(.*\.)?(Mode|Scripts|Address|BaseRoute|ASGIApp)"),
     ("py:class", r"T|Ts"),
     ("py:attr", r".*_Pending\.PENDING"),
-    ("py:class", r"AbstractAsyncContextManager|Unpack|Mapping|Sequence|Callable|Collection"),
+    ("py:class", r"(.*\.)?(Collector|MeterProvider|TracerProvider)"),
+    (
+        "py:class",
+        r"AbstractAsyncContextManager|AsyncIterator|AsyncIterable|Iterable|Unpack|Mapping|Sequence|Callable|Collection",
+    ),
 ]
 
-PUBLIC = {module.__name__: module for module in (wasmpool, wasmpool_host, wasmpool_host.lowlevel)}
+PUBLIC = {
+    module.__name__: module
+    for module in (
+        wasmpool,
+        wasmpool.mcp,
+        wasmpool.telemetry,
+        wasmpool_host,
+        wasmpool_host.lowlevel,
+    )
+}
 
-CONSTRUCTED = {"HttpPolicy", "Limits", "Preopen", "ToolResult", "Wasi"}
+CONSTRUCTED = {"Exposure", "HttpPolicy", "Limits", "Preopen", "ToolResult", "Wasi"}
 """Classes that an application makes objects of; all others are shown without a signature."""
 
 

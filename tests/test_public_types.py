@@ -7,13 +7,15 @@ What they must refuse has an ignore beside it: mypy and pyright report one that 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import FunctionType
-from typing import assert_type
+from typing import Any, assert_type
 
 import pytest
 
 import wasmpool
 import wasmpool_host
+from wasmpool.example import PATH
 from wasmpool_host import lowlevel
 
 SEVEN = """(module (memory (export "memory") 1) (global (export "g") i32 (i32.const 7))
@@ -45,6 +47,18 @@ async def test_a_pool_is_typed() -> None:
         assert_type(statistics.wait_seconds.quantile(0.5), float)
         assert_type(pool.leases(), tuple[wasmpool.LeaseInfo, ...])
         assert_type(await pool.reload(module), int)
+        async with pool.map("f", [()]) as results:
+            assert_type(results, AsyncIterator[Any | Exception])
+
+
+async def test_a_map_of_a_plugin_is_typed() -> None:
+    """A result is an answer or an exception, and a type checker asks which."""
+    async with (
+        wasmpool.open_plugin(PATH, size=1) as plugin,
+        plugin.map("echo", [{"message": 1}]) as results,
+    ):
+        async for result in results:
+            assert_type(result, wasmpool.ToolResult | Exception)
 
 
 def test_a_wrong_type_of_a_host_function_is_a_type_error() -> None:
@@ -90,7 +104,7 @@ def test_all_names_are_there_sorted_and_at_home(package: object) -> None:
 USED = {
     wasmpool.Instance: "aclose call exchange globals memories memory poisoned run",
     wasmpool.Module: "compile instantiate snapshot",
-    wasmpool.Caller: "call memory read reply state",
+    wasmpool.Caller: "call log_extra memory read reply state",
     wasmpool.Memory: "read size write",
 }
 

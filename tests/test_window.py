@@ -113,3 +113,11 @@ async def test_some_of_the_rows_can_be_taken() -> None:
         window.finish(row, "done")
     assert await window.take(2) == ["done", "done"]
     assert len(window) == 1
+
+
+async def test_an_item_is_let_go_when_there_is_an_outcome() -> None:
+    """Only one of the two is kept: both may be large."""
+    window = Window[str, str](rows=3)
+    (row,) = await admitted(window, 1)
+    window.finish(row, "done")
+    assert (row.item, row.outcome) == (None, "done")

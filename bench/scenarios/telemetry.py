@@ -80,9 +80,9 @@ def _bounds(results: Results) -> Sequence[Bound]:
         return results.ratio("us", (case, _CONTENDER), (_NONE, _CONTENDER))
 
     return [
-        Bound("with a Prometheus collector, of a call without", times(_PROMETHEUS), at_most=1.1),
+        Bound("with a Prometheus collector, of a call without", times(_PROMETHEUS), at_most=1.2),
         Bound("with OpenTelemetry's metrics, of a call without", times(_METRICS), at_most=6),
-        Bound("with a recorded span, of a call without", times(_SPANS), at_most=12),
+        Bound("with a recorded span, of a call without", times(_SPANS), at_most=10),
     ]
 
 

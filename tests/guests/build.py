@@ -104,6 +104,7 @@ GUESTS: Final[dict[str, Callable[[Path], None]]] = {
     "c_reactor.wasm": c_reactor,
     "go_plugin.wasm": go_plugin,
     "leaky.wasm": leaky,
+    "script_runner.wasm": c_program,
     "zig_program.wasm": zig_program,
 }
 

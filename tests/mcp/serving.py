@@ -64,7 +64,7 @@ _META = {
 }
 
 
-def call_request(name: str, arguments: dict[str, Any], number: int = 1) -> dict[str, Any]:
+def call_request(name: str, arguments: dict[str, Any], number: object = 1) -> dict[str, Any]:
     """A call of a tool in the revision in which each request stands alone."""
     params = {"name": name, "arguments": arguments, "_meta": dict(_META)}
     return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}

@@ -18,7 +18,6 @@ async def main() -> None:
             await loader.load(plugin)
         print("this belongs to standard output, before the server has it", flush=True)
         await serve_stdio(loader)
-        print("and this again", flush=True)
 
 
 trio.run(main)

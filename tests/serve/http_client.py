@@ -1,17 +1,18 @@
-"""A client by hand: one request on a connection of its own."""
+"""A client by hand: one request on a connection of its own, or a session that keeps one."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from http.client import HTTPConnection
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from tests.serve.server_process import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Reply", "call", "get", "initialize", "post"]
+__all__ = ["KeptSession", "Reply", "call", "get", "initialize", "post"]
 
 
 class Reply(NamedTuple):
@@ -28,28 +29,35 @@ class Reply(NamedTuple):
         return json.loads(self.text)
 
 
+_FORM: Final = {
+    "Content-Type": "application/json",
+    "Accept": "application/json, text/event-stream",
+}
+_INITIALIZE: Final = {
+    "id": 0,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "0"},
+    },
+}
+
+
 def get(port: int, path: str, **headers: str) -> Reply:
-    return _ask(port, "GET", path, None, headers)
+    with closing(_connect(port)) as connection:
+        return _ask(connection, "GET", path, None, {"Connection": "close", **headers})
 
 
 def post(port: int, message: Mapping[str, Any], **headers: str) -> Reply:
     """Send a message of the protocol, in the revision with a handshake."""
-    form = {
-        "Content-Type": "application/json",
-        "Accept": "application/json, text/event-stream",
-        **headers,
-    }
-    return _ask(port, "POST", "/mcp", json.dumps({"jsonrpc": "2.0", **message}).encode(), form)
+    with closing(_connect(port)) as connection:
+        return _post(connection, message, {"Connection": "close", **headers})
 
 
 def initialize(port: int, **headers: str) -> dict[str, str]:
     """Open a session, and return the headers of its requests."""
-    params = {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "0"},
-    }
-    reply = post(port, {"id": 0, "method": "initialize", "params": params}, **headers)
+    reply = post(port, _INITIALIZE, **headers)
     assert reply.status == 200, reply
     session = {**headers, "Mcp-Session-Id": reply.headers["mcp-session-id"]}
     assert post(port, {"method": "notifications/initialized"}, **session).status == 202
@@ -58,25 +66,66 @@ def initialize(port: int, **headers: str) -> dict[str, str]:
 
 def call(port: int, tool: str, arguments: Mapping[str, Any], **headers: str) -> Any:
     """Call a tool, and return the result."""
-    params = {"name": tool, "arguments": dict(arguments)}
-    reply = post(port, {"id": 1, "method": "tools/call", "params": params}, **headers)
+    reply = post(port, _call(tool, arguments), **headers)
     assert reply.status == 200, reply
     return reply.json["result"]
 
 
-def _ask(
-    port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+@final
+class KeptSession:
+    """A session on one connection, so that its worker is the one that has accepted it.
+
+    Attributes:
+        headers: of its requests.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._connection = _connect(port)
+        reply = _post(self._connection, _INITIALIZE, {})
+        self.headers = {"Mcp-Session-Id": reply.headers["mcp-session-id"]}
+        assert self._post({"method": "notifications/initialized"}).status == 202
+
+    @property
+    def worker(self) -> str:
+        """The number of its worker."""
+        return self.headers["Mcp-Session-Id"].partition("-")[0]
+
+    def call(self, tool: str, arguments: Mapping[str, Any]) -> Any:
+        reply = self._post(_call(tool, arguments))
+        assert reply.status == 200, reply
+        return reply.json["result"]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _post(self, message: Mapping[str, Any]) -> Reply:
+        return _post(self._connection, message, self.headers)
+
+
+def _call(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    params = {"name": tool, "arguments": dict(arguments)}
+    return {"id": 1, "method": "tools/call", "params": params}
+
+
+def _connect(port: int) -> HTTPConnection:
+    return HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+
+
+def _post(
+    connection: HTTPConnection, message: Mapping[str, Any], headers: Mapping[str, str]
 ) -> Reply:
-    connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-    try:
-        connection.request(
-            method,
-            path,
-            body,
-            {"Host": "localhost", "Connection": "close", **headers},
-        )
-        reply = connection.getresponse()
-        names = {name.lower(): value for name, value in reply.getheaders()}
-        return Reply(reply.status, names, reply.read().decode())
-    finally:
-        connection.close()
+    body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    return _ask(connection, "POST", "/mcp", body, {**_FORM, **headers})
+
+
+def _ask(
+    connection: HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+) -> Reply:
+    connection.request(method, path, body, {"Host": "localhost", **headers})
+    reply = connection.getresponse()
+    names = {name.lower(): value for name, value in reply.getheaders()}
+    return Reply(reply.status, names, reply.read().decode())

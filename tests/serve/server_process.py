@@ -72,7 +72,7 @@ class ServerProcess:
     @property
     def address(self) -> str:
         """Where it listens, once its plugins have been tried; ``http://HOST:PORT``."""
-        self.logged(r"tools of \d+ plugins are served")
+        self.logged(r"serving \d+ tools? of")
         return self.logged(r"listening at (http://\S+)")[1]
 
     @property

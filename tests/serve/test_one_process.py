@@ -44,9 +44,7 @@ def greet(server: ServerProcess) -> None:
 
 
 def ask(server: ServerProcess, number: int, tool: str, **arguments: Any) -> None:
-    say(
-        server, id=number, method="tools/call", params={"name": tool, "arguments": arguments}
-    )
+    say(server, id=number, method="tools/call", params={"name": tool, "arguments": arguments})
 
 
 def test_the_example_at_the_standard_streams() -> None:
@@ -60,7 +58,7 @@ def test_the_example_at_the_standard_streams() -> None:
         server.stdin.close()
         assert server.wait() == 0
         assert server.stdout.read() == b""
-    assert server.log[-1] == "info: 10 tools of 1 plugins are served"
+    assert server.log[-1] == "info: serving 10 tools of 1 plugin"
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def test_a_second_signal_ends_at_once(number: int, slow: Path) -> None:
         ask(server, 2, "quick")
         assert hear(server)["id"] == 2
         server.send_signal(number)
-        server.logged("1 calls are under way, and have 30 s")
+        server.logged("1 call under way, with 30 s to end")
         ask(server, 3, "quick")
         assert hear(server)["result"]["isError"]
         assert server.stop(number) == 128 + number
@@ -110,7 +108,7 @@ def test_no_call_is_cut_by_a_signal_under_load(tmp_path: Path) -> None:
             while "wasmpool_serve_calls 24.0" not in get(port, "/metrics").text:
                 pass
             server.send_signal(signal.SIGTERM)
-            server.logged("24 calls are under way, and have 30 s")
+            server.logged("24 calls under way, with 30 s to end")
             held.go.set()
             assert [each.result()["isError"] for each in calls] == [False] * 24
             assert server.wait() == 0
@@ -176,7 +174,7 @@ def test_what_fails_is_told_and_comes_back(tmp_path: Path) -> None:
     write_plugin(tmp_path / "other.wasm", "another_tool")
     write_plugin(tmp_path / "twice.wasm", "tool")
     (tmp_path / "broken.wasm").write_bytes(b"no module")
-    token = "very-s3cret"
+    token = "very-s3cret"  # noqa: S105 - of a test
     bearer = {"Authorization": f"Bearer {token}"}
     with forked_server("--config", config, *HTTP, env={"SERVE_TOKEN": token}) as server:
         port = server.port

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trio
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.registry import Collector
 
-to_text: Any = generate_latest
-families_of: Any = text_string_to_metric_families
+to_text = cast("Any", generate_latest)
+families_of = cast("Any", text_string_to_metric_families)
 EMPTY = '(module (func (export "f")))'
 
 

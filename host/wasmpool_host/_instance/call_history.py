@@ -15,14 +15,14 @@ __all__ = ["LONG", "MEDIUM", "CallHistory"]
 MEDIUM: Final = 0.00015
 """Seconds of computing from which calls are measured: a thread may be worth it."""
 
-LONG: Final = 0.0015
+LONG: Final = 0.001
 """Seconds of computing from which a call always starts in a thread: it needs several slices."""
 
 _WEIGHT: Final = 0.25
 """Of the last call in the average: a single call of another length hardly moves it."""
 
-_MOST: Final = 2 * LONG
-"""Seconds that a call counts at most: after one of a minute, four short ones are enough."""
+_MOST: Final = 3 * LONG
+"""Seconds that a call counts at most: one of a minute among short ones does not make them long."""
 
 
 @final

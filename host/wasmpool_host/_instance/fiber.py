@@ -12,7 +12,9 @@ queue, microseconds. `loop_budget` keeps many of them from adding up in one pass
 is parked until the fiber needs it again. A slice ends with a tick of `epoch_ticker`. Where a tick
 comes right after the start, the guest gets a second slice; otherwise short calls would move to
 threads by chance. An export whose last calls were long starts in a thread: on the trio thread it
-would only delay the loop, while the other CPUs are idle (`CallHistory`).
+would only delay the loop, while the other CPUs are idle (`CallHistory`). One whose calls were of
+medium length does so if that pays (`Placement`), and else goes on here, with a pass of the loop
+after each slice. What starts in a thread does so in `start`, before any task waits for it.
 
 **A host function runs in the task**, between two polls, while the fiber is suspended. The two
 callbacks that Wasmtime calls (`host_call`) run on the fiber's stack. They only take notes:
@@ -583,6 +585,10 @@ class Fiber:
         Raises:
             trio.Cancelled: the guest is not done, and no thread runs it any more.
         """
+        # A deadline may have passed during the slice: trio notes it in the next pass, and a thread
+        # would be started only to be stopped.
+        await trio.lowlevel.checkpoint()
+        self._check()
         job = self._submit(level)
         await self._await_job(job, level)
 

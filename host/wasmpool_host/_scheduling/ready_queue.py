@@ -7,6 +7,9 @@ function, or the call is cancelled. After `QUANTUM`, if another fiber waits, the
 at the end of the queue and takes the first one. A fiber may change threads at each yield, so an
 endless loop in one guest delays the others but does not starve them.
 
+A job is submitted in one step, and a task may wait for it later. Until one does, its fiber is told
+when the job comes back (`Steppable.come_back`).
+
 The threads come from trio's own cache (`trio.lowlevel.start_thread_soon`) and return to it when the
 queue is empty: no thread outlives its work.
 

@@ -3,7 +3,8 @@
 The usual way, non-blocking descriptors, does not do here: the flag belongs to the open file, which
 other processes may share, such as the shell in the same terminal, and regular files cannot be
 waited for. A thread that reads cannot be stopped, so it would outlive its block. So these streams
-wait until a descriptor is ready, and then read what there is, or write no more than fits.
+wait until a descriptor is ready, and then read what there is, or write no more than fits. A
+terminal does not say how much fits, so it is opened once more, with the flag for this alone.
 
 While they are open, nothing else in the process reads from the input or writes to the output: the
 descriptors 0 and 1 lead elsewhere, and the streams have copies of what they were.
@@ -24,7 +25,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["DescriptorReader", "DescriptorWriter", "claim_standard_streams"]
+__all__ = ["DescriptorReader", "DescriptorWriter", "claim_standard_streams", "open_writer"]
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK: Final = 64 << 10
@@ -48,7 +49,7 @@ def claim_standard_streams() -> Generator[tuple[DescriptorReader, DescriptorWrit
         stdin = stack.enter_context(_claimed(_STDIN, os.O_RDONLY))
         stdout = stack.enter_context(_claimed(_STDOUT, os.O_WRONLY))
         stack.callback(_flush)  # to standard error what has been printed in between
-        yield DescriptorReader(stdin), DescriptorWriter(stdout)
+        yield DescriptorReader(stdin), stack.enter_context(open_writer(stdout))
 
 
 @contextlib.contextmanager
@@ -63,6 +64,20 @@ def _claimed(descriptor: int, mode: int) -> Generator[int]:
     finally:
         os.dup2(copy, descriptor)
         os.close(copy)
+
+
+@contextlib.contextmanager
+def open_writer(descriptor: int) -> Generator[DescriptorWriter]:
+    """A writer for a descriptor, which stays as it is."""
+    if not os.isatty(descriptor):
+        yield DescriptorWriter(descriptor)
+        return
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    own = os.open(os.ttyname(descriptor), flags)
+    try:
+        yield DescriptorWriter(own)
+    finally:
+        os.close(own)
 
 
 def _flush() -> None:
@@ -129,8 +144,8 @@ class DescriptorWriter:
                 await trio.lowlevel.checkpoint()
             try:
                 rest = rest[os.write(self._descriptor, rest[:_FITS]) :]
-            except BlockingIOError:
-                continue
+            except BlockingIOError:  # a terminal that takes less
+                await trio.lowlevel.checkpoint()
             except OSError as error:
                 raise trio.BrokenResourceError(error.strerror) from error
 

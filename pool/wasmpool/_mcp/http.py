@@ -13,9 +13,10 @@ from .allowed_hosts import AllowedHosts
 from .http_application import MAX_BODY, HttpApplication
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 
     from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp
 
     from .endpoint import Endpoint
 
@@ -40,6 +41,7 @@ def http_app(  # noqa: PLR0913 - options, by name
     allowed_origins: Collection[str] = (),
     routes: Sequence[BaseRoute] = (),
     runs_endpoint: bool = False,
+    around: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> HttpApplication:
     """Return an ASGI application with the protocol at ``/mcp``.
 
@@ -49,6 +51,7 @@ def http_app(  # noqa: PLR0913 - options, by name
         allowed_hosts: as for `AllowedHosts`.
         allowed_origins: as for `AllowedHosts`.
         routes: more routes, behind the same checks.
+        around: puts another application around the routes, inside of the checks.
         runs_endpoint: the application's lifespan is that of the endpoint, which does not run yet.
 
     Its lifespan has to be run, as ASGI servers do.
@@ -71,8 +74,9 @@ def http_app(  # noqa: PLR0913 - options, by name
             yield
 
     protocol = Route("/mcp", endpoint=StreamableHTTPASGIApp(sessions))
-    router = Router([protocol, *routes])
-    return HttpApplication(router, endpoint, allowed, token, lifespan)
+    router: ASGIApp = Router([protocol, *routes])
+    served = router if around is None else around(router)
+    return HttpApplication(served, endpoint, allowed, token, lifespan)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,13 @@ def _cursor(name: str) -> str:
 
 def _name(cursor: str) -> str:
     try:
-        name = base64.b64decode(cursor[:_MAX_CURSOR], altchars=b"-_", validate=True)
+        name = base64.b64decode(_within_bounds(cursor), altchars=b"-_", validate=True)
         return name.decode(errors="surrogatepass")
     except (ValueError, binascii.Error):
         raise MCPError(INVALID_PARAMS, "the cursor is not one of this server") from None
+
+
+def _within_bounds(cursor: str) -> str:
+    if len(cursor) > _MAX_CURSOR:
+        raise ValueError("it is too long")
+    return cursor

@@ -19,6 +19,8 @@ _MAX_QUERY: Final = 1_000
 _MAX_WORDS: Final = 16
 _MAX_TEXT: Final = 4 << 10
 """Characters of a description that are searched."""
+_SHORTEST_PART: Final = 3
+"""Characters of a word that is also looked for inside of other words."""
 _WORD: Final = re.compile(r"[^\W_]+")
 
 # A word counts by the best place where it is found.
@@ -59,17 +61,18 @@ class _Entry:
 
     def score(self, word: str) -> float:
         """How well a word fits; 0 if it is not found."""
+        is_part = len(word) >= _SHORTEST_PART
         if word == self.name:
             return _IS_NAME
         if word in self.names:
             return _IN_NAME
-        if word in self.name:
+        if is_part and word in self.name:
             return _PART_OF_NAME
         if word in self.parameters:
             return _IN_PARAMETERS
         if word in self.words:
             return _IN_TEXT
-        return _PART_OF_TEXT if word in self.text else 0.0
+        return _PART_OF_TEXT if is_part and word in self.text else 0.0
 
 
 @final

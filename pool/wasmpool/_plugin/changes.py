@@ -28,9 +28,11 @@ class ChangeKind(StrEnum):
     LOADED = "loaded"
     """A plugin entered service under a name that was free."""
     RELOADED = "reloaded"
-    """Another module, configuration or plugin serves under the name: the tools may differ."""
+    """Another module, configuration or plugin serves under the name: the tools may differ. Or the
+    same one serves, and what failed before is over."""
     UNLOADED = "unloaded"
-    """The plugin takes no more calls, because it was unloaded or closed."""
+    """The plugin takes no more calls, because it was unloaded or closed. Or it failed to load, and
+    what failed is gone."""
     FAILED = "failed"
     """A load or a reload failed. What served under the name continues to serve."""
 
@@ -47,7 +49,7 @@ class Change:
     plugin: Plugin | None = None
     """The plugin in service under the name after the change; None if there is none."""
     error: Exception | None = None
-    """Why it failed; None for the other kinds."""
+    """Why it failed, as `Loader.failures` has it after the change; None if nothing did."""
 
 
 @final

@@ -31,7 +31,6 @@ from wasmpool._errors import (
     ReloadFailed,
     as_one_line,
 )
-from wasmpool._in_order import open_results
 from wasmpool._json import encode
 from wasmpool._json_pieces import SMALL
 from wasmpool._plain_nursery import open_plain_nursery
@@ -66,9 +65,8 @@ from .source import freeze_source, name_of_file
 from .tool_result import ToolResult, read_large_result, read_tool_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 
-    from wasmpool._in_order import Items
     from wasmpool._pool.pool import Pool
     from wasmpool_host.lowlevel import Source
 
@@ -386,7 +384,7 @@ class Plugin:
     def map(
         self,
         tool: str,
-        arguments: Items[Mapping[str, Any] | None],
+        arguments: Iterable[Mapping[str, Any] | None] | AsyncIterable[Mapping[str, Any] | None],
         limit: int | None = None,
     ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[ToolResult | Exception]]:
         """Run a tool once for each item of an input, some calls at once.
@@ -404,9 +402,9 @@ class Plugin:
                 while one is slow.
 
         Returns:
-            A block that yields the results in the order of the input: what `execute` returned for
-            each, or the exception that it raised. What reading the input raises is raised after
-            the results of what was read.
+            A block that yields the results in the order of the input. Each is what `execute`
+            returned, or the exception that it raised. What reading the input raises is raised
+            after the results of what was read.
 
         Raises:
             TypeError, ValueError: at once: ``arguments`` cannot be read item by item, or ``limit``
@@ -416,6 +414,8 @@ class Plugin:
         The end of the block ends the calls under way, however it ends. The next result is a
         checkpoint if it has to be waited for.
         """
+        from wasmpool._in_order import open_results  # noqa: PLC0415 - few programs need it
+
         return open_results(
             "plugin.map",
             partial(self.execute, tool),
@@ -579,6 +579,7 @@ class Plugin:
                 elif not isinstance(failure, PoolClosed):
                     raise
 
+        self._check_open()  # it may have been closed meanwhile, and its nursery with it
         number: int = await self._drains.start(reload)
         if not failed:
             return number

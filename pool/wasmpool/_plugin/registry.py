@@ -234,7 +234,9 @@ class PluginRegistry:
         """A plugin takes no more calls; it is told once, and not if another one serves."""
         if self._entries.get(entry.key) is entry and not entry.has_left:
             entry.has_left = True
-            self.changes.publish(Change(kind=ChangeKind.UNLOADED, name=entry.key))
+            error = self.failures.get(entry.key)  # a reload can have failed before, or a load since
+            change = Change(kind=ChangeKind.UNLOADED, name=entry.key, error=error)
+            self.changes.publish(change)
 
     def failed(self, name: str, error: Exception) -> None:
         """Note why a plugin is not loaded or not reloaded."""
@@ -244,8 +246,11 @@ class PluginRegistry:
         self.changes.publish(change)
 
     def forget(self, name: str) -> None:
-        """What failed is gone: nothing is wrong with this name any more."""
-        self._failures.remove(name)
+        """What failed is gone: nothing is wrong with this name any more. It is told, if it was."""
+        if self._failures.remove(name):
+            plugin = self.plugins.get(name)
+            kind = ChangeKind.UNLOADED if plugin is None else ChangeKind.RELOADED
+            self.changes.publish(Change(kind=kind, name=name, plugin=plugin))
 
     # --- loading ---
 
@@ -278,7 +283,7 @@ class PluginRegistry:
             environment = new_environment(options or self._options)
             module = source = await compile_plugin(environment, source, None)
             environment.name = lambda: module.name
-            key = await self._ask_name(module)
+            key = await self._ask_name(module, options or self._options)
         async with self._load_lock(key):
             self.check_open()
             entry = self._entries.get(key)
@@ -296,9 +301,9 @@ class PluginRegistry:
             order = _Order(source, environment, name, credentials, options)
             return await self._replace(entry, order)
 
-    async def _ask_name(self, module: Module) -> str:
+    async def _ask_name(self, module: Module, options: PluginOptions) -> str:
         """Return a plugin's own name, else its module's, within ``start_timeout``."""
-        limit = self._options.get("start_timeout", START_TIMEOUT)
+        limit = options.get("start_timeout", START_TIMEOUT)
         with trio.move_on_after(limit):
             return await _ask_name(module) or module.name
         message = f"{module} does not tell its name within start_timeout={limit} s"
@@ -380,8 +385,8 @@ class PluginRegistry:
     def _take_out(self, name: str) -> _Entry:
         entry = self._entries[name]
         self.left(entry)
-        self.forget(name)
         del self._entries[name]
+        self.forget(name)
         return entry
 
     def _remove(self, key: str, entry: _Entry) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -53,6 +54,7 @@ def caller_site(depth: int) -> CallSite | None:
     return code, frame.f_lasti
 
 
+@lru_cache(maxsize=256)  # the search takes long, instruments ask for each lease, and sites are few
 def describe(site: CallSite | None) -> str:
     """Return ``FILE:LINE``."""
     if site is None:

@@ -5,7 +5,8 @@ it moves an instance from one state to the next, settles the tasks that this con
 what takes time (starts, checks, closes) to the pool's own tasks. So between two checkpoints no
 task sees a pool that is half changed, there are no locks, and a cancellation cannot interrupt a
 transition. Only two kinds of other code run inside of one: instruments, and the first slices of
-queued calls with the conversion of their arguments (`_hand_over_or_idle`).
+queued calls with the conversion of their arguments (`_hand_over_or_idle`). Where such a call begins
+in a worker thread instead, it ends in a transition of its own (`_end_in_worker`).
 
 `_assign` alone decides what the pool should do next, from the state alone. Every transition that
 may have changed the answer ends with it. That keeps the promises true on every path: it does not
@@ -294,12 +295,18 @@ class Core(CoreState):
         counters.granted += 1
         counters.wait_seconds.zeros += 1
         counters.lease_seconds.record(now - began)
-        if self._is_spent(slot, now):
-            maintenance = self._maintenance
-            maintenance.hold()
+        if not self._is_spent(slot, now):
+            return
+        if slot.uses < slot.last_use:
             self._retire_idle(slot, self._why_spent(slot, now))
             self._assign()
-            maintenance.catch_up()
+            return
+        self._maintenance.hold()
+        try:
+            self._retire_idle(slot, self._why_spent(slot, now))
+            self._assign()
+        finally:
+            self._maintenance.catch_up()
 
     def begin_run(self, slot: Slot) -> None:
         """Count on a leased instance no more: it runs a program, and retires after that."""
@@ -826,7 +833,7 @@ class Core(CoreState):
             self._current.live < self._size
             and not self._canary_waits
             and not self._backoff.holds
-            and self.has_room()
+            and (len(self._generations) == 1 or self.has_room())
         )
 
     def _is_hopeless(self) -> bool:

@@ -16,7 +16,13 @@ from trio.lowlevel import checkpoint, current_task
 
 from wasmpool._block import Block
 from wasmpool._errors import PoolClosed, PoolUnavailable, as_one_line
-from wasmpool_host.lowlevel import PENDING, SOFT_LIMIT, budget_of_this_run, check_trio
+from wasmpool_host.lowlevel import (
+    PENDING,
+    SOFT_LIMIT,
+    budget_of_this_run,
+    check_headroom,
+    check_trio,
+)
 
 from .acquire import call_with_lease, check_run
 from .call_site import caller_site
@@ -35,11 +41,17 @@ from .retire_reason import RetireReason
 from .snapshot import lease_info, pool_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Iterable,
+        Sequence,
+    )
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
-    from wasmpool._in_order import Items
     from wasmpool_host import Completed, RunOptions
 
     from .options import QueueOnClose
@@ -282,6 +294,8 @@ class Pool:
         # idle ones, so that these calls do without a lease. Until `grant_idle` another task could
         # take the same instance: nothing may be awaited before.
         began = core.now()
+        if slot.uses + 1 >= slot.last_use:
+            check_headroom()  # to replace the instance at the end
         try:
             result = slot.instance.start_call(name, args)
             if result is PENDING:
@@ -328,6 +342,8 @@ class Pool:
             answer: bytes = await call_with_lease(core, caller_site(1), name, start_exchange, tool)
             return answer
         began = core.now()
+        if slot.uses + 1 >= slot.last_use:
+            check_headroom()  # to replace the instance at the end
         try:  # nothing may be awaited before `grant_idle`, as in `call`
             result = slot.instance.start_exchange(name, payload)
             if result is PENDING:
@@ -377,7 +393,10 @@ class Pool:
         )
 
     def map(
-        self, name: str, args: Items[object], limit: int | None = None
+        self,
+        name: str,
+        args: Iterable[object] | AsyncIterable[object],
+        limit: int | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[Any | Exception]]:
         """Call an exported function once for each item of an input, some calls at once.
 
@@ -393,9 +412,9 @@ class Pool:
                 while one is slow.
 
         Returns:
-            A block that yields the results in the order of the input: what each call returned, or
-            the exception that it raised, as in `call`. What reading the input raises is raised
-            after the results of what was read.
+            A block that yields the results in the order of the input. Each is what its call
+            returned, or the exception that it raised, as for `call`. What reading the input raises
+            is raised after the results of what was read.
 
         Raises:
             TypeError, ValueError: at once: ``args`` cannot be read item by item, or ``limit`` is

@@ -12,6 +12,10 @@ plain step, and the instance is free for the next waiter. If the instance went f
 instead, each of them would first have to be scheduled. A scheduler pass would run only as many
 calls as there are instances, though none of these is busy; and as new askers join the end of the
 queue while there is one, it would never end.
+
+A call that begins in a worker thread is not settled until the worker is done: its task would wake
+up only to wait for that. So it sleeps on, and has left the queue (`leave_in_worker`). If it is
+cancelled meanwhile, it is settled with the pending call, and the cancel meets it there.
 """
 
 from __future__ import annotations

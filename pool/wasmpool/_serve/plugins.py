@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from wasmpool import Loader
     from wasmpool._mcp.catalog import Catalog
+    from wasmpool._plugin.options import PluginOptions
 
     from .config import Config, PluginConfig
 
@@ -129,13 +130,17 @@ class Plugins:
     async def _keep_plugin(
         self, name: str, plugin: PluginConfig, task_status: trio.TaskStatus[None]
     ) -> None:
+        options: PluginOptions = {
+            "http": None
+        }  # with no option at all, a reload keeps the old ones
+        options.update(plugin.options)
         await self._loader.watch_file(
             plugin.source,
             name,
             plugin.credentials,
             sha256=plugin.sha256,
             task_status=task_status,
-            **{"http": None, **plugin.options},  # with none at all, a reload keeps the old ones
+            **options,
         )
 
     async def _keep_directory(self, path: Path, task_status: trio.TaskStatus[None]) -> None:

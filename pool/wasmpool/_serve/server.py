@@ -89,8 +89,8 @@ class Server:
         with self._loading:
             async with self._changing:
                 await self._plugins.apply(self._plugins.config)
-        served, plugins = len(self._endpoint.catalog.tools), len(self._loader.plugins)
-        _log.info("%d tools of %d plugins are served", served, plugins)
+        tools, plugins = len(self._endpoint.catalog.tools), len(self._loader.plugins)
+        _log.info("serving %s of %s", _counted(tools, "tool"), _counted(plugins, "plugin"))
 
     async def change(self, config: Config) -> None:
         """Put another configuration in place of the one that there is."""
@@ -108,7 +108,9 @@ class Server:
     async def run_http(
         self, sockets: Sequence[socket.socket], ask: Ask, router: SessionRouter | None = None
     ) -> None:
-        """Serve the clients at some sockets until the server is drained, and close the sockets.
+        """Serve the clients at some sockets, and close these when the server begins to drain.
+
+        Returns when the server is drained, and the answers are written.
 
         Args:
             sockets: which listen.
@@ -124,15 +126,11 @@ class Server:
             allowed_hosts=server.hosts,
             allowed_origins=server.origins,
             routes=(*operating_routes(ask), *page.routes),
+            around=None if router is None else router.around,
         )
-        if router is not None:
-            application = router.around(application)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(page.run)
-            async with trio.open_nursery() as serving:
-                await serving.start(run_http, self._endpoint, application, sockets)
-                for each in sockets:  # it has its own copies, and closes them when it drains
-                    each.close()
+            await run_http(self._endpoint, application, sockets)
             nursery.cancel_scope.cancel()
 
     async def drain(self) -> None:
@@ -140,7 +138,7 @@ class Server:
         self._loading.cancel()
         if calls := self._endpoint.calls:
             grace = self._plugins.config.server.grace
-            _log.info("%d calls are under way, and have %g s", calls, grace)
+            _log.info("%s under way, with %g s to end", _counted(calls, "call"), grace)
         await self._endpoint.drain(self._plugins.config.server.grace)
 
     async def report(self, kind: str) -> Any:
@@ -150,6 +148,10 @@ class Server:
             return self._metrics.text()
         draining = self._endpoint.draining.is_set()
         return readiness(self._loader, self._plugins, draining=draining)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _needs_restart(before: Config, now: Config) -> list[str]:

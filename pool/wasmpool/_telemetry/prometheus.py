@@ -63,7 +63,9 @@ _HISTOGRAMS: Final = {
 _MOST_FAILURES: Final = 1_000  # of a loader; each is a time series
 
 
-def prometheus_collector(observed: Observed | Iterable[Observed]) -> Collector:
+def prometheus_collector(
+    observed: Pool | Plugin | Loader | Iterable[Pool | Plugin | Loader],
+) -> Collector:
     """Return a collector of the metrics of pools, for a registry of prometheus_client.
 
     It reads `Pool.statistics` when it is scraped, in whichever thread. The label ``pool`` is the

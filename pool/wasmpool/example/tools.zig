@@ -8,7 +8,13 @@ const Call = request.Call;
 const Failure = request.Failure;
 const gpa = memory.allocator;
 
-const Parameter = struct { name: []const u8, description: []const u8 };
+const Parameter = struct {
+    name: []const u8,
+    description: []const u8,
+    type: Type = .string,
+};
+/// Which JSON values a parameter takes: a text, a whole number from 0, or any.
+const Type = enum { string, number, any };
 const Tool = struct {
     name: []const u8,
     description: []const u8,
@@ -28,20 +34,20 @@ pub const table = [_]Tool{
     .{
         .name = "echo",
         .description = "Answers with its argument.",
-        .parameter = .{ .name = "message", .description = "any JSON value" },
+        .parameter = .{ .name = "message", .description = "any JSON value", .type = .any },
         .run = echo,
     },
     .{
         .name = "spin",
         .description = "Computes x = x * 1664525 + 1013904223 modulo 2^32, from 0, " ++
             "and answers with the last x.",
-        .parameter = .{ .name = "rounds", .description = "how many rounds" },
+        .parameter = .{ .name = "rounds", .description = "how many rounds", .type = .number },
         .run = spin,
     },
     .{
         .name = "nap",
         .description = "Sleeps by WASI.",
-        .parameter = .{ .name = "ms", .description = "how long, in milliseconds" },
+        .parameter = .{ .name = "ms", .description = "how long, in milliseconds", .type = .number },
         .run = nap,
     },
     .{
@@ -54,7 +60,7 @@ pub const table = [_]Tool{
     .{
         .name = "remember",
         .description = "Keeps a value in this instance's memory.",
-        .parameter = .{ .name = "value", .description = "any JSON value" },
+        .parameter = .{ .name = "value", .description = "any JSON value", .type = .any },
         .run = remember,
     },
     .{
@@ -65,7 +71,11 @@ pub const table = [_]Tool{
     .{
         .name = "grow",
         .description = "Takes memory, keeps it, and answers with the bytes asked for until now.",
-        .parameter = .{ .name = "bytes", .description = "how many, rounded up to pages of 64 KiB" },
+        .parameter = .{
+            .name = "bytes",
+            .description = "how many, rounded up to pages of 64 KiB",
+            .type = .number,
+        },
         .run = grow,
     },
     .{
@@ -76,7 +86,7 @@ pub const table = [_]Tool{
     .{
         .name = "quit",
         .description = "Ends the guest by proc_exit.",
-        .parameter = .{ .name = "status", .description = "the exit status" },
+        .parameter = .{ .name = "status", .description = "the exit status", .type = .number },
         .run = quit,
     },
 };
@@ -93,13 +103,23 @@ pub const json = build: {
         text = text ++ (if (k > 0) ",\n" else "") ++ "{\"name\":\"" ++ tool.name ++
             "\",\"description\":\"" ++ tool.description ++ "\",\"parameters\":{" ++
             if (tool.parameter) |parameter|
-                "\"" ++ parameter.name ++ "\":\"" ++ parameter.description ++
-                    "\"},\"required\":[\"" ++ parameter.name ++ "\"]}"
+                "\"" ++ parameter.name ++ "\":" ++ schema(parameter) ++
+                    "},\"required\":[\"" ++ parameter.name ++ "\"]}"
             else
                 "}}";
     }
     break :build text ++ "]";
 };
+
+/// A string is described by its text alone, any other type by a JSON Schema.
+fn schema(parameter: Parameter) []const u8 {
+    const text = "\"" ++ parameter.description ++ "\"";
+    return switch (parameter.type) {
+        .string => text,
+        .number => "{\"type\":\"integer\",\"minimum\":0,\"description\":" ++ text ++ "}",
+        .any => "{\"description\":" ++ text ++ "}",
+    };
+}
 
 fn echo(call: *Call) Failure!void {
     const message = try call.value("message");
