@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wasmpool import Module, host_function
 
@@ -30,13 +30,10 @@ async def compile_quickjs() -> Module:
     """Compile the interpreter, which calls no function of the host here."""
     guest = Path(str(files("quickjs_rs") / "_guest.wasm"))
     imports = [
-        host_function("env", name, ("i32",) * count, ["i32"])(_zero)
-        for name, count in (
-            ("host_call", 5),
-            ("host_interrupt", 0),
-            ("host_module_normalize", 5),
-            ("host_module_load", 3),
-        )
+        host_function("env", "host_call", ("i32",) * 5, ["i32"])(_zero),
+        host_function("env", "host_interrupt", (), ["i32"])(_zero),
+        host_function("env", "host_module_normalize", ("i32",) * 5, ["i32"])(_zero),
+        host_function("env", "host_module_load", ("i32",) * 3, ["i32"])(_zero),
     ]
     return await Module.compile(guest, imports=imports)
 
@@ -57,9 +54,15 @@ async def evaluate(js: Instance | Lease, source: str = f"f{_FUNCTIONS - 1}(2)") 
         RuntimeError: it threw an error.
     """
     data = source.encode()
-    pointer = await js.call("qjs_alloc", len(data))
+    pointer = await _call(js, "qjs_alloc", len(data))
     js.memory.write(pointer, data)
-    status = await js.call("eval_code", pointer, len(data), await js.call("qjs_alloc", 4))
+    status = await _call(js, "eval_code", pointer, len(data), await _call(js, "qjs_alloc", 4))
     if status:
         message = f"QuickJS could not evaluate {source[:50]!r}: status {status}"
         raise RuntimeError(message)
+
+
+async def _call(js: Instance | Lease, export: str, *args: int) -> int:
+    """Call an export whose result is an i32."""
+    result: Any = await js.call(export, *args)
+    return int(result)
