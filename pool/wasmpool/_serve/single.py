@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
@@ -29,25 +29,48 @@ async def serve_alone(arguments: Arguments, config: Config) -> None:
     """Serve until a signal ends it, or the client at the standard streams is gone.
 
     Raises:
-        ListenError: the address cannot be had.
+        ConfigError: the address cannot be had.
     """
     signals = Signals()
     with signals.handled():
-        async with (
-            listening(config.server.http) as sockets,
-            open_server(config) as server,
-            trio.open_nursery() as nursery,
-        ):
-            nursery.start_soon(_drain_when_stopped, signals, server)
-            nursery.start_soon(_change_when_asked, signals, arguments, server)
-            await server.load()
-            if sockets:
-                await server.run_http(sockets, _Alone(server))
-            else:
-                await server.run_stdio()
+        async with listening(config.server.http) as sockets, trio.open_nursery() as nursery:
+            opened = _Opened(nursery.cancel_scope)
+            nursery.start_soon(opened.end_when_stopped, signals)
+            async with open_server(config) as server:
+                opened.server = server
+                nursery.start_soon(_change_when_asked, signals, arguments, server)
+                await server.load()
+                if sockets:
+                    await server.run_http(sockets, _Alone(server))
+                else:
+                    await server.run_stdio()
             nursery.cancel_scope.cancel()
 
 
+@final
+class _Opened:
+    """A server, once it is open.
+
+    Args:
+        scope: of all of it.
+
+    Attributes:
+        server: None until it is open, which takes a minute where an interpreter is compiled.
+    """
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self.server: Server | None = None
+        self._scope = scope
+
+    async def end_when_stopped(self, signals: Signals) -> None:
+        await signals.stopping.wait()
+        if self.server is None:
+            self._scope.cancel()
+        else:
+            await self.server.drain()
+
+
+@final
 class _Alone:
     """The reports of a server that has no workers."""
 
@@ -56,11 +79,6 @@ class _Alone:
 
     async def __call__(self, kind: str, /) -> Mapping[str, Any]:
         return {"": await self._server.report(kind)}
-
-
-async def _drain_when_stopped(signals: Signals, server: Server) -> None:
-    await signals.stopping.wait()
-    await server.drain()
 
 
 async def _change_when_asked(signals: Signals, arguments: Arguments, server: Server) -> None:

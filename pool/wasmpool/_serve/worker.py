@@ -48,17 +48,16 @@ async def _serve(number: int, end: socket.socket, sockets: Sequence[socket.socke
     message = await channel.receive()
     if message is None:
         return
-    async with (
-        trio.open_nursery() as nursery,
-        open_server(_config(message)) as server,
-    ):
-        worker = _Worker(number, channel, server)
+    async with trio.open_nursery() as nursery:
+        worker = _Worker(number, channel)
         nursery.start_soon(worker.listen, nursery.cancel_scope)
-        nursery.start_soon(_drain_when_ended, server)
-        await server.load()
-        own = socket.create_server(("127.0.0.1", 0))
-        await worker.make_known(own)
-        await server.run_http([*sockets, own], worker.ask, worker.router)
+        nursery.start_soon(_end_after_sigterm, worker, nursery.cancel_scope)
+        async with open_server(_config(message)) as server:
+            worker.open(server)
+            await server.load()
+            own = socket.create_server(("127.0.0.1", 0))
+            await worker.make_known(own)
+            await server.run_http([*sockets, own], worker.ask, worker.router)
         nursery.cancel_scope.cancel()
 
 
@@ -68,11 +67,11 @@ def _config(message: dict[str, Any]) -> Config:
     return build_config(arguments, None if content is None else content.encode())
 
 
-async def _drain_when_ended(server: Server) -> None:
+async def _end_after_sigterm(worker: _Worker, scope: trio.CancelScope) -> None:
     """End with a grace after a SIGTERM to this worker alone; it is replaced."""
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
-            await server.drain()
+            await worker.drain(scope)
 
 
 @final
@@ -83,10 +82,11 @@ class _Worker:
         router: finds the worker that has a session.
     """
 
-    def __init__(self, number: int, channel: Channel, server: Server) -> None:
+    def __init__(self, number: int, channel: Channel) -> None:
         self.router = SessionRouter(number)
         self._channel = channel
-        self._server = server
+        self._server: Server | None = None
+        self._is_open = trio.Event()
         self._is_known = trio.Event()
         self._questions = 0
         self._answers: dict[int, trio.MemorySendChannel[Any]] = {}
@@ -110,27 +110,50 @@ class _Worker:
         finally:
             self._answers.pop(question, None)
 
+    def open(self, server: Server) -> None:
+        """Have a server, which takes a minute where an interpreter is compiled."""
+        self._server = server
+        self._is_open.set()
+
+    async def drain(self, scope: trio.CancelScope) -> None:
+        """End with the grace; at once if nothing is served yet."""
+        if self._server is None:
+            scope.cancel()
+        else:
+            await self._server.drain()
+
     async def listen(self, scope: trio.CancelScope) -> None:
         """Do what the supervisor says, and end at once when it is gone."""
         async with trio.open_nursery() as nursery:
             while (message := await self._channel.receive()) is not None:
                 match message:
                     case {"do": "configure"}:
-                        nursery.start_soon(self._server.change, _config(message))
+                        nursery.start_soon(self._change, message)
                     case {"do": "route", "ports": ports}:
                         if ports.pop(self.router.key, None) is not None:
                             self._is_known.set()
                         self.router.ports = ports
                     case {"do": "drain"}:
-                        nursery.start_soon(self._server.drain)
+                        nursery.start_soon(self.drain, scope)
                     case {"do": "report", "id": question, "kind": kind}:
-                        report = await self._server.report(kind)
-                        await self._channel.send(
-                            {"say": "report", "id": question, "report": report}
-                        )
+                        nursery.start_soon(self._report, question, kind)
                     case {"do": "answer", "id": question, "reports": reports}:
                         answered = self._answers.pop(question, None)
                         if answered is not None:
                             answered.send_nowait(reports)
             _log.warning("the supervisor is gone")
             scope.cancel()
+
+    async def _opened(self) -> Server:
+        await self._is_open.wait()
+        assert self._server is not None
+        return self._server
+
+    async def _change(self, message: dict[str, Any]) -> None:
+        server = await self._opened()
+        await server.change(_config(message))
+
+    async def _report(self, question: int, kind: str) -> None:
+        server = await self._opened()
+        report = await server.report(kind)
+        await self._channel.send({"say": "report", "id": question, "report": report})
