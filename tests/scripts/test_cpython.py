@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import ToolResult
 from wasmpool._scripts import ScriptLimits, open_scripts
@@ -163,6 +162,7 @@ async def test_an_endless_script_is_ended(compiled: Path, tools: Tools) -> None:
     async with open_scripts(
         tools.call, size=1, min_size=1, limits=limits, cache=compiled
     ) as python:
+        await python.pool()
         result = await python.run("print(1)\nwhile True: pass")
         assert result.data == "1\nthe script was ended: it took longer than 1 s"
         assert await python.run("api.map('wait', [{}] * 3)") == ToolResult(
@@ -193,7 +193,6 @@ async def test_many_calls_take_little_more_than_the_calls(compiled: Path) -> Non
     with_script, without = [], []
     async with open_scripts(sleep, cache=compiled) as python:
         for _ in range(10):
-            await wait_all_tasks_blocked()
             start = time.perf_counter()
             assert await python.run(source) == ToolResult("50")
             with_script.append(time.perf_counter() - start)
