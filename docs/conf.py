@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sphinx.pycode import ModuleAnalyzer
 
 import wasmpool
+import wasmpool.mcp
 import wasmpool.telemetry
 import wasmpool_host
 
@@ -63,6 +64,7 @@ nitpick_ignore_regex = [
         "py:class",
         r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType|AddressType)",
     ),
+    ("py:class", r"(.*\.)?(Mode|Scripts|Address|BaseRoute|ASGIApp)"),
     ("py:class", r"T|Ts"),
     ("py:attr", r".*_Pending\.PENDING"),
     ("py:class", r"(.*\.)?(Collector|MeterProvider|TracerProvider)"),
@@ -74,10 +76,16 @@ nitpick_ignore_regex = [
 
 PUBLIC = {
     module.__name__: module
-    for module in (wasmpool, wasmpool.telemetry, wasmpool_host, wasmpool_host.lowlevel)
+    for module in (
+        wasmpool,
+        wasmpool.mcp,
+        wasmpool.telemetry,
+        wasmpool_host,
+        wasmpool_host.lowlevel,
+    )
 }
 
-CONSTRUCTED = {"HttpPolicy", "Limits", "Preopen", "ToolResult", "Wasi"}
+CONSTRUCTED = {"Exposure", "HttpPolicy", "Limits", "Preopen", "ToolResult", "Wasi"}
 """Classes that an application makes objects of; all others are shown without a signature."""
 
 

@@ -33,6 +33,7 @@ import attrs
 import pytest
 
 import wasmpool
+import wasmpool.mcp
 import wasmpool.telemetry
 import wasmpool_host
 from wasmpool import Metadata, Tool, ToolResult
@@ -386,6 +387,7 @@ def public_names() -> Iterator[str]:
         f"wasmpool_host.{name}" for name in wasmpool_host.__all__ if name not in wasmpool.__all__
     )
     yield from (f"wasmpool_host.lowlevel.{name}" for name in wasmpool_host.lowlevel.__all__)
+    yield from (f"wasmpool.mcp.{name}" for name in wasmpool.mcp.__all__)
     yield from (f"wasmpool.telemetry.{name}" for name in wasmpool.telemetry.__all__)
 
 
@@ -422,9 +424,9 @@ def test_each_logger_is_documented() -> None:
         for name in re.findall(r'getLogger\(f?"([^"]+)"\)', source)
         if "{" not in name
     }
-    rows = re.findall(
-        r"^\| `(wasmpool[\w.]*)` \|", (DOCS / "operating.md").read_text(), re.MULTILINE
-    )
+    page = (DOCS / "operating.md").read_text()
+    section = page.partition("\n## Logging\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(wasmpool[\w.]*)` \|", section, re.MULTILINE)
     assert set(rows) == named | {"wasmpool.guest.stdout", "wasmpool.guest.stderr"}
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "is_in_call",
     "open_instances",
     "set_history",
+    "spare_bindings",
     "starts_in_thread",
 ]
 
@@ -29,6 +30,11 @@ def open_instances() -> int:
 def set_history(instance: Any, export: str, seconds: float) -> None:
     """Set how long an export's calls have been lately: 0 is short, 1 starts in a thread."""
     instance._module.history(export).seconds = seconds
+
+
+def spare_bindings(module: Module) -> int:
+    """How many sets of buffers closed instances have left for the next ones."""
+    return len(module._linked._spare)
 
 
 def starts_in_thread(module: Module, export: str) -> bool:

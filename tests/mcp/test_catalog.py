@@ -85,6 +85,22 @@ async def test_two_plugins_with_a_tool_of_one_name(
     assert "the tool 'echo' of plugin 'other' is not served" in caplog.text
 
 
+async def test_a_loader_asks_the_catalog(example: Path) -> None:
+    """A plugin with a tool of another one's name is not loaded, and a reload is."""
+    catalogs: list[Catalog] = []
+
+    def admit(candidate: wasmpool.Candidate) -> None:
+        catalogs[0].admit(candidate)
+
+    async with wasmpool.open_loader(admit=admit, size=1, grace=0) as loader:
+        catalogs.append(Catalog(loader))
+        await loader.load(example)
+        await loader.load(example)
+        with pytest.raises(NameTaken, match="'other' has a tool 'echo'"):
+            await loader.load(await scripted("other", [tool("echo")], _echo))
+        assert set(loader.plugins) == {"example"}
+
+
 async def test_a_trap_and_a_time_limit_are_results() -> None:
     """Each is a sentence that names the tool."""
     async with wasmpool.open_loader(size=1, grace=0) as loader:

@@ -292,13 +292,13 @@ async def test_a_client_that_does_not_read(
 ) -> None:
     """No more of its requests are read than can be open; it is answered when it reads again."""
     monkeypatch.setattr(stdio, "_MAX_OPEN", 10)
-    many = 2_000
+    many = 500
     async with over_pipes(busy) as client, trio.open_nursery() as nursery:
 
         @nursery.start_soon
         async def send() -> None:
             for number in range(many):
-                await client.send({**call_request("x" * 200, {}, number)})
+                await client.send({**call_request("x" * 1_000, {}, number)})
 
         await trio.testing.wait_all_tasks_blocked(0.01)
         answered = {(await client.receive())["id"] for _ in range(many)}

@@ -34,7 +34,7 @@ def server(example: Path, cache: Path) -> Callable[[], StdioServerParameters]:
     return parameters
 
 
-@pytest.mark.parametrize("mode", REVISIONS)
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.slow)])
 async def test_the_official_client(server: Callable[[], StdioServerParameters], mode: str) -> None:
     """With both revisions it lists the tools, and calls one."""
     async with Client(stdio_client(server()), mode=mode) as client:

@@ -163,10 +163,11 @@ async def test_a_block_that_ends_after_its_lease_was_revoked_ends_as_it_would() 
         assert pool.state is PoolState.CLOSED
 
 
+@pytest.mark.parametrize("max_uses", [None, 1], ids=["", "for one call each"])
 @pytest.mark.parametrize("instruments", [[], [Instrument()]], ids=["", "with an instrument"])
 @pytest.mark.parametrize("use", ["call", "call that traps", "lease", "lease whose call traps"])
 async def test_no_depth_of_the_stack_costs_an_instance(
-    use: str, instruments: list[Instrument]
+    use: str, instruments: list[Instrument], max_uses: int | None
 ) -> None:
     """Wherever the stack ends on the way, the pool has all that it had, and serves."""
     came_to: Counter[str] = Counter()
@@ -185,7 +186,8 @@ async def test_no_depth_of_the_stack_costs_an_instance(
                     await lease.call("trap")
 
     depth = sys.getrecursionlimit()
-    async with open_pool(await module(), size=1, instruments=instruments) as pool:
+    options: dict[str, Any] = {"size": 1, "instruments": instruments, "max_uses": max_uses}
+    async with open_pool(await module(), **options) as pool:
         for left in range(150):
             try:
                 await recurse(depth - left)
@@ -196,5 +198,6 @@ async def test_no_depth_of_the_stack_costs_an_instance(
             assert await pool.call("work", 1) == 1
             await until(lambda: pool.statistics().retiring == 0)
             check_invariants(pool)
+            assert not pool.statistics().retired["failed-start"]
     assert came_to["RecursionError"] > 5
     assert came_to["GuestTrap" if "trap" in use else "its end"] > 20

@@ -79,11 +79,16 @@ async def tools() -> Tools:
 
 
 @pytest.fixture
-def opened(tools: Tools, cache: Path) -> Open:
-    """Opens scripts in the small language of the runner."""
-    runner = Interpreter(
+def runner() -> Interpreter:
+    """The interpreter of the small language."""
+    return Interpreter(
         module=RUNNER, args=("runner",), export="_start", stack=512 << 10, wasi=Wasi()
     )
+
+
+@pytest.fixture
+def opened(tools: Tools, cache: Path, runner: Interpreter) -> Open:
+    """Opens scripts in the small language of the runner."""
 
     def make(
         *, size: int = 2, limits: ScriptLimits | None = None, call: Any = None

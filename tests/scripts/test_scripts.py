@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, final
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import PoolTimeout, ToolResult
-from wasmpool._scripts import ScriptLimits
+from wasmpool._scripts import ScriptLimits, open_scripts
 from wasmpool._scripts.ended import ScriptEnded
 from wasmpool._scripts.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from tests.scripts.conftest import Open, Tools
 
+    from wasmpool import Module, Pool
     from wasmpool._scripts import Scripts
+    from wasmpool._scripts.interpreter import Interpreter
 
 MIB = 1 << 20
 LITTLE = partial(ScriptLimits, memory=64 * MIB, seconds=30)
@@ -33,6 +37,12 @@ def call(tool: str, **arguments: Any) -> str:
 def map_(tool: str, arguments: list[Any], limit: Any = 8) -> str:
     request = {"op": "map", "tool": tool, "arguments": arguments, "limit": limit}
     return "ask " + json.dumps(request)
+
+
+async def pool_of(scripts: Scripts) -> Pool:
+    pool = await scripts.pool()
+    assert pool is not None
+    return pool
 
 
 async def answer(scripts: Scripts, script: str) -> Any:
@@ -194,7 +204,7 @@ async def test_an_answer_needs_memory_in_the_script(scripts: Scripts) -> None:
 
 async def test_without_a_script_there_is_no_door(scripts: Scripts) -> None:
     """An interpreter that is run by other code gets no tools."""
-    done = await scripts.pool.run()
+    done = await (await pool_of(scripts)).run()
     assert done.returncode == 0xFFFF_FFFF  # what it was told, -1
 
 
@@ -362,7 +372,7 @@ async def test_a_cancel_ends_the_script_and_its_calls(
         await tools.until(count)
         nursery.cancel_scope.cancel()
     assert (tools.waiting, tools.cancelled) == (0, count)
-    assert scripts.pool.leases() == ()
+    assert (await pool_of(scripts)).leases() == ()
     assert await scripts.run("say on") == ToolResult("on")
 
 
@@ -386,7 +396,7 @@ async def test_a_cancel_at_any_step_leaves_nothing(
         with cancelled_at(step) as scope:
             await scripts.run(script)
         assert tools.waiting == 0
-        assert scripts.pool.leases() == ()
+        assert (await pool_of(scripts)).leases() == ()
         if not scope.cancel_called:
             break
     else:
@@ -407,7 +417,121 @@ async def test_a_close_ends_scripts(opened: Open, tools: Tools) -> None:
         await tools.until(1)
         nursery.start_soon(run, scripts)
         await wait_all_tasks_blocked()
-        await scripts.pool.aclose(grace=0)
+        await (await pool_of(scripts)).aclose(grace=0)
     assert "the script was ended: the server is ending" in results
     assert any(each.startswith("the script was not run: ") for each in results)
     assert tools.waiting == 0
+
+
+# --- scripts that come before there is an interpreter ---
+
+
+@final
+class LateModule:
+    """An interpreter whose module is there when it is said so; or never."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self.started, self.ready, self.cancelled = trio.Event(), trio.Event(), False
+        self.error: Exception | None = None
+        self._interpreter = interpreter
+        self.args, self.export = interpreter.args, interpreter.export
+
+    async def compile(self, limits: ScriptLimits, cache: Path) -> Module:
+        self.started.set()
+        try:
+            await self.ready.wait()
+        except trio.Cancelled:
+            self.cancelled = True
+            raise
+        if self.error is not None:
+            raise self.error
+        return await self._interpreter.compile(limits, cache)
+
+
+@pytest.fixture
+def late(runner: Interpreter) -> LateModule:
+    return LateModule(runner)
+
+
+def open_late(late: LateModule, tools: Tools, cache: Path, **limits: Any) -> Any:
+    given = cast("Any", late)
+    return open_scripts(tools.call, cache=cache, interpreter=given, limits=LITTLE(**limits))
+
+
+async def test_a_script_waits_until_the_interpreter_is_compiled(
+    late: LateModule, tools: Tools, cache: Path
+) -> None:
+    """The block is entered before."""
+    results = []
+
+    async def run(scripts: Scripts) -> None:
+        results.append(await scripts.run("say on"))
+
+    async with open_late(late, tools, cache) as scripts, trio.open_nursery() as nursery:
+        nursery.start_soon(run, scripts)
+        await wait_all_tasks_blocked()
+        assert results == []
+        late.ready.set()
+    assert results == [ToolResult("on")]
+
+
+async def test_a_script_does_not_wait_longer_than_it_may_take(
+    late: LateModule, tools: Tools, cache: Path
+) -> None:
+    """Then it is told to come again."""
+    async with open_late(late, tools, cache, seconds=0.05) as scripts:
+        said = "the script was not run: its interpreter is not ready; try again later"
+        assert await scripts.run("say on") == ToolResult(said, is_error=True)
+
+
+async def test_an_interpreter_that_cannot_be_compiled_is_logged(
+    late: LateModule, tools: Tools, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And scripts are refused."""
+    late.error = OSError("no room on the disk")
+    late.ready.set()
+    async with open_late(late, tools, cache) as scripts:
+        said = "the script was not run: the server cannot run any"
+        assert await scripts.run("say on") == ToolResult(said, is_error=True)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("wasmpool.scripts", "ERROR")
+    assert record.getMessage() == "no scripts can be run: OSError: no room on the disk"
+
+
+@pytest.mark.parametrize("how", ["end", "error", "cancel"])
+async def test_the_end_of_the_block_ends_a_compilation(
+    late: LateModule, tools: Tools, cache: Path, how: str
+) -> None:
+    """However it ends; an error comes out as it is."""
+    with trio.CancelScope() as scope, contextlib.suppress(LookupError):
+        async with open_late(late, tools, cache):
+            await late.started.wait()
+            if how == "error":
+                raise LookupError
+            if how == "cancel":
+                scope.cancel()
+                await trio.sleep_forever()
+    assert late.cancelled
+
+
+async def test_the_end_of_the_block_lets_scripts_end_but_an_error_does_not(
+    opened: Open, tools: Tools
+) -> None:
+    """As it is for a pool."""
+    results = []
+
+    async def run(scripts: Scripts) -> None:
+        results.append((await scripts.run(call("wait"))).data)
+
+    async with trio.open_nursery() as nursery:
+        async with opened() as scripts:
+            nursery.start_soon(run, scripts)
+            await tools.until(1)
+            tools.gate.set()
+        tools.gate = trio.Event()
+        with contextlib.suppress(LookupError):
+            async with opened() as scripts:
+                nursery.start_soon(run, scripts)
+                await tools.until(1)
+                raise LookupError
+    assert results == ['{"ok":true,"data":""}', "the script was ended: the server is ending"]

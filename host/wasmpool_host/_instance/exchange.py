@@ -141,7 +141,7 @@ class Exchange:
 
     def start(self, name: str, payload: bytes | None) -> bytes | Pending:
         """Run the first slices of `Instance.exchange`; return its result, or PENDING."""
-        route = self._routes.get(name)
+        route = self._routes.get(name) or self._known_route(name)
         if route is None or not self._is_ready(route, payload):
             return self._begin(self._prepare_and_run(name, payload))
         crossing, args = self._aim(route, payload)
@@ -230,6 +230,13 @@ class Exchange:
 
     # --- before the export is called ---
 
+    def _known_route(self, name: str) -> Route | None:
+        """Return the route to an export whose type was checked for another instance."""
+        if name not in self._module.exchanged:
+            return None
+        route = self._routes[name] = Route(self._resolve(name))
+        return route
+
     def _is_ready(self, route: Route, payload: bytes | None) -> bool:
         """Return True if the export can be called at once: no check, no growth, no free before."""
         if self._owed and route.helper is None:
@@ -242,6 +249,7 @@ class Exchange:
     def _prepare_and_run(self, name: str, payload: bytes | None) -> Steps[bytes]:
         export = self._resolve(name)
         check_exchange(self._module, name, payload)
+        self._module.exchanged.add(name)
         route = self._routes.setdefault(name, Route(export))
         if payload is not None and len(payload) > self._capacity:
             yield from self._grow(len(payload))

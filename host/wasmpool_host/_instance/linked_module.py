@@ -110,6 +110,8 @@ class LinkedModule:
         self._spare: list[Bindings] = []
         """The bindings that closed instances have left; the last first, as they are in a cache."""
         self._added = added
+        self.exchanged: set[str] = set()
+        """Exports of the right type for exchanges, as some instance has found out."""
         self._signatures: dict[str, Signature] = {}
         self._histories: dict[str, CallHistory] = {}
         self._labels: dict[str, str] = {}

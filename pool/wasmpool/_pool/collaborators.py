@@ -38,7 +38,10 @@ class AbstractMaintenance(Protocol):
         ...
 
     def catch_up(self) -> None:
-        """Begin what was asked for since `hold`; what is short may be done when this returns."""
+        """Begin what was asked for since `hold`; what is short may be done when this returns.
+
+        The task that calls this has headroom on its stack (`check_headroom`).
+        """
         ...
 
 

@@ -295,12 +295,18 @@ class Core(CoreState):
         counters.granted += 1
         counters.wait_seconds.zeros += 1
         counters.lease_seconds.record(now - began)
-        if self._is_spent(slot, now):
-            maintenance = self._maintenance
-            maintenance.hold()
+        if not self._is_spent(slot, now):
+            return
+        if slot.uses < slot.last_use:
             self._retire_idle(slot, self._why_spent(slot, now))
             self._assign()
-            maintenance.catch_up()
+            return
+        self._maintenance.hold()
+        try:
+            self._retire_idle(slot, self._why_spent(slot, now))
+            self._assign()
+        finally:
+            self._maintenance.catch_up()
 
     def begin_run(self, slot: Slot) -> None:
         """Count on a leased instance no more: it runs a program, and retires after that."""
@@ -827,7 +833,7 @@ class Core(CoreState):
             self._current.live < self._size
             and not self._canary_waits
             and not self._backoff.holds
-            and self.has_room()
+            and (len(self._generations) == 1 or self.has_room())
         )
 
     def _is_hopeless(self) -> bool:

@@ -16,7 +16,13 @@ from trio.lowlevel import checkpoint, current_task
 
 from wasmpool._block import Block
 from wasmpool._errors import PoolClosed, PoolUnavailable, as_one_line
-from wasmpool_host.lowlevel import PENDING, SOFT_LIMIT, budget_of_this_run, check_trio
+from wasmpool_host.lowlevel import (
+    PENDING,
+    SOFT_LIMIT,
+    budget_of_this_run,
+    check_headroom,
+    check_trio,
+)
 
 from .acquire import call_with_lease, check_run
 from .call_site import caller_site
@@ -288,6 +294,8 @@ class Pool:
         # idle ones, so that these calls do without a lease. Until `grant_idle` another task could
         # take the same instance: nothing may be awaited before.
         began = core.now()
+        if slot.uses + 1 >= slot.last_use:
+            check_headroom()  # to replace the instance at the end
         try:
             result = slot.instance.start_call(name, args)
             if result is PENDING:
@@ -334,6 +342,8 @@ class Pool:
             answer: bytes = await call_with_lease(core, caller_site(1), name, start_exchange, tool)
             return answer
         began = core.now()
+        if slot.uses + 1 >= slot.last_use:
+            check_headroom()  # to replace the instance at the end
         try:  # nothing may be awaited before `grant_idle`, as in `call`
             result = slot.instance.start_exchange(name, payload)
             if result is PENDING:

