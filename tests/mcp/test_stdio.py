@@ -13,6 +13,7 @@ import trio
 import trio.testing
 from tests.mcp.serving import call_request
 
+import wasmpool
 from wasmpool._mcp import stdio
 from wasmpool._mcp.catalog import Catalog
 from wasmpool._mcp.descriptors import DescriptorReader, DescriptorWriter
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.mcp.busy_plugin import BusyPlugin
-
-    import wasmpool
 
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -314,6 +313,14 @@ def _in_2026(method: str, number: int, **params: Any) -> dict[str, Any]:
     return {**request, "method": method, "params": {**params, "_meta": meta}}
 
 
+async def _change_nothing(loader: wasmpool.Loader, example: Path) -> None:
+    """A reload with the same tools, and a load that fails, which the loader tells of."""
+    await loader.load(example)
+    with pytest.raises(wasmpool.CompileError):
+        await loader.load(b"broken", "broken")
+    await trio.testing.wait_all_tasks_blocked()
+
+
 async def test_a_change_of_the_list_in_2025(busy: wasmpool.Loader, example: Path) -> None:
     """The client is told when a load or an unload changes the list, and not if nothing changes."""
     async with over_pipes(busy) as client:
@@ -322,8 +329,7 @@ async def test_a_change_of_the_list_in_2025(busy: wasmpool.Loader, example: Path
         assert (await client.ask(INITIALIZED, ping))["result"] == {}
         await busy.load(example)
         assert (await client.receive())["method"] == LIST_CHANGED
-        await busy.load(example)  # the same tools
-        await trio.testing.wait_all_tasks_blocked()
+        await _change_nothing(busy, example)
         assert (await client.ask(ping))["result"] == {}
         await busy.unload("example")
         assert (await client.receive())["method"] == LIST_CHANGED
@@ -339,8 +345,7 @@ async def test_a_change_of_the_list_in_2026(busy: wasmpool.Loader, example: Path
         told = await client.receive()
         assert told["method"] == LIST_CHANGED
         assert told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == 5
-        await busy.load(example)  # the same tools
-        await trio.testing.wait_all_tasks_blocked()
+        await _change_nothing(busy, example)
         listed = (await client.ask(_in_2026("tools/list", 6)))["result"]["tools"]
         assert {"say", "echo"} <= {tool["name"] for tool in listed}
         await client.stdin.aclose()
