@@ -52,7 +52,7 @@ def held_replies() -> Iterator[HeldReplies]:
                 self.end_headers()
                 self.wfile.write(b"ok")
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             pass
 
     class Server(ThreadingHTTPServer):

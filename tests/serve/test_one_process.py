@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -193,7 +194,7 @@ def test_what_fails_is_told_and_comes_back(tmp_path: Path) -> None:
         session = initialize(port, **bearer)
         assert not call(port, "tool", {}, **session)["isError"]
         metrics = get(port, "/metrics", **bearer).text
-        assert "wasmpool_serve_plugins_failing 4.0" in metrics
+        assert len(re.findall(r"^wasmpool_plugin_failed\{.*\} 1.0$", metrics, re.MULTILINE)) == 4
 
         write_plugin(tmp_path / "broken.wasm", "mended")
         write_plugin(tmp_path / "missing.wasm", "found")

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ class Terminal:
         os.close(slave)
         self.shown = ""
         self._more = threading.Condition()
+        self._ended = threading.Event()
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
@@ -51,14 +53,22 @@ class Terminal:
         with self._more:
             assert self._more.wait_for(lambda: text in self.shown, SECONDS), self.shown
 
+    def hang_up(self) -> None:
+        """Close the terminal, as a window is closed."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._reading.join()
+            os.close(self.master)
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        self._reading.join()
-        os.close(self.master)
+        self.hang_up()
 
     def _read(self) -> None:
-        while True:
+        while not self._ended.is_set():
+            if not select.select([self.master], [], [], 0.05)[0]:
+                continue  # a read that waits would keep the terminal open
             try:
                 part = os.read(self.master, 65536)
             except OSError:  # EIO is how a terminal ends
@@ -104,3 +114,16 @@ def test_ctrl_c_ends_a_server_that_reads_the_terminal() -> None:
     finally:
         terminal.close()
     assert "Traceback" not in terminal.shown
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_its_server(tmp_path: Path) -> None:
+    """Its SIGHUP asks for no reload: nobody would know of a server that goes on."""
+    write_plugin(tmp_path / "quick.wasm", "quick")
+    terminal = Terminal(tmp_path, "--http", "127.0.0.1:0")
+    try:
+        terminal.wait_for("info: serving 1 tool of 1 plugin")
+        terminal.hang_up()
+        assert terminal.process.wait(SECONDS) == 0
+    finally:
+        terminal.close()

@@ -44,23 +44,28 @@ class Channel:
 
     async def receive(self) -> dict[str, Any] | None:
         """Return the next message; None if the other end is gone."""
-        head = await self._exactly(_HEAD)
-        body = None if head is None else await self._exactly(int.from_bytes(head, "big"))
-        return None if body is None else json.loads(body)
+        if not await self._fill(_HEAD):
+            return None
+        end = _HEAD + int.from_bytes(self._read[:_HEAD], "big")
+        if not await self._fill(end):
+            return None
+        body = bytes(self._read[_HEAD:end])
+        del self._read[:end]  # only now: a cancel loses nothing
+        message: dict[str, Any] = json.loads(body)
+        return message
 
     async def aclose(self) -> None:
         """Close the socket."""
         await self._stream.aclose()
 
-    async def _exactly(self, count: int) -> bytes | None:
+    async def _fill(self, count: int) -> bool:
+        """Read until so many bytes are there; return False if the other end is gone before."""
         while len(self._read) < count:
             try:
                 chunk = await self._stream.receive_some(_CHUNK)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return None
+                return False
             if not chunk:
-                return None
+                return False
             self._read += chunk
-        taken = bytes(self._read[:count])
-        del self._read[:count]
-        return taken
+        return True

@@ -163,9 +163,10 @@ _SERVER: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 def _read_server(table: Table) -> ServerConfig:
     table.check_keys((*_SERVER, "directories"))
-    return ServerConfig(
-        **{key: table.read(key, reader) for key, reader in _SERVER.items() if key in table}
-    )
+    given: dict[str, Any] = {
+        key: table.read(key, reader) for key, reader in _SERVER.items() if key in table
+    }
+    return ServerConfig(**given)
 
 
 def _with_paths(config: Config, arguments: Arguments) -> Config:

@@ -49,15 +49,11 @@ class _Server(Collector):
     endpoint: Endpoint
 
     def collect(self) -> Iterable[Metric]:
-        failing = sum(name not in self.loader.plugins for name in self.loader.failures)
         yield GaugeMetricFamily(
             "wasmpool_serve_calls", "Calls of clients under way.", self.endpoint.calls
         )
         yield GaugeMetricFamily(
             "wasmpool_serve_plugins", "Plugins that serve.", len(self.loader.plugins)
-        )
-        yield GaugeMetricFamily(
-            "wasmpool_serve_plugins_failing", "Plugins that could not be loaded.", failing
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import termios
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, final
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["Signals"]
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def _is_hung_up(descriptor: int) -> bool:
+    """Return True if a terminal is gone, as when its window is closed."""
+    try:
+        termios.tcgetattr(descriptor)
+    except (OSError, termios.error):
+        return True
+    return False
 
 
 @final
@@ -44,6 +54,8 @@ class Signals:
         A second SIGINT or SIGTERM ends the process from within its handler, so that nothing that
         the server waits for can hold it up. The handlers raise no exception in the running code:
         see "signal handlers" in docs/operating.md.
+
+        A SIGHUP asks for a reload, unless it comes from a terminal that is gone: that is an end.
         """
         token = trio.lowlevel.current_trio_token()
         asked = False
@@ -55,7 +67,12 @@ class Signals:
             asked = True
             token.run_sync_soon(self.stopping.set)
 
-        def reload(_number: int, _frame: object) -> None:
+        terminals = [each for each in (0, 1, 2) if os.isatty(each)]
+
+        def reload(number: int, frame: object) -> None:
+            if any(map(_is_hung_up, terminals)):
+                end(number, frame)
+                return
             token.run_sync_soon(self._reload_asked, idempotent=True)
 
         before = {number: signal.signal(number, end) for number in _ENDING}
