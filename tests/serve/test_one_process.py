@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,14 @@ def test_what_fails_is_told_and_comes_back(tmp_path: Path) -> None:
         for path in ("/readyz", "/healthz", "/metrics", "/", "/mcp"):
             assert get(port, path).status == 401
         assert get(port, "/healthz", **bearer).status == 200
+        password = b64encode(f"anyone:{token}".encode()).decode()
+        for path in ("/", "/readyz"):  # a browser cannot send a bearer token
+            assert "Basic" in str(get(port, path).headers)
+            assert get(port, path, Authorization=f"Basic {password}").status in {200, 503}
+            wrong_password = b64encode(b"anyone:no").decode()
+            assert get(port, path, Authorization=f"Basic {wrong_password}").status == 401
+        assert get(port, "/mcp", Authorization=f"Basic {password}").status == 401
+        assert "Basic" not in str(get(port, "/mcp").headers)
         ready = get(port, "/readyz", **bearer)
         assert ready.status == 503
         wrong = ready.json["wrong"]
