@@ -251,6 +251,24 @@ def test_a_hangup_reads_the_configuration_again(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def test_the_defaults_of_a_directory_can_change(tmp_path: Path) -> None:
+    """Its plugins get them at the next hangup, though their files are the same."""
+    config, plugins = tmp_path / "serve.toml", tmp_path / "plugins"
+    plugins.mkdir()
+    write_plugin(plugins / "a.wasm", "a")
+    base = "[server]\ndirectories = ['plugins']\n[defaults]\nsize = "
+    config.write_text(f"{base}3\n")
+    with forked_server("--config", config, *HTTP) as server:
+        port = server.port
+        assert 'wasmpool_size{pool="a"} 3.0' in get(port, "/metrics").text
+        config.write_text(f"{base}5\n")
+        server.send_signal(signal.SIGHUP)
+        server.logged("the configuration has been read again")
+        assert 'wasmpool_size{pool="a"} 5.0' in get(port, "/metrics").text
+        assert not call(port, "a", {}, **initialize(port))["isError"]
+        assert server.stop() == 0
+
+
 def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
     """Lines are lost, calls are not."""
     reading, writing = os.pipe()
