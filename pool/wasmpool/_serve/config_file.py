@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
+from wasmpool._mcp.allowed_hosts import AllowedHosts
 from wasmpool.example import PATH as EXAMPLE
 from wasmpool_host.lowlevel import escaped
 
@@ -142,6 +143,24 @@ def _as_address(value: Any) -> Address:
         raise Wrong(str(wrong)) from None
 
 
+def _as_hosts(value: Any) -> tuple[str, ...]:
+    hosts = as_texts(value)
+    try:
+        AllowedHosts(hosts)
+    except ValueError as wrong:
+        raise Wrong(escaped(str(wrong))) from None
+    return hosts
+
+
+def _as_origins(value: Any) -> tuple[str, ...]:
+    origins = as_texts(value)
+    try:
+        AllowedHosts(origins=origins)
+    except ValueError as wrong:
+        raise Wrong(escaped(str(wrong))) from None
+    return origins
+
+
 def _as_workers(value: Any) -> int:
     workers = as_whole(value)
     if not 1 <= workers <= _MOST_WORKERS:
@@ -152,8 +171,8 @@ def _as_workers(value: Any) -> int:
 _SERVER: Final[Mapping[str, Callable[[Any], Any]]] = {
     "http": _as_address,
     "token": as_token,
-    "hosts": as_texts,
-    "origins": as_texts,
+    "hosts": _as_hosts,
+    "origins": _as_origins,
     "workers": _as_workers,
     "grace": as_number,
     "tools": as_choice("plain", "search"),

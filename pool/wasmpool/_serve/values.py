@@ -37,6 +37,8 @@ _ENVIRONMENT: Final = "env:"
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
 _TOKEN: Final = re.compile("[!-~]{1,1000}", re.ASCII)
 """What a header can hold after ``Bearer``."""
+_LONGEST: Final = 1_000_000_000
+"""Seconds, some 30 years: a clock can add them."""
 _TYPES: Final = {
     str: "a string",
     int: "a whole number",
@@ -90,6 +92,8 @@ def as_number(value: Any) -> float:
         raise Wrong(f"must be a finite number of seconds, not {value}")
     if value < 0:
         raise Wrong(f"must be 0 or more seconds, not {shown(value)}")
+    if value > _LONGEST:
+        raise Wrong(f"must be at most {_LONGEST:,} seconds, not {shown(value)}")
     return value  # type: ignore[no-any-return]  # int or float
 
 
