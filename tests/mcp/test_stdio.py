@@ -309,7 +309,7 @@ async def test_a_client_that_does_not_read_megabytes(
     busy: wasmpool.Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more of its bytes are kept than can be open; it is answered when it reads again."""
-    monkeypatch.setattr(stdio, "_MAX_OPEN_BYTES", 5_000)
+    monkeypatch.setattr(stdio, "_MAX_OPEN_BYTES", 10_000)
     opened: list[int] = []
     add = stdio._Unanswered.add
 
@@ -318,7 +318,7 @@ async def test_a_client_that_does_not_read_megabytes(
         opened.append(unanswered._count)
 
     monkeypatch.setattr(stdio._Unanswered, "add", counting)
-    await _send_without_reading(busy, many=500)
+    await _send_without_reading(busy, many=2_000)
     assert 5 < max(opened) < 20
 
 
