@@ -12,9 +12,9 @@ try:
     import jsonschema  # noqa: F401
     import mcp as _sdk  # noqa: F401
     import starlette  # noqa: F401
-except ImportError as missing:
-    message = f'wasmpool.mcp needs {missing.name}: pip install "wasmpool[serve]"'
-    raise ImportError(message, name=missing.name) from missing
+except ImportError as _missing:
+    _message = f'wasmpool.mcp needs {_missing.name}: pip install "wasmpool[serve]"'
+    raise ImportError(_message, name=_missing.name) from _missing
 
 import contextlib
 from typing import TYPE_CHECKING
