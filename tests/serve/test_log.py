@@ -47,6 +47,15 @@ def test_a_record_is_one_line(pipe: tuple[int, int]) -> None:
     assert rest == ""
 
 
+def test_a_cause_is_said_once(pipe: tuple[int, int]) -> None:
+    """Also if the message has it already, escaped."""
+    error = ValueError("a\x1b")
+    failed = record("it failed: %s", r"ValueError: a\x1b")
+    failed.exc_info = (type(error), error, None)
+    StderrLines().emit(failed)
+    assert os.read(pipe[0], 65536).decode() == "info: it failed: ValueError: a\\x1b\n"
+
+
 def test_lines_that_find_no_room_are_counted(pipe: tuple[int, int]) -> None:
     """None of them is waited for, and none is torn."""
     lines = StderrLines()

@@ -50,9 +50,12 @@ class StderrLines(logging.Handler):
             text = record.getMessage()
         except Exception as error:  # noqa: BLE001 - of a wrong use by another library
             text = f"{record.msg!r} cannot be formatted: {_in_words(error)}"
+        text = escaped(text[:_LONGEST])
         if record.exc_info and record.exc_info[1]:
-            text = f"{text}: {_in_words(record.exc_info[1])}"
-        return f"{record.levelname.lower()}: {escaped(text[:_LONGEST])}"
+            cause = escaped(_in_words(record.exc_info[1])[:_LONGEST])
+            if cause not in text:  # many messages say it themselves
+                text = f"{text}: {cause}"
+        return f"{record.levelname.lower()}: {text}"
 
     def _write(self, line: bytes) -> bool:
         try:
