@@ -47,6 +47,13 @@ def test_a_record_is_one_line(pipe: tuple[int, int]) -> None:
     assert rest == ""
 
 
+def test_a_reason_that_the_text_has_is_not_repeated() -> None:
+    """The log of a loader says why, and has the error for those who want its traceback."""
+    refused = record("not loaded: ValueError: no")
+    refused.exc_info = (ValueError, ValueError("no"), None)
+    assert StderrLines().format(refused) == "info: not loaded: ValueError: no"
+
+
 def test_lines_that_find_no_room_are_counted(pipe: tuple[int, int]) -> None:
     """None of them is waited for, and none is torn."""
     lines = StderrLines()

@@ -17,7 +17,17 @@ from .address import Address
 from .config import Config, Mode, PluginConfig, ServerConfig
 from .plugin_table import read_defaults, read_plugin
 from .table import ConfigError, Table, Wrong
-from .values import as_choice, as_flag, as_number, as_text, as_texts, as_token, as_whole
+from .values import (
+    as_choice,
+    as_flag,
+    as_hosts,
+    as_number,
+    as_origins,
+    as_text,
+    as_texts,
+    as_token,
+    as_whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -152,8 +162,8 @@ def _as_workers(value: Any) -> int:
 _SERVER: Final[Mapping[str, Callable[[Any], Any]]] = {
     "http": _as_address,
     "token": as_token,
-    "hosts": as_texts,
-    "origins": as_texts,
+    "hosts": as_hosts,
+    "origins": as_origins,
     "workers": _as_workers,
     "grace": as_number,
     "tools": as_choice("plain", "search"),

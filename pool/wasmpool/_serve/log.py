@@ -51,7 +51,8 @@ class StderrLines(logging.Handler):
         except Exception as error:  # noqa: BLE001 - of a wrong use by another library
             text = f"{record.msg!r} cannot be formatted: {_in_words(error)}"
         if record.exc_info and record.exc_info[1]:
-            text = f"{text}: {_in_words(record.exc_info[1])}"
+            reason = _in_words(record.exc_info[1])
+            text = text if reason in text else f"{text}: {reason}"
         return f"{record.levelname.lower()}: {escaped(text[:_LONGEST])}"
 
     def _write(self, line: bytes) -> bool:

@@ -242,6 +242,10 @@ def test_long_texts_and_many_failures_are_cut() -> None:
         "name": "broken",
         "error": "RuntimeError: the reload failed (ValueError: no magic number)",
     }
+    repeated = RuntimeError("the reload failed: no magic number")
+    repeated.__cause__ = cause
+    (one,) = picture.failed({"broken": repeated})
+    assert one["error"] == "RuntimeError: the reload failed: no magic number"
 
 
 def test_an_event_is_one_line_whatever_the_text() -> None:
