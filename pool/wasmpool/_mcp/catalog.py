@@ -128,8 +128,8 @@ class Catalog:
     def admit(self, candidate: Candidate) -> None:
         """Refuse a plugin of which a tool would have the served name of another plugin's tool.
 
-        For ``open_loader(admit=...)``. A pattern of the plugin's `Exposure` that matches none of its
-        tools is a warning in the log.
+        For ``open_loader(admit=...)``. If a pattern of the plugin's `Exposure` matches none of its
+        tools, the log has a warning.
 
         Raises:
             NameTaken: the message names the tool and both plugins.
