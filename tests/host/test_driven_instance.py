@@ -157,7 +157,7 @@ async def test_a_call_that_a_worker_has_ended_is_finished_in_one_step(
 ) -> None:
     """The caller is told when; before that, it is PENDING."""
     instance = await driven_instance_of(GUEST)
-    expected = (7, b"bytes")[CALLS.index(call)]
+    expected = 7 if call is CALLS[0] else b"bytes"
     await instance.exchange("copy", b"first")
     set_history(instance, "f", 1)
     set_history(instance, "copy", 1)

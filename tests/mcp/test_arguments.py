@@ -86,6 +86,23 @@ HOSTILE = {
     ),
     "many items": ({"type": "array", "items": {"allOf": [{"type": "integer"}] * 50}}, [1] * 99_999),
     "many errors": ({"type": "array", "items": {"type": "string"}}, [1] * 99_999),
+    "a pattern for the other properties": (
+        {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+        {"a" * 40 + "!": 1},
+    ),
+    "a pattern for what was not evaluated": (
+        {"patternProperties": {"^(a+)+$": {}}, "unevaluatedProperties": False},
+        {"a" * 40 + "!": 1},
+    ),
+    "items of which nothing is said": ({"items": {}}, [0] * 999_999),
+    "items that are not evaluated": ({"unevaluatedItems": False}, [0] * 999_999),
+    "items that contain nothing": ({"contains": False}, [0] * 999_999),
+    "messages that quote megabytes": (
+        {"anyOf": [{"anyOf": [{"type": "number"}] * 99}] * 99},
+        "\0" * 4_000_000,
+    ),
+    "a number that no message can quote": ({"type": "string"}, 10**5_000),
+    "a number that no float can hold": ({"multipleOf": 0.1}, 10**4_000),
 }
 
 

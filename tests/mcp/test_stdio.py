@@ -208,6 +208,9 @@ async def test_a_drain_without_grace_answers(
         (b"[]", -32600, "it is no message of JSON-RPC 2.0"),
         (b'{"jsonrpc": "1.0", "id": 7, "method": "x"}', -32600, "it is no message"),
         (b'{"id": 7, "method": 3}', -32600, "it is no message"),
+        (b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}', -32600, "an id must be a string or"),
+        (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', -32600, "an id must be a string or"),
+        (b'{"jsonrpc": "2.0", "id": true, "method": "ping"}', -32600, "an id must be a string or"),
         (b"x" * (stdio.MAX_LINE + 1), -32700, "is above the limit of 4,194,304"),
     ],
 )
@@ -222,6 +225,14 @@ async def test_a_line_that_is_no_message(
         assert answer["id"] == (7 if b"7" in line else None)
         ended = await client.ask(b"\n", b"  \n", call_request("say", {"word": "x"}, 1))
         assert text(ended) == "say {'word': 'x'}"
+
+
+async def test_an_error_of_the_client_is_not_sent_back(busy: wasmpool.Loader) -> None:
+    """It answers no request of the server, so it is dropped."""
+    error = b'{"jsonrpc": "2.0", "id": "x", "error": {"code": 1, "message": "x"}}\n'
+    async with over_pipes(busy) as client:
+        answer = await client.ask(error, call_request("say", {"word": "x"}, 1))
+        assert answer["id"] == 1
 
 
 async def test_a_line_of_a_hundred_megabytes(busy: wasmpool.Loader) -> None:
@@ -291,7 +302,27 @@ async def test_a_client_that_does_not_read(
 ) -> None:
     """No more of its requests are read than can be open; it is answered when it reads again."""
     monkeypatch.setattr(stdio, "_MAX_OPEN", 10)
-    many = 500
+    await _send_without_reading(busy, many=500)
+
+
+async def test_a_client_that_does_not_read_megabytes(
+    busy: wasmpool.Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more of its bytes are kept than can be open; it is answered when it reads again."""
+    monkeypatch.setattr(stdio, "_MAX_OPEN_BYTES", 10_000)
+    opened: list[int] = []
+    add = stdio._Unanswered.add
+
+    def counting(unanswered: stdio._Unanswered, id_: Any, size: int) -> None:
+        add(unanswered, id_, size)
+        opened.append(unanswered._count)
+
+    monkeypatch.setattr(stdio._Unanswered, "add", counting)
+    await _send_without_reading(busy, many=2_000)
+    assert 5 < max(opened) < 20
+
+
+async def _send_without_reading(busy: wasmpool.Loader, many: int) -> None:
     async with over_pipes(busy) as client, trio.open_nursery() as nursery:
 
         @nursery.start_soon

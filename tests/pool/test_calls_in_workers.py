@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,7 +76,7 @@ async def test_each_gets_its_own_result_in_order_of_arrival() -> None:
     ended: list[Any] = []
     async with open_busy() as (pool, scope), trio.open_nursery() as nursery:
         for call in (("add", 1, 2), ("copy", b"bytes"), ("pause",), ("add", 3, 4), ("copy", b"")):
-            nursery.start_soon(make, pool, ended, *call)
+            nursery.start_soon(partial(make, pool, ended, *call))
             await wait_all_tasks_blocked()
         scope.cancel()
     assert ended == [3, b"bytes", 7, 7, b""]
@@ -87,7 +88,7 @@ async def test_a_trap_is_raised_in_the_task_whose_call_it_was() -> None:
     ended: list[Any] = []
     async with open_busy() as (pool, scope), trio.open_nursery() as nursery:
         for call in (("add", 1, 2), ("trap",), ("add", 3, 4)):
-            nursery.start_soon(make, pool, ended, *call)
+            nursery.start_soon(partial(make, pool, ended, *call))
             await wait_all_tasks_blocked()
         scope.cancel()
     assert ended[0::2] == [3, 7]

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,14 @@ def test_what_fails_is_told_and_comes_back(tmp_path: Path) -> None:
         for path in ("/readyz", "/healthz", "/metrics", "/", "/mcp"):
             assert get(port, path).status == 401
         assert get(port, "/healthz", **bearer).status == 200
+        password = b64encode(f"anyone:{token}".encode()).decode()
+        for path in ("/", "/readyz"):  # a browser cannot send a bearer token
+            assert "Basic" in str(get(port, path).headers)
+            assert get(port, path, Authorization=f"Basic {password}").status in {200, 503}
+            wrong_password = b64encode(b"anyone:no").decode()
+            assert get(port, path, Authorization=f"Basic {wrong_password}").status == 401
+        assert get(port, "/mcp", Authorization=f"Basic {password}").status == 401
+        assert "Basic" not in str(get(port, "/mcp").headers)
         ready = get(port, "/readyz", **bearer)
         assert ready.status == 503
         wrong = ready.json["wrong"]
@@ -239,6 +248,24 @@ def test_a_hangup_reads_the_configuration_again(tmp_path: Path) -> None:
         assert tools() == {"x_a", "c"}
         assert any("server.tools changed, which needs a restart" in line for line in server.log)
         assert any("plugin 'b' is unloaded" in line for line in server.log)
+        assert server.stop() == 0
+
+
+def test_the_defaults_of_a_directory_can_change(tmp_path: Path) -> None:
+    """Its plugins get them at the next hangup, though their files are the same."""
+    config, plugins = tmp_path / "serve.toml", tmp_path / "plugins"
+    plugins.mkdir()
+    write_plugin(plugins / "a.wasm", "a")
+    base = "[server]\ndirectories = ['plugins']\n[defaults]\nsize = "
+    config.write_text(f"{base}3\n")
+    with forked_server("--config", config, *HTTP) as server:
+        port = server.port
+        assert 'wasmpool_size{pool="a"} 3.0' in get(port, "/metrics").text
+        config.write_text(f"{base}5\n")
+        server.send_signal(signal.SIGHUP)
+        server.logged("the configuration has been read again")
+        assert 'wasmpool_size{pool="a"} 5.0' in get(port, "/metrics").text
+        assert not call(port, "a", {}, **initialize(port))["isError"]
         assert server.stop() == 0
 
 

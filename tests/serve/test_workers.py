@@ -191,3 +191,23 @@ async def test_a_client_hears_of_changes_whichever_worker_it_talks_to(tmp_path: 
                 await heard.wait()
             assert [tool.name for tool in (await client.list_tools()).tools] == ["one", "two"]
         assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_read_holds_up_no_other(tmp_path: Path) -> None:
+    """Its channel is full: the others do what they are told, and a signal ends all."""
+    config = tmp_path / "serve.toml"
+    settings = f"[server]\ngrace = 0\n[plugins.example]\nsource = '{EXAMPLE}'\n"
+    config.write_text(settings)
+    with forked_server("--config", config, *TWO) as server:
+        server.logged(SERVED, count=2)
+        port, workers = server.port, workers_of(server)
+        os.kill(workers["2"], signal.SIGSTOP)
+        config.write_text(settings + "#" * 900_000)
+        server.send_signal(signal.SIGHUP)
+        server.logged("worker 1: info: the configuration has been read again")
+        up = re.compile(r'worker_up\{worker="(\d)"\} (\d)')
+        assert up.findall(get(port, "/metrics").text) == [("1", "1"), ("2", "0")]
+        assert server.stop() == 0
+        for pid in workers.values():
+            wait_until_gone(pid)

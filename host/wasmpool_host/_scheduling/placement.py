@@ -13,8 +13,8 @@ CPU: a thread more would make the kernel choose between the loop and a guest, fo
 A worker that hands a job back while a guest computes here ends this guest's slice. So the next call
 is on its way to that worker at once, and not after the rest of the slice (`ReadyQueue.hand_back`).
 
-Rejected: all these calls in workers, one for each CPU. At 0.5 ms and two CPUs, a worker that was
-woken stood behind the other one for half a millisecond, and the first CPU was idle.
+Rejected: all these calls in workers, one for each CPU. Traces with two CPUs showed that a worker,
+once woken, stood behind the other one, while the first CPU was idle.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The schema comes from the plugin, and the arguments from a client; neither is trusted. So a check
 takes a bounded number of steps. What is left then is for the plugin to check, which has to do so in
 any case: the check is there for better messages. For the same reason keywords are left out that
-take longer than one step: patterns, which may backtrack for ever, and comparisons of all items with
-each other. Nothing is fetched for a ``$ref``.
+take longer than one step: patterns, which may backtrack for ever, comparisons of all items with
+each other, and what depends on the results of other keywords. Nothing is fetched for a ``$ref``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,19 @@ _MOST_ERRORS: Final = 20
 """Of which the best is reported."""
 _SHOWN: Final = 200
 """Characters of a message, and of a name in it."""
-_LEFT_OUT: Final = ("pattern", "patternProperties", "format", "uniqueItems", "$dynamicRef")
+_BYTES_OF_STEP: Final = 1_000
+"""Characters of an error's message, which quotes the value, that are made in the time of a step."""
+_LEFT_OUT: Final = (
+    "pattern",
+    "patternProperties",
+    "format",
+    "uniqueItems",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicRef",
+)
+_VISITORS: Final = ("additionalProperties", "contains", "items", "propertyNames")
+"""Keywords that visit each part of a value."""
 
 
 class _StepsUsedUp(Exception):
@@ -50,9 +62,9 @@ class _Steps:
     def __init__(self) -> None:
         self.left = _STEPS
 
-    def take(self) -> None:
-        """Take one step."""
-        self.left -= 1
+    def take(self, count: int = 1) -> None:
+        """Take one step, or some."""
+        self.left -= count
         if self.left < 0:
             raise _StepsUsedUp
 
@@ -61,22 +73,44 @@ def _counted(keyword: Callable[..., Any]) -> Callable[..., Iterator[ValidationEr
     """A keyword's check that counts."""
 
     def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        validator.format_checker.take()
-        yield from keyword(validator, value, instance, schema) or ()
+        steps: _Steps = validator.format_checker
+        steps.take()
+        for error in keyword(validator, value, instance, schema) or ():
+            size = len(error.message)
+            error.message = _cut(error.message)
+            yield error
+            steps.take(size // _BYTES_OF_STEP)
 
     return check
 
 
+def _visiting(name: str, keyword: Callable[..., Any]) -> Callable[..., Any]:
+    """The check of one of `_VISITORS`, of which each visit is a step."""
+
+    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        steps: _Steps = validator.format_checker
+        if name == "additionalProperties" and "patternProperties" in schema:
+            return  # it would search by the patterns
+        if name == "items" and type(instance) is list:
+            instance = instance[: max(0, steps.left) + 1]  # so a wrong one at the start is found
+            yield from keyword(validator, value, instance, schema) or ()
+            steps.take(len(instance))
+        else:
+            steps.take(len(instance) if type(instance) in (dict, list) else 0)
+            yield from keyword(validator, value, instance, schema) or ()
+
+    return check
+
+
+_KEYWORDS: Final[Mapping[str, Callable[..., Any]]] = {
+    **Draft202012Validator.VALIDATORS,
+    **{name: _visiting(name, Draft202012Validator.VALIDATORS[name]) for name in _VISITORS},
+    **dict.fromkeys(_LEFT_OUT, lambda *_: ()),
+}
 # The validator passes nothing on to those that it makes for the parts of a schema but its format
 # checker. No format is checked here, so the steps are in its place.
 _Validator: Final[Any] = extend(
-    Draft202012Validator,
-    {
-        name: _counted(keyword)
-        for name, keyword in Draft202012Validator.VALIDATORS.items()
-        if name not in _LEFT_OUT
-    }
-    | {name: _counted(lambda *_: ()) for name in _LEFT_OUT},
+    Draft202012Validator, {name: _counted(keyword) for name, keyword in _KEYWORDS.items()}
 )
 
 
@@ -118,6 +152,8 @@ class ArgumentCheck:
                     break
         except (_StepsUsedUp, RecursionError, Unresolvable):
             pass
+        except (ArithmeticError, ValueError):  # of a number that is too large for the check
+            pass
         return _sentence(best_match(found)) if found else None
 
 
@@ -127,7 +163,7 @@ def _sentence(error: ValidationError | None) -> str:
     path = _shown(str(name)) + "".join(
         f"[{part}]" if isinstance(part, int) else f".{_cut(str(part))}" for part in inside
     )
-    return f"the argument {path} is wrong: {_cut(error.message)}"
+    return f"the argument {path} is wrong: {error.message}"
 
 
 def _shown(name: str) -> str:

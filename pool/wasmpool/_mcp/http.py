@@ -10,7 +10,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, Streamable
 from starlette.routing import Route, Router
 
 from .allowed_hosts import AllowedHosts
-from .http_application import MAX_BODY, HttpApplication
+from .http_application import MAX_BODY, PATH, HttpApplication
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
@@ -73,7 +73,7 @@ def http_app(  # noqa: PLR0913 - options, by name
             await stack.enter_async_context(sessions.run())
             yield
 
-    protocol = Route("/mcp", endpoint=StreamableHTTPASGIApp(sessions))
+    protocol = Route(PATH, endpoint=StreamableHTTPASGIApp(sessions))
     router: ASGIApp = Router([protocol, *routes])
     served = router if around is None else around(router)
     return HttpApplication(served, endpoint, allowed, token, lifespan)

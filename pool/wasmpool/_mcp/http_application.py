@@ -6,6 +6,7 @@ body, which is read here, with a limit on its size and its time. So no route rea
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hmac
 from typing import TYPE_CHECKING, Final, final
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .http_connection import HttpConnection
 
-__all__ = ["MAX_BODY", "HttpApplication"]
+__all__ = ["MAX_BODY", "PATH", "HttpApplication"]
+
+PATH: Final = "/mcp"
+"""Of the protocol."""
 
 MAX_BODY: Final = 4 << 20
 """Bytes of a request's body; a line over the standard streams may be as long."""
@@ -103,8 +107,7 @@ class HttpApplication:
         if not all(map(self._allowed.has_origin, _values(scope, b"origin"))):
             return PlainTextResponse("this origin is not served here\n", 403)
         if self._token is not None and not self._has_token(scope):
-            headers = {"WWW-Authenticate": "Bearer"}
-            return PlainTextResponse("a bearer token is needed\n", 401, headers)
+            return _unauthorized(scope)
         if self._under_way > _MAX_REQUESTS:
             return PlainTextResponse("too many requests are under way\n", 503, {"Retry-After": "1"})
         return None
@@ -113,9 +116,13 @@ class HttpApplication:
         given = _values(scope, b"authorization")
         if len(given) != 1 or self._token is None:
             return False
-        scheme, _, token = given[0].partition(" ")
-        right = hmac.compare_digest(token.strip().encode("latin-1"), self._token)
-        return right and scheme.lower() == "bearer"
+        scheme, _, value = given[0].partition(" ")
+        token = value.strip().encode("latin-1")
+        if scheme.lower() == "basic" and _may_be_browsed(scope):
+            token = _password(token)
+        elif scheme.lower() != "bearer":
+            return False
+        return hmac.compare_digest(token, self._token)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -186,6 +193,32 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | PlainTextRespons
             return too_large
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def _may_be_browsed(scope: Scope) -> bool:
+    """Return True for what a browser shows: it cannot send a bearer token, but a password.
+
+    A browser repeats the password by itself in requests that another page has it make. So what has
+    effects, the protocol, does not take it.
+    """
+    return bool(scope["method"] == "GET" and scope["path"] != PATH)
+
+
+def _password(credentials: bytes) -> bytes:
+    """The password of HTTP Basic authentication (RFC 7617); empty if there is none."""
+    try:
+        _, _, password = base64.b64decode(credentials, validate=True).partition(b":")
+    except ValueError:
+        return b""
+    return password
+
+
+def _unauthorized(scope: Scope) -> PlainTextResponse:
+    answer = PlainTextResponse("a bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
+    if _may_be_browsed(scope):  # the browser asks for the password then
+        realm = "wasmpool: the token is the password"
+        answer.headers.append("WWW-Authenticate", f'Basic realm="{realm}"')
+    return answer
 
 
 def _answer(text: str, status: int) -> PlainTextResponse:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
+import attrs
 import pydantic_core
 import trio
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
@@ -21,6 +23,7 @@ from mcp_types import (
     PARSE_ERROR,
     ErrorData,
     JSONRPCError,
+    JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
     jsonrpc_message_adapter,
@@ -52,6 +55,8 @@ MAX_LINE: Final = 4 << 20
 _MAX_OPEN: Final = 1_024
 """Requests without an answer: while there are more, no more are read. An endpoint refuses calls
 before that, so this happens only if the client does not read its answers."""
+_MAX_OPEN_BYTES: Final = 32 << 20
+"""Of the requests without an answer: what was read of them stays in memory."""
 _FLUSH_SECONDS: Final = 5.0
 """That the client has to read the last answers after a shutdown."""
 
@@ -116,24 +121,46 @@ async def _end_when_drained(
 
 @final
 class _Unanswered:
-    """The number of requests that have no answer yet."""
+    """The requests that have no answer yet."""
+
+    # Invariant: `_bytes` is the sum of all numbers in `_sizes`.
 
     def __init__(self) -> None:
         self._count = 0
+        self._bytes = 0
+        self._sizes: dict[RequestId | None, list[int]] = {}  # a client may use an id twice
         self._fewer = trio.Event()
 
-    def add(self) -> None:
+    def add(self, id_: RequestId, size: int) -> None:
+        """A request with so many bytes has come."""
         self._count += 1
+        self._bytes += size
+        self._sizes.setdefault(id_, []).append(size)
 
-    async def remove(self) -> None:
+    async def remove(self, id_: RequestId | None) -> None:
+        """It has its answer, or gets none."""
         await trio.lowlevel.checkpoint()
         self._count -= 1
+        sizes = self._sizes.get(id_)
+        if sizes:
+            self._bytes -= sizes.pop()
+            if not sizes:
+                del self._sizes[id_]
         self._fewer.set()
 
-    async def wait_until_at_most(self, count: int) -> None:
-        while self._count > count:
-            self._fewer = trio.Event()
-            await self._fewer.wait()
+    async def wait_for_room(self) -> None:
+        """Wait until one more can be read."""
+        while self._count > _MAX_OPEN or self._bytes > _MAX_OPEN_BYTES:
+            await self._wait_for_fewer()
+
+    async def wait_for_none(self) -> None:
+        """Wait until all have their answers."""
+        while self._count:
+            await self._wait_for_fewer()
+
+    async def _wait_for_fewer(self) -> None:
+        self._fewer = trio.Event()
+        await self._fewer.wait()
 
 
 class _Closable(ABC):
@@ -181,18 +208,19 @@ class _Requests(_Closable):
 
     async def __anext__(self) -> SessionMessage | Exception:
         while True:
-            await self._unanswered.wait_until_at_most(_MAX_OPEN)
+            await self._unanswered.wait_for_room()
             line = await self._next_line()
             if line is None:
                 self._endpoint.end_subscriptions()
-                await self._unanswered.wait_until_at_most(0)
+                await self._unanswered.wait_for_none()
                 raise StopAsyncIteration
             message = _parse(line)
-            if isinstance(message, JSONRPCError):
-                await self._errors.send(_encode(message))
+            if isinstance(message, _Refusal):
+                await self._errors.send(_encode(message.answer))
             elif isinstance(message, JSONRPCRequest):
-                self._unanswered.add()
-                settled = ServerMessageMetadata(on_request_unanswered=self._unanswered.remove)
+                self._unanswered.add(message.id, line.size)
+                remove = partial(self._unanswered.remove, message.id)
+                settled = ServerMessageMetadata(on_request_unanswered=remove)
                 return SessionMessage(message, settled)
             elif message is not None:
                 return SessionMessage(message)
@@ -235,7 +263,7 @@ class _Answers(_Closable):
         except trio.BrokenResourceError:
             raise anyio.BrokenResourceError from None
         if isinstance(item.message, JSONRPCResponse | JSONRPCError):
-            await self._unanswered.remove()
+            await self._unanswered.remove(item.message.id)
 
     async def aclose(self) -> None:
         self._messages.close()
@@ -245,21 +273,32 @@ def _encode(message: JSONRPCMessage) -> bytes:
     return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
 
 
-def _parse(line: Line) -> JSONRPCMessage | None:
-    """Return a line's message, or the error that answers it; None for a blank line."""
+@final
+@attrs.frozen
+class _Refusal:
+    """What is said about a line that is no message."""
+
+    answer: JSONRPCError
+
+
+def _parse(line: Line) -> JSONRPCMessage | _Refusal | None:
+    """Return a line's message, or what refuses it; None for a blank line."""
     if line.too_long:
         problem = f"a message of {line.size:,} bytes is above the limit of {MAX_LINE:,}"
-        return _error(PARSE_ERROR, problem)
+        return _refusal(PARSE_ERROR, problem)
     if not line.content.strip():
         return None
     try:
         value = pydantic_core.from_json(line.content)
     except ValueError as wrong:
-        return _error(PARSE_ERROR, f"it is not JSON: {wrong}")
+        return _refusal(PARSE_ERROR, f"it is not JSON: {wrong}")
     try:
-        return jsonrpc_message_adapter.validate_python(value, by_name=False)
+        message = jsonrpc_message_adapter.validate_python(value, by_name=False)
     except ValidationError:
-        return _error(INVALID_REQUEST, "it is no message of JSON-RPC 2.0", _id_of(value))
+        return _refusal(INVALID_REQUEST, "it is no message of JSON-RPC 2.0", _id_of(value))
+    if isinstance(message, JSONRPCNotification) and "id" in value:
+        return _refusal(INVALID_REQUEST, "an id must be a string or a whole number")
+    return message
 
 
 def _id_of(value: Any) -> RequestId | None:
@@ -267,5 +306,6 @@ def _id_of(value: Any) -> RequestId | None:
     return given if type(given) in (str, int) else None
 
 
-def _error(code: int, message: str, id_: RequestId | None = None) -> JSONRPCError:
-    return JSONRPCError(jsonrpc="2.0", id=id_, error=ErrorData(code=code, message=message))
+def _refusal(code: int, message: str, id_: RequestId | None = None) -> _Refusal:
+    error = ErrorData(code=code, message=message)
+    return _Refusal(JSONRPCError(jsonrpc="2.0", id=id_, error=error))

@@ -191,6 +191,7 @@ class Loader:
         directory: str | os.PathLike[str],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        **options: Unpack[PluginOptions],
     ) -> None:
         """Keep the plugins of a directory in service until cancelled, or until the loader closes.
 
@@ -215,18 +216,21 @@ class Loader:
         Args:
             directory: its path; a relative path is resolved now.
             task_status: for ``nursery.start``.
+            options: of its plugins, as for `load`.
 
         Raises:
             ModuleNotFoundError: watchfiles is not installed (extra ``plugin``).
             OSError: the directory cannot be listed at the start.
             RuntimeError: the loader is closed already.
-            TypeError: ``directory`` is not a path.
+            TypeError, ValueError: ``directory`` is not a path, or an option is unknown or out of
+                its range.
 
         When the loader closes, the watch returns without an error. A cancel ends running loads and
         reloads, which then change nothing; loaded plugins stay loaded.
         """
         self._registry.check_open()
-        await watch(self._registry, directory, task_status)
+        own = self._registry.check_options("loader.watch", options)
+        await watch(self._registry, directory, own, task_status)
 
     async def watch_file(
         self,

@@ -102,10 +102,12 @@ class Wanted:
 async def watch(
     registry: PluginRegistry,
     directory: str | os.PathLike[str],
+    options: PluginOptions | None,
     task_status: trio.TaskStatus[None],
 ) -> None:
     """`Loader.watch`."""
-    await _watch(registry, _absolute(directory, "watch", "a directory"), None, task_status)
+    path = _absolute(directory, "watch", "a directory")
+    await _watch(registry, path, options, task_status)
 
 
 async def watch_file(
@@ -122,15 +124,23 @@ async def watch_file(
 async def _watch(
     registry: PluginRegistry,
     path: str,
-    only: tuple[str, Wanted] | None,
+    wanted: PluginOptions | tuple[str, Wanted] | None,
     task_status: trio.TaskStatus[None],
 ) -> None:
+    """Watch a directory.
+
+    Args:
+        registry: the loader's.
+        path: the directory's.
+        wanted: the options of all its files; or the only file that counts, and how it is loaded.
+        task_status: as for `Loader.watch`.
+    """
     notify = import_watch()
     status = _Status(task_status)
     with trio.CancelScope() as scope:
         async with open_plain_nursery() as nursery:
             nursery.start_soon(_cancel_at, registry.closing, scope)
-            watched = _Watch(registry, path, only, notify, nursery)
+            watched = _Watch(registry, path, wanted, notify, nursery)
             try:
                 await watched.run(status)
             finally:
@@ -242,13 +252,14 @@ class _Watch:
         self,
         registry: PluginRegistry,
         directory: str,
-        only: tuple[str, Wanted] | None,
+        wanted: PluginOptions | tuple[str, Wanted] | None,
         notify: Any,
         nursery: trio.Nursery,
     ) -> None:
         self._registry = registry
         self._directory = directory
-        self._only = only
+        self._only = wanted if isinstance(wanted, tuple) else None
+        self._options = None if isinstance(wanted, tuple) else wanted
         self._is_missing = False
         """True if the only file is missing, and this has been told."""
         self._notify = notify
@@ -344,7 +355,7 @@ class _Watch:
             return self._only[1]
         name = plugin_name(file)
         assert name is not None  # only plugin files are listed
-        return Wanted(name=name)
+        return Wanted(name=name, options=self._options)
 
     def _tell_if_missing(self) -> None:
         """A directory's file can come and go; a file that was asked for is missing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
@@ -23,23 +24,32 @@ class Channel:
 
     Args:
         end: a connected socket, which this closes.
+        patience: seconds that the other end has to take a message.
     """
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, patience: float = math.inf) -> None:
+        self._patience = patience
         end.setblocking(False)  # noqa: FBT003 - its form
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(end))
         self._sending = trio.Lock()
         self._read = bytearray()
 
     async def send(self, message: dict[str, Any]) -> bool:
-        """Send a message as a whole; return False if nobody is there to read it."""
+        """Send a message as a whole; return False if nobody is there to read it.
+
+        If the other end takes too long, the channel is closed.
+        """
         body = json.dumps(message).encode()
-        with trio.CancelScope(shield=True):  # half a message would end the channel; the other end
-            async with self._sending:  # reads always, or is gone
+        async with self._sending:
+            with trio.CancelScope(shield=True) as writing:  # half a message would end the channel
+                writing.deadline = trio.current_time() + self._patience
                 try:
                     await self._stream.send_all(len(body).to_bytes(_HEAD, "big") + body)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return False
+            if writing.cancelled_caught:
+                await trio.aclose_forcefully(self._stream)
+                return False
         return True
 
     async def receive(self) -> dict[str, Any] | None:

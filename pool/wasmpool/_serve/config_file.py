@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
+from wasmpool._mcp.allowed_hosts import AllowedHosts
 from wasmpool.example import PATH as EXAMPLE
 from wasmpool_host.lowlevel import escaped
 
@@ -17,17 +18,7 @@ from .address import Address
 from .config import Config, Mode, PluginConfig, ServerConfig
 from .plugin_table import read_defaults, read_plugin
 from .table import ConfigError, Table, Wrong
-from .values import (
-    as_choice,
-    as_flag,
-    as_hosts,
-    as_number,
-    as_origins,
-    as_text,
-    as_texts,
-    as_token,
-    as_whole,
-)
+from .values import as_choice, as_flag, as_number, as_text, as_texts, as_token, as_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -152,6 +143,24 @@ def _as_address(value: Any) -> Address:
         raise Wrong(str(wrong)) from None
 
 
+def _as_hosts(value: Any) -> tuple[str, ...]:
+    hosts = as_texts(value)
+    try:
+        AllowedHosts(hosts)
+    except ValueError as wrong:
+        raise Wrong(escaped(str(wrong).removeprefix("allowed_hosts "))) from None
+    return hosts
+
+
+def _as_origins(value: Any) -> tuple[str, ...]:
+    origins = as_texts(value)
+    try:
+        AllowedHosts(origins=origins)
+    except ValueError as wrong:
+        raise Wrong(escaped(str(wrong).removeprefix("allowed_origins "))) from None
+    return origins
+
+
 def _as_workers(value: Any) -> int:
     workers = as_whole(value)
     if not 1 <= workers <= _MOST_WORKERS:
@@ -162,8 +171,8 @@ def _as_workers(value: Any) -> int:
 _SERVER: Final[Mapping[str, Callable[[Any], Any]]] = {
     "http": _as_address,
     "token": as_token,
-    "hosts": as_hosts,
-    "origins": as_origins,
+    "hosts": _as_hosts,
+    "origins": _as_origins,
     "workers": _as_workers,
     "grace": as_number,
     "tools": as_choice("plain", "search"),

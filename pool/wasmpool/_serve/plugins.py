@@ -122,7 +122,7 @@ class Plugins:
                 if isinstance(key, str):
                     await self._keep_plugin(key, watch.wanted, task_status)
                 else:
-                    await self._keep_directory(key, task_status)
+                    await self._keep_directory(key, watch.wanted, task_status)
         finally:
             self.problems.pop(str(key), None)
             watch.ended.set()
@@ -130,25 +130,23 @@ class Plugins:
     async def _keep_plugin(
         self, name: str, plugin: PluginConfig, task_status: trio.TaskStatus[None]
     ) -> None:
-        options: PluginOptions = {
-            "http": None
-        }  # with no option at all, a reload keeps the old ones
-        options.update(plugin.options)
         await self._loader.watch_file(
             plugin.source,
             name,
             plugin.credentials,
             sha256=plugin.sha256,
             task_status=task_status,
-            **options,
+            **_options(plugin.options),
         )
 
-    async def _keep_directory(self, path: Path, task_status: trio.TaskStatus[None]) -> None:
+    async def _keep_directory(
+        self, path: Path, defaults: PluginOptions, task_status: trio.TaskStatus[None]
+    ) -> None:
         """Watch a directory, also one that comes later."""
         status = _Once(task_status)
         while True:
             try:
-                await self._loader.watch(path, task_status=status)
+                await self._loader.watch(path, task_status=status, **_options(defaults))
             except OSError as error:
                 problem = escaped(as_one_line(error))
                 if self.problems.get(str(path)) != problem:
@@ -171,6 +169,13 @@ class _Once(trio.TaskStatus[None]):
         status, self._task_status = self._task_status, None
         if status is not None:
             status.started()
+
+
+def _options(given: PluginOptions) -> PluginOptions:
+    """With no option at all, a load would keep those that the plugin has."""
+    options: PluginOptions = {"http": None}
+    options.update(given)
+    return options
 
 
 def _wanted(config: Config) -> dict[_Key, Any]:

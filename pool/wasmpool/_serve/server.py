@@ -50,7 +50,7 @@ async def open_server(config: Config) -> AsyncGenerator[Server]:
     def admit(candidate: Candidate) -> None:
         catalog.admit(candidate)
 
-    async with open_loader(admit=admit, **config.defaults) as loader:
+    async with open_loader(admit=admit) as loader:
         catalog = Catalog(loader, exposures(config))
         async with (
             _open_scripts(config, catalog) as scripts,
@@ -158,5 +158,4 @@ def _needs_restart(before: Config, now: Config) -> list[str]:
     """The keys of what has changed and cannot be changed while the server runs."""
     one, other = before.server, now.server
     keys = ("http", "token", "hosts", "origins", "workers", "tools", "scripts")
-    changed = [f"server.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
-    return [*changed, *(["defaults"] if before.defaults != now.defaults else [])]
+    return [f"server.{key}" for key in keys if getattr(one, key) != getattr(other, key)]

@@ -44,6 +44,8 @@ _FIRST_PAUSE: Final = 0.5
 _LAST_PAUSE: Final = 30.0
 _REPORT_SECONDS: Final = 3.0
 """That a worker has for a report."""
+_SEND_SECONDS: Final = 20.0
+"""That a worker has to read a message; then it is killed. One that is at rest reads at once."""
 _CLOSE_SECONDS: Final = 15.0
 """That a worker has to end after the grace; then it is killed."""
 _PROGRAM: Final = (
@@ -81,6 +83,7 @@ class _Worker:
 
     number: int
     channel: Channel
+    process: trio.Process
     key: str | None = None
     """That the names of its sessions begin with; None until it serves."""
     port: int = 0
@@ -131,7 +134,7 @@ class _Supervisor:
     async def _run(self, number: int) -> int:
         """Run one process to its end, and return its status."""
         ours, theirs = socket.socketpair()
-        worker = _Worker(number, Channel(ours))
+        channel = Channel(ours, _SEND_SECONDS)
         try:
             with theirs:
                 fds = [theirs.fileno(), *(each.fileno() for each in self._sockets)]
@@ -149,22 +152,22 @@ class _Supervisor:
                 async with trio.open_nursery() as nursery:
                     process: trio.Process = await nursery.start(run)
                     theirs.close()
-                    self._workers[number] = worker
+                    self._workers[number] = worker = _Worker(number, channel, process)
                     nursery.start_soon(self._talk, worker, nursery)
                     status = await process.wait()
                     nursery.cancel_scope.cancel()
             return status
         finally:
             self._workers.pop(number, None)
-            await worker.channel.aclose()
+            await channel.aclose()
             await self._tell_all(self._ports())
 
     # --- what is said ---
 
     async def _talk(self, worker: _Worker, nursery: trio.Nursery) -> None:
-        await worker.channel.send(self._configuration())
+        await _tell(worker, self._configuration())
         if self._stopping.is_set():
-            await worker.channel.send({"do": "drain"})
+            await _tell(worker, {"do": "drain"})
         while (message := await worker.channel.receive()) is not None:
             match message:
                 case {"say": "report", "id": question, "report": report}:
@@ -196,7 +199,7 @@ class _Supervisor:
         async with trio.open_nursery() as nursery:
             for each in list(self._workers.values()):
                 nursery.start_soon(ask, each)
-        await worker.channel.send({"do": "answer", "id": question, "reports": reports})
+        await _tell(worker, {"do": "answer", "id": question, "reports": reports})
 
     async def _ask(self, worker: _Worker, kind: str) -> Any:
         """Return a worker's report; None if there is none in time."""
@@ -206,15 +209,16 @@ class _Supervisor:
         worker.reports[question] = answered
         try:
             with trio.move_on_after(_REPORT_SECONDS):
-                await worker.channel.send({"do": "report", "id": question, "kind": kind})
+                await _tell(worker, {"do": "report", "id": question, "kind": kind})
                 return await answer.receive()
         finally:
             worker.reports.pop(question, None)
         return None
 
     async def _tell_all(self, message: dict[str, Any]) -> None:
-        for worker in list(self._workers.values()):
-            await worker.channel.send(message)
+        async with trio.open_nursery() as nursery:  # one that does not read holds up no other
+            for worker in self._workers.values():
+                nursery.start_soon(_tell, worker, message)
 
     # --- signals ---
 
@@ -224,10 +228,11 @@ class _Supervisor:
         self._stopping.set()
         for each in self._sockets:  # no new connection is to wait for a worker
             each.close()
-        await self._tell_all({"do": "drain"})
-        await trio.sleep(self._config.server.grace + _CLOSE_SECONDS)
-        _log.error("%d workers do not end, and are killed", len(self._workers))
-        scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_all, {"do": "drain"})
+            await trio.sleep(self._config.server.grace + _CLOSE_SECONDS)
+            _log.error("%d workers do not end, and are killed", len(self._workers))
+            scope.cancel()
 
     async def change_when_asked(self, signals: Signals) -> None:
         """Read the configuration again after a signal, and tell all workers."""
@@ -242,6 +247,12 @@ class _Supervisor:
                 continue
             self._content = content
             await self._tell_all(self._configuration())
+
+
+async def _tell(worker: _Worker, message: dict[str, Any]) -> None:
+    """Send a message to a worker, and kill a worker that does not take it."""
+    if not await worker.channel.send(message):
+        worker.process.kill()  # nothing, if it has ended
 
 
 async def _kill(process: trio.Process) -> None:

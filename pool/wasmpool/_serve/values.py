@@ -10,7 +10,6 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from wasmpool._mcp.allowed_hosts import AllowedHosts
 from wasmpool._size import read_size
 from wasmpool_host.lowlevel import escaped, shown
 
@@ -25,9 +24,7 @@ __all__ = [
     "as_choice",
     "as_digest",
     "as_flag",
-    "as_hosts",
     "as_number",
-    "as_origins",
     "as_prefix",
     "as_secret",
     "as_size",
@@ -43,6 +40,8 @@ _TOKEN: Final = re.compile("[!-~]{1,1000}", re.ASCII)
 """What a header can hold after ``Bearer``."""
 _PREFIX: Final = re.compile("[A-Za-z0-9_./-]{0,100}", re.ASCII)
 """What clients accept in the name of a tool."""
+_LONGEST: Final = 1_000_000_000
+"""Seconds, some 30 years: a clock can add them."""
 _TYPES: Final = {
     str: "a string",
     int: "a whole number",
@@ -70,28 +69,6 @@ def as_texts(value: Any) -> tuple[str, ...]:
         if type(each) is not str:
             raise Wrong(f"must be an array of strings; one of them is {_type(each)}")
     return tuple(value)
-
-
-def as_hosts(value: Any) -> tuple[str, ...]:
-    """Read an array of host names and addresses."""
-    for host in (hosts := as_texts(value)):
-        try:
-            AllowedHosts(hosts=(host,))
-        except ValueError:
-            example = "a name or an address, such as 'tools.example' or '10.0.0.7:8000'"
-            raise Wrong(f"must list hosts, each {example}, not {shown(host)}") from None
-    return hosts
-
-
-def as_origins(value: Any) -> tuple[str, ...]:
-    """Read an array of origins of web pages."""
-    for origin in (origins := as_texts(value)):
-        try:
-            AllowedHosts(origins=(origin,))
-        except ValueError:
-            example = "with its scheme and no path, such as 'https://app.example'"
-            raise Wrong(f"must list origins, each {example}, not {shown(origin)}") from None
-    return origins
 
 
 def as_prefix(value: Any) -> str:
@@ -130,6 +107,8 @@ def as_number(value: Any) -> float:
         raise Wrong(f"must be a finite number of seconds, not {value}")
     if value < 0:
         raise Wrong(f"must be 0 or more seconds, not {shown(value)}")
+    if value > _LONGEST:
+        raise Wrong(f"must be at most {_LONGEST:,} seconds, not {shown(value)}")
     return value  # type: ignore[no-any-return]  # int or float
 
 

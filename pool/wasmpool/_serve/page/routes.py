@@ -174,7 +174,7 @@ async def _document(_request: Request) -> Response:
 @cache
 def _read_document() -> tuple[str, str]:
     """The document, and a policy that lets nothing run but its own style and script."""
-    document = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    document = files(__name__.rpartition(".")[0]).joinpath("page.html").read_text(encoding="utf-8")
     style, script = (_digest(document, tag) for tag in ("style", "script"))
     policy = (
         f"default-src 'none'; style-src {style}; script-src {script}; connect-src 'self';"
