@@ -61,6 +61,9 @@ _RUNS: Final = FunctionType((), ())
 _MOST_POOLED: Final = 1 << 19
 """Bytes of code that are loaded into a pooled engine as well, which takes as long as to load them
 from a cache. An instance of a larger module takes long to start in any case."""
+_MOST_POOLED_SNAPSHOT: Final = 1 << 24
+"""The same of a snapshot, which is never loaded from a cache, and whose instances start fast: those
+of QuickJS with a library take 0.4 of the time."""
 
 _COMPILING: Final = BlockingCalls("compilations", limit=16)
 
@@ -92,11 +95,13 @@ class Module:
         cache: Path | None = None,
         reseed: str | None = None,
         exchange_buffer: tuple[int, int] = (0, 0),
+        most_pooled: int = _MOST_POOLED,
     ) -> None:
         """Link the compiled code; `Module.compile` makes modules.
 
         ``cache`` is where its snapshots' instrumented copies are kept, ``reseed`` the export that a
-        snapshot's instances begin with, and ``exchange_buffer`` what they have for exchanges.
+        snapshot's instances begin with, and ``exchange_buffer`` what they have for exchanges. Code
+        of at most ``most_pooled`` bytes is loaded into a pooled engine as well.
         """
         outline = source.outline or binary_module.outline(source.binary)
         self._reseed = reseed
@@ -120,7 +125,7 @@ class Module:
         self._linked = LinkedModule(
             self.name,
             ordinary=self._code(engine_of(limits.stack), compiled, imported),
-            pooled=self._pooled_code(outline, compiled, imported),
+            pooled=self._pooled_code(outline, compiled, imported, most_pooled),
             exports=self.exports,
             limits=limits,
             imported=imported,
@@ -139,13 +144,17 @@ class Module:
         return Code(engine, link(str(self), engine.wasmtime, compiled, imported))
 
     def _pooled_code(
-        self, outline: Outline, compiled: wasmtime.Module, imported: Sequence[HostFunction]
+        self,
+        outline: Outline,
+        compiled: wasmtime.Module,
+        imported: Sequence[HostFunction],
+        most: int,
     ) -> Code | None:
         """Load the code into a pooled engine, too, if the module fits into a slot there."""
-        if len(self._binary) > _MOST_POOLED or not fits_into_slot(outline, self.limits):
+        if len(self._binary) > most or not fits_into_slot(outline, self.limits):
             return None  # the code is longer than the binary, and to copy it all would take long
         code = _capi.serialize(compiled)
-        engine = pooled_engine_of(self.limits.stack) if len(code) <= _MOST_POOLED else None
+        engine = pooled_engine_of(self.limits.stack) if len(code) <= most else None
         if engine is None:
             return None
         try:
@@ -305,7 +314,14 @@ class Module:
         def make(read: Source, compiled: wasmtime.Module) -> Module:
             functions, wasi, limits = self._host_functions, self.wasi, self.limits
             return Module(
-                read, compiled, functions, wasi, limits, reseed=reseed, exchange_buffer=buffer
+                read,
+                compiled,
+                functions,
+                wasi,
+                limits,
+                reseed=reseed,
+                exchange_buffer=buffer,
+                most_pooled=_MOST_POOLED_SNAPSHOT,
             )
 
         return await _compile_derived(self, read, make, None)

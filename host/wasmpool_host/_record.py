@@ -10,20 +10,19 @@ __all__ = ["Record"]
 class Record:
     """Attributes that do not change, with equality, hash and representation by them.
 
-    They are the names in ``__match_args__``. This is written once: attrs generates and compiles
+    They are the names in ``__slots__``. This is written once: attrs generates and compiles
     code for each class at each import, which takes half a millisecond.
     """
 
-    __slots__ = ()
-    __match_args__: ClassVar[tuple[str, ...]] = ()
+    __slots__: ClassVar[tuple[str, ...]] = ()
 
     def _fill(self, *values: object) -> None:
         """Set the attributes, in their order; for ``__init__``."""
-        for name, value in zip(self.__match_args__, values, strict=True):
+        for name, value in zip(self.__slots__, values, strict=True):
             object.__setattr__(self, name, value)
 
     def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__match_args__)
+        return tuple(getattr(self, name) for name in self.__slots__)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         message = f"{name!r} cannot be set: a {type(self).__name__} does not change"
@@ -42,7 +41,7 @@ class Record:
         return hash((type(self), *self._values()))
 
     def __repr__(self) -> str:
-        named = zip(self.__match_args__, self._values(), strict=True)
+        named = zip(self.__slots__, self._values(), strict=True)
         parts = ", ".join(f"{name}={value!r}" for name, value in named)
         return f"{type(self).__name__}({parts})"
 

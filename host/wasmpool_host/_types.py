@@ -51,7 +51,8 @@ class FunctionType(Record):
             return NotImplemented
         return self.params == other.params and self.results == other.results
 
-    __hash__ = Record.__hash__
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __str__(self) -> str:
         return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"

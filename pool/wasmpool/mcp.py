@@ -12,9 +12,9 @@ try:
     import jsonschema  # noqa: F401
     import mcp as _sdk  # noqa: F401
     import starlette  # noqa: F401
-except ImportError as missing:
-    message = f'wasmpool.mcp needs {missing.name}: pip install "wasmpool[serve]"'
-    raise ImportError(message, name=missing.name) from missing
+except ImportError as _missing:
+    _message = f'wasmpool.mcp needs {_missing.name}: pip install "wasmpool[serve]"'
+    raise ImportError(_message, name=_missing.name) from _missing
 
 import contextlib
 from typing import TYPE_CHECKING
@@ -122,8 +122,8 @@ async def serve_http(  # noqa: PLR0913 - options, by name
 
     Raises:
         OSError: the host is not known, or the port is taken.
-        ValueError: there is no such mode; an allowed host or origin is none; or other machines can
-            reach the address, and there is no token.
+        ValueError: there is no such mode; an allowed host or origin is none; the token is empty;
+            or other machines can reach the address, and there is no token.
 
     Returns after ``shutdown``. A cancel ends the calls under way.
     """
@@ -173,7 +173,7 @@ def app(  # noqa: PLR0913 - options, by name
         scripts: as for `serve_stdio`.
 
     Raises:
-        ValueError: there is no such mode, or an allowed host or origin is none.
+        ValueError: there is no such mode, an allowed host or origin is none, or the token is empty.
 
     The server must run the application's lifespan, once. Its end cancels the calls under way.
     """

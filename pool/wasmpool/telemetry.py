@@ -8,14 +8,14 @@ from __future__ import annotations
 try:
     from ._telemetry.opentelemetry import OpenTelemetry
     from ._telemetry.prometheus import prometheus_collector
-except ModuleNotFoundError as missing:
-    if (missing.name or "").partition(".")[0] not in {"opentelemetry", "prometheus_client"}:
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").partition(".")[0] not in {"opentelemetry", "prometheus_client"}:
         raise
     raise ModuleNotFoundError(
-        f"wasmpool.telemetry needs {missing.name}, which is not installed:"
+        f"wasmpool.telemetry needs {_missing.name}, which is not installed:"
         ' pip install "wasmpool[telemetry]"',
-        name=missing.name,
-    ) from missing
+        name=_missing.name,
+    ) from _missing
 
 __all__ = ["OpenTelemetry", "prometheus_collector"]
 

@@ -128,6 +128,13 @@ async def test_an_address_of_other_machines_needs_a_token(loader: wasmpool.Loade
         pass
 
 
+@pytest.mark.parametrize("token", ["", " "])
+async def test_an_empty_token_is_no_token(loader: wasmpool.Loader, token: str) -> None:
+    """It may come from a variable that is not set; every client could send it."""
+    with pytest.raises(ValueError, match="token must not be empty"):
+        await serve_http(loader, host=EVERY_ADDRESS, port=0, token=token)
+
+
 async def test_a_body_that_is_too_large(loader: wasmpool.Loader) -> None:
     """Whether its size is told before or not."""
     large = call_request("echo", {"message": "x" * http_application.MAX_BODY})

@@ -54,8 +54,13 @@ def http_app(  # noqa: PLR0913 - options, by name
         around: puts another application around the routes, inside of the checks.
         runs_endpoint: the application's lifespan is that of the endpoint, which does not run yet.
 
+    Raises:
+        ValueError: the token is empty, or an allowed host or origin is none.
+
     Its lifespan has to be run, as ASGI servers do.
     """
+    if token is not None and not token.strip():
+        raise ValueError("token must not be empty; None is no token")
     allowed = AllowedHosts(allowed_hosts, allowed_origins)
     sessions = StreamableHTTPSessionManager(
         endpoint.server,
