@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["run_here", "run_line", "run_on_terminal"]
 
 REDIRECTION = re.compile(r"([012]?)(<>|>>|>|<)(&?)(\S+)")
+SHOWN = ("wasmpool", "wasmpool.mcp")
+"""The loggers whose levels ``wasmpool serve`` sets."""
 FLAGS = {
     "<": os.O_RDONLY,
     "<>": os.O_RDWR | os.O_CREAT,
@@ -175,10 +177,13 @@ def _stream(number: int) -> TextIO | None:
 
 @contextlib.contextmanager
 def _log_kept() -> Iterator[None]:
-    """Take back the handler that shows the log until the process ends."""
+    """Take back the handler and the levels that show the log until the process ends."""
     root = logging.getLogger()
     before = list(root.handlers)
+    levels = [(logger, logger.level) for logger in map(logging.getLogger, SHOWN)]
     try:
         yield
     finally:
         root.handlers[:] = before
+        for logger, level in levels:
+            logger.setLevel(level)

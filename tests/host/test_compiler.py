@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from contextlib import asynccontextmanager
@@ -164,14 +165,19 @@ async def test_a_process_that_is_killed_is_an_error(
 
 
 async def test_a_process_that_takes_too_long_is_ended(
-    compiled_here: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    compiled_here: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Guests on all CPUs may leave it almost no time; then the module is compiled here."""
     monkeypatch.setattr(compiler, "_SCRIPT", script(tmp_path, "time.sleep(1000)"))
     monkeypatch.setattr(compiler, "_time_limit", lambda _: 0.05)
+    caplog.set_level(logging.INFO, "wasmpool.compiler")
     async with serving():
         assert await result(await Module.compile(SEVEN)) == 7
     assert len(compiled_here) == 2
+    assert "is compiled in this process after all: the subprocess took too long" in caplog.text
 
 
 async def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

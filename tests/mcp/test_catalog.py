@@ -85,6 +85,18 @@ async def test_two_plugins_with_a_tool_of_one_name(
     assert "the tool 'echo' of plugin 'other' is not served" in caplog.text
 
 
+async def test_a_pattern_that_matches_no_tool_is_a_warning(
+    loader: wasmpool.Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a slip in a pattern only shows by a tool that clients do not find."""
+    catalog = Catalog(loader, {"p": Exposure(("reapet", "*_echo", "other", "*"))})
+    catalog.admit(_Candidate("p", (Tool("repeat"), Tool("my_echo"))))
+    assert [record.getMessage() for record in caplog.records] == [
+        "plugin 'p' has no tool that matches the pattern 'reapet': did you mean 'repeat'?",
+        "plugin 'p' has no tool that matches the pattern 'other'",
+    ]
+
+
 async def test_a_loader_asks_the_catalog(example: Path) -> None:
     """A plugin with a tool of another one's name is not loaded, and a reload is."""
     catalogs: list[Catalog] = []

@@ -362,6 +362,19 @@ async def test_a_link_that_is_swapped(
         nursery.cancel_scope.cancel()
 
 
+async def test_a_file_that_is_followed_twice(
+    tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By itself and in its directory: the first one serves it, and the other says so."""
+    (tmp_path / "p.wasm").write_bytes(binary(version="v1"))
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch_file, tmp_path / "p.wasm")
+        await nursery.start(loader.watch, tmp_path)
+        assert version(loader, "p") == "v1"
+        assert f"the file {str(tmp_path / 'p.wasm')!r} is followed already" in caplog.text
+        nursery.cancel_scope.cancel()
+
+
 async def test_two_directories_with_the_same_name(
     tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:

@@ -134,9 +134,8 @@ async def compile_in_subprocess(binary: bytes, label: str) -> bytes | None:
         _log.info("%s is compiled in this process, as no other can be used: %s", label, error)
         return None
     if status is None or status >= 0 or -status in _ASKED_TO_END:
-        _log.info(
-            "%s is compiled in this process after all: the subprocess ended with %s", label, status
-        )
+        why = "took too long" if status is None else f"ended with {status}"
+        _log.info("%s is compiled in this process after all: the subprocess %s", label, why)
         return None
     name = signal.strsignal(-status) or "unknown"
     message = f"{label} could not be compiled: signal {-status} ({name}) ended the compiler"

@@ -303,8 +303,8 @@ def demo() -> int:
 @click.option(
     "--config",
     metavar="FILE.toml",
-    help="A file that says what each plugin may do, and how they are served; an option here comes"
-    " before the file's value.  [default: none]",
+    help="A file that says what each plugin may do, and how they are served. An option here"
+    " overrides the file's value.  [default: none]",
 )
 @click.option(
     "--http",

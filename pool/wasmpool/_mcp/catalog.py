@@ -128,7 +128,8 @@ class Catalog:
     def admit(self, candidate: Candidate) -> None:
         """Refuse a plugin of which a tool would have the served name of another plugin's tool.
 
-        For ``open_loader(admit=...)``.
+        For ``open_loader(admit=...)``. If a pattern of the plugin's `Exposure` matches none of its
+        tools, the log has a warning.
 
         Raises:
             NameTaken: the message names the tool and both plugins.
@@ -142,6 +143,12 @@ class Catalog:
                     f"plugin {candidate.name!r} has a tool {escaped(tool.name)!r}, and plugin "
                     f"{owners[name]!r} is served with one of that name: a prefix tells them apart"
                 )
+        for pattern in exposure.patterns_without_tool(candidate.tools):
+            _log.warning(
+                "plugin %r has no tool that matches the pattern %r%s",
+                candidate.name, escaped(pattern),
+                did_you_mean(pattern, [tool.name for tool in candidate.tools]),
+            )  # fmt: skip
 
     # --- what is served ---
 

@@ -484,7 +484,11 @@ class _Watch:
         holder = self._registry.watched.setdefault(file.name, file)
         if holder is not file:
             assert isinstance(holder, _File)
-            message = f"the file {file.path!r} waits, because {holder.path!r} has the same name"
+            message = (
+                f"the file {file.path!r} is followed already"
+                if holder.path == file.path
+                else f"the file {file.path!r} waits, because {holder.path!r} has the same name"
+            )
             raise NameTaken(message)
 
     def _release_name(self, file: _File) -> None:

@@ -148,7 +148,7 @@ def _as_hosts(value: Any) -> tuple[str, ...]:
     try:
         AllowedHosts(hosts)
     except ValueError as wrong:
-        raise Wrong(escaped(str(wrong))) from None
+        raise Wrong(escaped(str(wrong).removeprefix("allowed_hosts "))) from None
     return hosts
 
 
@@ -157,7 +157,7 @@ def _as_origins(value: Any) -> tuple[str, ...]:
     try:
         AllowedHosts(origins=origins)
     except ValueError as wrong:
-        raise Wrong(escaped(str(wrong))) from None
+        raise Wrong(escaped(str(wrong).removeprefix("allowed_origins "))) from None
     return origins
 
 

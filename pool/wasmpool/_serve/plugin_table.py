@@ -14,6 +14,7 @@ from .values import (
     as_digest,
     as_flag,
     as_number,
+    as_prefix,
     as_secret,
     as_size,
     as_text,
@@ -89,14 +90,10 @@ def read_plugin(name: str, table: Table, base: Path, defaults: PluginOptions) ->
         source=base / table.read("source", as_text),
         sha256=table.get("sha256", as_digest, None),
         tools=table.get("tools", as_texts, ("*",)),
-        prefix=table.get("prefix", _as_prefix, ""),
+        prefix=table.get("prefix", as_prefix, ""),
         credentials=_read_credentials(table),
         options=_read_options(table, base, defaults),
     )
-
-
-def _as_prefix(value: Any) -> str:
-    return as_text(value) if value != "" else ""
 
 
 def _read_credentials(table: Table) -> Mapping[str, str] | None:

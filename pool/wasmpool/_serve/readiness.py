@@ -57,8 +57,8 @@ def merged_readiness(workers: Mapping[str, dict[str, Any] | None]) -> dict[str, 
 
 
 def _in_words(error: Exception) -> str:
-    """The error, and what caused it: of a failed reload the cause says what is wrong."""
-    text = as_one_line(error)
-    if isinstance(error.__cause__, Exception):
-        text = f"{text} ({as_one_line(error.__cause__)})"
+    """The error, and what caused it if the error does not say so."""
+    text, cause = as_one_line(error), error.__cause__
+    if isinstance(cause, Exception) and str(cause).partition("\n")[0] not in text:
+        text = f"{text} ({as_one_line(cause)})"
     return escaped(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

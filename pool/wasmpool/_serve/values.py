@@ -25,6 +25,7 @@ __all__ = [
     "as_digest",
     "as_flag",
     "as_number",
+    "as_prefix",
     "as_secret",
     "as_size",
     "as_text",
@@ -37,6 +38,8 @@ _ENVIRONMENT: Final = "env:"
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.IGNORECASE | re.ASCII)
 _TOKEN: Final = re.compile("[!-~]{1,1000}", re.ASCII)
 """What a header can hold after ``Bearer``."""
+_PREFIX: Final = re.compile("[A-Za-z0-9_./-]{0,100}", re.ASCII)
+"""What clients accept in the name of a tool."""
 _LONGEST: Final = 1_000_000_000
 """Seconds, some 30 years: a clock can add them."""
 _TYPES: Final = {
@@ -66,6 +69,18 @@ def as_texts(value: Any) -> tuple[str, ...]:
         if type(each) is not str:
             raise Wrong(f"must be an array of strings; one of them is {_type(each)}")
     return tuple(value)
+
+
+def as_prefix(value: Any) -> str:
+    """Read what the names of tools begin with; it may be empty."""
+    if type(value) is not str:
+        raise Wrong(f"must be a string, not {_type(value)}")
+    if not _PREFIX.fullmatch(value):
+        raise Wrong(
+            "must be at most 100 of the characters that a tool's name can have: ASCII letters, "
+            f"digits, '_', '-', '.' and '/', not {shown(value)}"
+        )
+    return value
 
 
 def as_flag(value: Any) -> bool:

@@ -208,6 +208,20 @@ async def test_a_viewer_that_is_gone_makes_room(
     nursery.cancel_scope.cancel()
 
 
+async def test_many_viewers_that_ask_at_once(
+    loader: Loader, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One too many is refused, though none was answered yet when it asked."""
+    monkeypatch.setattr(routes, "_MOST_VIEWERS", 3)
+    page = Page(loader)
+    viewers = [Viewer(page, "/events") for _ in range(8)]
+    for viewer in viewers:
+        nursery.start_soon(viewer.ask)
+    await trio.testing.wait_all_tasks_blocked()
+    assert sorted(viewer.status for viewer in viewers) == [200] * 3 + [503] * 5
+    nursery.cancel_scope.cancel()
+
+
 async def test_the_document_allows_only_its_own_script_and_style(
     loader: Loader, nursery: trio.Nursery
 ) -> None:
@@ -242,6 +256,10 @@ def test_long_texts_and_many_failures_are_cut() -> None:
         "name": "broken",
         "error": "RuntimeError: the reload failed (ValueError: no magic number)",
     }
+    repeated = RuntimeError("the reload failed: no magic number")
+    repeated.__cause__ = cause
+    (one,) = picture.failed({"broken": repeated})
+    assert one["error"] == "RuntimeError: the reload failed: no magic number"
 
 
 def test_an_event_is_one_line_whatever_the_text() -> None:

@@ -71,10 +71,12 @@ def failed(failures: Mapping[str, BaseException]) -> list[dict[str, str]]:
 
 
 def _reason(error: BaseException) -> str:
-    """The error and what caused it: of a failed reload the cause says what is wrong."""
+    """The error, and what caused it if the error does not say so."""
     cause = error.__cause__
-    own = f"{type(error).__name__}: {error}"
-    return _cut(own if cause is None else f"{own} ({type(cause).__name__}: {cause})", 4 * _LONGEST)
+    text = f"{type(error).__name__}: {error}"
+    if cause is not None and str(cause) not in text:
+        text = f"{text} ({type(cause).__name__}: {cause})"
+    return _cut(text, 4 * _LONGEST)
 
 
 def _lease(lease: LeaseInfo, time: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, final
@@ -27,7 +28,8 @@ from .history import History
 from .picture import about, failed, now
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from contextlib import AbstractContextManager
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -84,19 +86,23 @@ class Page:
             return PlainTextResponse(
                 f"{_MOST_VIEWERS} viewers are connected, the most that there can be\n", 503
             )
-        return _EventStream(self._send_events)
+        return _EventStream(self._viewing, self._send_events)
+
+    @contextmanager
+    def _viewing(self) -> Generator[None]:
+        self._viewers += 1
+        try:
+            yield
+        finally:
+            self._viewers -= 1
 
     async def _send_events(self, send: Callable[[str], Awaitable[None]]) -> None:
         known: dict[str, tuple[History, int]] = {}
-        self._viewers += 1
-        try:
-            while True:
-                measured = self._measured
-                for event in self._picture(known):
-                    await send(event)
-                await measured.wait()
-        finally:
-            self._viewers -= 1
+        while True:
+            measured = self._measured
+            for event in self._picture(known):
+                await send(event)
+            await measured.wait()
 
     def _picture(self, known: dict[str, tuple[History, int]]) -> list[str]:
         """The events of one moment; ``known`` is what this viewer was told of each plugin."""
@@ -129,12 +135,15 @@ class _EventStream(Response):
     """
 
     def __init__(
-        self, write: Callable[[Callable[[str], Awaitable[None]]], Awaitable[None]]
+        self,
+        viewing: Callable[[], AbstractContextManager[None]],
+        write: Callable[[Callable[[str], Awaitable[None]]], Awaitable[None]],
     ) -> None:
         # A proxy may neither keep the events nor hold them back.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(media_type="text/event-stream", headers=headers)
         del self.headers["content-length"]
+        self._viewing = viewing
         self._write = write
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,10 +152,12 @@ class _EventStream(Response):
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_wait_until_gone, receive, nursery.cancel_scope)
-            await send(start)
-            await self._write(send_event)
+        # It counts at once: the next viewer may ask before this one is answered.
+        with self._viewing():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_wait_until_gone, receive, nursery.cancel_scope)
+                await send(start)
+                await self._write(send_event)
 
 
 async def _wait_until_gone(receive: Receive, viewing: trio.CancelScope) -> None:
