@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import addressof
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -507,21 +507,22 @@ class Failure:
 
 
 class Place:
-    """Where the handle of an export is written: an extern, with the arguments to look it up."""
+    """Where the handle of an export is written: an extern, and the export's name."""
 
-    __slots__ = ("arguments", "at", "extern")
+    __slots__ = ("at", "extern", "name")
 
-    def __init__(self, name: str, instance_at: Any) -> None:
-        key = name.encode()
+    def __init__(self, name: str) -> None:
         self.extern: Any = ffi.wasmtime_extern_t()
         self.at: Any = pointer(addressof(self.extern.of))
         """The address of the function, the memory or the global in it."""
-        self.arguments: tuple[Any, ...] = (
-            instance_at,
-            ctypes.c_char_p.from_param(key),
-            number(len(key)),
-            pointer(addressof(self.extern)),
-        )
+        self.name: tuple[Any, Any] = _name_arguments(name)
+
+
+@lru_cache(maxsize=1024)
+def _name_arguments(name: str) -> tuple[Any, Any]:
+    """The arguments for a name, which all instances share."""
+    key = name.encode()
+    return ctypes.c_char_p.from_param(key), number(len(key))
 
 
 class Arena:
@@ -554,7 +555,7 @@ class Arena:
 
     def place(self, name: str) -> Place:
         """Make a place for the handle of an export."""
-        return Place(name, self.instance_at)
+        return Place(name)
 
 
 class Store:
@@ -618,7 +619,12 @@ class Store:
 
     def find(self, place: Place) -> bool:
         """Write the handle of an export to its place; return False if there is no such export."""
-        found: bool = _export_get(self.context_at, *place.arguments)
+        return self.find_in(self.arena.instance_at, place)
+
+    def find_in(self, instance_at: Any, place: Place) -> bool:
+        """Do the same in an instance at an address."""
+        at = pointer(addressof(place.extern))
+        found: bool = _export_get(self.context_at, instance_at, *place.name, at)
         return found
 
     def export(self, name: str) -> Any:
@@ -955,6 +961,6 @@ class Beginning:
 
     def export(self, name: str) -> Place:
         """Where one of its exports is, once the future is done."""
-        place = Place(name, pointer(addressof(self._instance)))
-        self._store.find(place)
+        place = Place(name)
+        self._store.find_in(pointer(addressof(self._instance)), place)
         return place

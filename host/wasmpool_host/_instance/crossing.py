@@ -77,9 +77,11 @@ class ExportCrossing:
         """Call an instance from now on, whose function is in its place already."""
         self._fiber = fiber
         self.begin = partial(_capi.call_async, fiber.store.context_at, *self._arguments)
+        self._arguments = ()  # `begin` has them now: thousands of calls may wait at once
 
     def release(self) -> None:
         """Drop what refers to the instance, which is closed."""
+        self._arguments = self.begin.args[1:]
         del self._fiber, self.begin
 
     def start(self, args: Sequence[object]) -> Results | Pending:

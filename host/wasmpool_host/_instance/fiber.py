@@ -382,8 +382,10 @@ class Fiber:
                 await self._begin_in_budget(crossing)
             if self._job is not None or not self.finished:
                 self._on_loop_since = perf_counter()
-                if self._deadline is None:
-                    await self._drive_outermost()
+                if self._deadline is None:  # written out: a coroutine less for each that waits
+                    if self._job is not None:
+                        await self._await_job(self._job, self)
+                    await self._drive(self)
                 else:
                     await self._drive_in_time(self._deadline)
             if self._computed:
