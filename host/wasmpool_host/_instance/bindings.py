@@ -29,4 +29,4 @@ class Bindings(Generic[Crossing]):
     def __init__(self, arena: _capi.Arena) -> None:
         self.arena: _capi.Arena = arena
         self.crossings: dict[str, Crossing] = {}
-        """By the export's name. Those that the instance has called are bound to it."""
+        """Of other instances, by the export's name. One that is called goes to its instance."""

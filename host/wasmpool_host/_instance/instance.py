@@ -493,6 +493,7 @@ class Instance:
         """Leave the bindings to the next instance, as no task will come back to a call of this."""
         for crossing in self._crossings.values():
             crossing.release()
+        self._bindings.crossings.update(self._crossings)
         self._crossings.clear()
         self._module.leave_bindings(self._bindings)
 
@@ -528,9 +529,9 @@ class Instance:
         if not fiber.store.started:
             self._refuse_unstarted()
         bindings = self._bindings
-        crossing = bindings.crossings.get(name)
+        crossing = bindings.crossings.pop(name, None)
         if crossing is None:
-            crossing = bindings.crossings[name] = self._new_crossing(name, bindings.arena)
+            crossing = self._new_crossing(name, bindings.arena)
         crossing.bind(fiber)
         self._crossings[name] = crossing
         return crossing
