@@ -1,7 +1,7 @@
 """Calls for each item of an input, some at once; their outcomes leave in the order of the input.
 
-One task reads the input and admits items to a window (`_window.py`), callers take them from there,
-and whoever wants the outcomes takes them from the window's front. They wait for each other, so the
+One task reads the input and admits items to a window (`_window.py`). Callers take items from there,
+and the reader of the outcomes takes them from the window's front. They wait for each other, so the
 slowest sets the pace, and memory stays bounded. A caller is started when an item finds no free one,
 up to `calls` callers, so a large limit costs nothing for a small input. A single task reads,
 because an async generator may have a cancel scope or a lock of one task around its ``yield``.

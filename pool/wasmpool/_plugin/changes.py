@@ -1,4 +1,4 @@
-"""What changes in a loader, told to whoever asks.
+"""What changes in a loader, for those who subscribe.
 
 A subscription keeps, for each name, only its latest change. So its memory is bounded by the number
 of names, and a slow reader is never behind the present: what a change says and the loader's state
