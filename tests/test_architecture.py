@@ -41,6 +41,7 @@ LAYERS: Final = (
     {"wasmpool_host._linking", "wasmpool_host._snapshot"},
     {"wasmpool_host._wasi"},
     {"wasmpool_host._instance"},
+    {"wasmpool_host._free_slots"},
     {"wasmpool_host._open_instances"},
     {"wasmpool_host._engine"},
     {"wasmpool_host._scheduling", "wasmpool_host._compile"},

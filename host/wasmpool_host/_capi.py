@@ -18,6 +18,8 @@ callers, and this package ensures:
 from __future__ import annotations
 
 import ctypes
+import mmap
+import os
 from ctypes import addressof
 from functools import cache, lru_cache, partial
 from struct import Struct
@@ -38,12 +40,14 @@ __all__ = [
     "SETTINGS",
     "Arena",
     "CApiError",
+    "EmptyInstance",
     "Failure",
     "Linker",
     "Place",
     "Store",
     "compile_binary",
     "deserialize",
+    "empty_module",
     "engine_key",
     "library",
     "new_engine",
@@ -100,6 +104,7 @@ poll = _bind("wasmtime_call_future_poll", ctypes.c_bool, _P, releases_gil=True)
 delete_future = _bind("wasmtime_call_future_delete", None, _P, releases_gil=True)
 delete_finished_future = _bind("wasmtime_call_future_delete", None, _P)
 _instantiate_async = _bind("wasmtime_instance_pre_instantiate_async", _P)
+_instance_new = _bind("wasmtime_instance_new", _P, _P, _P, _P, _SIZE, _P, _P)
 increment_epoch = _bind("wasmtime_engine_increment_epoch", None, _P)
 _set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None)
 caller_context = _bind("wasmtime_caller_context", _P, _P)
@@ -130,6 +135,8 @@ _global_get = _bind("wasmtime_global_get", None, _P, _P, _P)
 _global_set = _bind("wasmtime_global_set", _P, _P, _P, _P)
 _table_size = _bind("wasmtime_table_size", ctypes.c_uint64, _P, _P)
 _table_get = _bind("wasmtime_table_get", ctypes.c_bool, _P, _P, ctypes.c_uint64, _P)
+_madvise: Any = ctypes.CDLL(None, use_errno=True).madvise
+_madvise.argtypes = (_P, _SIZE, ctypes.c_int)
 _trap_code = _bind("wasmtime_trap_code", ctypes.c_bool, _P, _P)
 _trap_delete = _bind("wasm_trap_delete", None, _P)
 _trap_trace = _bind("wasm_trap_trace", None, _P, _P)
@@ -964,3 +971,54 @@ class Beginning:
         place = Place(name)
         self._store.find_in(pointer(addressof(self._instance)), place)
         return place
+
+
+def empty_module(engine: wasmtime.Engine) -> wasmtime.Module:
+    """The module of `EmptyInstance`."""
+    return wasmtime.Module(engine, '(module (memory (export "memory") 0))')
+
+
+class EmptyInstance:
+    """An instance that has a slot of a pooled engine and uses nothing of it."""
+
+    def __init__(self, engine: Any, module: wasmtime.Module) -> None:
+        """Make one, without a fiber: it runs nothing.
+
+        Args:
+            engine: its `pointer`.
+            module: from `empty_module`.
+        """
+        self._store: int = _store_new(engine, pointer(0), None)
+        self._context: int = _store_context(pointer(self._store))
+        instance, trap = ffi.wasmtime_instance_t(), _P()
+        try:
+            _raise_error(
+                _instance_new(
+                    self._context, raw(module), None, 0, addressof(instance), addressof(trap)
+                )
+            )
+            assert not trap
+            self._memory = Place("memory")
+            at = pointer(addressof(instance))
+            _export_get(
+                pointer(self._context), at, *self._memory.name,
+                pointer(addressof(self._memory.extern)),
+            )  # fmt: skip
+        except BaseException:
+            self.delete()
+            raise
+
+    def give_back(self, size: int) -> None:
+        """Have the kernel take the first ``size`` bytes of its slot's memory.
+
+        Raises:
+            OSError: the kernel has refused it.
+        """
+        base = _memory_data(pointer(self._context), self._memory.at)
+        if _madvise(base, size, mmap.MADV_DONTNEED):
+            code = ctypes.get_errno()
+            raise OSError(code, f"madvise: {os.strerror(code)}")
+
+    def delete(self) -> None:
+        """Free the slot."""
+        _store_delete(self._store)

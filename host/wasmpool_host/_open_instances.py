@@ -38,6 +38,8 @@ class OpenInstances:
         self._lock = threading.Lock()
         self._forgotten: deque[tuple[Ticker, int, Engine]] = deque()
         self.count: int = 0
+        self.opened: int = 0
+        """How many were opened so far."""
         self.in_slots: int = 0
         """How many of them are in slots of pooled engines."""
         self._maps = 0
@@ -69,12 +71,14 @@ class OpenInstances:
                 )
                 raise MemoryError(message)
             self.count += 1
+            self.opened += 1
             self._maps += maps
             has_slot = False
             if pooled is not None and pooled.free_slots:
                 has_slot = True
                 pooled.free_slots -= 1
                 self.in_slots += 1
+                pooled.kept_slots = max(pooled.kept_slots, SLOTS.instances - pooled.free_slots)
         ticker = ticker_of_this_run(advance_epochs)
         ticker.open()
         return ticker, has_slot
@@ -91,6 +95,17 @@ class OpenInstances:
             self.in_slots -= engine.is_pooled
             engine.free_slots += engine.is_pooled
         ticker.close()
+
+    def take_free_slots(self, engine: Engine) -> int:
+        """Take all free slots of a pooled engine. Return how many these are."""
+        with self._lock:
+            count, engine.free_slots = engine.free_slots, 0
+        return count
+
+    def return_free_slots(self, engine: Engine, count: int) -> None:
+        """Undo `take_free_slots`."""
+        with self._lock:
+            engine.free_slots += count
 
     def forget(self, ticker: Ticker, maps: int, engine: Engine) -> None:
         """Do `close` for a finalizer, which may run anywhere, even where a lock is held.

@@ -25,6 +25,11 @@ for; `TooManyAbandoned` is raised where too many cancelled ones still block.
 `Module.compile` takes one, too. `outline` reads the imports and exports of a valid binary, and
 `provide` finds the host functions for them.
 
+**Memory that slots keep.** `give_back_kept_memory` gives the memory that free slots keep for the
+next instances back to the kernel. `slots_keeping_memory` and `instances_opened` say when: if there
+is some, and no instance was opened for a while. `give_back_when_none_is_open` does it at once
+where all instances in slots are closed.
+
 **Messages.** `escaped` and `shown` make untrusted text and values fit for a log and for an error.
 `check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
 that say what to do.
@@ -38,6 +43,12 @@ from ._compile.binary import Outline, outline
 from ._compile.source import Source
 from ._engine import check_process
 from ._escape import escaped
+from ._free_slots import (
+    give_back_kept_memory,
+    give_back_when_none_is_open,
+    instances_opened,
+    slots_keeping_memory,
+)
 from ._in_trio import check_trio
 from ._instance.driven_instance import DrivenInstance
 from ._instance.pending import PENDING, Pending
@@ -66,10 +77,14 @@ __all__ = [
     "check_process",
     "check_trio",
     "escaped",
+    "give_back_kept_memory",
+    "give_back_when_none_is_open",
     "has_headroom",
+    "instances_opened",
     "outline",
     "provide",
     "shown",
+    "slots_keeping_memory",
 ]
 
 

@@ -64,6 +64,10 @@ class AbstractDeadlines(Protocol):
         """Have `Core.end_aged` called at that time."""
         ...
 
+    def watch_kept_memory(self) -> None:
+        """Have the memory that free slots keep given back, once no instance is opened any more."""
+        ...
+
     def set_backoff(self, at: float, /) -> None:
         """Have `Core.end_backoff` called at that time."""
         ...

@@ -765,6 +765,7 @@ class Core(CoreState):
         generation.live -= 1
         generation.retiring -= 1
         self._counters.closed += 1
+        self._deadlines.watch_kept_memory()
         if generation.replaced:
             self._drop_if_gone(generation)
         if self._canary_waits:

@@ -12,6 +12,12 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, final
 
+from wasmpool_host.lowlevel import (
+    give_back_kept_memory,
+    instances_opened,
+    slots_keeping_memory,
+)
+
 from .alarm import Alarm
 from .call_site import describe as describe_call_site
 from .log_extra import LogExtra
@@ -26,13 +32,18 @@ __all__ = ["Deadlines"]
 
 _LOGGER: Final = logging.getLogger("wasmpool")
 
+_LULL: Final = 10.0
+"""Seconds without a new instance in the process, after which slots give back what they keep."""
+
 
 @final
 class Deadlines:
     """A pool's alarms."""
 
-    __slots__ = ("_core", "_graces", "_leak_after", "_max_idle", "_max_wait", "_spawn", "ages",
-                 "backoff", "grace", "idle", "leaks", "waits")  # fmt: skip
+    __slots__ = (
+        "_core", "_graces", "_leak_after", "_max_idle", "_max_wait", "_opened", "_spawn", "ages",
+        "backoff", "grace", "idle", "kept_memory", "leaks", "waits",
+    )  # fmt: skip
 
     def __init__(self, core: Core, spawn: Callable[..., Any]) -> None:
         """``spawn(function, *args)`` runs an async function in a task of the pool."""
@@ -49,15 +60,22 @@ class Deadlines:
         self.ages = Alarm(self._end_aged, spawn)
         self.backoff = Alarm(core.end_backoff, spawn)
         self.grace = Alarm(core.cut_grace, spawn)
+        self.kept_memory = Alarm(self._end_lull, spawn)
+        self._opened = 0
+        """How many instances the process had opened when `kept_memory` was set."""
 
     def stop(self) -> None:
         """Stop all alarms: the pool is closed."""
-        for alarm in (self.waits, self.leaks, self.idle, self.ages, self.backoff, self.grace):
+        for alarm in (
+            self.waits, self.leaks, self.idle, self.ages, self.backoff, self.grace,
+            self.kept_memory,
+        ):  # fmt: skip
             alarm.stop()
 
     def let_go(self) -> None:
         """Drop the alarms, which refer to this object and to the core."""
         del self.waits, self.leaks, self.idle, self.ages, self.backoff, self.grace
+        del self.kept_memory
 
     # --- max_wait ---
 
@@ -125,6 +143,20 @@ class Deadlines:
         core.end_aged(now)
         serving = (*core.idle, *core.leased, *core.starting)  # the last: those being checked
         self.ages.set(min((slot.expires for slot in serving if slot.expires > now), default=inf))
+
+    # --- the memory that slots keep ---
+
+    def watch_kept_memory(self) -> None:
+        """Make sure that the memory which free slots keep is given back in the next lull."""
+        if self.kept_memory.at == inf and slots_keeping_memory():
+            self._opened = instances_opened()
+            self.kept_memory.set(self._core.now() + _LULL)
+
+    def _end_lull(self) -> None:
+        if instances_opened() == self._opened:
+            self._spawn(give_back_kept_memory)
+        else:
+            self.watch_kept_memory()
 
     # --- back-off, graces ---
 

@@ -22,6 +22,7 @@ from wasmpool_host.lowlevel import (
     budget_of_this_run,
     check_headroom,
     check_trio,
+    give_back_when_none_is_open,
 )
 
 from .acquire import call_with_lease, check_run
@@ -673,6 +674,7 @@ class Pool:
         self._core.revoke_held_by(trio.lowlevel.current_task())
         seconds = self._core.options.grace if grace is None else grace
         await self._close(seconds)
+        await give_back_when_none_is_open()
 
     def _detach(self) -> BaseException | None:
         """Drop the pool's tasks when they are gone. Return the error that one has ended with."""
