@@ -2,7 +2,8 @@
 
 When an instance in a slot ends, Wasmtime clears the first part of its memory instead of giving it
 to the kernel, so that the next instance there costs no page faults. It has no function to give this
-memory back later, and every slot that was ever used keeps some. With all slots that is 32 MiB.
+memory back later, and every slot that was ever used keeps some. That is 32 MiB with all slots, and
+128 MiB with all wide ones.
 
 So the free slots are taken, all of them, by instances of a module whose memory has no page. While
 such an instance exists, its slot belongs to this code and to no guest, and the slot's memory has no
@@ -15,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from . import _capi
-from ._engine import SLOTS, pooled_engines
+from ._engine import pooled_engines
 from ._open_instances import open_instances
 from ._scheduling.loop_share import run_shielded
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["give_back_kept_memory", "give_back_when_none_is_open", "instances_opened",
            "slots_keeping_memory"]  # fmt: skip
 
-_MANY: Final = 32
-"""Slots whose memory is worth the milliseconds that it takes to give back: 4 MiB."""
+_MUCH: Final = 4 << 20
+"""Bytes that are worth the milliseconds that it takes to give them back."""
 
 
 def slots_keeping_memory() -> int:
@@ -43,7 +44,8 @@ def instances_opened() -> int:
 
 async def give_back_when_none_is_open() -> None:
     """Give the memory back if it is much, and no slot is in use. A cancel is not delivered here."""
-    if not open_instances.in_slots and slots_keeping_memory() > _MANY:
+    kept = sum(each.kept_slots * each.slots.kept_memory for each in pooled_engines())
+    if not open_instances.in_slots and kept > _MUCH:
         await give_back_kept_memory()
 
 
@@ -65,9 +67,9 @@ def _give_back(engine: Engine) -> Iterator[None]:
         for _ in range(count):
             instance = _capi.EmptyInstance(engine.pointer_at, module)
             taken.append(instance)
-            instance.give_back(SLOTS.kept_memory)
+            instance.give_back(engine.slots.kept_memory)
             yield
-        engine.kept_slots = SLOTS.instances - count  # the others will keep some when they are free
+        engine.kept_slots = engine.slots.instances - count  # the others will keep some later
     finally:
         for instance in taken:
             instance.delete()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _capi
-from ._engine import SLOTS
+from ._engine import SLOTS, WIDE_SLOTS
 from ._errors import GuestMemoryError, LinkError
 from ._escape import escaped
 from ._instance.host_call import ENTRY
@@ -34,6 +34,7 @@ __all__ = [
     "new_world",
     "provide",
     "resolve",
+    "slots_for",
 ]
 
 _WASI: Final = "wasi_snapshot_preview1"
@@ -121,6 +122,16 @@ def fits_into_slot(outline: Outline, limits: Limits) -> bool:
         return False
     own = (limits.table_elements if t.maximum is None else t.maximum for t in outline.tables)
     return all(min(most, limits.table_elements) <= SLOTS.table for most in own)
+
+
+def slots_for(outline: Outline) -> _capi.Slots:
+    """Return which slots a module's instances start fastest in.
+
+    A memory that has data in a quarter of its pages is faster to clear than to fault in again.
+    """
+    size = sum(memory.minimum for memory in outline.memories) * PAGE
+    is_wide = SLOTS.kept_memory < size <= WIDE_SLOTS.kept_memory
+    return WIDE_SLOTS if is_wide and outline.data_size >= size // 4 else SLOTS
 
 
 def maps_of(outline: Outline) -> int:

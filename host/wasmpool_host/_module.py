@@ -33,6 +33,7 @@ from ._linking import (
     new_world,
     provide,
     resolve,
+    slots_for,
 )
 from ._open_instances import open_instances
 from ._scheduling.blocking_calls import BlockingCalls
@@ -154,7 +155,9 @@ class Module:
         if len(self._binary) > most or not fits_into_slot(outline, self.limits):
             return None  # the code is longer than the binary, and to copy it all would take long
         code = _capi.serialize(compiled)
-        engine = pooled_engine_of(self.limits.stack) if len(code) <= most else None
+        if len(code) > most:
+            return None
+        engine = pooled_engine_of(self.limits.stack, slots_for(outline))
         if engine is None:
             return None
         try:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from ._engine import SLOTS, advance_epochs
+from ._engine import SLOTS, WIDE_SLOTS, advance_epochs
 from ._scheduling.epoch_ticker import ticker_of_this_run
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ MAPS_OF_AN_INSTANCE: Final = 5
 MAPS_OF_A_MEMORY: Final = 2
 """Memory maps of each further memory: itself and its guard."""
 
-MAPS_KEPT: Final = 2_000 + 2 * SLOTS.stacks
-"""Memory maps that are left for the rest of the process, and for the stacks of a pooled engine."""
+MAPS_KEPT: Final = 2_000 + 2 * (SLOTS.stacks + WIDE_SLOTS.stacks)
+"""Memory maps that are left for the rest of the process, and for the stacks of pooled engines."""
 
 _MAP_LIMIT: Final = Path("/proc/sys/vm/max_map_count")
 
@@ -78,7 +78,8 @@ class OpenInstances:
                 has_slot = True
                 pooled.free_slots -= 1
                 self.in_slots += 1
-                pooled.kept_slots = max(pooled.kept_slots, SLOTS.instances - pooled.free_slots)
+                used = pooled.slots.instances - pooled.free_slots
+                pooled.kept_slots = max(pooled.kept_slots, used)
         ticker = ticker_of_this_run(advance_epochs)
         ticker.open()
         return ticker, has_slot

@@ -40,6 +40,7 @@ async def test_the_next_guest_finds_its_own_memory() -> None:
     """Nothing of the last one, whether its memory had data or had grown."""
     module = await Module.compile(WITH_DATA)
     other = await Module.compile('(module (memory (export "memory") 2))')
+    await give_back_kept_memory()  # of other tests
     for _ in range(3):
         for each in (module, other):
             instances = [await each.instantiate() for _ in range(SLOTS.instances)]
@@ -66,6 +67,7 @@ async def test_the_next_guest_finds_its_own_memory() -> None:
 async def test_guests_that_are_open_meanwhile_keep_their_memory() -> None:
     """Only free slots are touched."""
     module = await Module.compile(WITH_DATA)
+    await give_back_kept_memory()  # of other tests
     instances = [await module.instantiate() for _ in range(40)]
     for k, instance in enumerate(instances):
         instance.memory.write(0, bytes([k + 1]) * instance.memory.size)

@@ -12,8 +12,9 @@ from tests.processes import run_script
 
 from wasmpool_host import GuestTrap, Limits, Module, host_function, statistics
 from wasmpool_host._capi import STACK
-from wasmpool_host._engine import DEEP_CALLS, SLOTS
+from wasmpool_host._engine import DEEP_CALLS, SLOTS, WIDE_SLOTS
 from wasmpool_host._types import PAGE
+from wasmpool_host.lowlevel import give_back_kept_memory
 
 if TYPE_CHECKING:
     from tests.host.instance_of import InstanceOf
@@ -232,3 +233,36 @@ def test_without_address_space_instances_are_made_without_slots() -> None:
     assert done.stdout == "1 HostStatistics(instances=1, in_slots=0, free_slots=0)\n"
     size = SLOTS.address_space(STACK) >> 30
     assert f"wasmpool.engine: instances are made without slots: no {size} GiB" in done.stderr
+
+
+async def test_a_memory_full_of_data_has_a_wide_slot() -> None:
+    """Cleared by copying: the next guest finds its own data, also where the last one wrote."""
+    page = "a" * PAGE
+    data = "".join(f'(data (i32.const {k * PAGE}) "{page}")' for k in range(4))
+    wide = await Module.compile(f'(module (memory (export "memory") 8) {data})')
+    sparse = await Module.compile('(module (memory (export "memory") 8) (data (i32.const 0) "a"))')
+    small = await Module.compile(
+        f'(module (memory (export "memory") 2) (data (i32.const 0) "{page}"))'
+    )
+    slots = [_slots_of(each) for each in (wide, sparse, small)]
+    assert slots == [WIDE_SLOTS, SLOTS, SLOTS]
+    for _ in range(3):
+        instances = [await wide.instantiate() for _ in range(WIDE_SLOTS.instances + 2)]
+        assert statistics().in_slots >= WIDE_SLOTS.instances
+        for instance in instances:
+            assert instance.memory.read(0, 4 * PAGE).count(b"a") == 4 * PAGE
+            assert not instance.memory.read(4 * PAGE, 4 * PAGE).strip(b"\0")
+            instance.memory.write(0, b"secret" * (8 * PAGE // 6))
+        for instance in instances:
+            await instance.aclose()
+    await give_back_kept_memory()
+    instance = await wide.instantiate()
+    assert instance.memory.read(0, 8 * PAGE) == b"a" * 4 * PAGE + bytes(4 * PAGE)
+    await instance.aclose()
+
+
+def _slots_of(module: Module) -> object:
+    """Where its instances are, in the pooled engine that its code is loaded into."""
+    pooled = module._linked.pooled
+    assert pooled is not None
+    return pooled.engine.slots

@@ -31,6 +31,7 @@ __all__ = ["Outline", "outline", "with_memories_exported"]
 
 _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _TAG = range(5)
 _EXPORTS: Final = 7
+_DATA: Final = 11
 _AFTER_EXPORTS: Final = frozenset({8, 9, 10, 11, 12})
 """The sections behind the export section: start, element, code, data and data count."""
 
@@ -40,6 +41,7 @@ class Outline(Record):
 
     __slots__ = __match_args__ = (
         "name", "imports", "exports", "memories", "memory_names", "tables", "has_heap",
+        "data_size",
     )  # fmt: skip
 
     name: str | None
@@ -55,6 +57,8 @@ class Outline(Record):
     """All tables, whether they are imported, exported or neither."""
     has_heap: bool
     """True if it defines structures, arrays or exceptions: they are in a heap of the instance."""
+    data_size: int
+    """Bytes of its data section: what its memories begin with, and little else."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - its parts, from one place
         self,
@@ -65,8 +69,9 @@ class Outline(Record):
         memory_names: tuple[str | None, ...],
         tables: tuple[TableType, ...],
         has_heap: bool,  # noqa: FBT001 - as the others
+        data_size: int,
     ) -> None:
-        self._fill(name, imports, exports, memories, memory_names, tables, has_heap)
+        self._fill(name, imports, exports, memories, memory_names, tables, has_heap, data_size)
 
 
 def outline(binary: bytes) -> Outline:
@@ -105,8 +110,11 @@ class _Reader(BinaryReader):
             7: lambda: self._each(self._export),
             13: lambda: self._each(lambda: self._define(_TAG)),
         }
+        data_size = 0
         for section, end in self._sections():
-            if section == 0:
+            if section == _DATA:
+                data_size = end - self._at
+            elif section == 0:
                 self._custom(end)
             elif section in sections:
                 sections[section]()
@@ -119,6 +127,7 @@ class _Reader(BinaryReader):
             tuple(map(self._memory_names.get, range(len(memories)))),
             tuple(each for each in tables if isinstance(each, TableType)),
             None in self._types or bool(self._spaces[_TAG]),
+            data_size,
         )
 
     def export_memories(self, names: Mapping[int, str]) -> bytes:
