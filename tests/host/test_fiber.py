@@ -145,7 +145,11 @@ async def test_a_cancelled_compile_returns_and_drops_its_result() -> None:
 
 
 async def test_a_call_that_returns_wins_over_its_cancel(instance_of: InstanceOf) -> None:
-    """Nothing after the guest has returned raises Cancelled: its work is not lost."""
+    """Nothing after the guest has returned raises Cancelled: its work is not lost.
+
+    On a busy machine the guest's slice may end just after the host function, and it is cancelled
+    before it has returned. That is right, too, but rare.
+    """
     outcomes = []
 
     @host_function("env", "cancel", results=("i32",))
@@ -154,12 +158,16 @@ async def test_a_call_that_returns_wins_over_its_cancel(instance_of: InstanceOf)
         scope.cancel()
         return 42
 
-    instance = await instance_of(
-        '(module (import "env" "cancel" (func (result i32))) (export "go" (func 0)))',
-        imports=[cancel],
-    )
-    with trio.CancelScope() as scope:
-        outcomes.append(await instance.call("go"))
+    for _ in range(20):
+        instance = await instance_of(
+            '(module (import "env" "cancel" (func (result i32))) (export "go" (func 0)))',
+            imports=[cancel],
+        )
+        with trio.CancelScope() as scope:
+            outcomes.append(await instance.call("go"))
+        if instance.poisoned is None:
+            break
+        assert (instance.poisoned, scope.cancelled_caught) == ("cancelled", True)
     assert outcomes == [42]
     assert instance.poisoned is None
     assert not scope.cancelled_caught
