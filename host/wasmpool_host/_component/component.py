@@ -19,6 +19,7 @@ from wasmpool_host._limits import Limits
 from wasmpool_host._linking import check_imports
 from wasmpool_host._suggest import LONGEST
 
+from .augment import HIDDEN
 from .compiling import compile_component
 from .imported import import_name
 from .instance import ComponentInstance, DrivenComponentInstance
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from wasmpool_host._compile.source import Source
     from wasmpool_host._instance.host_function import HostFunction
     from wasmpool_host._wasi import Wasi
+
+    from .augment import Augmented
 
 __all__ = ["Component"]
 
@@ -53,13 +56,15 @@ class Component:
         wasi: as given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, from one place
         self,
         source: Source,
         compiled: Any,
         host_functions: Sequence[HostFunction],
+        *,
         wasi: Wasi,
         limits: Limits,
+        augmented: Augmented | None,
     ) -> None:
         """Link the compiled code; `Component.compile` makes components."""
         engine = component_engine_of(limits.stack)
@@ -69,13 +74,14 @@ class Component:
         self.limits: Limits = limits
         self.wasi: Wasi = wasi
         self.imports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.imports)
-        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.exports)
+        exports = _flat(world.exports)
+        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = MappingProxyType(
+            {name: type_ for name, type_ in exports.items() if not name.startswith(HIDDEN)}
+        )
         self.identity: Hashable = (self.digest, tuple(host_functions), wasi, limits)
         imported = resolve(str(self), world, Provided(host_functions))
         functions = {
-            name: type_
-            for name, type_ in self.exports.items()
-            if isinstance(type_, _wit.WitFunction)
+            name: type_ for name, type_ in exports.items() if isinstance(type_, _wit.WitFunction)
         }
         self._linked = LinkedComponent(
             self.name,
@@ -84,6 +90,7 @@ class Component:
             functions=functions,
             limits=limits,
             imported=imported,
+            augmented=augmented,
         )
 
     @classmethod
@@ -133,8 +140,8 @@ class Component:
         if cache is not None:
             directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
 
-        def make(read: Source, compiled: Any) -> Component:
-            return cls(read, compiled, imports, wasi, limits)
+        def make(read: Source, compiled: Any, augmented: Augmented | None) -> Component:
+            return cls(read, compiled, imports, wasi=wasi, limits=limits, augmented=augmented)
 
         return await compile_component(source, make, limits.stack, directory)
 
