@@ -35,6 +35,10 @@ from ._module import Module
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
+    from ._component.component import Component
+    from ._component.instance import ComponentInstance
+    from ._component.resources import GuestResource
+    from ._component.values import Err, Ok, Record, Some, Variant
     from ._instance.host_function import HostFunction, host_function
     from ._instance.program import CAPTURE, Completed, RunOptions
     from ._statistics import HostStatistics, statistics
@@ -46,12 +50,16 @@ __all__ = [
     "Caller",
     "CompileError",
     "Completed",
+    "Component",
+    "ComponentInstance",
+    "Err",
     "Frame",
     "FunctionType",
     "GlobalType",
     "GuestError",
     "GuestExit",
     "GuestMemoryError",
+    "GuestResource",
     "GuestTrap",
     "HostFunction",
     "HostStatistics",
@@ -65,11 +73,15 @@ __all__ = [
     "MemoryType",
     "Module",
     "ModuleError",
+    "Ok",
     "Preopen",
+    "Record",
     "RunOptions",
     "SnapshotError",
+    "Some",
     "TableType",
     "TagType",
+    "Variant",
     "Wasi",
     "WasmpoolError",
     "host_function",
@@ -80,10 +92,18 @@ __all__ = [
 _LATER: Final = {
     "CAPTURE": "wasmpool_host._instance.program",
     "Completed": "wasmpool_host._instance.program",
+    "Component": "wasmpool_host._component.component",
+    "ComponentInstance": "wasmpool_host._component.instance",
+    "Err": "wasmpool_host._component.values",
+    "GuestResource": "wasmpool_host._component.resources",
     "HostFunction": "wasmpool_host._instance.host_function",
     "HostStatistics": "wasmpool_host._statistics",
+    "Ok": "wasmpool_host._component.values",
     "Preopen": "wasmpool_host._wasi",
+    "Record": "wasmpool_host._component.values",
     "RunOptions": "wasmpool_host._instance.program",
+    "Some": "wasmpool_host._component.values",
+    "Variant": "wasmpool_host._component.values",
     "Wasi": "wasmpool_host._wasi",
     "host_function": "wasmpool_host._instance.host_function",
     "statistics": "wasmpool_host._statistics",

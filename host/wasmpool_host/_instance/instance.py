@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
@@ -19,6 +19,7 @@ from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
 from .fiber import Fiber
+from .host_call import HostCall
 from .memory import Memory
 from .pending import PENDING
 from .poison import FINISHED
@@ -61,6 +62,8 @@ class Instance:
         "_freed", "_guest", "_module", "_pending", "_start_steps", "_thread", "_ticker",
     )  # fmt: skip
 
+    _new_host_call: ClassVar[type[HostCall]] = HostCall
+
     def __init__(self, module: LinkedModule) -> None:
         """Open a store; `Module.instantiate` makes instances."""
         self._freed = True
@@ -81,7 +84,9 @@ class Instance:
         try:
             bindings: Bindings[ExportCrossing] = module.take_bindings()
             self._bindings = bindings
-            self._fiber = Fiber(module, code.engine, self._guest, self._ticker, bindings.arena)
+            self._fiber = Fiber(
+                module, code.engine, self._guest, self._ticker, bindings.arena, self._new_host_call
+            )
         except BaseException:
             open_instances.close(self._ticker, module.maps, code.engine)
             raise
