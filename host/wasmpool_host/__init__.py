@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from ._component.component import Component
     from ._component.instance import ComponentInstance
     from ._component.resources import GuestResource
-    from ._component.values import Err, Ok, Record, Some, Variant
     from ._instance.host_function import HostFunction, host_function
     from ._instance.program import CAPTURE, Completed, RunOptions
     from ._statistics import HostStatistics, statistics
     from ._wasi import Preopen, Wasi
+    from ._wit_values import Err, Ok, Record, Some, Variant
 
 __all__ = [
     "CAPTURE",
@@ -94,16 +94,16 @@ _LATER: Final = {
     "Completed": "wasmpool_host._instance.program",
     "Component": "wasmpool_host._component.component",
     "ComponentInstance": "wasmpool_host._component.instance",
-    "Err": "wasmpool_host._component.values",
+    "Err": "wasmpool_host._wit_values",
     "GuestResource": "wasmpool_host._component.resources",
     "HostFunction": "wasmpool_host._instance.host_function",
     "HostStatistics": "wasmpool_host._statistics",
-    "Ok": "wasmpool_host._component.values",
+    "Ok": "wasmpool_host._wit_values",
     "Preopen": "wasmpool_host._wasi",
-    "Record": "wasmpool_host._component.values",
+    "Record": "wasmpool_host._wit_values",
     "RunOptions": "wasmpool_host._instance.program",
-    "Some": "wasmpool_host._component.values",
-    "Variant": "wasmpool_host._component.values",
+    "Some": "wasmpool_host._wit_values",
+    "Variant": "wasmpool_host._wit_values",
     "Wasi": "wasmpool_host._wasi",
     "host_function": "wasmpool_host._instance.host_function",
     "statistics": "wasmpool_host._statistics",

@@ -14,7 +14,7 @@ from tests.component.echo import echo_component
 
 from wasmpool_host import Component, Err, Ok, Record, Some, Variant, host_function
 from wasmpool_host import _wit as wit
-from wasmpool_host._component.values import attribute_name, record_maker
+from wasmpool_host._wit_values import attribute_name, record_maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
@@ -17,7 +18,7 @@ from wasmpool_host._in_trio import check_trio
 from wasmpool_host._instance.linked_module import Code
 from wasmpool_host._instance.pending import PENDING
 from wasmpool_host._limits import Limits
-from wasmpool_host._linking import check_imports
+from wasmpool_host._linking import check_imports, new_world
 from wasmpool_host._suggest import LONGEST
 
 from .compiling import compile_component
@@ -71,7 +72,7 @@ class Component:
         self.imports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.imports)
         self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.exports)
         self.identity: Hashable = (self.digest, tuple(host_functions), wasi, limits)
-        imported = resolve(str(self), world, Provided(host_functions))
+        imported = resolve(str(self), world, Provided(host_functions, wasi))
         functions = {
             name: type_
             for name, type_ in self.exports.items()
@@ -84,6 +85,7 @@ class Component:
             functions=functions,
             limits=limits,
             imported=imported,
+            new_world=partial(new_world, wasi, self.name),
         )
 
     @classmethod

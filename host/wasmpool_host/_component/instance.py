@@ -97,6 +97,10 @@ class ComponentInstance(Instance):
             module.limits.payload,
         )  # fmt: skip
 
+    def _program(self, export: str) -> str:
+        module: LinkedComponent = self._module  # type: ignore[assignment]  # as in `__init__`
+        return module.program(export)
+
     async def _drop_resource(self, resource: GuestResource) -> Any:
         raise NotImplementedError
 

@@ -16,7 +16,7 @@ from wasmpool_host._errors import GuestMemoryError
 
 from .lowering import ENTRY_SIZE, INTEGERS, OF, VALUE, is_optional
 from .resources import MOST_HANDLES, GuestResource
-from .values import Err, Ok, Some, Variant, attribute_name, record_maker
+from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name, record_maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ from wasmpool_host._shown import shown
 
 from .misfit import Misfit
 from .resources import GuestResource
-from .values import Err, Ok, Some, Variant, attribute_name
+from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

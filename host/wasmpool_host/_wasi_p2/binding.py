@@ -16,10 +16,10 @@ from wasmpool_host._scheduling.blocking_calls import TooManyAbandoned
 from wasmpool_host._wasi.errno import MustWait, NeedsThread, WasiError
 from wasmpool_host._wasi.offload import call_offloaded
 from wasmpool_host._wasi.process import open_process, open_process_offloaded
+from wasmpool_host._wit_values import Err, Ok
 
 from .failure import Failure, StreamClosed, Unsuccessful, failed
 from .resource import Resource
-from .values import Err, Ok
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, NoReturn, final
 
 from wasmpool_host._errors import GuestExit
 from wasmpool_host._wasi.layout import FileType
+from wasmpool_host._wit_values import Ok
 
 from .resource import Resource
 from .streams import StandardInput, StandardOutput
-from .values import Ok
 
 if TYPE_CHECKING:
     from wasmpool_host._wasi.process import Process
-
-    from .values import Err
+    from wasmpool_host._wit_values import Err
 
 __all__ = [
     "exit_program",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmpool_host._errors import GuestTrap
 from wasmpool_host._wasi.errno import Errno, WasiError, errno_of
+from wasmpool_host._wit_values import Variant
 
 from .resource import Resource
-from .values import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

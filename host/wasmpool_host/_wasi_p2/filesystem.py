@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from wasmpool_host._wasi.layout import Status
     from wasmpool_host._wasi.open_entries import OpenEntries
     from wasmpool_host._wasi.process import Process
+    from wasmpool_host._wit_values import Variant
 
     from .failure import IoError
-    from .values import Variant
 
 __all__ = [
     "Datetime",

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
+from wasmpool_host._wit_values import Err, Ok, Variant
+
 from .failure import IoError, Unsuccessful
 from .pollable import ALWAYS, Pollable
 from .resource import Resource
 from .streams import InputStream, OutputStream
-from .values import Err, Ok, Variant
 
 if TYPE_CHECKING:
     from .http_fields import Fields

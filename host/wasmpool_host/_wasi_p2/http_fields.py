@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
+from wasmpool_host._wit_values import Variant
+
 from .failure import Unsuccessful
 from .resource import Resource
-from .values import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

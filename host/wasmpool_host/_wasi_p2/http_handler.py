@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from wasmpool_host._wit_values import Err, Ok, Variant
+
 from .failure import Unsuccessful
 from .http_types import FutureIncomingResponse
-from .values import Err, Ok, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

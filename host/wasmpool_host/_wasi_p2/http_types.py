@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final, NoReturn, final
 
 import trio
 
+from wasmpool_host._wit_values import Err, Ok, Variant
+
 from .failure import Unsuccessful
 from .http_body import FutureTrailers, IncomingBody, OutgoingBody
 from .http_fields import Entries, Fields
 from .pollable import Pollable
 from .resource import Resource
-from .values import Err, Ok, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

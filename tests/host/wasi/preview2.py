@@ -12,7 +12,7 @@ from wasmpool_host._wasi.rights import Right
 from wasmpool_host._wasi_p2.failure import CODES
 from wasmpool_host._wasi_p2.provided import find
 from wasmpool_host._wasi_p2.resource import Resource
-from wasmpool_host._wasi_p2.values import Err, Ok, Variant
+from wasmpool_host._wit_values import Err, Ok, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from tests.host.wasi.preview2 import STREAMS, TYPES
 from wasmpool_host import Preopen
 from wasmpool_host._wasi.descriptors import MAX_OPEN
 from wasmpool_host._wasi_p2.filesystem import Datetime
-from wasmpool_host._wasi_p2.values import Ok, Variant
+from wasmpool_host._wit_values import Ok, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
