@@ -479,7 +479,7 @@ class Prepared:
     __slots__ = ("_kept", "pointer")
 
     def __init__(self, pre: wasmtime.InstancePre, linker: Linker) -> None:
-        self._kept = pre, linker  # keep alive what `pointer` refers to
+        self._kept: tuple[Any, Any] = pre, linker  # keep alive what `pointer` refers to
         self.pointer: Any = pointer(raw(pre))
 
 

@@ -97,9 +97,7 @@ _add_resource = bind(
 _instance_delete = bind("wasmtime_component_linker_instance_delete", None, _P)
 _new_host_type = bind("wasmtime_component_resource_type_new_host", _P, ctypes.c_uint32)
 _delete_type = bind("wasmtime_component_resource_type_delete", None, _P)
-_export_index = bind(
-    "wasmtime_component_get_export_index", _P, _P, _P, ctypes.c_char_p, _SIZE
-)
+_export_index = bind("wasmtime_component_get_export_index", _P, _P, _P, ctypes.c_char_p, _SIZE)
 _delete_index = bind("wasmtime_component_export_index_delete", None, _P)
 _get_function = bind("wasmtime_component_instance_get_func", ctypes.c_bool, _P, _P, _P, _P)
 _is_async_type = bind("wasmtime_component_func_type_async", ctypes.c_bool, _P)
@@ -116,7 +114,7 @@ DESTRUCTOR: Callable[[Callable[[Any, int, int], int]], Any] = ctypes.CFUNCTYPE(
 )
 """``wasmtime_component_resource_destructor_t``: takes env, context and rep; returns no error."""
 
-CONTENT: Final = (ctypes.c_char * (1 << 62)).from_address(0)
+CONTENT: Final[Any] = (ctypes.c_char * (1 << 62)).from_address(0)
 """The memory of the process: a slice by address is a copy of its bytes."""
 
 VALUE: Final = ctypes.sizeof(ffi.wasmtime_component_val_t)
@@ -250,9 +248,7 @@ class _WorldReader:
             elif not self._read_item("", name, type_, found.setdefault("", {})):
                 unknown.append(name)
 
-    def _read_item(
-        self, interface: str, name: str, type_: Any, found: dict[str, Any]
-    ) -> bool:
+    def _read_item(self, interface: str, name: str, type_: Any, found: dict[str, Any]) -> bool:
         """Read a function, a resource or another type; False for anything else."""
         if isinstance(type_, self._types.FuncType):
             found[name] = self._function(type_)
@@ -281,7 +277,7 @@ class _WorldReader:
         self._resources.append((type_, made))
         return made
 
-    def _value(self, type_: Any) -> WitType:
+    def _value(self, type_: Any) -> WitType:  # noqa: PLR0911 - a table
         types = self._types
         match type_:
             case types.ListType():
@@ -313,9 +309,13 @@ class _WorldReader:
 
 
 def _item_type(item: Any) -> Any:
-    """The type of an import or export; None for one that the wheel does not know."""
+    """The type of an import or export; None for one that the wheel does not know.
+
+    Up to version 49 an item of an instance may be the type itself.
+    """
+    is_wrapped = type(item).__name__ == "ComponentExtern"
     try:
-        return item.ty if isinstance(item, getattr(_wheel()._types, "ComponentExtern", ())) else item  # noqa: SLF001 - as above
+        return item.ty if is_wrapped else item
     except TypeError:
         return None
 
@@ -383,22 +383,20 @@ class ComponentLinker:
         for name, entry, env in functions:
             key = name.encode()
             self._kept.append(entry)
-            raise_error(
-                _add_function(where, key, len(key), ctypes.cast(entry, _P), env, None)
-            )
+            raise_error(_add_function(where, key, len(key), ctypes.cast(entry, _P), env, None))
 
     def prepare(self) -> PreparedComponent:
         """The component with what was defined, ready to be instantiated."""
         return PreparedComponent(self, self._pointer, raw(self._component))
 
 
-class PreparedComponent:
+class PreparedComponent(_capi.Prepared):
     """A component and its linker, ready to be instantiated."""
 
-    __slots__ = ("_kept", "component", "linker")
+    __slots__ = ("component", "linker")
 
     def __init__(self, kept: ComponentLinker, linker: int, component: int) -> None:
-        self._kept = kept  # keep alive what the pointers refer to
+        self._kept = kept, None  # keep alive what the pointers refer to
         self.linker: Any = pointer(linker)
         self.component: Any = pointer(component)
 
@@ -428,6 +426,7 @@ def _find_export(component: Any, outer: int, name: str) -> int:
 
 
 # --- stores -----------------------------------------------------------------------------------
+
 
 class ComponentPlace(_capi.Place):
     """Where the handle of an exported function is written."""
@@ -565,4 +564,3 @@ def limits(memory: int, table_elements: int) -> tuple[Any, ...]:
     return _capi.store_limits(
         memory, table_elements, instances=CORE_INSTANCES, tables=TABLES, memories=MEMORIES
     )
-

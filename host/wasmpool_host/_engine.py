@@ -1,10 +1,10 @@
 """Wasmtime's engines, which compile the modules of the process and run their guests.
 
-There are two engines of modules for each size of a guest's stack (`Limits.stack`), and mostly only one size.
-The pooled one has its memory maps made beforehand, in slots, so that an instance costs half as
-much there. It has room for some hundred instances. An instance that finds no slot free, or whose
-module does not fit into one, is made in the ordinary engine, which maps memory for each. The pooled
-engine is missing where there is too little address space for its slots.
+There are two engines of modules for each size of a guest's stack (`Limits.stack`), and mostly only
+one size. The pooled one has its memory maps made beforehand, in slots, so that an instance costs
+half as much there. It has room for some hundred instances. An instance that finds no slot free, or
+whose module does not fit into one, is made in the ordinary engine, which maps memory for each. The
+pooled engine is missing where there is too little address space for its slots.
 
 Components have a third engine, an ordinary one, with settings of their own.
 

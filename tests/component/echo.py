@@ -37,7 +37,7 @@ LIBRARY: Final = """
 """A memory, and an allocator that only counts up; ``reset`` starts it over."""
 
 
-def flat(type_: wit.WitType | None) -> list[str]:
+def flat(type_: wit.WitType | None) -> list[str]:  # noqa: PLR0911 - a table
     """The core types that a value is passed by."""
     match type_:
         case None:
@@ -79,7 +79,7 @@ class _Types:
     def __init__(self) -> None:
         self.text: list[str] = []
 
-    def name(self, type_: wit.WitType) -> str:
+    def name(self, type_: wit.WitType) -> str:  # noqa: PLR0911 - a table
         """The text of a type, where it is used."""
         match type_:
             case wit.Primitive(name):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from wasmpool_host._component import resources
 from wasmpool_host import Component, GuestMemoryError, GuestTrap, host_function
+from wasmpool_host._component import resources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +60,8 @@ COUNTERS = """(component
   (func (export "keep") (param "start" u32) (result u32) (canon lift (core func $i "keep")))
   (func (export "more") (result u32) (canon lift (core func $i "more")))
   (func (export "give") (result u32) (canon lift (core func $i "give")))
-  (func (export "use-two") (param "own" (own $counter)) (param "lent" (borrow $counter)) (result u32)
-    (canon lift (core func $i "use-two")))
+  (func (export "use-two") (param "own" (own $counter)) (param "lent" (borrow $counter))
+    (result u32) (canon lift (core func $i "use-two")))
   (func (export "many") (param "n" u32) (canon lift (core func $i "many")))
   (func (export "trap") (param "n" u32) (canon lift (core func $i "trap"))))"""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trio
@@ -12,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.component.echo import echo_component
 
-from wasmpool_host import Component, Err, Ok, Record, Some, Variant, host_function
+from wasmpool_host import Component, Err, Ok, Some, Variant, host_function
 from wasmpool_host import _wit as wit
 from wasmpool_host._wit_values import attribute_name, record_maker
 
@@ -50,10 +48,6 @@ async def echoed(type_: wit.WitType, *values: Any, host: Callable[[Any], Any] | 
 # --- every type ---------------------------------------------------------------------------------
 
 
-def types() -> st.SearchStrategy[wit.WitType]:
-    return st.recursive(st.builds(wit.Primitive, st.sampled_from(sorted(wit.PRIMITIVES))), _larger, max_leaves=6)
-
-
 def _larger(inner: st.SearchStrategy[wit.WitType]) -> st.SearchStrategy[wit.WitType]:
     names = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True)
     fields = names.flatmap(lambda n: st.tuples(*(st.tuples(st.just(each), inner) for each in n)))
@@ -72,7 +66,12 @@ def _larger(inner: st.SearchStrategy[wit.WitType]) -> st.SearchStrategy[wit.WitT
     )
 
 
-def values(type_: wit.WitType | None) -> st.SearchStrategy[Any]:
+TYPES: Final = st.recursive(
+    st.builds(wit.Primitive, st.sampled_from(sorted(wit.PRIMITIVES))), _larger, max_leaves=6
+)
+
+
+def values(type_: wit.WitType | None) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911, PLR0912 - a table
     match type_:
         case None:
             return st.none()
@@ -127,7 +126,7 @@ _SLOW = [HealthCheck.too_slow]
 @given(st.data())
 def test_every_type_goes_both_ways(data: st.DataObject) -> None:
     """A type of any shape, with values of it."""
-    type_ = data.draw(types())
+    type_ = data.draw(TYPES)
     round_trips(type_, data.draw(st.lists(values(type_), min_size=1, max_size=4)))
 
 
@@ -135,5 +134,5 @@ def test_every_type_goes_both_ways(data: st.DataObject) -> None:
 @settings(max_examples=1_500, deadline=None, suppress_health_check=_SLOW)
 @given(st.data())
 def test_every_type_goes_both_ways_many_times(data: st.DataObject) -> None:
-    type_ = data.draw(types())
+    type_ = data.draw(TYPES)
     round_trips(type_, data.draw(st.lists(values(type_), min_size=1, max_size=8)))

@@ -109,7 +109,9 @@ def _label(binary: bytes, path: Path | None, derived_from: str | None) -> str:
         return f"file {str(path)!r}"
     if derived_from is not None:
         return f"the snapshot of module {derived_from!r}"
-    what = "module" if binary[:8] in (MAGIC, _MODULE) or not binary.startswith(MAGIC) else "component"
+    what = (
+        "module" if binary[:8] in (MAGIC, _MODULE) or not binary.startswith(MAGIC) else "component"
+    )
     return f"the {what} of {len(binary):,} bytes"
 
 

@@ -12,7 +12,6 @@ from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host import _capi_component as capi
 from wasmpool_host import _wit
-from wasmpool_host._compile.source import Source
 from wasmpool_host._engine import check_process, component_engine_of
 from wasmpool_host._in_trio import check_trio
 from wasmpool_host._instance.linked_module import Code
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Mapping, Sequence
 
+    from wasmpool_host._compile.source import Source
     from wasmpool_host._instance.host_function import HostFunction
     from wasmpool_host._wasi import Wasi
 
@@ -54,7 +54,7 @@ class Component:
         wasi: as given.
     """
 
-    def __init__(  # noqa: PLR0913 - its parts, from one place
+    def __init__(
         self,
         source: Source,
         compiled: Any,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, final
 
 from wasmpool_host import _capi
 from wasmpool_host import _capi_component as capi
-from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._instance.crossing import ExportCrossing
 from wasmpool_host._instance.pending import PENDING
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.call_history import CallHistory
     from wasmpool_host._instance.fiber import Fiber
 
-    from .lowering import Outgoing
+    from .outgoing import Outgoing
     from .signature import ComponentSignature
 
 __all__ = ["ComponentCrossing"]
@@ -44,6 +43,7 @@ class ComponentCrossing(ExportCrossing):
         arena: ComponentArena,
         place: ComponentPlace,
         signature: ComponentSignature,
+        *,
         history: CallHistory,
         label: str,
         payload: int,
@@ -74,9 +74,7 @@ class ComponentCrossing(ExportCrossing):
             self._numbers = self._begin_with(_capi.address(self._args))
 
     def _begin_with(self, args: int) -> partial[int]:
-        return partial(
-            capi.call_async, *self._before_args, _capi.pointer(args), *self._after_args
-        )
+        return partial(capi.call_async, *self._before_args, _capi.pointer(args), *self._after_args)
 
     def release(self) -> None:
         """Drop what refers to the instance, which is closed."""

@@ -76,7 +76,7 @@ class ComponentHostCall(HostCall):
 
 
 _ADDRESS_SPACE: Final = _capi.ADDRESS_SPACE
-_CONTENT: Final = capi.CONTENT
+_CONTENT: Final[Any] = capi.CONTENT
 _CONTINUATION_SIZE: Final = _capi.CONTINUATION_SIZE
 _context_data: Final = by_subscript(_capi.context_data)
 
@@ -95,7 +95,7 @@ def note_entry(
     call.function = function = fiber.functions[env or 0]
     call.caller = context
     if function.size:  # type: ignore[attr-defined]  # a component's
-        end = args + function.size  # type: ignore[attr-defined, operator]  # as above
+        end = args + function.size  # type: ignore[attr-defined]  # as above
         call.taken = _CONTENT[args:end]
         _ADDRESS_SPACE[args:end] = function.blank  # type: ignore[attr-defined]  # as above
     call.results_at = results

@@ -14,8 +14,6 @@ from .crossing import ComponentCrossing
 from .host_call import ComponentHostCall
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from wasmpool_host import _capi
     from wasmpool_host._instance.memory import Memory
     from wasmpool_host._instance.pending import Pending
@@ -93,8 +91,8 @@ class ComponentInstance(Instance):
         assert isinstance(arena, capi.ComponentArena)
         signature = module.wit_signature(name)
         return ComponentCrossing(
-            arena, module.place(name), signature, module.history(name), module.label(name),
-            module.limits.payload,
+            arena, module.place(name), signature, history=module.history(name),
+            label=module.label(name), payload=module.limits.payload,
         )  # fmt: skip
 
     def _program(self, export: str) -> str:

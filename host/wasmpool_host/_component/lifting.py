@@ -14,7 +14,8 @@ from wasmpool_host import _capi_component as capi
 from wasmpool_host import _wit
 from wasmpool_host._errors import GuestMemoryError
 
-from .lowering import ENTRY_SIZE, INTEGERS, OF, VALUE, is_optional
+from .lowering import INTEGERS, is_optional
+from .outgoing import ENTRY_SIZE, OF, VALUE
 from .resources import MOST_HANDLES, GuestResource
 from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name, record_maker
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Incoming", "Lift", "lift_of"]
 
-_CONTENT: Final = capi.CONTENT
+_CONTENT: Final[Any] = capi.CONTENT
 _take_array: Final = Struct("<QQ").unpack_from
 _take_address: Final = Struct("<Q").unpack_from
 _take_char: Final = Struct("<I").unpack_from
@@ -72,7 +73,7 @@ class Incoming:
         return GuestResource(capi.copy_handle(handle), store, resource)
 
 
-def lift_of(type_: WitType) -> Lift:
+def lift_of(type_: WitType) -> Lift:  # noqa: C901, PLR0911 - a table
     """Return the function that reads values of a type."""
     match type_:
         case _wit.Primitive(name):
@@ -97,6 +98,10 @@ def lift_of(type_: WitType) -> Lift:
             return _lift_handle(resource, owned=owned)
         case _wit.Unsupported(what):
             raise TypeError(f"{what} cannot be passed between host and guest")
+
+
+def _optional(type_: WitType | None) -> Lift | None:
+    return None if type_ is None else lift_of(type_)
 
 
 def size_of(type_: WitType | None) -> int:
@@ -222,7 +227,7 @@ def _lift_boxed(content: bytes, at: int, source: Incoming, lift: Lift | None) ->
 
 
 def _lift_variant(cases: Sequence[tuple[str, WitType | None]]) -> Lift:
-    lifts = {name: type_ and lift_of(type_) for name, type_ in cases}
+    lifts = {name: _optional(type_) for name, type_ in cases}
 
     def lift(content: bytes, at: int, source: Incoming) -> Variant:
         size, address = _take_array(content, at + OF)
@@ -257,8 +262,7 @@ def _lift_option(payload: WitType) -> Lift:
 
 
 def _lift_result(ok: WitType | None, err: WitType | None) -> Lift:
-    lift_ok = ok and lift_of(ok)
-    lift_err = err and lift_of(err)
+    lift_ok, lift_err = _optional(ok), _optional(err)
 
     def lift(content: bytes, at: int, source: Incoming) -> Ok | Err:
         if content[at + OF]:

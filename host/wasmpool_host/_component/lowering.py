@@ -1,39 +1,37 @@
 """From values of Python to those of Wasmtime's C API.
 
-For each type there is a function that writes a value, made once. The values of one call are in one
-buffer, `Outgoing`: what is inside a list or a record is behind it, and pointers are put in last,
-when the buffer no longer grows.
+For each type there is a function that writes a value, made once, into the buffer of one call
+(`outgoing`).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from wasmpool_host import _capi, _wit
 from wasmpool_host import _capi_component as capi
+from wasmpool_host import _wit
 from wasmpool_host._escape import escaped
 from wasmpool_host._float_bits import put_f32, put_f64
 from wasmpool_host._shown import shown
 
 from .misfit import Misfit
+from .outgoing import ENTRY_SIZE, OF, VALUE, put_size
 from .resources import GuestResource
 from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wasmpool_host._capi_component import ComponentStore
     from wasmpool_host._wit import WitType
 
-__all__ = ["INTEGERS", "Lower", "Outgoing", "is_optional", "lower_of"]
+    from .outgoing import Outgoing
 
-VALUE: Final = capi.VALUE
-OF: Final = capi.OF
-ENTRY_SIZE: Final = 16 + VALUE
-"""Bytes of a record's entry: the name, then the value."""
+__all__ = ["INTEGERS", "Lower", "is_optional", "lower_of"]
+
 _NAME: Final = 16
 """Bytes of a name, and of a list: a size and an address."""
 
@@ -42,98 +40,12 @@ INTEGERS: Final = {
     "s32": ("i", 32), "u32": ("I", 32), "s64": ("q", 64), "u64": ("Q", 64),
 }  # fmt: skip
 
-_put_size: Final = Struct("<Q").pack_into
 _put_char: Final = Struct("<I").pack_into
-_ALIGNED: Final = 8
-
 Lower: TypeAlias = "Callable[[Outgoing, int, Any], None]"
 """Writes a value at an offset of the buffer, over zeros."""
 
 
-@final
-class Outgoing:
-    """The values of one call, on their way to the guest.
-
-    `seal` ends the writing; `release` must be called when Wasmtime has read them.
-    """
-
-    __slots__ = ("_borrowed", "_handles", "_lent", "_moved", "_owned", "_pointers", "buffer", "store")
-
-    def __init__(self, count: int, store: ComponentStore) -> None:
-        """``count`` values are at the beginning."""
-        self.buffer: bytearray = bytearray(count * VALUE)
-        self.store: ComponentStore = store
-        self._pointers: list[tuple[int, int]] = []
-        self._owned: list[tuple[int, _wit.Resource, Any]] = []
-        self._borrowed: list[tuple[int, _wit.Resource, Any]] = []
-        self._moved: list[tuple[int, GuestResource, bool]] = []
-        self._handles: list[int] = []
-        self._lent: list[int] = []
-
-    def add(self, content: bytes | bytearray) -> int:
-        """Put bytes at the end; return where."""
-        at = len(self.buffer)
-        self.buffer += content
-        padding = -len(content) % _ALIGNED
-        if padding:
-            self.buffer += bytes(padding)
-        return at
-
-    def point(self, at: int, target: int) -> None:
-        """Have the address of one offset written at another."""
-        self._pointers.append((at, target))
-
-    def give(self, at: int, resource: _wit.Resource, value: Any, *, owned: bool) -> None:
-        """Have a host resource written: for the guest to keep, or for the length of the call."""
-        (self._owned if owned else self._borrowed).append((at, resource, value))
-
-    def hand_back(self, at: int, handle: GuestResource, *, owned: bool) -> None:
-        """Have a resource of the guest's own written."""
-        self._moved.append((at, handle, owned))
-
-    def seal(self) -> int:
-        """Write the resources and the pointers; return the buffer's address.
-
-        Resources are last: a value that does not fit leaves no trace of those before it.
-        """
-        buffer = self.buffer
-        for at, resource, value in self._owned:
-            self._put_host(at, resource, value, owned=True)
-        for at, resource, value in self._borrowed:
-            self._put_host(at, resource, value, owned=False)
-        for at, handle, owned in self._moved:
-            pointer = handle.lend(owned=owned)
-            self._handles.append(pointer)
-            _put_size(buffer, at, pointer)
-        base = _capi.address(buffer)
-        for at, target in self._pointers:
-            _put_size(buffer, at, base + target)
-        return base
-
-    def _put_host(self, at: int, resource: _wit.Resource, value: Any, *, owned: bool) -> None:
-        store = self.store
-        rep = store.handles.add(value, owned=owned)
-        if not owned:
-            self._lent.append(rep)
-        pointer = store.lower_resource(rep, resource.index, owned=owned)
-        self._handles.append(pointer)
-        _put_size(self.buffer, at, pointer)
-
-    def release(self) -> None:
-        """Free what the values have needed."""
-        handles, self._handles = self._handles, []
-        for handle in handles:
-            capi.delete_handle(handle)
-        lent, self._lent = self._lent, []
-        for rep in lent:
-            self.store.handles.take_back(rep)
-
-    def __del__(self) -> None:
-        for handle in self._handles:  # the call has failed, and the instance with it
-            capi.delete_handle(handle)
-
-
-def lower_of(type_: WitType) -> Lower:
+def lower_of(type_: WitType) -> Lower:  # noqa: C901, PLR0911 - a table
     """Return the function that writes values of a type."""
     match type_:
         case _wit.Primitive(name):
@@ -158,6 +70,10 @@ def lower_of(type_: WitType) -> Lower:
             return _lower_handle(resource, owned=owned)
         case _wit.Unsupported(what):
             raise TypeError(f"{what} cannot be passed between host and guest")
+
+
+def _optional(type_: WitType | None) -> Lower | None:
+    return None if type_ is None else lower_of(type_)
 
 
 def is_optional(type_: WitType) -> bool:
@@ -185,14 +101,13 @@ def _lower_integer(name: str) -> Lower:
     put = Struct(f"<B{OF - 1}x{letter}").pack_into
     kind = capi.KINDS[name]
     low = -(1 << (bits - 1)) if name.startswith("s") else 0
+    span = f"from {low:,} to {low + (1 << bits) - 1:,}"
 
     def lower(out: Outgoing, at: int, value: Any) -> None:
         try:
             put(out.buffer, at, kind, value)
         except struct.error:
-            raise Misfit(
-                f"give an int from {low:,} to {low + (1 << bits) - 1:,} ({name}), not {shown(value)}"
-            ) from None
+            raise Misfit(f"give an int {span} ({name}), not {shown(value)}") from None
 
     return lower
 
@@ -229,7 +144,7 @@ def _lower_string(out: Outgoing, at: int, value: Any) -> None:
 def _put_array(out: Outgoing, at: int, size: int, content: bytes | bytearray) -> int:
     """Write the size and the address of what is inside a value; return where that is."""
     inside = out.add(content)
-    _put_size(out.buffer, at + OF, size)
+    put_size(out.buffer, at + OF, size)
     out.point(at + OF + 8, inside)
     return inside
 
@@ -304,8 +219,8 @@ def _lower_bytes(out: Outgoing, at: int, value: Any) -> None:
 
 
 def _lower_record(fields: Sequence[tuple[str, WitType]]) -> Lower:
-    names = [name.encode() for name, _ in fields]
-    kept = b"".join(names)
+    texts = [name.encode() for name, _ in fields]
+    kept = b"".join(texts)
     lowers = [
         (name, attribute_name(name), lower_of(type_), k * ENTRY_SIZE)
         for k, (name, type_) in enumerate(fields)
@@ -316,11 +231,11 @@ def _lower_record(fields: Sequence[tuple[str, WitType]]) -> Lower:
     def lower(out: Outgoing, at: int, value: Any) -> None:
         out.buffer[at] = kind
         inside = _put_array(out, at, len(lowers), bytes(size))
-        text = out.add(kept)
-        for k, name in enumerate(names):
-            _put_size(out.buffer, inside + k * ENTRY_SIZE, len(name))
-            out.point(inside + k * ENTRY_SIZE + 8, text)
-            text += len(name)
+        text_at = out.add(kept)
+        for k, text in enumerate(texts):
+            put_size(out.buffer, inside + k * ENTRY_SIZE, len(text))
+            out.point(inside + k * ENTRY_SIZE + 8, text_at)
+            text_at += len(text)
         get = _getter(value, [name for name, *_ in lowers])
         for name, attribute, lower_field, offset in lowers:
             try:
@@ -333,29 +248,28 @@ def _lower_record(fields: Sequence[tuple[str, WitType]]) -> Lower:
 
 def _getter(value: Any, names: Sequence[str]) -> Callable[[str, str], Any]:
     """Return the function that finds the fields of a mapping, or of an object with attributes."""
-    if isinstance(value, Mapping):
-        known = {*names, *map(attribute_name, names)}
-        unknown = [key for key in value if key not in known]
-        if unknown:
-            raise Misfit(f"the record has no field {shown(unknown[0])}{_fields(names)}")
+    if not isinstance(value, Mapping):
+        return partial(_attribute, value)
+    known = {*names, *map(attribute_name, names)}
+    unknown = [key for key in value if key not in known]
+    if unknown:
+        raise Misfit(f"the record has no field {shown(unknown[0])}{_fields(names)}")
+    return partial(_item, value)
 
-        def get(name: str, attribute: str) -> Any:
-            try:
-                return value[name] if name in value else value[attribute]
-            except KeyError:
-                raise Misfit(f"is missing in {shown(value)}") from None
-    else:
 
-        def get(name: str, attribute: str) -> Any:
-            try:
-                return getattr(value, attribute)
-            except AttributeError:
-                raise Misfit(
-                    f"is missing: give a mapping, or an object with the attribute {attribute!r}, not"
-                    f" {shown(value)}"
-                ) from None
+def _item(value: Mapping[str, Any], name: str, attribute: str) -> Any:
+    try:
+        return value[name] if name in value else value[attribute]
+    except KeyError:
+        raise Misfit(f"is missing in {shown(value)}") from None
 
-    return get
+
+def _attribute(value: Any, _: str, attribute: str) -> Any:
+    try:
+        return getattr(value, attribute)
+    except AttributeError:
+        what = f"a mapping, or an object with the attribute {attribute!r}"
+        raise Misfit(f"is missing: give {what}, not {shown(value)}") from None
 
 
 def _fields(names: Sequence[str]) -> str:
@@ -386,9 +300,7 @@ def _lower_tuple(elements: Sequence[WitType]) -> Lower:
 # --- variants and the like --------------------------------------------------------------------
 
 
-def _lower_boxed(
-    out: Outgoing, at: int, value: Any, lower: Lower | None, step: str = ""
-) -> None:
+def _lower_boxed(out: Outgoing, at: int, value: Any, lower: Lower | None, step: str = "") -> None:
     """Write the address of a value at an offset; without a type there must be none."""
     if lower is None:
         if value is not None:
@@ -403,7 +315,7 @@ def _lower_boxed(
 
 
 def _lower_variant(cases: Sequence[tuple[str, WitType | None]]) -> Lower:
-    lowers = {name: type_ and lower_of(type_) for name, type_ in cases}
+    lowers = {name: _optional(type_) for name, type_ in cases}
     kind = capi.KINDS["variant"]
 
     def lower(out: Outgoing, at: int, value: Any) -> None:
@@ -456,7 +368,7 @@ def _lower_flags(names: Sequence[str]) -> Lower:
         out.buffer[at] = kind
         inside = _put_array(out, at, len(texts), bytes(len(texts) * _NAME))
         for k, text in enumerate(texts):
-            _put_size(out.buffer, inside + k * _NAME, len(text))
+            put_size(out.buffer, inside + k * _NAME, len(text))
             out.point(inside + k * _NAME + 8, out.add(text))
 
     return lower
@@ -481,8 +393,7 @@ def _lower_option(payload: WitType) -> Lower:
 
 
 def _lower_result(ok: WitType | None, err: WitType | None) -> Lower:
-    lower_ok = ok and lower_of(ok)
-    lower_err = err and lower_of(err)
+    lower_ok, lower_err = _optional(ok), _optional(err)
     kind = capi.KINDS["result"]
 
     def lower(out: Outgoing, at: int, value: Any) -> None:

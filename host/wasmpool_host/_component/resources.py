@@ -141,7 +141,9 @@ class GuestResource:
         if self._resource is not resource:
             raise Misfit(f"give a {resource}, not a {self._resource}")
         if not self.is_alive:
-            raise Misfit(f"the {resource} is gone: it was dropped or given away, or its instance is")
+            raise Misfit(
+                f"the {resource} is gone: it was dropped or given away, or its instance is"
+            )
         if self._store is not store:
             raise Misfit(f"the {resource} belongs to another instance: call all within one lease")
 

@@ -12,8 +12,9 @@ from wasmpool_host._escape import escaped
 from wasmpool_host._shown import shown
 
 from .lifting import Incoming, lift_of
-from .lowering import INTEGERS, OF, VALUE, Outgoing, lower_of
+from .lowering import INTEGERS, lower_of
 from .misfit import Misfit
+from .outgoing import OF, VALUE, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,9 +112,7 @@ class ComponentSignature:
 
     def lift_args(self, content: bytes, source: Incoming) -> tuple[Any, ...]:
         """Read the arguments of a host call."""
-        return tuple(
-            [lift(content, k * VALUE, source) for k, lift in enumerate(self._lift_params)]
-        )
+        return tuple([lift(content, k * VALUE, source) for k, lift in enumerate(self._lift_params)])
 
     def lower_result(self, value: Any, label: str, store: ComponentStore) -> Outgoing | None:
         """Write what a host function has returned; None if it has no result.
@@ -144,9 +143,7 @@ def _numbers(types: Sequence[_wit.WitType]) -> _Places | None:
 
 def blank_values(types: Sequence[_wit.WitType]) -> bytes:
     """Return zeros of these types, which are integers."""
-    return b"".join(
-        bytes((capi.KINDS[str(type_)],)).ljust(VALUE, b"\0") for type_ in types
-    )
+    return b"".join(bytes((capi.KINDS[str(type_)],)).ljust(VALUE, b"\0") for type_ in types)
 
 
 _WITHOUT_MEMORY: Final = frozenset(_wit.PRIMITIVES) - {"string"}

@@ -212,13 +212,14 @@ class Fiber:
         "store",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, from one place
         self,
         module: LinkedModule,
         engine: Engine,
         guest: CallerMaker,
         ticker: Ticker,
         arena: _capi.Arena,
+        *,
         new_host_call: Callable[[], HostCall] = HostCall,
     ) -> None:
         self.key: int = new_key()

@@ -85,8 +85,9 @@ class Instance:
             bindings: Bindings[ExportCrossing] = module.take_bindings()
             self._bindings = bindings
             self._fiber = Fiber(
-                module, code.engine, self._guest, self._ticker, bindings.arena, self._new_host_call
-            )
+                module, code.engine, self._guest, self._ticker, bindings.arena,
+                new_host_call=self._new_host_call,
+            )  # fmt: skip
         except BaseException:
             open_instances.close(self._ticker, module.maps, code.engine)
             raise
