@@ -19,7 +19,7 @@ from wasmpool_host._wasi.rights import Right
 
 from .open_file import OpenFile
 from .resource import Resource
-from .streams import AppendOutput, FileInput, FileOutput
+from .streams import PERMIT, AppendOutput, FileInput, FileOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,7 +160,7 @@ class Descriptor(Resource):
         file_operations.set_size(self._process, self._open, size)
 
     def read(self, length: int, offset: int) -> tuple[bytes, bool]:
-        data = self._open.pread(min(length, MAX_TRANSFER), offset)
+        data = self._open.pread(min(length, PERMIT), offset)
         return data, bool(length and not data)
 
     def write(self, buffer: bytes, offset: int) -> int:

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["get_random_bytes", "get_random_u64", "insecure_seed"]
 
-_MOST: Final = 16 * 2**20
-"""Bytes of one call. By the contract it cannot give less than it is asked for."""
+_MOST: Final = 2**20
+"""Bytes of one call. By the contract it cannot give less than it is asked for; each takes up to 40
+bytes on its way to the component."""
 
 
 async def get_random_bytes(_process: Process, size: int) -> bytes:
     """As many random bytes, in chunks with a checkpoint between them.
 
     Raises:
-        GuestTrap: there are more than 16 MiB.
+        GuestTrap: there are more than 1 MiB.
     """
     if size > _MOST:
         message = f"wasi:random: {size:,} random bytes at once; {_MOST:,} are allowed"

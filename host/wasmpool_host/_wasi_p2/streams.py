@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from wasmpool_host._wasi.errno import MustWait, WasiError
-from wasmpool_host._wasi.guest_memory import MAX_TRANSFER
 
 from .failure import StreamClosed, Unsuccessful, broken_contract
 from .pollable import ALWAYS, Pollable
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from .pollable import Event
 
 __all__ = [
+    "PERMIT",
     "AppendOutput",
     "FileInput",
     "FileOutput",
@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 PERMIT: Final = 64 * 1024
-"""Bytes that one write may have: as many as are sent at once."""
+"""Bytes of one read or write: as many as are sent at once. Each takes up to 40 bytes on its way
+between the component and Wasmtime's C API."""
 
 _MOST_BLOCKING: Final = 4096
 """Bytes that one blocking write may have, by the contract."""
@@ -51,20 +52,20 @@ class InputStream(Resource):
         self._failed = False
 
     def read(self, size: int) -> bytes:
-        """Read what is there, up to 1 MiB; nothing if it has to be waited for."""
+        """Read what is there, up to 64 KiB; nothing if it has to be waited for."""
         try:
             return self.blocking_read(size)
         except MustWait:
             return b""
 
     def blocking_read(self, size: int) -> bytes:
-        """Read a byte at least, up to 1 MiB."""
+        """Read a byte at least, up to 64 KiB."""
         if self._failed:
             raise StreamClosed
         if not size:
             return b""
         try:
-            data = self._take(min(size, MAX_TRANSFER))
+            data = self._take(min(size, PERMIT))
         except (WasiError, OSError, Unsuccessful):
             self._failed = True
             raise
