@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS",
+    "SHOWN_MEMORY",
     "Arena",
     "CApiError",
     "Failure",
@@ -101,7 +102,7 @@ call_async = bind("wasmtime_func_call_async", _P)
 poll = bind("wasmtime_call_future_poll", ctypes.c_bool, _P, releases_gil=True)
 delete_future = bind("wasmtime_call_future_delete", None, _P, releases_gil=True)
 delete_finished_future = bind("wasmtime_call_future_delete", None, _P)
-_instantiate_async = bind("wasmtime_instance_pre_instantiate_async", _P)
+instantiate_async = bind("wasmtime_instance_pre_instantiate_async", _P)
 increment_epoch = bind("wasmtime_engine_increment_epoch", None, _P)
 _set_epoch_deadline = bind("wasmtime_context_set_epoch_deadline", None)
 caller_context = bind("wasmtime_caller_context", _P, _P)
@@ -246,6 +247,9 @@ MEMORIES: Final = 16
 
 MOST_MEMORY: Final = 1 << 40
 """Bytes that a limit of memory may allow; a guest with addresses of 32 bits has 4 GiB at most."""
+
+SHOWN_MEMORY: Final = "wasmpool:memory-"
+"""What the names begin with by which a module in a component shows the component's memories."""
 
 _ONE: Final = number(1)
 """The deadline of an epoch, also a number of 64 bits: a guest yields at the next tick."""
@@ -624,7 +628,7 @@ class Store:
         """A function that makes the future that creates the instance."""
         arena = self.arena
         return partial(
-            _instantiate_async, prepared.pointer, self.context_at, arena.instance_at,
+            instantiate_async, prepared.pointer, self.context_at, arena.instance_at,
             arena.trap_at, arena.error_at,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import addressof
 from functools import partial
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import wasmtime
@@ -47,6 +48,7 @@ __all__ = [
     "ComponentLinker",
     "ComponentPlace",
     "ComponentStore",
+    "EmptyModule",
     "ExportedFunction",
     "PreparedComponent",
     "World",
@@ -460,9 +462,12 @@ class ComponentStore(Store):
         payload: bytes that the strings and lists of one call may have.
         guest_handles: how many resources of the guest's the host has.
         drop_resource: drops one of them, by a call; None until the instance has started.
+        tenure: counts the tasks that have had the instance.
     """
 
-    __slots__ = ("drop_resource", "dropped", "guest_handles", "handles", "payload")
+    __slots__ = (
+        "_memories", "drop_resource", "dropped", "guest_handles", "handles", "payload", "tenure",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - its parts, from one place
         self,
@@ -480,11 +485,72 @@ class ComponentStore(Store):
         self.payload: int = payload
         self.guest_handles: int = 0
         self.drop_resource: Callable[[Any], Awaitable[Any]] | None = None
+        self.tenure: int = 0
+        self._memories: tuple[Any, ...] | None = None
+        """None before `find_memories`."""
 
     def close_dropped(self) -> None:
         """Close the host resources that the guest has dropped since the last time."""
         while self.dropped:
             self.handles.drop(self.dropped.pop(0))
+
+    def find_memories(self, empty: EmptyModule, count: int) -> bool:
+        """Look for the instance of the module that shows the component's memories.
+
+        The C API has no way from a component to the core instances in it. But all of them are
+        instances of the store like others, and a ``wasmtime_instance_t`` is no more than the
+        store's number and theirs, which counts up. So an empty module is instantiated, which has
+        the highest number; those below it exist, and one of them has the exports in question.
+
+        Args:
+            empty: the module.
+            count: how many memories there are; more than 0.
+
+        Returns:
+            True if they were found, now or before. No call may be under way.
+        """
+        if self._memories is None:
+            self._memories = tuple(self._look_for_memories(empty, count))
+        return bool(self._memories)
+
+    def _look_for_memories(self, empty: EmptyModule, count: int) -> list[Any]:
+        store, last = empty.instance_in(self)
+        names = [_capi.Place(f"{_capi.SHOWN_MEMORY}{k}") for k in range(count)]
+        instance = bytearray(_INSTANCE.size)
+        at = pointer(_capi.address(instance))
+        for index in range(last - 1, -1, -1):
+            _INSTANCE.pack_into(instance, 0, store, index)
+            if self.find_in(at, names[0]):
+                found = [self.find_in(at, place) for place in names]
+                return names if all(found) else []
+        return []
+
+    def memory(self, number: int) -> tuple[int, int]:
+        """The base and the size of a memory that was found, until the guest runs again."""
+        assert self._memories
+        return self.region_of(self._memories[number].extern)
+
+    def read_from(self, memory: int, ptr: int, size: int) -> bytes | None:
+        """A copy of bytes in a memory that was found; None if not all are inside."""
+        base, total = self.memory(memory)
+        if ptr + size > total:
+            return None
+        copied: bytes = CONTENT[base + ptr : base + ptr + size]
+        return copied
+
+    def write_to(self, memory: int, ptr: int, content: bytes | memoryview) -> bool:
+        """Copy bytes into a memory that was found; return False if they are not all inside."""
+        base, total = self.memory(memory)
+        end = ptr + len(content)
+        if end > total:
+            return False
+        _capi.ADDRESS_SPACE[base + ptr : base + end] = content
+        return True
+
+    def total_memory(self) -> int:
+        """Bytes of all memories that were found; one that has several names counts once."""
+        regions = (self.region_of(place.extern) for place in self._memories or ())
+        return sum(dict(regions).values())
 
     def begin_instance(self, prepared: Any) -> partial[int]:
         """A function that makes the future that creates the instance."""
@@ -526,6 +592,36 @@ class ComponentStore(Store):
         rep: int = _host_rep(host)
         _delete_host(host)
         return rep
+
+
+_INSTANCE: Final = Struct("@QQ")
+"""A ``wasmtime_instance_t``: the store's number, and the instance's."""
+
+
+class EmptyModule:
+    """A module without anything in it."""
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
+        module = wasmtime.Module(engine, b"\0asm\1\0\0\0")
+        self._pre = wasmtime.Linker(engine).instantiate_pre(module)
+
+    def instance_in(self, store: Store) -> tuple[int, int]:
+        """The numbers of a store, and of a new instance in it."""
+        made = ffi.wasmtime_instance_t()
+        arena = store.arena
+        future = _capi.instantiate_async(
+            pointer(raw(self._pre)), store.context_at, pointer(addressof(made)),
+            arena.trap_at, arena.error_at,
+        )  # fmt: skip
+        try:
+            done = _capi.poll(future)
+        finally:
+            _capi.delete_future(future)
+        failed = Store.take_failure(store) is not None
+        if failed or not done or ctypes.sizeof(made) != _INSTANCE.size:
+            return 0, 0
+        number, index = _INSTANCE.unpack(bytes(made))
+        return number, index
 
 
 def copy_handle(handle: int) -> int:

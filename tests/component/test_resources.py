@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from wasmpool import open_pool
 from wasmpool_host import Component, GuestMemoryError, GuestTrap, host_function
 from wasmpool_host._component import resources
 
@@ -184,3 +185,109 @@ async def test_a_guest_has_only_so_many_handles(monkeypatch: pytest.MonkeyPatch)
     assert instance.poisoned == "bad-pointer"
     await instance.aclose()
     assert {each.closed for each in counters.made[:100]} == {1}
+
+
+# --- resources of the guest ---------------------------------------------------------------------
+
+BLOBS = """(component
+  (core module $state
+    (global (export "dropped") (mut i32) (i32.const 0))
+    (func (export "drop") (param i32)
+      (if (i32.eq (local.get 0) (i32.const 666)) (then unreachable))
+      (global.set 0 (i32.add (global.get 0) (local.get 0)))))
+  (core instance $state (instantiate $state))
+  (type $blob' (resource (rep i32) (dtor (core func $state "drop"))))
+  (export $blob "blob" (type $blob'))
+  (core func $new (canon resource.new $blob'))
+  (core func $rep (canon resource.rep $blob'))
+  (core module $m
+    (import "h" "new" (func $new (param i32) (result i32)))
+    (import "h" "rep" (func $rep (param i32) (result i32)))
+    (import "h" "dropped" (global $dropped (mut i32)))
+    (func (export "new") (param i32) (result i32) (call $new (local.get 0)))
+    (func (export "get") (param i32) (result i32) (local.get 0))
+    (func (export "take") (param i32) (result i32) (call $rep (local.get 0)))
+    (func (export "dropped") (result i32) (global.get $dropped)))
+  (core instance $i (instantiate $m (with "h" (instance
+    (export "new" (func $new)) (export "rep" (func $rep))
+    (export "dropped" (global $state "dropped"))))))
+  (func (export "[constructor]blob") (param "n" u32) (result (own $blob))
+    (canon lift (core func $i "new")))
+  (func (export "[method]blob.get") (param "self" (borrow $blob)) (result u32)
+    (canon lift (core func $i "get")))
+  (func (export "take") (param "b" (own $blob)) (result u32) (canon lift (core func $i "take")))
+  (func (export "dropped") (result u32) (canon lift (core func $i "dropped"))))"""
+
+
+async def test_a_guests_resource_is_used_and_dropped() -> None:
+    """Its destructor runs once, however often it is dropped."""
+    instance = await (await Component.compile(BLOBS)).instantiate()
+    blob = await instance.call("[constructor]blob", 7)
+    assert repr(blob) == "<GuestResource blob>"
+    assert await instance.call("[method]blob.get", blob) == 7
+    assert await instance.call("[method]blob.get", blob) == 7
+    assert await instance.call("dropped") == 0
+    await blob.drop()
+    assert not blob.is_alive
+    assert await instance.call("dropped") == 7
+    await blob.drop()
+    assert await instance.call("dropped") == 7
+    with pytest.raises(TypeError, match=r"argument 'self': the blob is gone"):
+        await instance.call("[method]blob.get", blob)
+    assert instance.poisoned is None
+    await instance.aclose()
+
+
+async def test_a_resource_that_is_given_back_is_gone() -> None:
+    instance = await (await Component.compile(BLOBS)).instantiate()
+    blob = await instance.call("[constructor]blob", 7)
+    assert await instance.call("take", blob) == 7
+    with pytest.raises(TypeError, match="is gone"):
+        await instance.call("take", blob)
+    await instance.aclose()
+
+
+async def test_a_resource_is_used_in_its_lease_only() -> None:
+    component = await Component.compile(BLOBS)
+    async with open_pool(component, size=1) as pool:
+        async with pool.lease() as lease:
+            blob = await lease.call("[constructor]blob", 7)
+            assert await lease.call("[method]blob.get", blob) == 7
+        with pytest.raises(RuntimeError, match="a lease that has ended"):
+            await blob.drop()
+        async with pool.lease() as lease:
+            with pytest.raises(TypeError, match="belongs to another lease"):
+                await lease.call("[method]blob.get", blob)
+    assert not blob.is_alive
+    await blob.drop()
+
+
+async def test_resources_end_with_their_instance() -> None:
+    instance = await (await Component.compile(BLOBS)).instantiate()
+    blob = await instance.call("[constructor]blob", 7)
+    other = await instance.call("[constructor]blob", 8)
+    await instance.aclose()
+    assert not blob.is_alive
+    await blob.drop()
+    del other
+
+
+async def test_a_destructor_that_traps_poisons() -> None:
+    instance = await (await Component.compile(BLOBS)).instantiate()
+    blob = await instance.call("[constructor]blob", 666)
+    with pytest.raises(GuestTrap, match="unreachable"):
+        await blob.drop()
+    assert instance.poisoned == "trap"
+    await instance.aclose()
+
+
+async def test_only_a_resource_of_the_right_type_fits() -> None:
+    instance = await (await Component.compile(BLOBS)).instantiate()
+    other = await (await Component.compile(BLOBS)).instantiate()
+    blob = await other.call("[constructor]blob", 7)
+    with pytest.raises(TypeError, match=r"argument 'self'"):
+        await instance.call("[method]blob.get", blob)
+    with pytest.raises(TypeError, match=r"give a blob that the guest has returned, not 7"):
+        await instance.call("[method]blob.get", 7)
+    await other.aclose()
+    await instance.aclose()

@@ -20,6 +20,7 @@ from wasmpool_host._limits import Limits
 from wasmpool_host._linking import check_imports, new_world
 from wasmpool_host._suggest import LONGEST
 
+from .augment import HIDDEN
 from .compiling import compile_component
 from .imported import import_name
 from .instance import ComponentInstance, DrivenComponentInstance
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from wasmpool_host._compile.source import Source
     from wasmpool_host._instance.host_function import HostFunction
     from wasmpool_host._wasi import Wasi
+
+    from .augment import Augmented
 
 __all__ = ["Component"]
 
@@ -54,13 +57,15 @@ class Component:
         wasi: as given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, from one place
         self,
         source: Source,
         compiled: Any,
         host_functions: Sequence[HostFunction],
+        *,
         wasi: Wasi,
         limits: Limits,
+        augmented: Augmented | None,
     ) -> None:
         """Link the compiled code; `Component.compile` makes components."""
         engine = component_engine_of(limits.stack)
@@ -70,13 +75,14 @@ class Component:
         self.limits: Limits = limits
         self.wasi: Wasi = wasi
         self.imports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.imports)
-        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.exports)
+        exports = _flat(world.exports)
+        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = MappingProxyType(
+            {name: type_ for name, type_ in exports.items() if not name.startswith(HIDDEN)}
+        )
         self.identity: Hashable = (self.digest, tuple(host_functions), wasi, limits)
         imported = resolve(str(self), world, Provided(host_functions, wasi))
         functions = {
-            name: type_
-            for name, type_ in self.exports.items()
-            if isinstance(type_, _wit.WitFunction)
+            name: type_ for name, type_ in exports.items() if isinstance(type_, _wit.WitFunction)
         }
         self._linked = LinkedComponent(
             self.name,
@@ -86,6 +92,7 @@ class Component:
             limits=limits,
             imported=imported,
             new_world=partial(new_world, wasi, self.name),
+            augmented=augmented,
         )
 
     @classmethod
@@ -135,8 +142,8 @@ class Component:
         if cache is not None:
             directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
 
-        def make(read: Source, compiled: Any) -> Component:
-            return cls(read, compiled, imports, wasi, limits)
+        def make(read: Source, compiled: Any, augmented: Augmented | None) -> Component:
+            return cls(read, compiled, imports, wasi=wasi, limits=limits, augmented=augmented)
 
         return await compile_component(source, make, limits.stack, directory)
 
@@ -159,6 +166,11 @@ class Component:
         if instance._start() is PENDING:  # noqa: SLF001 - public in `DrivenInstance` only
             await instance._finish()  # noqa: SLF001 - as above
         return instance
+
+    @property
+    def is_program(self) -> bool:
+        """True if it exports ``wasi:cli/run`` of version 0.2: `ComponentInstance.run` calls that."""
+        return self._linked.command is not None
 
     def new_instance(self) -> DrivenComponentInstance:
         """Make an instance that is not started, in one step: for a pool.

@@ -13,11 +13,12 @@ from wasmpool_host._instance.linked_module import LinkedModule
 from wasmpool_host._shown import shown
 from wasmpool_host._suggest import LONGEST, MOST, similar
 
+from .augment import HIDDEN
 from .resources import HostHandles
 from .signature import ComponentSignature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from wasmpool_host import _capi
     from wasmpool_host._engine import Engine
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.program import World
     from wasmpool_host._limits import Limits
 
+    from .augment import Augmented, RawFunction
     from .imported import ImportedFunction
 
 __all__ = ["LinkedComponent"]
@@ -43,6 +45,8 @@ class LinkedComponent(LinkedModule):
 
     Attributes:
         functions: the exported functions by name, ``"interface#function"`` in an interface.
+        raw: those whose bytes the host may put in memory itself.
+        drops: functions that drop a resource, by its index.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, from one place
@@ -55,6 +59,7 @@ class LinkedComponent(LinkedModule):
         limits: Limits,
         imported: Sequence[ImportedFunction],
         new_world: Callable[..., World],
+        augmented: Augmented | None,
     ) -> None:
         """Take the parts together; ``compiled`` is the component that ``code`` is made of."""
         super().__init__(
@@ -75,6 +80,11 @@ class LinkedComponent(LinkedModule):
         self._store_limits = capi.limits(limits.memory, limits.table_elements)
         self._compiled = compiled
         self.functions: Mapping[str, _wit.WitFunction] = functions
+        self.raw: Mapping[str, RawFunction] = {} if augmented is None else augmented.raw
+        self.drops: Mapping[int, str] = dict(_drops(functions, augmented))
+        self._memories = 0 if augmented is None else augmented.memories
+        self._empty = capi.EmptyModule(code.engine.wasmtime) if self._memories else None
+        self._name_raw_functions()
         self._wit_signatures: dict[str, ComponentSignature] = {}
         self._places: dict[str, capi.ExportedFunction] = {}
 
@@ -89,6 +99,20 @@ class LinkedComponent(LinkedModule):
             engine.pointer_at, key, self._store_limits, arena,
             handles=HostHandles(str(self)), payload=self.limits.payload,
         )  # fmt: skip
+
+    def find_memories(self, store: capi.ComponentStore) -> bool:
+        """Find an instance's memories, if this can be done; no call of it may be under way."""
+        return self._empty is not None and store.find_memories(self._empty, self._memories)
+
+    def _name_raw_functions(self) -> None:
+        """Have errors name the functions that these stand for."""
+        for name, raw in self.raw.items():
+            label = self.label(name)
+            self._labels[raw.call] = label
+            if raw.realloc is not None:
+                self._labels[raw.realloc] = f"the allocator of {self}"
+            if raw.post_return is not None:
+                self._labels[raw.post_return] = f"what ends {label}"
 
     def take_bindings(self) -> Bindings[Any]:
         """Return bindings for one instance, perhaps those that another has left."""
@@ -126,6 +150,11 @@ class LinkedComponent(LinkedModule):
             raise ValueError(f"{self} has no export {export!r}{self._near(export)}")
         return type_
 
+    @property
+    def command(self) -> str | None:
+        """The function ``run`` of ``wasi:cli/run``, version 0.2, if it exports that."""
+        return next(filter(_RUN.fullmatch, self.functions), None)
+
     def program(self, export: str) -> str:
         """Return the name of the function that runs the component as a program.
 
@@ -136,8 +165,8 @@ class LinkedComponent(LinkedModule):
             TypeError: it has parameters, or a result that is no return code.
         """
         if export == _START:
-            export = next(filter(_RUN.fullmatch, self.functions), export)
-            if export == _START:
+            export = self.command or ""
+            if not export:
                 raise ValueError(f"{self} is no program: it exports no wasi:cli/run of version 0.2")
         type_ = self._wit_type(export)
         if type_.params or type_.result not in _RETURN_CODES:
@@ -148,7 +177,7 @@ class LinkedComponent(LinkedModule):
         return export
 
     def _near(self, export: str) -> str:
-        names = list(self.functions)
+        names = [name for name in self.functions if not name.startswith(HIDDEN)]
         near = next((name for name in names if name.endswith(f"#{export}")), None)
         near = near or similar(export, names)
         if near:
@@ -157,3 +186,12 @@ class LinkedComponent(LinkedModule):
             return "; it exports no function"
         some = ", ".join(escaped(name[:LONGEST]) for name in names[:MOST])
         return f"; its functions are {some}{', ...' if len(names) > MOST else ''}"
+
+
+def _drops(
+    functions: Mapping[str, _wit.WitFunction], augmented: Augmented | None
+) -> Iterator[tuple[int, str]]:
+    for name in () if augmented is None else augmented.drops:
+        type_ = functions[name].params[0][1]
+        if isinstance(type_, _wit.Handle):
+            yield type_.resource.index, name

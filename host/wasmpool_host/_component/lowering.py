@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .outgoing import Outgoing
 
-__all__ = ["INTEGERS", "Lower", "is_optional", "lower_of"]
+__all__ = ["INTEGERS", "Lower", "encoded", "is_optional", "lower_of"]
 
 _NAME: Final = 16
 """Bytes of a name, and of a list: a size and an address."""
@@ -128,15 +128,20 @@ def _lower_char(out: Outgoing, at: int, value: Any) -> None:
     _put_char(out.buffer, at + OF, ord(value))
 
 
-def _lower_string(out: Outgoing, at: int, value: Any) -> None:
+def encoded(value: Any) -> bytes:
+    """Return the UTF-8 of a string; raise Misfit if there is none."""
     if not isinstance(value, str):
         raise Misfit(f"give a str (string), not {shown(value)}")
     try:
-        text = value.encode()
+        return value.encode()
     except UnicodeEncodeError as error:
         raise Misfit(
             f"give a str that has a form in UTF-8: character {error.start:,} is half of one"
         ) from None
+
+
+def _lower_string(out: Outgoing, at: int, value: Any) -> None:
+    text = encoded(value)
     out.buffer[at] = _STRING
     _put_array(out, at, len(text), text)
 

@@ -104,13 +104,14 @@ class GuestResource:
     left of it then is gone with the instance.
     """
 
-    __slots__ = ("_drop", "_handle", "_resource", "_store")
+    __slots__ = ("_drop", "_handle", "_resource", "_store", "_tenure")
 
     def __init__(self, handle: int, store: ComponentStore, resource: _wit.Resource) -> None:
         """The handle is freed with this object."""
         self._handle = handle
         self._store: ComponentStore | None = store
         self._resource = resource
+        self._tenure = store.tenure
         self._drop: Callable[[GuestResource], Awaitable[Any]] | None = store.drop_resource
 
     @property
@@ -128,8 +129,14 @@ class GuestResource:
 
         A checkpoint and a cancel are as for `Instance.call`.
         """
-        if self.is_alive and self._drop is not None:
-            await self._drop(self)
+        if not self.is_alive or self._drop is None:
+            return
+        assert self._store is not None  # as it is alive
+        if self._tenure != self._store.tenure:
+            raise RuntimeError(
+                f"the {self._resource} belongs to a lease that has ended: drop it within the lease"
+            )
+        await self._drop(self)
 
     @property
     def resource(self) -> _wit.Resource:
@@ -144,18 +151,19 @@ class GuestResource:
             raise Misfit(
                 f"the {resource} is gone: it was dropped or given away, or its instance is"
             )
-        if self._store is not store:
-            raise Misfit(f"the {resource} belongs to another instance: call all within one lease")
+        if self._store is not store or self._tenure != store.tenure:
+            raise Misfit(f"the {resource} belongs to another lease: make all its calls within one")
 
     def lend(self, *, owned: bool) -> int:
         """A handle for a call, to be freed by it; if ``owned``, this object has none any more."""
         if not owned:
             return capi.copy_handle(self._handle)
         handle, self._handle = self._handle, 0
-        self._let_go()
+        self.let_go()
         return handle
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Forget it: what is left of it is gone with the instance."""
         if self._store is not None:
             self._store.guest_handles -= 1
         self._store = None

@@ -11,6 +11,7 @@ from wasmpool_host import _wit
 from wasmpool_host._escape import escaped
 from wasmpool_host._shown import shown
 
+from .flat import flat_value
 from .lifting import Incoming, lift_of
 from .lowering import INTEGERS, lower_of
 from .misfit import Misfit
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wasmpool_host._capi_component import ComponentStore
+
+    from .shape import Shape
 
 __all__ = ["ComponentSignature", "blank_values"]
 
@@ -84,9 +87,31 @@ class ComponentSignature:
             for k, (value, lower) in enumerate(zip(args, self._lower_params, strict=True)):
                 lower(out, k * VALUE, value)
         except Misfit as misfit:
-            owner = f"argument {escaped(self._names[k])!r}"
-            raise TypeError(f"{misfit.message(owner)} (in a call of {label})") from None
+            raise self._wrong(k, misfit, label) from None
         return out
+
+    def flat(
+        self, args: Sequence[Any], shape: Shape, label: str, store: ComponentStore
+    ) -> list[Any]:
+        """Return the arguments of a call as its core function takes them: numbers, and bytes.
+
+        Raises:
+            TypeError: as `lower`.
+        """
+        if len(args) != len(self._names):
+            raise self._miscounted(args, label)
+        scratch = Outgoing(1, store)
+        given: list[Any] = []
+        try:
+            for part, value, lower in zip(shape.params, args, self._lower_params, strict=True):
+                given.append(flat_value(part, value, lower, scratch))
+        except Misfit as misfit:
+            raise self._wrong(len(given), misfit, label) from None
+        return given
+
+    def _wrong(self, k: int, misfit: Misfit, label: str) -> TypeError:
+        owner = f"argument {escaped(self._names[k])!r}"
+        return TypeError(f"{misfit.message(owner)} (in a call of {label})")
 
     def _miscounted(self, args: Sequence[Any], label: str) -> TypeError:
         count = len(self._names)
