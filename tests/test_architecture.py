@@ -39,6 +39,7 @@ LAYERS: Final = (
     {"wasmpool_host._statistics"},
     {"wasmpool_host._module", "wasmpool_host._component"},
     {"wasmpool_host._linking", "wasmpool_host._snapshot"},
+    {"wasmpool_host._wasi_p2"},
     {"wasmpool_host._wasi"},
     {"wasmpool_host._instance"},
     {"wasmpool_host._open_instances"},

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     )
 
     from ._http.policy import HttpPolicy
+    from ._http.wasi_http import WasiHttp, open_wasi_http
     from ._plugin.admission import Candidate
     from ._plugin.changes import Change, ChangeKind, Changes
     from ._plugin.errors import AbiError, ConfigureError, DigestError, PluginClosed
@@ -149,11 +150,13 @@ __all__ = [
     "ToolResult",
     "Variant",
     "Wasi",
+    "WasiHttp",
     "WasmpoolError",
     "host_function",
     "open_loader",
     "open_plugin",
     "open_pool",
+    "open_wasi_http",
 ]
 
 
@@ -190,9 +193,11 @@ _LAZY: Final = {
     "ToolResult": "wasmpool._plugin.tool_result",
     "Variant": "wasmpool_host",
     "Wasi": "wasmpool_host",
+    "WasiHttp": "wasmpool._http.wasi_http",
     "host_function": "wasmpool_host",
     "open_loader": "wasmpool._plugin.loader",
     "open_plugin": "wasmpool._plugin.plugin",
+    "open_wasi_http": "wasmpool._http.wasi_http",
 }
 """Names that are imported on first use, so that a program with a bare pool starts faster."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
@@ -16,7 +17,7 @@ from wasmpool_host._in_trio import check_trio
 from wasmpool_host._instance.linked_module import Code
 from wasmpool_host._instance.pending import PENDING
 from wasmpool_host._limits import Limits
-from wasmpool_host._linking import check_imports
+from wasmpool_host._linking import check_imports, new_world
 from wasmpool_host._suggest import LONGEST
 
 from .augment import HIDDEN
@@ -79,7 +80,7 @@ class Component:
             {name: type_ for name, type_ in exports.items() if not name.startswith(HIDDEN)}
         )
         self.identity: Hashable = (self.digest, tuple(host_functions), wasi, limits)
-        imported = resolve(str(self), world, Provided(host_functions))
+        imported = resolve(str(self), world, Provided(host_functions, wasi))
         functions = {
             name: type_ for name, type_ in exports.items() if isinstance(type_, _wit.WitFunction)
         }
@@ -90,6 +91,7 @@ class Component:
             functions=functions,
             limits=limits,
             imported=imported,
+            new_world=partial(new_world, wasi, self.name),
             augmented=augmented,
         )
 
@@ -164,6 +166,11 @@ class Component:
         if instance._start() is PENDING:  # noqa: SLF001 - public in `DrivenInstance` only
             await instance._finish()  # noqa: SLF001 - as above
         return instance
+
+    @property
+    def is_program(self) -> bool:
+        """True if it exports ``wasi:cli/run`` of version 0.2: `ComponentInstance.run` calls that."""
+        return self._linked.command is not None
 
     def new_instance(self) -> DrivenComponentInstance:
         """Make an instance that is not started, in one step: for a pool.

@@ -125,6 +125,9 @@ class ComponentInstance(Instance):
             label=module.label(name), payload=module.limits.payload,
         )  # fmt: skip
 
+    def _program(self, export: str) -> str:
+        return self._component.program(export)
+
     async def _drop_resource(self, resource: GuestResource) -> None:
         """Have the guest drop a resource; without a function for that it stays to the end."""
         name = self._component.drops.get(resource.resource.index)

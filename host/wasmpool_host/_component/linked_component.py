@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, final
 
 from wasmpool_host import _capi_component as capi
@@ -17,17 +18,22 @@ from .resources import HostHandles
 from .signature import ComponentSignature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from wasmpool_host import _capi
     from wasmpool_host._engine import Engine
     from wasmpool_host._instance.linked_module import Code
+    from wasmpool_host._instance.program import World
     from wasmpool_host._limits import Limits
 
     from .augment import Augmented, RawFunction
     from .imported import ImportedFunction
 
 __all__ = ["LinkedComponent"]
+
+_START: Final = "_start"
+_RUN: Final = re.compile(r"wasi:cli/run@0\.2\.[0-9]+#run")
+_RETURN_CODES: Final = (None, _wit.Result(None, None), _wit.Primitive("u8"), _wit.Primitive("s32"))
 
 _MAPS: Final = 9
 """Memory maps of the kernel that an instance may take: of a call, and of two more memories."""
@@ -52,6 +58,7 @@ class LinkedComponent(LinkedModule):
         functions: Mapping[str, _wit.WitFunction],
         limits: Limits,
         imported: Sequence[ImportedFunction],
+        new_world: Callable[..., World],
         augmented: Augmented | None,
     ) -> None:
         """Take the parts together; ``compiled`` is the component that ``code`` is made of."""
@@ -67,7 +74,7 @@ class LinkedComponent(LinkedModule):
             maps=_MAPS,
             added=0,
             initialize=None,
-            new_world=_no_world,
+            new_world=new_world,
             exchange_buffer=(0, 0),
         )
         self._store_limits = capi.limits(limits.memory, limits.table_elements)
@@ -143,6 +150,32 @@ class LinkedComponent(LinkedModule):
             raise ValueError(f"{self} has no export {export!r}{self._near(export)}")
         return type_
 
+    @property
+    def command(self) -> str | None:
+        """The function ``run`` of ``wasi:cli/run``, version 0.2, if it exports that."""
+        return next(filter(_RUN.fullmatch, self.functions), None)
+
+    def program(self, export: str) -> str:
+        """Return the name of the function that runs the component as a program.
+
+        ``export`` is that name, or ``"_start"``: the ``run`` of ``wasi:cli/run``, version 0.2.
+
+        Raises:
+            ValueError: there is no such function.
+            TypeError: it has parameters, or a result that is no return code.
+        """
+        if export == _START:
+            export = self.command or ""
+            if not export:
+                raise ValueError(f"{self} is no program: it exports no wasi:cli/run of version 0.2")
+        type_ = self._wit_type(export)
+        if type_.params or type_.result not in _RETURN_CODES:
+            message = (
+                f"{self}: export {export!r} is {type_}: a program is func(), or func() -> result"
+            )
+            raise TypeError(message)
+        return export
+
     def _near(self, export: str) -> str:
         names = [name for name in self.functions if not name.startswith(HIDDEN)]
         near = next((name for name in names if name.endswith(f"#{export}")), None)
@@ -162,7 +195,3 @@ def _drops(
         type_ = functions[name].params[0][1]
         if isinstance(type_, _wit.Handle):
             yield type_.resource.index, name
-
-
-def _no_world(**_: Any) -> Any:
-    raise TypeError("a component is not run as a program")

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from wasmpool_host._capi_component import World
     from wasmpool_host._instance.host_function import HostFunction
+    from wasmpool_host._wasi import Wasi
 
 __all__ = ["Provided", "link", "resolve"]
 
+_WASI: Final = "wasi:"
 _VERSIONED: Final = r"(?P<name>[^@]+)@(?P<version>\d+\.\d+\.\d+.*)"
 
 
@@ -36,8 +38,9 @@ class Provided:
     a version is for all.
     """
 
-    def __init__(self, functions: Iterable[HostFunction]) -> None:
-        """Of two functions for one import the later one counts."""
+    def __init__(self, functions: Iterable[HostFunction], wasi: Wasi) -> None:
+        """Of two functions for one import the later one counts, and those of WASI come last."""
+        self._wasi = wasi
         self._exact: dict[tuple[str, str], Callable[..., Any]] = {}
         self._compatible: dict[tuple[str, str], Callable[..., Any]] = {}
         for each in functions:
@@ -50,11 +53,24 @@ class Provided:
             self._exact.get((interface, name))
             or self._compatible.get((_track(interface), name))
             or self._exact.get((interface.partition("@")[0], name))
+            or self._find_in_wasi(interface, name)
         )
 
-    def names(self) -> list[str]:
-        """The names of all, for suggestions."""
-        return [import_name(*key) for key in self._exact]
+    def _find_in_wasi(self, interface: str, name: str) -> Callable[..., Any] | None:
+        if not interface.startswith(_WASI):
+            return None
+        from wasmpool_host._wasi_p2 import provided  # noqa: PLC0415 - few components need it
+
+        return provided.find(interface, name, self._wasi)
+
+    def names(self, interface: str) -> list[str]:
+        """The names of all, for suggestions: also those of WASI where the interface is of it."""
+        names = [import_name(*key) for key in self._exact]
+        if interface.startswith(_WASI):
+            from wasmpool_host._wasi_p2 import provided  # noqa: PLC0415 - as above
+
+            names += [import_name(*key) for key in provided.names()]
+        return names
 
 
 def _track(interface: str) -> str:
@@ -83,7 +99,8 @@ def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunct
             function = provided.find(interface, name)
             label = import_name(interface, name)
             if function is None:
-                missing.append(_why_missing(label, type_, provided, len(missing)))
+                near = provided.names(interface) if len(missing) < MOST else []
+                missing.append(_why_missing(label, type_, near))
                 continue
             try:
                 signature = ComponentSignature(type_, f"import {escaped(label)}")
@@ -97,9 +114,9 @@ def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunct
     return tuple(found)
 
 
-def _why_missing(label: str, type_: _wit.WitFunction, provided: Provided, count: int) -> str:
+def _why_missing(label: str, type_: _wit.WitFunction, names: Sequence[str]) -> str:
     line = f"  {escaped(label)}: {type_}"
-    near = similar(label, provided.names()) if count < MOST else None
+    near = similar(label, names)
     return f"{line} (there is {near})" if near else line
 
 

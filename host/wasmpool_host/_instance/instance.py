@@ -350,7 +350,7 @@ class Instance:
         """Do `run`, after its checkpoint."""
         from .program import run  # noqa: PLC0415 - `import wasmpool` is faster without it
 
-        self._check_program(export)
+        export = self._check_program(export)
         made = self._module.new_world(args=args, **world)
         made.log_extra = self._guest.log_extra
 
@@ -368,12 +368,16 @@ class Instance:
             completed.check_returncode()
         return completed
 
-    def _check_program(self, export: str) -> None:
-        """Raise if the instance cannot run this export as a program now."""
+    def _check_program(self, export: str) -> str:
+        """Return the name of what is called; raise if it cannot be run as a program now."""
         if self._fiber.busy or self._closed or self._fiber.poisoned:
             self._refuse()
         if get_ident() != self._thread:
             self._refuse_thread()
+        return self._program(export)
+
+    def _program(self, export: str) -> str:
+        """Return the export's name; raise if it is no program."""
         type_ = self._module.signature(export).type
         if type_.params or type_.results not in ((), ("i32",)):
             message = (
@@ -381,6 +385,7 @@ class Instance:
                 " () -> (i32) for a return code"
             )
             raise TypeError(message)
+        return export
 
     def _note_pending(self, crossing: ExportCrossing | None) -> None:
         """Keep what `_finish` will drive to its end; None for the exchange.
