@@ -37,8 +37,9 @@ LAYERS: Final = (
     {"wasmpool_host"},
     {"wasmpool_host.lowlevel"},
     {"wasmpool_host._statistics"},
-    {"wasmpool_host._module"},
+    {"wasmpool_host._module", "wasmpool_host._component"},
     {"wasmpool_host._linking", "wasmpool_host._snapshot"},
+    {"wasmpool_host._wasi_p2"},
     {"wasmpool_host._wasi"},
     {"wasmpool_host._instance"},
     {"wasmpool_host._free_slots"},
@@ -236,8 +237,8 @@ def test_the_pool_is_built_upon_its_core(imports: Sequence[Import]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_one_file_calls_the_c_api() -> None:
-    """Only `_capi` binds functions of Wasmtime's library."""
+def test_two_files_call_the_c_api() -> None:
+    """Only `_capi`, and `_capi_component` beside it, bind functions of Wasmtime's library."""
     users = {
         name
         for name, path in _sources().items()
@@ -245,7 +246,7 @@ def test_one_file_calls_the_c_api() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         and any("_ffi" in alias.name for alias in node.names)
     }
-    assert users == {"wasmpool_host._capi"}
+    assert users == {"wasmpool_host._capi", "wasmpool_host._capi_component"}
 
 
 def test_the_page_names_what_is_there() -> None:

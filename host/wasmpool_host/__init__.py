@@ -35,10 +35,15 @@ from ._module import Module
 from ._types import FunctionType, GlobalType, MemoryType, TableType, TagType
 
 if TYPE_CHECKING:
+    from ._component.component import Component
+    from ._component.instance import ComponentInstance
+    from ._component.resources import GuestResource
+    from ._component.world import ComponentWorld
     from ._instance.host_function import HostFunction, host_function
     from ._instance.program import CAPTURE, Completed, RunOptions
     from ._statistics import HostStatistics, statistics
     from ._wasi import Preopen, Wasi
+    from ._wit_values import Err, Ok, Record, Some, Variant
 
 __all__ = [
     "CAPTURE",
@@ -46,12 +51,17 @@ __all__ = [
     "Caller",
     "CompileError",
     "Completed",
+    "Component",
+    "ComponentInstance",
+    "ComponentWorld",
+    "Err",
     "Frame",
     "FunctionType",
     "GlobalType",
     "GuestError",
     "GuestExit",
     "GuestMemoryError",
+    "GuestResource",
     "GuestTrap",
     "HostFunction",
     "HostStatistics",
@@ -65,11 +75,15 @@ __all__ = [
     "MemoryType",
     "Module",
     "ModuleError",
+    "Ok",
     "Preopen",
+    "Record",
     "RunOptions",
     "SnapshotError",
+    "Some",
     "TableType",
     "TagType",
+    "Variant",
     "Wasi",
     "WasmpoolError",
     "host_function",
@@ -80,10 +94,19 @@ __all__ = [
 _LATER: Final = {
     "CAPTURE": "wasmpool_host._instance.program",
     "Completed": "wasmpool_host._instance.program",
+    "Component": "wasmpool_host._component.component",
+    "ComponentInstance": "wasmpool_host._component.instance",
+    "ComponentWorld": "wasmpool_host._component.world",
+    "Err": "wasmpool_host._wit_values",
+    "GuestResource": "wasmpool_host._component.resources",
     "HostFunction": "wasmpool_host._instance.host_function",
     "HostStatistics": "wasmpool_host._statistics",
+    "Ok": "wasmpool_host._wit_values",
     "Preopen": "wasmpool_host._wasi",
+    "Record": "wasmpool_host._wit_values",
     "RunOptions": "wasmpool_host._instance.program",
+    "Some": "wasmpool_host._wit_values",
+    "Variant": "wasmpool_host._wit_values",
     "Wasi": "wasmpool_host._wasi",
     "host_function": "wasmpool_host._instance.host_function",
     "statistics": "wasmpool_host._statistics",

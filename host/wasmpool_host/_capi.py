@@ -32,12 +32,13 @@ from ._errors import Frame
 from ._float_bits import nans_kept, put_f32, put_f64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ._types import FunctionType, ValueType
 
 __all__ = [
     "SETTINGS",
+    "SHOWN_MEMORY",
     "Arena",
     "CApiError",
     "EmptyInstance",
@@ -45,12 +46,14 @@ __all__ = [
     "Linker",
     "Place",
     "Store",
+    "bind",
     "compile_binary",
     "deserialize",
     "empty_module",
     "engine_key",
     "library",
     "new_engine",
+    "raise_error",
     "serialize",
     "store_limits",
     "text_to_binary",
@@ -76,7 +79,7 @@ _P = ctypes.c_void_p
 _SIZE = ctypes.c_size_t
 
 
-def _bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any:
+def bind(name: str, result: Any, *args: Any, releases_gil: bool = False) -> Any:
     """A C function that takes plain pointers.
 
     Only functions that may run a guest, or may take long, release the interpreter's lock: to
@@ -99,59 +102,59 @@ pointer: Callable[[int], Any] = _P.from_param
 number: Callable[[int], Any] = cache(_SIZE.from_param)
 _limit: Callable[[int], Any] = cache(ctypes.c_int64.from_param)
 
-call_async = _bind("wasmtime_func_call_async", _P)
-poll = _bind("wasmtime_call_future_poll", ctypes.c_bool, _P, releases_gil=True)
-delete_future = _bind("wasmtime_call_future_delete", None, _P, releases_gil=True)
-delete_finished_future = _bind("wasmtime_call_future_delete", None, _P)
-_instantiate_async = _bind("wasmtime_instance_pre_instantiate_async", _P)
-_instance_new = _bind("wasmtime_instance_new", _P, _P, _P, _P, _SIZE, _P, _P)
-increment_epoch = _bind("wasmtime_engine_increment_epoch", None, _P)
-_set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None)
-caller_context = _bind("wasmtime_caller_context", _P, _P)
-context_data = _bind("wasmtime_context_get_data", _P, _P)
+call_async = bind("wasmtime_func_call_async", _P)
+poll = bind("wasmtime_call_future_poll", ctypes.c_bool, _P, releases_gil=True)
+delete_future = bind("wasmtime_call_future_delete", None, _P, releases_gil=True)
+delete_finished_future = bind("wasmtime_call_future_delete", None, _P)
+instantiate_async = bind("wasmtime_instance_pre_instantiate_async", _P)
+_instance_new = bind("wasmtime_instance_new", _P, _P, _P, _P, _SIZE, _P, _P)
+increment_epoch = bind("wasmtime_engine_increment_epoch", None, _P)
+_set_epoch_deadline = bind("wasmtime_context_set_epoch_deadline", None)
+caller_context = bind("wasmtime_caller_context", _P, _P)
+context_data = bind("wasmtime_context_get_data", _P, _P)
 
-_set_async_stack = _bind("wasmtime_config_async_stack_size_set", None, _P, ctypes.c_uint64)
-_new_pooling_config = _bind("wasmtime_pooling_allocation_config_new", _P)
-_delete_pooling_config = _bind("wasmtime_pooling_allocation_config_delete", None, _P)
-_set_pooling = _bind("wasmtime_pooling_allocation_strategy_set", None, _P, _P)
-_linker_instantiate_async = _bind("wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P)
-_linker_define = _bind(
+_set_async_stack = bind("wasmtime_config_async_stack_size_set", None, _P, ctypes.c_uint64)
+_new_pooling_config = bind("wasmtime_pooling_allocation_config_new", _P)
+_delete_pooling_config = bind("wasmtime_pooling_allocation_config_delete", None, _P)
+_set_pooling = bind("wasmtime_pooling_allocation_strategy_set", None, _P, _P)
+_linker_instantiate_async = bind("wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P)
+_linker_define = bind(
     "wasmtime_linker_define", _P, _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P
 )
-_define_async = _bind(
+_define_async = bind(
     "wasmtime_linker_define_async_func",
     _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P, _P, _P, _P,
 )  # fmt: skip
-_yield_every = _bind("wasmtime_context_epoch_deadline_async_yield_and_update", _P)
-_store_new = _bind("wasmtime_store_new", _P)
-_store_context = _bind("wasmtime_store_context", _P)
-_store_limiter = _bind("wasmtime_store_limiter", None)
-_store_delete = _bind("wasmtime_store_delete", None, _P, releases_gil=True)
-_export_get = _bind("wasmtime_instance_export_get", ctypes.c_bool)
-_caller_export = _bind("wasmtime_caller_export_get", ctypes.c_bool, _P, ctypes.c_char_p, _SIZE, _P)
-_memory_data = _bind("wasmtime_memory_data", _P)
-_memory_size = _bind("wasmtime_memory_data_size", _SIZE)
-_global_get = _bind("wasmtime_global_get", None, _P, _P, _P)
-_global_set = _bind("wasmtime_global_set", _P, _P, _P, _P)
-_table_size = _bind("wasmtime_table_size", ctypes.c_uint64, _P, _P)
-_table_get = _bind("wasmtime_table_get", ctypes.c_bool, _P, _P, ctypes.c_uint64, _P)
+_yield_every = bind("wasmtime_context_epoch_deadline_async_yield_and_update", _P)
+_store_new = bind("wasmtime_store_new", _P)
+_store_context = bind("wasmtime_store_context", _P)
+_store_limiter = bind("wasmtime_store_limiter", None)
+_store_delete = bind("wasmtime_store_delete", None, _P, releases_gil=True)
+_export_get = bind("wasmtime_instance_export_get", ctypes.c_bool)
+_caller_export = bind("wasmtime_caller_export_get", ctypes.c_bool, _P, ctypes.c_char_p, _SIZE, _P)
+_memory_data = bind("wasmtime_memory_data", _P)
+_memory_size = bind("wasmtime_memory_data_size", _SIZE)
+_global_get = bind("wasmtime_global_get", None, _P, _P, _P)
+_global_set = bind("wasmtime_global_set", _P, _P, _P, _P)
+_table_size = bind("wasmtime_table_size", ctypes.c_uint64, _P, _P)
+_table_get = bind("wasmtime_table_get", ctypes.c_bool, _P, _P, ctypes.c_uint64, _P)
 _madvise: Any = ctypes.CDLL(None, use_errno=True).madvise
 _madvise.argtypes = (_P, _SIZE, ctypes.c_int)
-_trap_code = _bind("wasmtime_trap_code", ctypes.c_bool, _P, _P)
-_trap_delete = _bind("wasm_trap_delete", None, _P)
-_trap_trace = _bind("wasm_trap_trace", None, _P, _P)
-_trap_message = _bind("wasm_trap_message", None, _P, _P)
-_frames_delete = _bind("wasm_frame_vec_delete", None, _P)
-_frame_index = _bind("wasm_frame_func_index", ctypes.c_uint32, _P)
-_frame_offset = _bind("wasm_frame_module_offset", _SIZE, _P)
-_frame_name = _bind("wasmtime_frame_func_name", _P, _P)
-_error_message = _bind("wasmtime_error_message", None, _P, _P)
-_error_delete = _bind("wasmtime_error_delete", None, _P)
-_error_trace = _bind("wasmtime_error_wasm_trace", None, _P, _P)
-_has_exception = _bind("wasmtime_context_has_exception", ctypes.c_bool, _P)
-_take_exception = _bind("wasmtime_context_take_exception", ctypes.c_bool, _P, _P)
-_unroot_exception = _bind("wasmtime_exnref_unroot", None, _P)
-_bytes_delete = _bind("wasm_byte_vec_delete", None, _P)
+_trap_code = bind("wasmtime_trap_code", ctypes.c_bool, _P, _P)
+_trap_delete = bind("wasm_trap_delete", None, _P)
+_trap_trace = bind("wasm_trap_trace", None, _P, _P)
+_trap_message = bind("wasm_trap_message", None, _P, _P)
+_frames_delete = bind("wasm_frame_vec_delete", None, _P)
+_frame_index = bind("wasm_frame_func_index", ctypes.c_uint32, _P)
+_frame_offset = bind("wasm_frame_module_offset", _SIZE, _P)
+_frame_name = bind("wasmtime_frame_func_name", _P, _P)
+_error_message = bind("wasmtime_error_message", None, _P, _P)
+_error_delete = bind("wasmtime_error_delete", None, _P)
+_error_trace = bind("wasmtime_error_wasm_trace", None, _P, _P)
+_has_exception = bind("wasmtime_context_has_exception", ctypes.c_bool, _P)
+_take_exception = bind("wasmtime_context_take_exception", ctypes.c_bool, _P, _P)
+_unroot_exception = bind("wasmtime_exnref_unroot", None, _P)
+_bytes_delete = bind("wasm_byte_vec_delete", None, _P)
 
 ENTRY: Callable[[Callable[..., None]], Any] = ctypes.CFUNCTYPE(
     None, _P, _P, _P, _SIZE, _P, _SIZE, _P, _P
@@ -252,6 +255,9 @@ MEMORIES: Final = 16
 MOST_MEMORY: Final = 1 << 40
 """Bytes that a limit of memory may allow; a guest with addresses of 32 bits has 4 GiB at most."""
 
+SHOWN_MEMORY: Final = "wasmpool:memory-"
+"""What the names begin with by which a module in a component shows the component's memories."""
+
 _ONE: Final = number(1)
 """The deadline of an epoch, also a number of 64 bits: a guest yields at the next tick."""
 
@@ -276,7 +282,7 @@ class CApiError(Exception):
     """Wasmtime's message for a failure other than a trap; the caller adds the context."""
 
 
-def _raise_error(pointer: int | None) -> None:
+def raise_error(pointer: int | None) -> None:
     if pointer:
         raise CApiError(_take_error(pointer))
 
@@ -318,7 +324,9 @@ SETTINGS: Final = {
 of WebAssembly 3.0 is on by default. Wide arithmetic is newer, and on by default from version 50."""
 
 
-def new_engine(stack: int = STACK, slots: Slots | None = None) -> wasmtime.Engine:
+def new_engine(
+    stack: int = STACK, slots: Slots | None = None, settings: Mapping[str, bool] = SETTINGS
+) -> wasmtime.Engine:
     """An engine whose guests may use ``stack`` bytes of stack; with ``slots`` it is a pooled one.
 
     Guests can be interrupted because they yield at epochs. Features that are off are not supported:
@@ -326,13 +334,20 @@ def new_engine(stack: int = STACK, slots: Slots | None = None) -> wasmtime.Engin
     Compiled code depends on neither, so engines can share it in serialized form.
     """
     config = wasmtime.Config()
-    for name, value in SETTINGS.items():
-        setattr(config, name, value)
+    for name, value in settings.items():
+        _set(config, name, value)
     config.max_wasm_stack = stack
     _set_async_stack(raw(config), stack + _STACK_OF_PYTHON)
     if slots is not None:
         _use_slots(raw(config), slots)
     return wasmtime.Engine(config)
+
+
+def _set(config: wasmtime.Config, name: str, value: bool) -> None:  # noqa: FBT001 - a setting
+    if hasattr(type(config), name):
+        setattr(config, name, value)
+    else:
+        bind(f"wasmtime_config_{name}_set", None, _P, ctypes.c_bool)(raw(config), value)
 
 
 class Slots:
@@ -395,7 +410,7 @@ def _use_slots(config: int, slots: Slots) -> None:
         ("async_stack_keep_resident", slots.kept_stack),
         ("max_unused_warm_slots", slots.warm),
     ):
-        _bind(f"wasmtime_pooling_allocation_config_{name}_set", None, _P, _SIZE)(pool, value)
+        bind(f"wasmtime_pooling_allocation_config_{name}_set", None, _P, _SIZE)(pool, value)
     _set_pooling(config, pool)
     _delete_pooling_config(pool)
 
@@ -459,7 +474,7 @@ class Linker:
             ctypes.cast(signature, _P), ctypes.cast(entry, _P), index, None,
         )  # fmt: skip
         ffi.wasm_functype_delete(signature)
-        _raise_error(error)
+        raise_error(error)
 
     def prepare(self, module: wasmtime.Module) -> Prepared:
         """Resolve the module's imports; raises CApiError if one is missing."""
@@ -475,7 +490,7 @@ class Prepared:
     __slots__ = ("_kept", "pointer")
 
     def __init__(self, pre: wasmtime.InstancePre, linker: Linker) -> None:
-        self._kept = pre, linker  # keep alive what `pointer` refers to
+        self._kept: tuple[Any, Any] = pre, linker  # keep alive what `pointer` refers to
         self.pointer: Any = pointer(raw(pre))
 
 
@@ -620,7 +635,7 @@ class Store:
         """A function that makes the future that creates the instance."""
         arena = self.arena
         return partial(
-            _instantiate_async, prepared.pointer, self.context_at, arena.instance_at,
+            instantiate_async, prepared.pointer, self.context_at, arena.instance_at,
             arena.trap_at, arena.error_at,
         )  # fmt: skip
 
@@ -731,12 +746,19 @@ class Store:
         return Failure(failure.code, failure.message, tuple(frames))
 
 
-def store_limits(memory: int, table_elements: int) -> tuple[Any, ...]:
+def store_limits(
+    memory: int,
+    table_elements: int,
+    *,
+    instances: int = 1_000,
+    tables: int = TABLES,
+    memories: int = MEMORIES,
+) -> tuple[Any, ...]:
     """What each store is bounded by: bytes of each memory, elements of each table.
 
     The instances are the guest, and one helper for each export that exchanges bytes.
     """
-    bounds = (memory, table_elements, 1_000, TABLES, MEMORIES)
+    bounds = (memory, table_elements, instances, tables, memories)
     return tuple(_limit(bound) for bound in bounds)
 
 
@@ -775,7 +797,7 @@ def read_global(context: int, extern: Any, value: bytearray) -> None:
 
 def write_global(context: int, extern: Any, value: bytearray) -> None:
     """Set a mutable global to the value in an array of one, which is of its type."""
-    _raise_error(_global_set(context, addressof(extern.of), address(value)))
+    raise_error(_global_set(context, addressof(extern.of), address(value)))
 
 
 def read_global_bytes(context: int, extern: Any) -> bytes:
@@ -943,7 +965,7 @@ class Exchangers:
         """Begin to create an instance that is linked to two functions of the store's guest."""
         linker = wasmtime.Linker(self._engine)
         for name, extern in ((b"call", call), (b"free", free)):
-            _raise_error(
+            raise_error(
                 _linker_define(raw(linker), store.context, b"guest", 5, name, 4, addressof(extern))
             )
         return Beginning(store, linker, self._modules[takes_payload])
@@ -992,7 +1014,7 @@ class EmptyInstance:
         self._context: int = _store_context(pointer(self._store))
         instance, trap = ffi.wasmtime_instance_t(), _P()
         try:
-            _raise_error(
+            raise_error(
                 _instance_new(
                     self._context, raw(module), None, 0, addressof(instance), addressof(trap)
                 )

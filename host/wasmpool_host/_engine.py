@@ -7,6 +7,8 @@ slot free, or whose module does not fit into one, is made in the ordinary engine
 for each. Modules whose memory is full of data have a second pooled engine, with `WIDE_SLOTS`. A
 pooled engine is missing where there is too little address space for its slots.
 
+Components have one more engine, an ordinary one, with settings of their own.
+
 Each engine stays for the process, so there is one set of compiler threads, and a module may be used
 in any trio run. An engine is of no use in a forked child, which has neither these threads nor that
 of a ticker: a guest there would hang.
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from . import _capi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import wasmtime
 
@@ -37,6 +39,7 @@ __all__ = [
     "advance_epochs",
     "check_faulthandler",
     "check_process",
+    "component_engine_of",
     "engine_of",
     "free_slots",
     "pooled_engine_of",
@@ -85,6 +88,7 @@ _log: Final = logging.getLogger("wasmpool.engine")
 _lock = threading.Lock()
 _engines: dict[int, Engine] = {}
 _pooled: dict[tuple[int, _capi.Slots], Engine | None] = {}
+_of_components: dict[int, Engine] = {}
 _pointers: tuple[int, ...] = ()
 _faulthandler = False
 """Whether it was on when the first engine was made."""
@@ -95,8 +99,13 @@ _forked = False
 class Engine:
     """An engine, and what is compiled by it for the exchange of bytes."""
 
-    def __init__(self, stack: int, slots: _capi.Slots | None = None) -> None:
-        self.wasmtime: wasmtime.Engine = _capi.new_engine(stack, slots)
+    def __init__(
+        self,
+        stack: int,
+        slots: _capi.Slots | None = None,
+        settings: Mapping[str, bool] = _capi.SETTINGS,
+    ) -> None:
+        self.wasmtime: wasmtime.Engine = _capi.new_engine(stack, slots, settings)
         self.pointer: int = _capi.raw(self.wasmtime)
         self.pointer_at: Any = _capi.pointer(self.pointer)
         self.exchangers: _capi.Exchangers = _capi.Exchangers(self.wasmtime)
@@ -143,6 +152,21 @@ def engine_of(stack: int) -> Engine:
                 _faulthandler = faulthandler.is_enabled()
             _engines[stack] = _ticking(Engine(stack))
         return _engines[stack]
+
+
+def component_engine_of(stack: int) -> Engine:
+    """Return the engine for components with ``stack`` bytes of stack; make it once.
+
+    It is one of their own: the engines of modules stay as they are, and so do their caches.
+    """
+    from . import _capi_component  # noqa: PLC0415 - it is imported with the first component
+
+    engine_of(stack)  # the first engine of all is an ordinary one
+    with _lock:
+        if stack not in _of_components:
+            made = Engine(stack, settings=_capi_component.SETTINGS)
+            _of_components[stack] = _ticking(made)
+        return _of_components[stack]
 
 
 def pooled_engine_of(stack: int, slots: _capi.Slots = SLOTS) -> Engine | None:

@@ -123,6 +123,7 @@ class Module:
         )  # fmt: skip
         memory_limit = check_limits(str(self), outline, limits)
         imported = resolve(str(self), outline, provide(host_functions, outline, wasi))
+        self._imported: tuple[HostFunction, ...] = imported
         self._linked = LinkedModule(
             self.name,
             ordinary=self._code(engine_of(limits.stack), compiled, imported),
@@ -343,7 +344,7 @@ class Module:
         def make(read: Source, compiled: wasmtime.Module) -> LinkedModule:
             linked = self._linked
             added = body_at(read.code) - body_at(self._binary)
-            code = self._code(linked.ordinary.engine, compiled, linked.imported)
+            code = self._code(linked.ordinary.engine, compiled, self._imported)
             return linked.with_code(code, added)
 
         copy = await _compile_derived(self, read, make, self._cache)

@@ -30,6 +30,10 @@ next instances back to the kernel. `slots_keeping_memory` and `instances_opened`
 is some, and no instance was opened for a while. `give_back_when_none_is_open` does it at once
 where all instances in slots are closed.
 
+**HTTP of components.** `wasi_http_handler` makes the host function of `WASI_HTTP_HANDLE`: it gives
+each whole `WasiHttpRequest` of a component to a function, which returns the `WasiHttpReply` or
+raises `WasiHttpFailure`.
+
 **Messages.** `escaped` and `shown` make untrusted text and values fit for a log and for an error.
 `check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
 that say what to do.
@@ -37,7 +41,9 @@ that say what to do.
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
 
 from ._compile.binary import Outline, outline
 from ._compile.source import Source
@@ -60,9 +66,19 @@ from ._scheduling.loop_budget import SOFT_LIMIT, LoopBudget, budget_of_this_run
 from ._scheduling.loop_share import LoopShare
 from ._shown import shown
 
+if TYPE_CHECKING:
+    from ._wasi_p2.http_handler import (
+        WASI_HTTP_HANDLE,
+        WasiHttpFailure,
+        WasiHttpReply,
+        WasiHttpRequest,
+        wasi_http_handler,
+    )
+
 __all__ = [
     "PENDING",
     "SOFT_LIMIT",
+    "WASI_HTTP_HANDLE",
     "BlockingCalls",
     "DrivenInstance",
     "DrivenModule",
@@ -72,6 +88,9 @@ __all__ = [
     "Pending",
     "Source",
     "TooManyAbandoned",
+    "WasiHttpFailure",
+    "WasiHttpReply",
+    "WasiHttpRequest",
     "budget_of_this_run",
     "check_headroom",
     "check_process",
@@ -85,15 +104,42 @@ __all__ = [
     "provide",
     "shown",
     "slots_keeping_memory",
+    "wasi_http_handler",
 ]
+
+_LATER: Final = frozenset(
+    {
+        "WASI_HTTP_HANDLE",
+        "WasiHttpFailure",
+        "WasiHttpReply",
+        "WasiHttpRequest",
+        "wasi_http_handler",
+    }
+)
+"""Names that are imported at their first use: few programs let components use HTTP."""
+
+
+def _at_home(thing: Any) -> Any:
+    """Have it read ``wasmpool_host.lowlevel.Source``, wherever it is defined."""
+    if isinstance(thing, (type, FunctionType)):
+        thing.__module__ = __name__
+    return thing
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module("wasmpool_host._wasi_p2.http_handler")
+        thing = globals()[name] = _at_home(getattr(module, name))
+        return thing
 
 
 def _bring_home() -> None:
-    """Have classes and functions read ``wasmpool_host.lowlevel.Source``, wherever they are."""
     for name in __all__:
-        thing = globals()[name]
-        if isinstance(thing, (type, FunctionType)):
-            thing.__module__ = __name__
+        if name not in _LATER:
+            _at_home(globals()[name])
 
 
 _bring_home()

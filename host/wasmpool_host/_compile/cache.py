@@ -28,7 +28,7 @@ import secrets
 import stat
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wasmpool_host import _capi
 from wasmpool_host._escape import escaped
@@ -52,13 +52,26 @@ _MAX_ENTRY: Final = 2 << 30
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def find(engine: wasmtime.Engine, digest: str, directory: Path) -> wasmtime.Module | None:
-    """The compiled code of the module with this digest, or None if no entry can be used.
+class Codec(Protocol):
+    """What turns compiled code into bytes and back: the C API of modules, or of components."""
+
+    def engine_key(self) -> str:
+        """A string for what compiled code depends on besides the source."""
+        ...
+
+    def serialize(self, compiled: Any, /) -> bytes: ...
+    def deserialize(self, engine: wasmtime.Engine, code: bytes, /) -> Any: ...
+
+
+def find(
+    engine: wasmtime.Engine, digest: str, directory: Path, *, codec: Codec = _capi
+) -> Any | None:
+    """The compiled code of the source with this digest, or None if no entry can be used.
 
     Raises:
         ValueError: others can write to the directory.
     """
-    entry = directory / _name(digest)
+    entry = directory / _name(digest, codec)
     try:
         with _opened(directory) as opened:
             content = _read(opened, entry.name)
@@ -72,20 +85,20 @@ def find(engine: wasmtime.Engine, digest: str, directory: Path) -> wasmtime.Modu
         _log.warning("cache entry %s is damaged: compiling again", _shown(entry))
         return None
     try:
-        return _capi.deserialize(engine, code)
+        return codec.deserialize(engine, code)
     except _capi.CApiError as error:
         _log.warning("cache entry %s cannot be used: compiling again (%s)", _shown(entry), error)
         return None
 
 
-def keep(compiled: wasmtime.Module, digest: str, directory: Path) -> None:
+def keep(compiled: Any, digest: str, directory: Path, *, codec: Codec = _capi) -> None:
     """Store the code for `find`. If the cache cannot be written, this only logs a warning.
 
     Raises:
         ValueError: others can write to the directory.
     """
-    entry = directory / _name(digest)
-    code = _capi.serialize(compiled)
+    entry = directory / _name(digest, codec)
+    code = codec.serialize(compiled)
     try:
         with _opened(directory) as opened:
             _write(opened, entry.name, code + checksum(code))
@@ -98,12 +111,12 @@ def checksum(code: bytes) -> bytes:
     return hashlib.sha256(code).digest()
 
 
-def _name(digest: str) -> str:
-    return f"{digest}-{_key()}.cwasm"
+def _name(digest: str, codec: Codec = _capi) -> str:
+    return f"{digest}-{_key(codec)}.cwasm"
 
 
-def _key() -> str:
-    settings = f"{_capi.engine_key()}-{sys.platform}-{platform.machine()}"
+def _key(codec: Codec = _capi) -> str:
+    settings = f"{codec.engine_key()}-{sys.platform}-{platform.machine()}"
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 

@@ -1,8 +1,8 @@
-"""A script, not a module: compile the module on stdin, and write the code to stdout.
+"""A script, not a module: compile what is on stdin, and write the code to stdout.
 
-``python compile_subprocess.py LIBRARY NAME=0|1 ...``: Wasmtime's shared library and the engine's
-settings. The exit status is not 0 if the module is invalid or cannot be compiled. The script runs
-with a low priority, and imports almost nothing, so that it starts fast.
+``python compile_subprocess.py LIBRARY module|component NAME=0|1 ...``: Wasmtime's shared library,
+what is compiled, and the engine's settings. The exit status is not 0 if it is invalid or cannot be
+compiled. The script runs with a low priority, and imports almost nothing, so that it starts fast.
 
 The C API: https://github.com/bytecodealliance/wasmtime/tree/main/crates/c-api/include.
 """
@@ -26,12 +26,12 @@ class ByteVec(ctypes.Structure):
     _fields_ = (("size", ctypes.c_size_t), ("data", Pointer))
 
 
-def main(library: str, *settings: str) -> int:
+def main(library: str, what: str, *settings: str) -> int:
     """Compile, and return the exit status."""
     os.nice(PRIORITY)
     c_api = ctypes.CDLL(library)
-    for name in ("wasm_config_new", "wasm_engine_new_with_config", "wasmtime_module_new",
-                 "wasmtime_module_serialize"):  # fmt: skip
+    compile_, write = f"wasmtime_{what}_new", f"wasmtime_{what}_serialize"
+    for name in ("wasm_config_new", "wasm_engine_new_with_config", compile_, write):
         getattr(c_api, name).restype = Pointer
     config = Pointer(c_api.wasm_config_new())
     for setting in settings:
@@ -41,11 +41,11 @@ def main(library: str, *settings: str) -> int:
         switch(config, ctypes.c_bool(value == "1"))
     engine = Pointer(c_api.wasm_engine_new_with_config(config))
     binary = sys.stdin.buffer.read()
-    module, code = Pointer(), ByteVec()
+    compiled, code = Pointer(), ByteVec()
     size = ctypes.c_size_t(len(binary))
-    if c_api.wasmtime_module_new(engine, binary, size, ctypes.byref(module)):
+    if getattr(c_api, compile_)(engine, binary, size, ctypes.byref(compiled)):
         return 1
-    if c_api.wasmtime_module_serialize(module, ctypes.byref(code)):
+    if getattr(c_api, write)(compiled, ctypes.byref(code)):
         return 1
     sys.stdout.buffer.write((ctypes.c_char * code.size).from_address(code.data))
     sys.stdout.flush()

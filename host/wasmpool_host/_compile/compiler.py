@@ -39,14 +39,18 @@ from wasmpool_host._errors import CompileError
 from wasmpool_host._escape import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import wasmtime
 
 __all__ = [
     "MAGIC",
     "SUBPROCESS_THRESHOLD",
+    "check_component",
     "compile_here",
     "compile_in_subprocess",
     "compile_threads",
+    "why_refused",
 ]
 
 SUBPROCESS_THRESHOLD: Final = 16_384
@@ -87,28 +91,53 @@ def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime
         raise CompileError(message)
     if binary[len(MAGIC) : len(MAGIC) + 4] == _COMPONENT:
         message = (
-            f"{label} is a WebAssembly component, which wasmpool does not support: build a module"
+            f"{label} is a WebAssembly component, not a module: compile it by Component.compile"
         )
         raise CompileError(message)
     try:
         return _capi.compile_binary(engine, binary)
     except _capi.CApiError as error:
-        raise CompileError(_why_refused(label, _last_line(str(error)))) from None
+        raise CompileError(why_refused(label, str(error))) from None
 
 
-def _why_refused(label: str, why: str) -> str:
-    """Tell a valid module that needs an unsupported feature from bytes that are no module."""
+def check_component(binary: bytes, label: str) -> None:
+    """Raise CompileError if these bytes are certainly no component."""
+    if not binary.startswith(MAGIC):
+        message = (
+            f"{label} is no valid WebAssembly component: it begins with {binary[:4]!r}, not"
+            f" {MAGIC!r}"
+        )
+        raise CompileError(message)
+    if binary[len(MAGIC) : len(MAGIC) + 4] != _COMPONENT:
+        message = f"{label} is a WebAssembly module, not a component: compile it by Module.compile"
+        raise CompileError(message)
+
+
+def why_refused(label: str, message: str, what: str = "module") -> str:
+    """Tell valid code that needs an unsupported feature from bytes that are none.
+
+    ``message`` is Wasmtime's; ``what`` is a module or a component.
+    """
+    why = _last_line(message)
     if "shared memor" in why:
         return f"{label} needs shared memory, which wasmpool does not support"
     if "threads support" in why:
         return f"{label} needs threads, which wasmpool does not support"
     if re.search(_FEATURE, why):
         return f"{label} needs a feature of WebAssembly that wasmpool does not support: {why}"
-    return f"{label} is no valid WebAssembly module: {why}"
+    return f"{label} is no valid WebAssembly {what}: {why}"
 
 
-async def compile_in_subprocess(binary: bytes, label: str) -> bytes | None:
-    """Compiled code for `_capi.deserialize`; None if the caller has to use `compile_here`.
+async def compile_in_subprocess(
+    binary: bytes,
+    label: str,
+    *,
+    settings: Mapping[str, bool] = _capi.SETTINGS,
+    what: str = "module",
+) -> bytes | None:
+    """Compiled code to be deserialized; None if the caller has to compile in this process.
+
+    ``settings`` are the engine's; ``what`` is a module or a component.
 
     Only one subprocess at a time runs for each trio run, because each uses all cores that are left.
 
@@ -120,8 +149,8 @@ async def compile_in_subprocess(binary: bytes, label: str) -> bytes | None:
     python = _python()
     if python is None:
         return None
-    settings = [f"{name}={value:d}" for name, value in _capi.SETTINGS.items()]
-    command = [python, "-I", "-S", str(_SCRIPT), _capi.library(), *settings]
+    given = [f"{name}={value:d}" for name, value in settings.items()]
+    command = [python, "-I", "-S", str(_SCRIPT), _capi.library(), what, *given]
     threads = compile_threads()
     try:
         async with _one_at_a_time():

@@ -21,7 +21,8 @@ FILE_MOST: Final = 256 << 20
 """Bytes of a file that a module is read from: ten times as many as the largest in use have."""
 
 _MODULE: Final = MAGIC + b"\1\0\0\0"
-"""A component has another version."""
+_COMPONENT: Final = MAGIC + b"\x0d\0\1\0"
+"""The beginning of a component, which has another version."""
 
 _HIDDEN_MEMORY: Final = "wasmpool:memory"
 """The export of a memory that only the compiled code exports, for its size to be counted. A second
@@ -56,6 +57,11 @@ class Source:
         same = self.code is binary
         self.code_digest: str = self.digest if same else hashlib.sha256(self.code).hexdigest()
         self.label: str = _label(binary, path, derived_from)
+
+    @property
+    def is_component(self) -> bool:
+        """True for the bytes of a component, and False for those of a module or of neither."""
+        return self.binary.startswith(_COMPONENT)
 
     @classmethod
     def read(cls, source: Any) -> Source:
@@ -109,7 +115,10 @@ def _label(binary: bytes, path: Path | None, derived_from: str | None) -> str:
         return f"file {str(path)!r}"
     if derived_from is not None:
         return f"the snapshot of module {derived_from!r}"
-    return f"the module of {len(binary):,} bytes"
+    what = (
+        "module" if binary[:8] in (MAGIC, _MODULE) or not binary.startswith(MAGIC) else "component"
+    )
+    return f"the {what} of {len(binary):,} bytes"
 
 
 def _outline_of(binary: bytes) -> Outline | None:

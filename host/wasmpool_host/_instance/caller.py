@@ -116,6 +116,7 @@ class Caller:
     @property
     def memory(self) -> Memory:
         """The guest's linear memory."""
+        self._check_module("looked into")
         return Memory(self._region, bits=self._guest.module.memory_bits)
 
     async def call(self, name: str, *args: float | bytes) -> Results:
@@ -138,6 +139,7 @@ class Caller:
         A cancel ends the nested call, and the whole of the outer one with it.
         """
         self._check()
+        self._check_module("called")
         module, call = self._guest.module, self._call
         signature = module.signature(name)
         store = call.fiber.store
@@ -197,6 +199,14 @@ class Caller:
             raise GuestMemoryError(message)
         self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, as malloc's type was checked
         return pack(int(ptr), len(data))  # type: ignore[arg-type]  # an i32, as malloc's type was checked
+
+    def _check_module(self, what: str) -> None:
+        """Raise RuntimeError for a component: its instance may not be entered again."""
+        module = self._guest.module
+        if module.is_component:
+            raise RuntimeError(
+                f"{module} cannot be {what} by its host function: give it values, and return some"
+            )
 
     def _region(self) -> tuple[int, int]:
         self._check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 from trio.lowlevel import enable_ki_protection
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["DrivenInstance"]
 
 
-@final
 class DrivenInstance(Instance):
     """An `Instance` whose owner starts it, and its calls, step by step.
 

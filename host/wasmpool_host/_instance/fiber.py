@@ -93,7 +93,7 @@ if TYPE_CHECKING:
 
     from .call_history import CallHistory
     from .host_call import NestedCall
-    from .host_function import HostFunction
+    from .host_function import Imported
     from .linked_module import LinkedModule
     from .signature import Results
 
@@ -184,6 +184,7 @@ class Fiber:
         "_engine",
         "_job",
         "_level",
+        "_new_host_call",
         "_on_loop_since",
         "_on_return",
         "_placement",
@@ -211,17 +212,19 @@ class Fiber:
         "store",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, from one place
         self,
         module: LinkedModule,
         engine: Engine,
         guest: CallerMaker,
         ticker: Ticker,
         arena: _capi.Arena,
+        *,
+        new_host_call: Callable[[], HostCall] = HostCall,
     ) -> None:
         self.key: int = new_key()
         self.store: _capi.Store = module.new_store(engine, self.key, arena)
-        self.functions: Sequence[HostFunction] = module.imported
+        self.functions: Sequence[Imported] = module.imported
         self.guest: CallerMaker = guest
         self.poisoned: str | None = None
         self.only_trapped: bool = False
@@ -231,7 +234,8 @@ class Fiber:
         self.finished: bool = False
         self.host_calls: list[HostCall] = []
         self.pending: HostCall | None = None
-        self.next_call: HostCall | None = HostCall() if self.functions else None
+        self.next_call: HostCall | None = new_host_call() if self.functions else None
+        self._new_host_call = new_host_call
         self.failure: BaseException | None = None
         self.interrupted: BaseException | None = None
         self.call_seconds: float | None = module.limits.call_seconds
@@ -686,7 +690,7 @@ class Fiber:
     def _prepare_host_call(self) -> None:
         """Make a host call for the entry callback, which must not make one itself."""
         if self.next_call is None:
-            self.next_call = HostCall()
+            self.next_call = self._new_host_call()
 
     async def _serve(self, call: HostCall) -> None:
         """Run the host function that the guest waits for, and give the guest its results."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .fiber import Fiber
-    from .host_function import HostFunction
     from .signature import Results, Signature, Value
 
 __all__ = [
@@ -83,7 +82,6 @@ class NestedCall:
         return self._signature.take_results(self._results)
 
 
-@final
 class HostCall:
     """A guest's call of a host function: what the entry callback noted, and the results.
 
@@ -96,7 +94,7 @@ class HostCall:
     )  # fmt: skip
 
     fiber: Fiber
-    function: HostFunction
+    function: Any  # a host function, as the module or the component imports it
     caller: int
     args_at: int
     results_at: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import attrs
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from wasmpool_host._types import PassedType
 
-__all__ = ["HostFunction", "host_function"]
+__all__ = ["HostFunction", "Imported", "host_function"]
+
+
+class Imported(Protocol):
+    """A host function as a guest imports it."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The Python function."""
+        ...
 
 
 @final

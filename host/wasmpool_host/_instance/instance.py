@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
@@ -19,6 +19,7 @@ from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
 from .fiber import Fiber
+from .host_call import HostCall
 from .memory import Memory
 from .pending import PENDING
 from .poison import FINISHED
@@ -61,6 +62,8 @@ class Instance:
         "_freed", "_guest", "_module", "_pending", "_start_steps", "_thread", "_ticker",
     )  # fmt: skip
 
+    _new_host_call: ClassVar[type[HostCall]] = HostCall
+
     def __init__(self, module: LinkedModule) -> None:
         """Open a store; `Module.instantiate` makes instances."""
         self._freed = True
@@ -81,7 +84,10 @@ class Instance:
         try:
             bindings: Bindings[ExportCrossing] = module.take_bindings()
             self._bindings = bindings
-            self._fiber = Fiber(module, code.engine, self._guest, self._ticker, bindings.arena)
+            self._fiber = Fiber(
+                module, code.engine, self._guest, self._ticker, bindings.arena,
+                new_host_call=self._new_host_call,
+            )  # fmt: skip
         except BaseException:
             open_instances.close(self._ticker, module.maps, code.engine)
             raise
@@ -344,7 +350,7 @@ class Instance:
         """Do `run`, after its checkpoint."""
         from .program import run  # noqa: PLC0415 - `import wasmpool` is faster without it
 
-        self._check_program(export)
+        export = self._check_program(export)
         made = self._module.new_world(args=args, **world)
         made.log_extra = self._guest.log_extra
 
@@ -362,12 +368,16 @@ class Instance:
             completed.check_returncode()
         return completed
 
-    def _check_program(self, export: str) -> None:
-        """Raise if the instance cannot run this export as a program now."""
+    def _check_program(self, export: str) -> str:
+        """Return the name of what is called; raise if it cannot be run as a program now."""
         if self._fiber.busy or self._closed or self._fiber.poisoned:
             self._refuse()
         if get_ident() != self._thread:
             self._refuse_thread()
+        return self._program(export)
+
+    def _program(self, export: str) -> str:
+        """Return the export's name; raise if it is no program."""
         type_ = self._module.signature(export).type
         if type_.params or type_.results not in ((), ("i32",)):
             message = (
@@ -375,6 +385,7 @@ class Instance:
                 " () -> (i32) for a return code"
             )
             raise TypeError(message)
+        return export
 
     def _note_pending(self, crossing: ExportCrossing | None) -> None:
         """Keep what `_finish` will drive to its end; None for the exchange.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from wasmpool_host import _capi
 from wasmpool_host._escape import escaped
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wasmpool_host._limits import Limits
     from wasmpool_host._types import ExternType
 
-    from .host_function import HostFunction
+    from .host_function import Imported
     from .program import World
 
 __all__ = ["Code", "LinkedModule"]
@@ -44,7 +44,6 @@ class Code:
         self.prepared: _capi.Prepared = prepared
 
 
-@final
 class LinkedModule:
     """What all instances of a module share; `Module` is what users see of it.
 
@@ -68,6 +67,9 @@ class LinkedModule:
         start_history: how long its starts took lately.
     """
 
+    is_component: ClassVar[bool] = False
+    """True if no host function can reach into its memory or call it back."""
+
     def __init__(  # noqa: PLR0913 - its parts, from one place
         self,
         name: str,
@@ -76,7 +78,7 @@ class LinkedModule:
         pooled: Code | None,
         exports: Mapping[str, ExternType],
         limits: Limits,
-        imported: Sequence[HostFunction],
+        imported: Sequence[Imported],
         memory_exports: tuple[str, ...],
         memory_limit: int,
         maps: int,
@@ -95,7 +97,7 @@ class LinkedModule:
         self.pooled: Code | None = pooled
         self.exports: Mapping[str, ExternType] = exports
         self.limits: Limits = limits
-        self.imported: Sequence[HostFunction] = imported
+        self.imported: Sequence[Imported] = imported
         self.memory_exports: tuple[str, ...] = memory_exports
         memory = exports.get("memory")
         wide = isinstance(memory, MemoryType) and memory.address == "i64"

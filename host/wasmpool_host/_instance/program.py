@@ -16,6 +16,7 @@ import trio
 
 from wasmpool_host._errors import GuestError, GuestExit
 from wasmpool_host._escape import escaped
+from wasmpool_host._wit_values import Err
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -208,8 +209,7 @@ async def _run(
     enter(await world.open(nursery))
     out, err = world.captured("stdout"), world.captured("stderr")
     try:
-        status = await call()
-        returncode = status if isinstance(status, int) else 0
+        returncode = _return_code(await call())
     except GuestExit as error:
         returncode = error.status
     except GuestError as error:
@@ -224,6 +224,13 @@ async def _run(
         truncated=frozenset(name for name, part in parts.items() if part and part.is_truncated),
         files=collected.files if collected else {},
     )
+
+
+def _return_code(result: object) -> int:
+    """What a program has returned: a number, or a ``result`` of a component, or nothing."""
+    if isinstance(result, Err):
+        return 1
+    return result if isinstance(result, int) else 0
 
 
 def _taken(capture: Capture | None) -> bytes:

@@ -39,9 +39,18 @@ if TYPE_CHECKING:
     from .guest_memory import GuestMemory
     from .process import Process
 
-__all__ = ["clock_res_get", "clock_time_get", "poll_oneoff"]
+__all__ = [
+    "MAX_SUBSCRIPTIONS",
+    "SECOND",
+    "clock_res_get",
+    "clock_time_get",
+    "deadline_of",
+    "monotonic",
+    "poll_oneoff",
+]
 
-_SECOND = 1_000_000_000
+SECOND = 1_000_000_000
+"""In nanoseconds."""
 
 _REALTIME = 0
 _MONOTONIC = 1
@@ -53,17 +62,28 @@ _FD_WRITE = 2
 _ABSOLUTE = 1  # subscription_clock flag
 _HANGUP = 1  # event_fd_readwrite flag
 
-_MAX_SUBSCRIPTIONS = 1024  # they take 4 ms
+MAX_SUBSCRIPTIONS = 1024
+"""Of one call; they take 4 ms."""
+
 _CHUNK = 256 * SUBSCRIPTION.size  # bytes of subscriptions between two checkpoints
 
 
-def _monotonic() -> int:
-    return _SECOND + int(trio.current_time() * _SECOND)
+def monotonic() -> int:
+    """The monotonic clock, in nanoseconds."""
+    return SECOND + int(trio.current_time() * SECOND)
+
+
+def deadline_of(instant: int) -> float:
+    """The earliest time of trio's at which the monotonic clock has reached an instant."""
+    deadline = (instant - SECOND) / SECOND
+    while SECOND + int(deadline * SECOND) < instant:  # by rounding, once or twice
+        deadline = math.nextafter(deadline, math.inf)
+    return deadline
 
 
 def _now(clock: int) -> int:
     if clock == _MONOTONIC:
-        return _monotonic()
+        return monotonic()
     if clock == _REALTIME:
         return time.time_ns()
     raise WasiError(Errno.INVAL)
@@ -103,7 +123,7 @@ async def poll_oneoff(
     Files and most standard streams are always ready, so this only waits if all subscriptions are
     clocks, or for a run's input that has not arrived. It is always a checkpoint.
     """
-    if not 0 < count <= _MAX_SUBSCRIPTIONS:
+    if not 0 < count <= MAX_SUBSCRIPTIONS:
         raise WasiError(Errno.INVAL)
     records = memory.read(subscriptions, count * SUBSCRIPTION.size)
     check_region(memory, events, count * EVENT.size)
@@ -122,7 +142,7 @@ async def poll_oneoff(
     elif await _wait(delay, reads):
         occurred += [_event_of(process, read) for read in reads]
         delay = None
-    passed = int((trio.current_time() - began) * _SECOND)
+    passed = int((trio.current_time() - began) * SECOND)
     if delay is not None and not occurred:
         passed = max(delay, passed)  # this timer has ended the wait, even if rounding gives less
     occurred += [
@@ -140,9 +160,9 @@ async def _wait(delay: int | None, reads: list[_Read]) -> bool:
     All reads are of one stream: a guest has one standard input, whatever number it gives it.
     """
     if not reads:
-        await trio.sleep(max(delay or 0, 0) / _SECOND)
+        await trio.sleep(max(delay or 0, 0) / SECOND)
         return False
-    seconds = math.inf if delay is None else max(delay, 0) / _SECOND
+    seconds = math.inf if delay is None else max(delay, 0) / SECOND
     with trio.move_on_after(seconds) as scope:
         await reads[0].wait()
     return not scope.cancelled_caught

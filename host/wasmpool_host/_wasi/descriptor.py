@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from . import rights as rights_module
 from .errno import Errno, WasiError
 from .guest_memory import MAX_TRANSFER
-from .layout import FdFlag, FileType, stream_filestat
+from .layout import FdFlag, FileType
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from .layout import Status
 
 __all__ = ["Descriptor"]
 
@@ -56,6 +58,10 @@ class Descriptor:
         """Write without moving the offset."""
         raise WasiError(Errno.SPIPE)
 
+    def append(self, data: bytes) -> int:
+        """Write at the end, wherever that is, without moving the offset."""
+        raise WasiError(Errno.SPIPE)
+
     def seek(self, offset: int, whence: int) -> int:
         """Move the offset; return the new one."""
         raise WasiError(Errno.SPIPE)
@@ -69,9 +75,9 @@ class Descriptor:
         """What waits until a read would find something, or the end; None if it would at once."""
         return None
 
-    def filestat(self) -> bytes:
-        """A ``$filestat`` record."""
-        return stream_filestat(self.filetype)
+    def status(self) -> Status | None:
+        """The result of ``fstat``; None for a stream, which is no file."""
+        return None
 
     def set_flags(self, flags: FdFlag) -> None:
         """Set the flags of reads and writes."""
@@ -98,6 +104,10 @@ class Descriptor:
     def sync(self, synchronize: Callable[[int], None]) -> None:
         """Wait until data is on the disk; `synchronize` is the system's function for this."""
         raise WasiError(Errno.INVAL)
+
+    def shrinks_much(self, size: int) -> bool:
+        """Return True if `set_size` to this size frees many blocks."""
+        return False
 
     def close_frees_large_file(self) -> bool:
         """Return True if closing it frees a large file that has no name any more."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from .entry import Entry
+    from .open_entries import OpenEntries
 
 __all__ = ["Directory"]
 
@@ -50,10 +51,22 @@ class Directory(Descriptor):
         """The entries from `cookie` on, in the format of ``fd_readdir``, truncated at `size`."""
         raise NotImplementedError
 
+    def open_entries(self) -> OpenEntries:
+        """Begin a listing of its own, without ``.`` and ``..``.
+
+        Raises:
+            WasiError: ``NOMEM`` if too much is listed at a time.
+            OSError: an error of the system.
+        """
+        raise NotImplementedError
+
     def pread(self, size: int, offset: int) -> bytes:
         raise WasiError(Errno.BADF)
 
     def pwrite(self, data: bytes, offset: int) -> int:
+        raise WasiError(Errno.BADF)
+
+    def append(self, data: bytes) -> int:
         raise WasiError(Errno.BADF)
 
     def seek(self, offset: int, whence: int) -> int:

@@ -7,11 +7,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from . import file_operations
 from .directory import Directory
 from .errno import Errno, WasiError
-from .files import DiskFile
 from .guest_memory import check_region, gather, read_vectors, scatter, transfer_size
-from .layout import FDSTAT, PRESTAT, U32, U64, FdFlag
+from .layout import FDSTAT, PRESTAT, U32, U64, FdFlag, filestat, stream_filestat
 from .listing import MAX_BUFFER
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def fd_allocate(process: Process, _memory: GuestMemory, fd: int, _offset: int, _
 
 def fd_close(process: Process, _memory: GuestMemory, fd: int) -> None:
     """Close a descriptor, which may be a standard stream or a preopened directory."""
-    _require_thread_if_large(process, fd)
+    file_operations.require_thread_to_close(process, process.descriptors.get(fd))
     process.descriptors.close(fd)
 
 
@@ -103,15 +103,15 @@ def fd_fdstat_set_rights(
 
 def fd_filestat_get(process: Process, memory: GuestMemory, fd: int, out: int) -> None:
     """The result of ``fstat``."""
-    memory.write(out, process.descriptors.get(fd).filestat())
+    descriptor = process.descriptors.get(fd)
+    status = descriptor.status()
+    record = stream_filestat(descriptor.filetype) if status is None else filestat(status)
+    memory.write(out, record)
 
 
 def fd_filestat_set_size(process: Process, _memory: GuestMemory, fd: int, size: int) -> None:
     """Truncate a file, or extend it with zeros."""
-    descriptor = process.descriptors.get(fd)
-    if isinstance(descriptor, DiskFile) and descriptor.shrinks_much(size):
-        process.require_thread(descriptor)
-    descriptor.set_size(size)
+    file_operations.set_size(process, process.descriptors.get(fd), size)
 
 
 def fd_filestat_set_times(
@@ -189,7 +189,7 @@ def fd_readdir(
 
 def fd_renumber(process: Process, _memory: GuestMemory, fd: int, to: int) -> None:
     """Close `to`, and move `fd` to its number; both must be open."""
-    _require_thread_if_large(process, to)
+    file_operations.require_thread_to_close(process, process.descriptors.get(to))
     process.descriptors.renumber(fd, to)
 
 
@@ -256,13 +256,6 @@ def sock_shutdown(process: Process, _memory: GuestMemory, fd: int, _how: int) ->
 def _no_socket(process: Process, fd: int) -> None:
     process.descriptors.get(fd)
     raise WasiError(Errno.NOTSOCK)
-
-
-def _require_thread_if_large(process: Process, fd: int) -> None:
-    """Continue in a thread if closing the descriptor frees a large file."""
-    descriptor = process.descriptors.get(fd)
-    if isinstance(descriptor, DiskFile) and descriptor.close_frees_large_file():
-        process.require_thread(descriptor)
 
 
 def _preopened_as(process: Process, fd: int) -> bytes:

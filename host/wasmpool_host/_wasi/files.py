@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, final
 from .descriptor import Descriptor
 from .directory import Directory
 from .errno import Errno, WasiError
-from .layout import FdFlag, FileType, FstFlag, OFlag, filestat
-from .listing import Listing
+from .layout import FdFlag, FileType, FstFlag, OFlag
+from .listing import Listing, kind_of
+from .open_entries import OpenEntries
 from .resolve import resolve
 from .rights import Right, file_rights
 
@@ -75,8 +76,8 @@ class _OnDisk(Descriptor):
         self.fd = fd
         self.preopen = preopen
 
-    def filestat(self) -> bytes:
-        return filestat(os.fstat(self.fd))
+    def status(self) -> os.stat_result:
+        return os.fstat(self.fd)
 
     def set_times(self, atim: int, mtim: int, flags: int) -> None:
         check_writable(self.preopen)
@@ -141,6 +142,11 @@ class DiskFile(_OnDisk):
             offset = os.fstat(self.fd).st_size  # where Linux writes it
         return os.pwrite(self.fd, self._within_limit(data, offset), offset)
 
+    def append(self, data: bytes) -> int:
+        self._check_writable()
+        data = self._within_limit(data, os.fstat(self.fd).st_size)
+        return os.pwritev(self.fd, [data], 0, os.RWF_APPEND)
+
     def seek(self, offset: int, whence: int) -> int:
         if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
             raise WasiError(Errno.INVAL)
@@ -163,7 +169,6 @@ class DiskFile(_OnDisk):
         os.ftruncate(self.fd, size)
 
     def shrinks_much(self, size: int) -> bool:
-        """Return True if `set_size` to this size frees many blocks."""
         status = os.fstat(self.fd)
         return size < status.st_size and _is_large(status)
 
@@ -226,6 +231,9 @@ class DiskDirectory(_OnDisk, Directory):
             self._listing = Listing(self.fd)
         return self._listing.pack(cookie, size)
 
+    def open_entries(self) -> _DiskEntries:
+        return _DiskEntries(self.fd, self.preopen)
+
     def close(self) -> None:
         self._close_listing()
         super().close()
@@ -234,6 +242,33 @@ class DiskDirectory(_OnDisk, Directory):
         if self._listing is not None:
             self._listing.close()
             self._listing = None
+
+
+@final
+class _DiskEntries(OpenEntries):
+    """A listing that reads from the system as it goes on."""
+
+    __slots__ = ("_entries", "_preopen")
+
+    def __init__(self, fd: int, preopen: Preopen) -> None:
+        super().__init__()
+        self._entries = os.scandir(fd)
+        self._preopen = preopen
+
+    @property
+    def may_wait(self) -> bool:
+        return self._preopen.may_wait
+
+    @property
+    def device(self) -> int | None:
+        return self._preopen.identity.device
+
+    def next(self) -> tuple[bytes, FileType] | None:
+        entry = next(self._entries, None)
+        return None if entry is None else (os.fsencode(entry.name), kind_of(entry))
+
+    def close(self) -> None:
+        self._entries.close()
 
 
 @final

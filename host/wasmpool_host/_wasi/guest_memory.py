@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from .errno import Errno, WasiError
+from .guest_path import MAX_PATH, check_path
 from .layout import IOVEC
 
 __all__ = [
@@ -24,8 +25,6 @@ _MAX_VECTORS = 1024
 
 MAX_TRANSFER = 2**20
 """Maximum bytes of one read or write; the guest gets the number, as for any short write."""
-
-_MAX_PATH = 4096  # PATH_MAX: the system refuses longer paths
 
 
 class GuestMemory(Protocol):
@@ -95,9 +94,6 @@ def scatter(memory: GuestMemory, pairs: list[tuple[int, int]], data: bytes) -> N
 
 def read_path(memory: GuestMemory, ptr: int, size: int) -> bytes:
     """A path, in bytes: file names on Linux need not be UTF-8."""
-    if size > _MAX_PATH:
+    if size > MAX_PATH:
         raise WasiError(Errno.NAMETOOLONG)
-    path = memory.read(ptr, size)
-    if b"\0" in path:
-        raise WasiError(Errno.INVAL)
-    return path
+    return check_path(memory.read(ptr, size))

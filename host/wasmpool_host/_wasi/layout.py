@@ -29,6 +29,7 @@ __all__ = [
     "filestat",
     "filetype_of",
     "stream_filestat",
+    "timestamp",
 ]
 
 U32 = struct.Struct("<I")
@@ -114,7 +115,8 @@ def filetype_of(mode: int) -> FileType:
     return _FILETYPES.get(stat.S_IFMT(mode), FileType.UNKNOWN)
 
 
-def _timestamp(nanoseconds: int) -> int:
+def timestamp(nanoseconds: int) -> int:
+    """A time as the contracts can say it, in nanoseconds since 1970."""
     # A time before 1970 or after 2554 cannot be represented and becomes the nearest that can: the
     # file can be used anyway.
     return min(max(nanoseconds, 0), 2**64 - 1)
@@ -149,9 +151,9 @@ def filestat(status: Status) -> bytes:
         filetype_of(status.st_mode),
         status.st_nlink,
         status.st_size,
-        _timestamp(status.st_atime_ns),
-        _timestamp(status.st_mtime_ns),
-        _timestamp(status.st_ctime_ns),
+        timestamp(status.st_atime_ns),
+        timestamp(status.st_mtime_ns),
+        timestamp(status.st_ctime_ns),
     )
 
 

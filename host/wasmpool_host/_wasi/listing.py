@@ -17,7 +17,7 @@ from typing import final
 from .errno import Errno, WasiError
 from .layout import DIRENT, FileType
 
-__all__ = ["MAX_BUFFER", "Listing"]
+__all__ = ["MAX_BUFFER", "Listing", "kind_of"]
 
 # About 10,000 entries, 20 ms (in a thread). Guests use 1 to 8 KiB. A larger buffer is refused, not
 # filled in part: that would tell the guest that the directory ends there.
@@ -58,7 +58,7 @@ class Listing:
             if len(packed) >= size:
                 break
         while len(packed) < size and (entry := next(self._entries, None)) is not None:
-            packed += self._keep(os.fsencode(entry.name), entry.inode(), _kind(entry))
+            packed += self._keep(os.fsencode(entry.name), entry.inode(), kind_of(entry))
         return bytes(packed[:size])
 
     def close(self) -> None:
@@ -72,7 +72,8 @@ class Listing:
         return record
 
 
-def _kind(entry: os.DirEntry[str]) -> FileType:
+def kind_of(entry: os.DirEntry[str]) -> FileType:
+    """The type of an entry, as far as the system tells it without a look at the file."""
     if entry.is_symlink():
         return FileType.SYMBOLIC_LINK
     if entry.is_dir(follow_symlinks=False):

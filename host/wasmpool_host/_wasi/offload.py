@@ -11,13 +11,14 @@ may be cancelled while it blocks, and the guest may then be gone:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 
 from wasmpool_host._errors import GuestMemoryError
 
 from .device_calls import calls_of
+from .errno import Errno, WasiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from .guest_memory import GuestMemory
     from .process import Process
 
-__all__ = ["run_offloaded"]
+__all__ = ["call_offloaded", "run_offloaded"]
+
+T = TypeVar("T")
 
 
 async def run_offloaded(
@@ -45,20 +48,29 @@ async def run_offloaded(
     """
     relay = _MemoryRelay(memory)
     try:
-        await calls_of(device).run(_run, process, function, relay, args)
+        await call_offloaded(process, device, function, process, relay, *args)
     finally:
         relay.close()
 
 
-def _run(
-    process: Process, function: Callable[..., None], relay: _MemoryRelay, args: tuple[int, ...]
-) -> None:
+async def call_offloaded(
+    process: Process, device: int, function: Callable[..., T], *args: object
+) -> T:
+    """Call a function on the files of a process in a thread, and return its result.
+
+    It raises as `run_offloaded`, and a cancel returns at once.
+    """
+    return await calls_of(device).run(_call, process, function, args)
+
+
+def _call(process: Process, function: Callable[..., T], args: tuple[object, ...]) -> T:
     """In the thread."""
-    if process.begin_offloaded():
-        try:
-            function(process, relay, *args)
-        finally:
-            process.end_offloaded()
+    if not process.begin_offloaded():
+        raise WasiError(Errno.CANCELED)  # the guest is gone, and nobody waits for this
+    try:
+        return function(*args)
+    finally:
+        process.end_offloaded()
 
 
 @final

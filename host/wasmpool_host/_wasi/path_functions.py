@@ -4,30 +4,17 @@
 
 from __future__ import annotations
 
-import stat
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from . import path_operations as operations
 from .directory import Directory
 from .errno import Errno, WasiError
 from .guest_memory import check_region, read_path
-from .layout import (
-    ALL_LOOKUPFLAGS,
-    ALL_OFLAGS,
-    U32,
-    FdFlag,
-    LookupFlag,
-    OFlag,
-    filestat,
-)
+from .layout import ALL_LOOKUPFLAGS, ALL_OFLAGS, U32, FdFlag, LookupFlag, OFlag, filestat
 from .rights import Right
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .entry import Entry
     from .guest_memory import GuestMemory
-    from .layout import Status
     from .process import Process
 
 __all__ = [
@@ -48,8 +35,7 @@ def path_create_directory(
     process: Process, memory: GuestMemory, fd: int, path: int, size: int
 ) -> None:
     """Create a directory."""
-    with _entry_to_change(process, memory, fd, path, size) as entry:
-        entry.make_directory()
+    operations.create_directory(process, _directory(process, fd), read_path(memory, path, size))
 
 
 def path_filestat_get(
@@ -57,8 +43,9 @@ def path_filestat_get(
 ) -> None:
     """The result of ``stat`` or ``lstat``."""
     directory = _directory(process, fd)
-    with _look_up(directory, read_path(memory, path, size), lookup) as entry:
-        memory.write(out, filestat(_status(entry)))
+    name = read_path(memory, path, size)
+    status = operations.status_of(directory, name, follow=_follows(lookup))
+    memory.write(out, filestat(status))
 
 
 def path_filestat_set_times(
@@ -75,9 +62,8 @@ def path_filestat_set_times(
     """Set the times of a file or a directory, or of a link that is not followed."""
     directory = _directory(process, fd)
     directory.check_writable()
-    with _look_up(directory, read_path(memory, path, size), lookup) as entry:
-        _status(entry)
-        entry.set_times(atim, mtim, flags)
+    name = read_path(memory, path, size)
+    operations.set_times(directory, name, atim, mtim, flags, follow=_follows(lookup))
 
 
 def path_link(
@@ -98,11 +84,10 @@ def path_link(
     """
     if lookup:
         raise WasiError(Errno.INVAL)
-    with (
-        _entry_to_change(process, memory, old_fd, old_path, old_size) as old,
-        _entry_to_change(process, memory, new_fd, new_path, new_size) as new,
-    ):
-        old.link_to(new)
+    old, new = _directory(process, old_fd), _directory(process, new_fd)
+    old_name = read_path(memory, old_path, old_size)
+    new_name = read_path(memory, new_path, new_size)
+    operations.link(process, old, old_name, new, new_name)
 
 
 def path_open(
@@ -123,16 +108,10 @@ def path_open(
     process.descriptors.check_room()
     check_region(memory, out, U32.size)
     name = read_path(memory, path, size)
-    if oflags & ~ALL_OFLAGS or lookup & ~ALL_LOOKUPFLAGS:
+    if oflags & ~ALL_OFLAGS:
         raise WasiError(Errno.INVAL)
-    if oflags & OFlag.EXCL:
-        lookup = 0  # a link at this path exists already, whatever its target
     how = (OFlag(oflags), Right(rights & (Right.FD_READ | Right.FD_WRITE)), FdFlag(flags))
-    with _look_up(directory, name, lookup) as entry:
-        process.check_open()
-        if oflags & OFlag.TRUNC:
-            _require_thread_if_large(process, directory, entry)
-        opened = entry.open(*how)
+    opened = operations.open_path(process, directory, name, how, follow=_follows(lookup))
     memory.write(out, U32.pack(process.descriptors.add(opened)))
 
 
@@ -149,8 +128,7 @@ def path_readlink(
     """The target of a link, truncated to the size of the buffer."""
     directory = _directory(process, fd)
     check_region(memory, buf, room)
-    with _look_up(directory, read_path(memory, path, size), 0) as entry:
-        target = entry.read_link()[:room]
+    target = operations.read_link(directory, read_path(memory, path, size))[:room]
     memory.write(buf, target)
     memory.write(out, U32.pack(len(target)))
 
@@ -159,8 +137,7 @@ def path_remove_directory(
     process: Process, memory: GuestMemory, fd: int, path: int, size: int
 ) -> None:
     """Remove an empty directory."""
-    with _entry_to_change(process, memory, fd, path, size) as entry:
-        entry.remove_directory()
+    operations.remove_directory(process, _directory(process, fd), read_path(memory, path, size))
 
 
 def path_rename(
@@ -174,12 +151,10 @@ def path_rename(
     new_size: int,
 ) -> None:
     """Rename an entry, also between two preopened directories, if both are writable."""
-    with (
-        _entry_to_change(process, memory, fd, old_path, old_size) as old,
-        _entry_to_change(process, memory, new_fd, new_path, new_size) as new,
-    ):
-        _require_thread_if_large(process, _directory(process, new_fd), new)
-        old.rename_to(new)
+    old, new = _directory(process, fd), _directory(process, new_fd)
+    old_name = read_path(memory, old_path, old_size)
+    new_name = read_path(memory, new_path, new_size)
+    operations.rename(process, old, old_name, new, new_name)
 
 
 def path_symlink(
@@ -197,17 +172,13 @@ def path_symlink(
     outside it would lead out of the directory.
     """
     target = read_path(memory, old_path, old_size)
-    if target.startswith(b"/"):
-        raise WasiError(Errno.NOTCAPABLE)
-    with _entry_to_change(process, memory, fd, new_path, new_size) as entry:
-        entry.make_link(target)
+    directory = _directory(process, fd)
+    operations.symlink(process, target, directory, read_path(memory, new_path, new_size))
 
 
 def path_unlink_file(process: Process, memory: GuestMemory, fd: int, path: int, size: int) -> None:
     """Remove a file or a link."""
-    with _entry_to_change(process, memory, fd, path, size) as entry:
-        _require_thread_if_large(process, _directory(process, fd), entry)
-        entry.remove_file()
+    operations.remove_file(process, _directory(process, fd), read_path(memory, path, size))
 
 
 def _directory(process: Process, fd: int) -> Directory:
@@ -217,37 +188,7 @@ def _directory(process: Process, fd: int) -> Directory:
     return descriptor
 
 
-@contextmanager
-def _look_up(directory: Directory, path: bytes, lookup: int) -> Iterator[Entry]:
-    """Resolve a path. With a slash at its end, a link is followed, as POSIX requires."""
+def _follows(lookup: int) -> bool:
     if lookup & ~ALL_LOOKUPFLAGS:
         raise WasiError(Errno.INVAL)
-    follow = bool(lookup & LookupFlag.SYMLINK_FOLLOW) or path.endswith(b"/")
-    with directory.resolve(path, follow=follow) as entry:
-        yield entry
-
-
-@contextmanager
-def _entry_to_change(
-    process: Process, memory: GuestMemory, fd: int, path: int, size: int
-) -> Iterator[Entry]:
-    """Resolve a path without following a link at its end; the directory must be writable."""
-    directory = _directory(process, fd)
-    directory.check_writable()
-    with directory.resolve(read_path(memory, path, size), follow=False) as entry:
-        process.check_open()
-        yield entry
-
-
-def _require_thread_if_large(process: Process, directory: Directory, entry: Entry) -> None:
-    """Continue in a thread if the entry is a large file, whose blocks are about to be freed."""
-    with suppress(OSError):  # the operation itself reports it
-        if entry.is_large():
-            process.require_thread(directory)
-
-
-def _status(entry: Entry) -> Status:
-    status = entry.status()
-    if entry.trailing_slash and not stat.S_ISDIR(status.st_mode):
-        raise WasiError(Errno.NOTDIR)
-    return status
+    return bool(lookup & LookupFlag.SYMLINK_FOLLOW)

@@ -88,7 +88,7 @@ class Process:
 
     __slots__ = (
         "_closed", "_lock", "_may_wait", "_offloaded", "_open_lines", "_preopened", "args",
-        "descriptors", "env",
+        "descriptors", "dropped", "env",
     )  # fmt: skip
 
     # Invariant: while `_offloaded`, a thread uses the files, and closes them if `_closed`.
@@ -113,6 +113,8 @@ class Process:
             self.descriptors.add(DiskDirectory(fd, preopen, guest_path=as_bytes(guest_path)))
         self._preopened = tuple(wasi.preopens)
         self._may_wait = any(preopen.may_wait for preopen in wasi.preopens.values())
+        self.dropped: list[int] = []
+        """Descriptors that the guest has dropped, and that are to be closed in a thread."""
         self._lock = threading.Lock()
         self._offloaded = False
         self._closed = False
@@ -153,6 +155,19 @@ class Process:
             closed = self._closed
         if closed:
             self.descriptors.close_all()
+
+    def drop(self, fd: int) -> None:
+        """Close a descriptor, or leave it in `dropped` where that may block.
+
+        It counts until it is closed, so a guest cannot leave any number of them.
+        """
+        if self._closed:
+            return
+        descriptor = self.descriptors.get(fd)
+        if descriptor.may_wait or descriptor.close_frees_large_file():
+            self.dropped.append(fd)
+        else:
+            self.descriptors.close(fd)
 
     def _output(self, sink: Sink, name: str, level: int, log_extra: Mapping[str, object]) -> Output:
         if sink == "log":

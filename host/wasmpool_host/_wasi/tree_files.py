@@ -14,8 +14,9 @@ from .descriptor import Descriptor
 from .directory import Directory
 from .errno import Errno, WasiError
 from .files import new_times
-from .layout import DIRENT, FdFlag, FileType, OFlag, filestat, filetype_of
+from .layout import DIRENT, FdFlag, FileType, OFlag, filetype_of
 from .listing import MAX_BUFFER
+from .open_entries import OpenEntries
 from .resolve import Walk
 from .rights import Right, file_rights
 from .tree import FileNode, FolderNode, LinkNode
@@ -69,8 +70,8 @@ class _InMemory(Descriptor):
         self._node = node
         node.opened += 1
 
-    def filestat(self) -> bytes:
-        return filestat(_status(self._node))
+    def status(self) -> _Status:
+        return _status(self._node)
 
     def set_times(self, atim: int, mtim: int, flags: int) -> None:
         _set_times(self._node, atim, mtim, flags)
@@ -123,6 +124,10 @@ class TreeFile(_InMemory):
         if self.flags & FdFlag.APPEND:
             offset = self._file.size  # as Linux does
         return self._tree.write(self._file, offset, data)
+
+    def append(self, data: bytes) -> int:
+        self._check_writable()
+        return self._tree.write(self._file, self._file.size, data)
 
     def seek(self, offset: int, whence: int) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._file.size}
@@ -193,6 +198,9 @@ class TreeDirectory(_InMemory, Directory):
                 packed += DIRENT.pack(cookie, node.inode, len(name), kind) + name
         return bytes(packed[:size])
 
+    def open_entries(self) -> _TreeEntries:
+        return _TreeEntries(self._tree, self._folder)
+
     def _begin_listing(self) -> None:
         self._end_listing()
         entries = self._folder.entries
@@ -207,6 +215,31 @@ class TreeDirectory(_InMemory, Directory):
     def close(self) -> None:
         self._end_listing()
         super().close()
+
+
+@final
+class _TreeEntries(OpenEntries):
+    """A listing of the names that a directory had when it was begun; the tree counts them."""
+
+    __slots__ = ("_count", "_folder", "_names", "_tree")
+
+    def __init__(self, tree: Tree, folder: FolderNode) -> None:
+        super().__init__()
+        self._count = len(folder.entries)
+        tree.take_listing(self._count)
+        self._tree = tree
+        self._folder = folder
+        self._names = iter(list(folder.entries))
+
+    def next(self) -> tuple[bytes, FileType] | None:
+        for name in self._names:
+            node = self._folder.entries.get(name)
+            if node is not None:  # else it was removed meanwhile
+                return name, filetype_of(node.mode)
+        return None
+
+    def close(self) -> None:
+        self._tree.give_listing(self._count)
 
 
 @final

@@ -29,7 +29,7 @@ from .wrong_use import WrongUse
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from wasmpool import Instance, Module, RunOptions
+    from wasmpool import Component, Instance, Module, RunOptions
     from wasmpool_host.lowlevel import Source
 
     from .exec_options import ExecOptions
@@ -58,7 +58,9 @@ async def exec_program(options: ExecOptions) -> int:
     return status
 
 
-async def _run(module: Module, args: tuple[str, ...], world: RunOptions) -> tuple[int, str | None]:
+async def _run(
+    module: Module | Component, args: tuple[str, ...], world: RunOptions
+) -> tuple[int, str | None]:
     """Run it once; return the exit status, and what is wrong if the program did not end itself."""
     try:
         async with _instance(module) as instance:
@@ -105,7 +107,7 @@ def _preopens(options: ExecOptions) -> dict[str, Preopen]:
     return preopens
 
 
-async def _compile(options: ExecOptions) -> Module:
+async def _compile(options: ExecOptions) -> Module | Component:
     limits = limits_of(timeout=options.timeout, memory=options.memory, stack=options.stack)
     if options.cache == "":
         raise WrongUse("--cache: '' is no directory")  # it would be the current one
@@ -129,7 +131,7 @@ def _refuse_other_modules(options: ExecOptions, source: Source) -> None:
 
 
 @asynccontextmanager
-async def _instance(module: Module) -> AsyncGenerator[Instance]:
+async def _instance(module: Module | Component) -> AsyncGenerator[Instance]:
     instance = await module.instantiate()
     try:
         yield instance

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from wasmpool import CompileError, GuestMemoryError, LinkError, Module
+from wasmpool import CompileError, Component, GuestMemoryError, LinkError, Module
 from wasmpool_host.lowlevel import Source
 
 from .wrong_use import WrongUse
@@ -36,18 +36,23 @@ async def read_source(path: Path) -> Source:
 
 async def compile_program(
     source: Source, name: str, limits: Limits, cache: str | None = None
-) -> Module:
+) -> Module | Component:
     """Compile a program, which messages call `name`.
 
     Raises:
         WrongUse: it cannot be run here, or the cache cannot be used.
     """
     try:
-        return await Module.compile(source, limits=limits, cache=cache)
+        if not source.is_component:
+            return await Module.compile(source, limits=limits, cache=cache)
+        component = await Component.compile(source, limits=limits, cache=cache)
     except ValueError as error:
         raise WrongUse(f"--cache: {error}") from error
     except CANNOT_RUN as error:
         raise WrongUse(f"{name} cannot be run: {error}") from error
+    if not component.is_program:
+        raise WrongUse(f"{name} is no program: it exports no wasi:cli/run of version 0.2")
+    return component
 
 
 def all_args(path: Path, args: Iterable[str]) -> tuple[str, ...]:

@@ -48,5 +48,7 @@ async def _program(options: RunOptions) -> Source | None:
         source = await read_source(options.path)
     except (OSError, CompileError):
         return None  # opening it as a plugin says what is wrong with it
+    if source.is_component:  # no plugin is one
+        return source
     outline = source.outline
     return source if outline is not None and is_program(outline.exports) else None

@@ -35,7 +35,7 @@ from .connect import connect_first
 from .http1 import Http1Connection
 from .http2 import Http2Connection
 from .lookup import Lookups
-from .message import Head, HttpFailure, NotAnswered, Reply, Request, read_url
+from .message import Forbidden, Head, HttpFailure, NotAnswered, Reply, Request, read_url
 from .policy import host_is_listed, is_global
 from .redirect import is_redirect, redirected
 from .reply_reader import ReplyReader
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .policy import HttpPolicy
     from .stream import HttpStream
 
-__all__ = ["Client", "HttpFailure"]
+__all__ = ["Client", "Forbidden", "HttpFailure"]
 
 _MAX_REDIRECTS: Final = 10  # as Go's client; browsers allow 20
 _KEEP_SECONDS: Final = 15.0  # servers close an idle connection after 60 s or more
@@ -124,7 +124,7 @@ class Client:
         host = url.raw_host.decode("ascii")
         if not host_is_listed(host, self._policy.allow_hosts):
             message = f"forbidden by policy: the host {host!r} is not among the allowed ones"
-            raise HttpFailure(message)
+            raise Forbidden(message)
 
 
 def _with_defaults(request: Request) -> tuple[Request, bool]:
@@ -259,7 +259,7 @@ class _Connections:
         found = await self._lookups.find(host, port)
         allowed = [each for each in found if self._policy.allow_private or is_global(each.text)]
         if not allowed:
-            raise HttpFailure(f"forbidden by policy: {_not_public(host, found)}")
+            raise Forbidden(f"forbidden by policy: {_not_public(host, found)}")
         return await connect_first(allowed, host, port)
 
 

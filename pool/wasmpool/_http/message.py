@@ -11,6 +11,7 @@ __all__ = [
     "MAX_HEAD",
     "MAX_HEADERS",
     "MAX_INFORMATIONAL",
+    "Forbidden",
     "Head",
     "HttpFailure",
     "NotAnswered",
@@ -41,6 +42,10 @@ _KEYS: Final = frozenset({b"idempotency-key", b"x-idempotency-key"})
 
 class HttpFailure(Exception):
     """There is no reply; the message says why, for the plugin's author."""
+
+
+class Forbidden(HttpFailure):
+    """The policy does not allow the request."""
 
 
 class NotAnswered(HttpFailure):

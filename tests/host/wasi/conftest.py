@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from tests.host.wasi.preview2 import FakeComponent
 
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._wasi import Preopen, Wasi
@@ -164,14 +165,30 @@ class FakeGuest:
     def filestat(self) -> Stat:
         return Stat(*struct.unpack("<QQB7xQQQQQ", self.memory.read(SCRATCH, 64)))
 
-    def rename(self, old: str, new: str, at: int = 3, to: int = 3) -> Errno:
+    def rename(self, old: str | bytes, new: str | bytes, at: int = 3, to: int = 3) -> Errno:
         return self.call("path_rename", at, *self.text(old), to, *self.text(new))
 
-    def link(self, old: str, new: str, at: int = 3, to: int = 3, lookup: int = 0) -> Errno:
+    def link(
+        self, old: str | bytes, new: str | bytes, at: int = 3, to: int = 3, lookup: int = 0
+    ) -> Errno:
         return self.call("path_link", at, lookup, *self.text(old), to, *self.text(new))
 
-    def symlink(self, target: str, new: str, at: int = 3) -> Errno:
+    def symlink(self, target: str | bytes, new: str | bytes, at: int = 3) -> Errno:
         return self.call("path_symlink", *self.text(target), at, *self.text(new))
+
+    def close_file(self, fd: int) -> None:
+        self.call("fd_close", fd)
+
+    def set_times(self, path: str | bytes) -> Errno:
+        """Set both times to now."""
+        return self.call("path_filestat_set_times", 3, 1, *self.text(path), 0, 0, 0b1010)
+
+    def read_link(self, path: str | bytes) -> Errno:
+        return self.call("path_readlink", 3, *self.text(path), 0x200, 64, 0x100)
+
+    def forget(self) -> None:
+        """Use the memory from the start."""
+        self._top = 0x1000
 
     def list(self, fd: int, size: int = 4096, cookie: int = 0) -> tuple[Errno, bytes]:
         ptr = self.put(bytes(size))
@@ -212,6 +229,23 @@ def open_guest() -> Iterator[Callable[..., FakeGuest]]:
 
 
 @pytest.fixture
+def open_component() -> Iterator[Callable[..., FakeComponent]]:
+    """Create components, as `open_guest` creates guests."""
+    gc.collect()
+    before = open_descriptors()
+    made: list[FakeComponent] = []
+
+    def make(**options: Any) -> FakeComponent:
+        made.append(FakeComponent(Wasi(**options)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    assert open_descriptors() == before
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A directory to preopen; beside it is a secret that no guest may reach."""
     (tmp_path / "secret").write_text("secret")
@@ -233,3 +267,9 @@ def guest(open_guest: Callable[..., FakeGuest], root: Path) -> FakeGuest:
 def reader(open_guest: Callable[..., FakeGuest], root: Path) -> FakeGuest:
     """With `root` as descriptor 3, read-only."""
     return open_guest(preopens={"/": root})
+
+
+@pytest.fixture
+def component(open_component: Callable[..., FakeComponent], root: Path) -> FakeComponent:
+    """With `root` preopened, writable."""
+    return open_component(preopens={"/": Preopen(root, writable=True)})

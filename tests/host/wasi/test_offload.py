@@ -160,7 +160,7 @@ async def test_functions_without_files_need_no_thread(
         (DiskFile, "seek", "fd_seek", (4, 0, 2, SCRATCH)),
         (DiskFile, "set_size", "fd_filestat_set_size", (4, 1)),
         (DiskFile, "set_times", "fd_filestat_set_times", (4, 0, 0, 5)),
-        (DiskFile, "filestat", "fd_filestat_get", (4, SCRATCH)),
+        (DiskFile, "status", "fd_filestat_get", (4, SCRATCH)),
         (DiskFile, "sync", "fd_sync", (4,)),
         (DiskFile, "sync", "fd_datasync", (4,)),
         (DiskFile, "close", "fd_close", (4,)),

@@ -14,7 +14,7 @@ from wasmpool_host._wasi import resolve as resolve_module
 from wasmpool_host._wasi.errno import Errno
 from wasmpool_host._wasi.files import DiskEntry
 from wasmpool_host._wasi.layout import FdFlag, OFlag
-from wasmpool_host._wasi.path_functions import _status
+from wasmpool_host._wasi.path_operations import _status
 from wasmpool_host._wasi.resolve import resolve
 from wasmpool_host._wasi.rights import Right
 

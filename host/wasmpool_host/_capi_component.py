@@ -1,0 +1,682 @@
+"""Wasmtime's C API of components: the other module that uses it, beside `_capi`.
+
+It is imported with the first component, and then checks that the functions it needs are there.
+
+A value is a ``wasmtime_component_val_t`` of 32 bytes: a kind, then a union at offset 8, which holds
+a scalar, or the size and the address of what is inside. The contract is in
+``wasmtime/component/val.h``:
+https://github.com/bytecodealliance/wasmtime/tree/main/crates/c-api/include. What it says of
+ownership is why values go the ways that they go here:
+
+* Wasmtime reads the arguments of a call, and leaves them to the caller. So they are laid out in
+  buffers of Python's, and nothing has to be freed.
+* The result of a call, and the arguments of a host function, belong to Wasmtime's allocator: they
+  are read, then freed by `delete_value`. Those arguments are gone when the entry callback returns,
+  so it takes them: it copies the values, and leaves ``false`` in their places.
+* The results of a host function are freed by Wasmtime, so `clone_value` makes them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from ctypes import addressof
+from functools import partial
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from . import _capi, _wit
+from ._capi import SETTINGS as MODULE_SETTINGS
+from ._capi import CApiError, Failure, Store, bind, pointer, raise_error, raw
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from ._wit import WitType
+
+__all__ = [
+    "CONTENT",
+    "DESTRUCTOR",
+    "ENTRY",
+    "KINDS",
+    "OF",
+    "SETTINGS",
+    "VALUE",
+    "ComponentArena",
+    "ComponentLinker",
+    "ComponentPlace",
+    "ComponentStore",
+    "EmptyModule",
+    "ExportedFunction",
+    "PreparedComponent",
+    "World",
+    "call_async",
+    "clone_value",
+    "compile_binary",
+    "copy_handle",
+    "delete_handle",
+    "delete_value",
+    "deserialize",
+    "engine_key",
+    "limits",
+    "new_engine",
+    "read_world",
+    "serialize",
+]
+
+_P = ctypes.c_void_p
+_SIZE = ctypes.c_size_t
+
+call_async = bind("wasmtime_component_func_call_async", _P)
+clone_value = bind("wasmtime_component_val_clone", None, _P, _P)
+delete_value = bind("wasmtime_component_val_delete", None, _P)
+delete_handle = bind("wasmtime_component_resource_any_delete", None, _P)
+_copy_handle = bind("wasmtime_component_resource_any_clone", _P, _P)
+_new_host = bind(
+    "wasmtime_component_resource_host_new", _P, ctypes.c_bool, ctypes.c_uint32, ctypes.c_uint32
+)
+_host_rep = bind("wasmtime_component_resource_host_rep", ctypes.c_uint32, _P)
+_delete_host = bind("wasmtime_component_resource_host_delete", None, _P)
+_any_to_host = bind("wasmtime_component_resource_any_to_host", _P, _P, _P, _P)
+_host_to_any = bind("wasmtime_component_resource_host_to_any", _P, _P, _P, _P)
+_instantiate_async = bind("wasmtime_component_linker_instantiate_async", _P)
+_linker_new = bind("wasmtime_component_linker_new", _P, _P)
+_linker_delete = bind("wasmtime_component_linker_delete", None, _P)
+_linker_root = bind("wasmtime_component_linker_root", _P, _P)
+_add_instance = bind(
+    "wasmtime_component_linker_instance_add_instance", _P, _P, ctypes.c_char_p, _SIZE, _P
+)
+_add_function = bind(
+    "wasmtime_component_linker_instance_add_func_async",
+    _P, _P, ctypes.c_char_p, _SIZE, _P, _P, _P,
+)  # fmt: skip
+_add_resource = bind(
+    "wasmtime_component_linker_instance_add_resource",
+    _P, _P, ctypes.c_char_p, _SIZE, _P, _P, _P, _P,
+)  # fmt: skip
+_instance_delete = bind("wasmtime_component_linker_instance_delete", None, _P)
+_new_host_type = bind("wasmtime_component_resource_type_new_host", _P, ctypes.c_uint32)
+_delete_type = bind("wasmtime_component_resource_type_delete", None, _P)
+_export_index = bind("wasmtime_component_get_export_index", _P, _P, _P, ctypes.c_char_p, _SIZE)
+_delete_index = bind("wasmtime_component_export_index_delete", None, _P)
+_get_function = bind("wasmtime_component_instance_get_func", ctypes.c_bool, _P, _P, _P, _P)
+_is_async_type = bind("wasmtime_component_func_type_async", ctypes.c_bool, _P)
+
+ENTRY: Callable[[Callable[..., None]], Any] = ctypes.CFUNCTYPE(
+    None, _P, _P, _P, _P, _SIZE, _P, _SIZE, _P, _P
+)
+"""``wasmtime_component_func_async_callback_t``.
+
+Its parameters: env, context, type, args, nargs, results, nresults, error, continuation.
+"""
+DESTRUCTOR: Callable[[Callable[[Any, int, int], int]], Any] = ctypes.CFUNCTYPE(
+    _SIZE, _P, _P, ctypes.c_uint32
+)
+"""``wasmtime_component_resource_destructor_t``: takes env, context and rep; returns no error."""
+
+CONTENT: Final[Any] = (ctypes.c_char * (1 << 62)).from_address(0)
+"""The memory of the process: a slice by address is a copy of its bytes."""
+
+VALUE: Final = ctypes.sizeof(ffi.wasmtime_component_val_t)
+"""Bytes of one value."""
+OF: Final[int] = ffi.wasmtime_component_val_t.of.offset
+"""Where the union is in it."""
+
+KINDS: Final[Mapping[str, int]] = {
+    name: getattr(ffi, f"WASMTIME_COMPONENT_{name.upper()}").value
+    for name in (
+        "bool", "s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64", "f32", "f64", "char",
+        "string", "list", "record", "tuple", "variant", "enum", "option", "result", "flags",
+        "resource",
+    )
+}  # fmt: skip
+
+SETTINGS: Final = {
+    **MODULE_SETTINGS,
+    "wasm_component_model": True,
+    "wasm_component_model_async": False,
+    "concurrency_support": False,
+}
+"""As `_capi.SETTINGS`. Without the concurrency of components, each call is a fiber of its own, as
+of a module, and several can be suspended at once without knowing of each other."""
+
+CORE_INSTANCES: Final = 1_000
+"""Maximum core instances of one instance of a component."""
+TABLES: Final = 64
+"""Maximum tables of one instance; each may have up to ``limits.table_elements``."""
+MEMORIES: Final = 8
+"""Maximum memories of one instance."""
+
+
+# --- compiled code -----------------------------------------------------------------------------
+
+
+def new_engine(stack: int) -> wasmtime.Engine:
+    """An engine for components, whose guests may use ``stack`` bytes of stack."""
+    return _capi.new_engine(stack, settings=SETTINGS)
+
+
+def engine_key() -> str:
+    """A string for what compiled code depends on besides the component."""
+    names = ",".join(name for name, on in SETTINGS.items() if on)
+    return f"wasmtime-{_capi.version()}-component-{names}"
+
+
+def compile_binary(engine: wasmtime.Engine, binary: bytes) -> Any:
+    """Compile a component. This releases the interpreter's lock, and uses all cores."""
+    return _made(partial(_wheel().Component, engine, binary))
+
+
+def deserialize(engine: wasmtime.Engine, code: bytes) -> Any:
+    """The component of compiled code from `serialize`. Nothing checks the code before it runs."""
+    return _made(partial(_wheel().Component.deserialize, engine, code))
+
+
+def serialize(component: Any) -> bytes:
+    """The compiled code of a component, for `deserialize`."""
+    return bytes(component.serialize())
+
+
+def _made(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except wasmtime.WasmtimeError as error:
+        raise CApiError(str(error)) from None
+
+
+def _wheel() -> Any:
+    from wasmtime import component  # noqa: PLC0415 - it is slow to import
+
+    return component
+
+
+# --- types ------------------------------------------------------------------------------------
+
+
+class World:
+    """What a component imports and exports.
+
+    Attributes:
+        imports: by interface (``""`` for the root): the functions and resources in it, by name.
+        exports: the same of what it exports.
+        unknown: names of imports that are neither functions, types nor instances of them.
+    """
+
+    __slots__ = ("exports", "imports", "unknown")
+
+    def __init__(self) -> None:
+        self.imports: dict[str, dict[str, _wit.WitFunction | _wit.Resource]] = {}
+        self.exports: dict[str, dict[str, _wit.WitFunction | _wit.Resource]] = {}
+        self.unknown: list[str] = []
+
+
+def read_world(engine: wasmtime.Engine, component: Any) -> World:
+    """Read the types of a component."""
+    return _WorldReader(engine).read(component)
+
+
+class _WorldReader:
+    """Converts the wheel's types, and tells the resources from each other."""
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
+        self._engine = engine
+        self._types: Any = _wheel()._types  # noqa: SLF001 - the wheel's classes of types
+        self._resources: list[tuple[Any, _wit.Resource]] = []
+        self._importing = True
+
+    def read(self, component: Any) -> World:
+        world = World()
+        type_ = component.type
+        self._read_items(type_.imports(self._engine), world.imports, world.unknown)
+        self._importing = False
+        self._read_items(type_.exports(self._engine), world.exports, [])
+        return world
+
+    def _read_items(
+        self,
+        items: dict[str, Any],
+        found: dict[str, dict[str, _wit.WitFunction | _wit.Resource]],
+        unknown: list[str],
+    ) -> None:
+        for name, item in items.items():
+            type_ = _item_type(item)
+            if isinstance(type_, self._types.ComponentInstanceType):
+                inside = found.setdefault(name, {})
+                for inner, each in type_.exports(self._engine).items():
+                    if not self._read_item(name, inner, _item_type(each), inside):
+                        unknown.append(f"{name}#{inner}")
+            elif not self._read_item("", name, type_, found.setdefault("", {})):
+                unknown.append(name)
+
+    def _read_item(self, interface: str, name: str, type_: Any, found: dict[str, Any]) -> bool:
+        """Read a function, a resource or another type; False for anything else."""
+        if isinstance(type_, self._types.FuncType):
+            found[name] = self._function(type_)
+        elif isinstance(type_, _wheel().ResourceType):
+            found[name] = self._resource(type_, f"{interface}/{name}" if interface else name)
+        else:
+            return type_ is None or isinstance(type_, self._types.ValType)
+        return True
+
+    def _function(self, type_: Any) -> _wit.WitFunction:
+        params = tuple((name, self._value(each)) for name, each in type_.params)
+        result = type_.result
+        return _wit.WitFunction(
+            params,
+            None if result is None else self._value(result),
+            waits=_is_async_type(raw(type_)),
+        )
+
+    def _resource(self, type_: Any, name: str = "") -> _wit.Resource:
+        """The resource of a type; one that was not seen yet gets the name."""
+        for known, resource in self._resources:
+            if known == type_:
+                return resource
+        index = len(self._resources)
+        made = _wit.Resource(name or f"resource-{index}", index, self._importing)
+        self._resources.append((type_, made))
+        return made
+
+    def _value(self, type_: Any) -> WitType:  # noqa: PLR0911 - a table
+        types = self._types
+        match type_:
+            case types.ListType():
+                return _wit.List(self._value(type_.element))
+            case types.RecordType():
+                return _wit.Record(tuple((n, self._value(t)) for n, t in type_.fields))
+            case types.TupleType():
+                return _wit.Tuple(tuple(map(self._value, type_.elements)))
+            case types.VariantType():
+                return _wit.Variant(tuple((n, self._optional(t)) for n, t in type_.cases))
+            case types.EnumType():
+                return _wit.Enum(tuple(type_.names))
+            case types.OptionType():
+                return _wit.Option(self._value(type_.payload))
+            case types.ResultType():
+                return _wit.Result(self._optional(type_.ok), self._optional(type_.err))
+            case types.FlagsType():
+                return _wit.Flags(tuple(type_.names))
+            case types.OwnType() | types.BorrowType():
+                owned = isinstance(type_, types.OwnType)
+                return _wit.Handle(self._resource(type_.ty), owned)
+            case _:
+                name = type(type_).__name__.removesuffix("Type").lower()
+                known = name in _wit.PRIMITIVES
+                return _wit.Primitive(name) if known else _wit.Unsupported(name)
+
+    def _optional(self, type_: Any) -> WitType | None:
+        return None if type_ is None else self._value(type_)
+
+
+def _item_type(item: Any) -> Any:
+    """The type of an import or export; None for one that the wheel does not know.
+
+    Up to version 49 an item of an instance may be the type itself.
+    """
+    is_wrapped = type(item).__name__ == "ComponentExtern"
+    try:
+        return item.ty if is_wrapped else item
+    except TypeError:
+        return None
+
+
+# --- linking ----------------------------------------------------------------------------------
+
+
+class ComponentLinker:
+    """The functions and resources that a component may import."""
+
+    def __init__(self, engine: wasmtime.Engine, component: Any) -> None:
+        self._engine = engine
+        self._kept: list[Any] = [component]  # every object whose address the C side holds
+        self._component = component
+        self._pointer: int = _linker_new(raw(engine))
+
+    def __del__(self) -> None:
+        if self._pointer:
+            _linker_delete(self._pointer)
+            self._pointer = 0
+
+    def define(
+        self,
+        interface: str,
+        functions: Sequence[tuple[str, Any, int]],
+        resources: Sequence[tuple[str, int, Any]],
+    ) -> None:
+        """Define what an interface has, or the root where it is ``""``.
+
+        Args:
+            interface: its name, as the component imports it.
+            functions: the name of each, its `ENTRY`, and the env that this is given.
+            resources: the name of each, its number, and its `DESTRUCTOR`.
+        """
+        root = _linker_root(self._pointer)
+        try:
+            if not interface:
+                self._define(root, functions, resources)
+                return
+            inside = _P()
+            key = interface.encode()
+            raise_error(_add_instance(root, key, len(key), addressof(inside)))
+            try:
+                self._define(inside.value, functions, resources)
+            finally:
+                _instance_delete(inside)
+        finally:
+            _instance_delete(root)
+
+    def _define(
+        self,
+        where: int | None,
+        functions: Sequence[tuple[str, Any, int]],
+        resources: Sequence[tuple[str, int, Any]],
+    ) -> None:
+        for name, number, destructor in resources:
+            key = name.encode()
+            type_ = _new_host_type(number)
+            self._kept.append(destructor)
+            error = _add_resource(
+                where, key, len(key), type_, ctypes.cast(destructor, _P), None, None
+            )
+            _delete_type(type_)
+            raise_error(error)
+        for name, entry, env in functions:
+            key = name.encode()
+            self._kept.append(entry)
+            raise_error(_add_function(where, key, len(key), ctypes.cast(entry, _P), env, None))
+
+    def prepare(self) -> PreparedComponent:
+        """The component with what was defined, ready to be instantiated."""
+        return PreparedComponent(self, self._pointer, raw(self._component))
+
+
+class PreparedComponent(_capi.Prepared):
+    """A component and its linker, ready to be instantiated."""
+
+    __slots__ = ("component", "linker")
+
+    def __init__(self, kept: ComponentLinker, linker: int, component: int) -> None:
+        self._kept = kept, None  # keep alive what the pointers refer to
+        self.linker: Any = pointer(linker)
+        self.component: Any = pointer(component)
+
+
+class ExportedFunction:
+    """Where a function is among a component's exports; the same for all its instances."""
+
+    __slots__ = ("_component", "at")
+
+    def __init__(self, component: Any, interface: str, name: str) -> None:
+        """The function must be there."""
+        self._component = component
+        outer = _find_export(component, 0, interface) if interface else 0
+        self.at: int = _find_export(component, outer, name)
+        if outer:
+            _delete_index(outer)
+
+    def __del__(self) -> None:
+        if self.at:
+            _delete_index(self.at)
+            self.at = 0
+
+
+def _find_export(component: Any, outer: int, name: str) -> int:
+    key = name.encode()
+    return int(_export_index(raw(component), outer, key, len(key)) or 0)
+
+
+# --- stores -----------------------------------------------------------------------------------
+
+
+class ComponentPlace(_capi.Place):
+    """Where the handle of an exported function is written."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: ExportedFunction) -> None:
+        self.extern: Any = ffi.wasmtime_component_func_t()
+        self.at: Any = pointer(addressof(self.extern))
+        self.function: ExportedFunction = function
+
+
+class ComponentArena(_capi.Arena):
+    """The buffers of a store whose guest is a component."""
+
+    __slots__ = ("_component_instance",)
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self._component_instance = ffi.wasmtime_component_instance_t()
+        self.instance_at = pointer(addressof(self._component_instance))
+
+
+class ComponentStore(Store):
+    """A store and the instance of a component in it.
+
+    Attributes:
+        dropped: the numbers of host resources that the guest has dropped, as the destructor
+            callback has noted them.
+        handles: what the numbers stand for (`HostHandles`).
+        payload: bytes that the strings and lists of one call may have.
+        guest_handles: how many resources of the guest's the host has.
+        drop_resource: drops one of them, by a call; None until the instance has started.
+        tenure: counts the tasks that have had the instance.
+    """
+
+    __slots__ = (
+        "_memories", "drop_resource", "dropped", "guest_handles", "handles", "payload", "tenure",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - its parts, from one place
+        self,
+        engine: Any,
+        key: int,
+        limits: Sequence[Any],
+        arena: _capi.Arena,
+        *,
+        handles: Any,
+        payload: int,
+    ) -> None:
+        super().__init__(engine, key, limits, arena)
+        self.dropped: list[int] = []
+        self.handles: Any = handles
+        self.payload: int = payload
+        self.guest_handles: int = 0
+        self.drop_resource: Callable[[Any], Awaitable[Any]] | None = None
+        self.tenure: int = 0
+        self._memories: tuple[Any, ...] | None = None
+        """None before `find_memories`."""
+
+    def close_dropped(self) -> None:
+        """Close the host resources that the guest has dropped since the last time."""
+        while self.dropped:
+            self.handles.drop(self.dropped.pop(0))
+
+    def find_memories(self, empty: EmptyModule, count: int) -> bool:
+        """Look for the instance of the module that shows the component's memories.
+
+        The C API has no way from a component to the core instances in it. But all of them are
+        instances of the store like others, and a ``wasmtime_instance_t`` is no more than the
+        store's number and theirs, which counts up. So an empty module is instantiated, which has
+        the highest number; those below it exist, and one of them has the exports in question.
+
+        Args:
+            empty: the module.
+            count: how many memories there are; more than 0.
+
+        Returns:
+            True if they were found, now or before. No call may be under way.
+        """
+        if self._memories is None:
+            self._memories = tuple(self._look_for_memories(empty, count))
+        return bool(self._memories)
+
+    def _look_for_memories(self, empty: EmptyModule, count: int) -> list[Any]:
+        store, last = empty.instance_in(self)
+        names = [_capi.Place(f"{_capi.SHOWN_MEMORY}{k}") for k in range(count)]
+        instance = bytearray(_INSTANCE.size)
+        at = pointer(_capi.address(instance))
+        for index in range(last - 1, -1, -1):
+            _INSTANCE.pack_into(instance, 0, store, index)
+            if self.find_in(at, names[0]):
+                found = [self.find_in(at, place) for place in names]
+                return names if all(found) else []
+        return []
+
+    def memory(self, number: int) -> tuple[int, int]:
+        """The base and the size of a memory that was found, until the guest runs again."""
+        assert self._memories
+        return self.region_of(self._memories[number].extern)
+
+    def read_from(self, memory: int, ptr: int, size: int) -> bytes | None:
+        """A copy of bytes in a memory that was found; None if not all are inside."""
+        base, total = self.memory(memory)
+        if ptr + size > total:
+            return None
+        copied: bytes = CONTENT[base + ptr : base + ptr + size]
+        return copied
+
+    def write_to(self, memory: int, ptr: int, content: bytes | memoryview) -> bool:
+        """Copy bytes into a memory that was found; return False if they are not all inside."""
+        base, total = self.memory(memory)
+        end = ptr + len(content)
+        if end > total:
+            return False
+        _capi.ADDRESS_SPACE[base + ptr : base + end] = content
+        return True
+
+    def total_memory(self) -> int:
+        """Bytes of all memories that were found; one that has several names counts once."""
+        regions = (self.region_of(place.extern) for place in self._memories or ())
+        return sum(dict(regions).values())
+
+    def begin_instance(self, prepared: Any) -> partial[int]:
+        """A function that makes the future that creates the instance."""
+        arena = self.arena
+        return partial(
+            _instantiate_async, prepared.linker, self.context_at, prepared.component,
+            arena.instance_at, arena.error_at,
+        )  # fmt: skip
+
+    def find(self, place: _capi.Place) -> bool:
+        """Write the handle of an exported function to its place."""
+        assert isinstance(place, ComponentPlace)
+        found: bool = _get_function(
+            self.arena.instance_at, self.context_at, place.function.at, place.at
+        )
+        return found
+
+    def take_failure(self, errors: bytearray | None = None) -> Failure | None:
+        """Take the failure of the last call, or None if it returned."""
+        failure = super().take_failure(errors)
+        if failure is None or failure.code is not None:
+            return failure
+        return Failure(_trap_code(failure.message), failure.message, failure.frames)
+
+    def lower_resource(self, rep: int, number: int, *, owned: bool) -> int:
+        """A new handle of a host resource, to be freed by `delete_handle`."""
+        host = _new_host(owned, rep, number)
+        found = _P()
+        try:
+            raise_error(_host_to_any(self.context, host, addressof(found)))
+        finally:
+            _delete_host(host)
+        return found.value or 0
+
+    def lift_resource(self, handle: int) -> int:
+        """The number of a host resource that the guest has passed; the handle is used up."""
+        host = _P()
+        raise_error(_any_to_host(self.context, handle, addressof(host)))
+        rep: int = _host_rep(host)
+        _delete_host(host)
+        return rep
+
+
+_INSTANCE: Final = Struct("@QQ")
+"""A ``wasmtime_instance_t``: the store's number, and the instance's."""
+
+
+class EmptyModule:
+    """A module without anything in it."""
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
+        module = wasmtime.Module(engine, b"\0asm\1\0\0\0")
+        self._pre = wasmtime.Linker(engine).instantiate_pre(module)
+
+    def instance_in(self, store: Store) -> tuple[int, int]:
+        """The numbers of a store, and of a new instance in it."""
+        made = ffi.wasmtime_instance_t()
+        arena = store.arena
+        future = _capi.instantiate_async(
+            pointer(raw(self._pre)), store.context_at, pointer(addressof(made)),
+            arena.trap_at, arena.error_at,
+        )  # fmt: skip
+        try:
+            done = _capi.poll(future)
+        finally:
+            _capi.delete_future(future)
+        failed = Store.take_failure(store) is not None
+        if failed or not done or ctypes.sizeof(made) != _INSTANCE.size:
+            return 0, 0
+        number, index = _INSTANCE.unpack(bytes(made))
+        return number, index
+
+
+def copy_handle(handle: int) -> int:
+    """Another handle of the same resource, to be freed by `delete_handle`."""
+    return int(_copy_handle(handle))
+
+
+_TRAPS: Final[Mapping[str, str]] = {
+    "call stack exhausted": "stack-overflow",
+    "out of bounds memory access": "memory-out-of-bounds",
+    "unaligned atomic": "heap-misaligned",
+    "undefined element: out of bounds table access": "table-out-of-bounds",
+    "uninitialized element": "indirect-call-to-null",
+    "indirect call type mismatch": "bad-signature",
+    "integer overflow": "integer-overflow",
+    "integer divide by zero": "integer-division-by-zero",
+    "invalid conversion to integer": "bad-conversion-to-integer",
+    "wasm `unreachable` instruction executed": "unreachable",
+    "null reference": "null-reference",
+    "out of bounds array access": "array-out-of-bounds",
+    "allocation size too large": "allocation-too-large",
+    "cast failure": "cast-failure",
+    "cannot enter component instance": "cannot-enter-component",
+    "cannot leave component instance": "cannot-leave-component",
+    "invalid `char` bit pattern": "invalid-char",
+    "string content out-of-bounds": "string-out-of-bounds",
+    "list content out-of-bounds": "list-out-of-bounds",
+    "invalid variant discriminant": "invalid-discriminant",
+    "unaligned pointer": "unaligned-pointer",
+}
+"""Codes by Wasmtime's words: the C API tells the code of a module's trap only."""
+
+_BROKEN_RULES: Final = (
+    ("string.* out of bounds", "string-out-of-bounds"),
+    ("list.* out of bounds|length out of bounds", "list-out-of-bounds"),
+    ("realloc|pointer.* memory", "memory-out-of-bounds"),
+    ("aligned", "unaligned-pointer"),
+    ("discriminant", "invalid-discriminant"),
+    ("`char`|char value", "invalid-char"),
+    ("utf-8|utf-16|UTF", "invalid-string"),
+    ("resource|handle", "bad-handle"),
+)
+"""Codes by what is in Wasmtime's words where a value breaks the canonical ABI's rules."""
+
+
+def _trap_code(message: str) -> str | None:
+    known = _TRAPS.get(message)
+    if known is not None:
+        return known
+    return next((code for words, code in _BROKEN_RULES if re.search(words, message)), None)
+
+
+def limits(memory: int, table_elements: int) -> tuple[Any, ...]:
+    """What each store is bounded by: bytes of each memory, elements of each table."""
+    return _capi.store_limits(
+        memory, table_elements, instances=CORE_INSTANCES, tables=TABLES, memories=MEMORIES
+    )

@@ -1,0 +1,142 @@
+"""What a fiber runs: the call of a component's function."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
+
+from wasmpool_host import _capi
+from wasmpool_host import _capi_component as capi
+from wasmpool_host._instance.crossing import ExportCrossing
+from wasmpool_host._instance.pending import PENDING
+
+from .lifting import Incoming
+from .signature import blank_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wasmpool_host._capi_component import ComponentArena, ComponentPlace, ComponentStore
+    from wasmpool_host._instance.call_history import CallHistory
+    from wasmpool_host._instance.fiber import Fiber
+
+    from .outgoing import Outgoing
+    from .signature import ComponentSignature
+
+__all__ = ["ComponentCrossing"]
+
+
+@final
+class ComponentCrossing(ExportCrossing):
+    """An exported function that can be called.
+
+    Integers have a buffer that stays, so that most calls of them make nothing. Other arguments are
+    laid out anew for each call, since they are of any length.
+    """
+
+    __slots__ = ("_after_args", "_before_args", "_numbers", "_out", "_payload", "_wit")
+
+    _before_args: tuple[Any, ...]
+
+    def __init__(  # noqa: PLR0913 - its parts, from one place
+        self,
+        arena: ComponentArena,
+        place: ComponentPlace,
+        signature: ComponentSignature,
+        *,
+        history: CallHistory,
+        label: str,
+        payload: int,
+    ) -> None:
+        self._place = place
+        self._wit = signature
+        self._payload = payload
+        self.history = history
+        self.label = label
+        self._out: Outgoing | None = None
+        count = 0 if signature.type.result is None else 1
+        self._results = bytearray(count * capi.VALUE)
+        self._after_args = (
+            _capi.number(signature.count),
+            _capi.pointer(_capi.address(self._results)), _capi.number(count),
+            arena.error_at,
+        )  # fmt: skip
+        self._args = bytearray()
+        self._numbers: partial[int] | None = None
+
+    def bind(self, fiber: Fiber) -> None:
+        """Look the function up in an instance, which is called from now on."""
+        fiber.store.find(self._place)
+        self._fiber = fiber
+        self._before_args = (self._place.at, fiber.store.context_at)
+        if self._wit.numbers is not None:
+            self._args = bytearray(blank_values([each for _, each in self._wit.type.params]))
+            self._numbers = self._begin_with(_capi.address(self._args))
+
+    def _begin_with(self, args: int) -> partial[int]:
+        return partial(capi.call_async, *self._before_args, _capi.pointer(args), *self._after_args)
+
+    def release(self) -> None:
+        """Drop what refers to the instance, which is closed."""
+        self._numbers = None
+        self._before_args = ()
+        del self._fiber
+
+    def start(self, args: Sequence[object]) -> Any:
+        """Write the arguments and run the call's first slice; return PENDING if it is not done.
+
+        Raises:
+            TypeError: saying which argument is wrong, and where inside it.
+            GuestTrap, RecursionError: as `Fiber.start`.
+        """
+        numbers = self._numbers
+        if numbers is not None and self._wit.put_numbers(self._args, args):
+            self.begin = numbers
+        else:
+            self._lay_out(args)
+        try:
+            done = self._fiber.start(self)
+        except BaseException:
+            self._end_args()
+            raise
+        return self.take() if done else PENDING
+
+    def _lay_out(self, args: Sequence[object]) -> None:
+        store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
+        self._out = out = self._wit.lower(args, self.label, store)
+        try:
+            self.begin = self._begin_with(out.seal())
+        except BaseException:
+            self._end_args()
+            raise
+
+    def _end_args(self) -> None:
+        out, self._out = self._out, None
+        if out is not None:
+            out.release()
+
+    def take(self) -> Any:
+        """Return the result, after the guest has.
+
+        Raises:
+            GuestMemoryError: it is too large; the instance is poisoned.
+            BaseException: what the ``close`` of a resource raised that the guest has dropped.
+        """
+        store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
+        try:
+            content = bytes(self._results)
+            source = Incoming(f"the result of {self.label}", self._payload, store)
+            result = self._wit.lift_result(content, source)
+            store.close_dropped()
+        except BaseException as error:
+            self._fiber.poison(error)
+            raise
+        finally:
+            self._end_args()
+            self._free_result()
+        return result
+
+    def _free_result(self) -> None:
+        if self._wit.owns_memory:
+            capi.delete_value(_capi.address(self._results))
+            self._results[:] = bytes(capi.VALUE)

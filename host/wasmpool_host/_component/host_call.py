@@ -1,0 +1,121 @@
+"""A component calls its host, and drops the host's resources: what the C callbacks note.
+
+They run on the fiber's stack, as those of a module do (`_instance.host_call`): no calls, no loops.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any, Final, final
+
+from trio.lowlevel import enable_ki_protection
+
+from wasmpool_host import _capi
+from wasmpool_host import _capi_component as capi
+from wasmpool_host._instance.host_call import HostCall, fibers, host_calls
+from wasmpool_host._instance.unchecked import by_subscript, unchecked
+
+from .lifting import Incoming
+
+if TYPE_CHECKING:
+    from .imported import ImportedFunction
+
+__all__ = ["DESTRUCTOR", "ENTRY", "ComponentHostCall"]
+
+
+@final
+class ComponentHostCall(HostCall):
+    """A component's call of a host function: its arguments are taken over by the entry callback."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: bytes = b""
+        """The arguments, whose memory this call has to free."""
+
+    def args(self) -> tuple[Any, ...]:
+        """Return the arguments; once."""
+        function: ImportedFunction = self.function
+        store = self.fiber.store
+        assert isinstance(store, capi.ComponentStore)
+        store.close_dropped()
+        try:
+            most = store.payload
+            return function.signature.lift_args(
+                self.taken, Incoming(f"the call of host function {function}", most, store)
+            )
+        finally:
+            self._free()
+
+    def answer(self, value: object) -> None:
+        """Write the results to where the guest reads them."""
+        function: ImportedFunction = self.function
+        store = self.fiber.store
+        assert isinstance(store, capi.ComponentStore)
+        out = function.signature.lower_result(value, f"host function {function}", store)
+        if out is not None:
+            try:
+                capi.clone_value(out.seal(), self.results_at)
+            finally:
+                out.release()
+        self.done = True
+
+    def forget(self) -> None:
+        """Free the arguments if they were not read, before the fiber is dropped."""
+        super().forget()
+        self._free()
+
+    def _free(self) -> None:
+        taken, self.taken = self.taken, b""
+        if taken:
+            values = ctypes.create_string_buffer(taken, len(taken))
+            base = ctypes.addressof(values)
+            for at in range(base, base + len(taken), capi.VALUE):
+                capi.delete_value(at)
+
+
+_ADDRESS_SPACE: Final = _capi.ADDRESS_SPACE
+_CONTENT: Final[Any] = capi.CONTENT
+_CONTINUATION_SIZE: Final = _capi.CONTINUATION_SIZE
+_context_data: Final = by_subscript(_capi.context_data)
+
+
+@enable_ki_protection
+@unchecked
+def note_entry(
+    env: int | None, context: int, _type: int, args: int | None, _nargs: int, results: int,
+    _nresults: int, _error: int, continuation: int,
+) -> None:  # fmt: skip
+    """Note which function the guest calls, take its arguments, and make the guest wait."""
+    fiber = fibers[_context_data[context]]
+    call: Any = fiber.next_call
+    fiber.next_call = None
+    call.fiber = fiber
+    call.function = function = fiber.functions[env or 0]
+    call.caller = context
+    if function.size:  # type: ignore[attr-defined]  # a component's
+        end = args + function.size  # type: ignore[attr-defined]  # as above
+        call.taken = _CONTENT[args:end]
+        _ADDRESS_SPACE[args:end] = function.blank  # type: ignore[attr-defined]  # as above
+    call.results_at = results
+    host_calls[call.key] = call
+    fiber.host_calls += (call,)
+    fiber.pending = call
+    _ADDRESS_SPACE[continuation : continuation + _CONTINUATION_SIZE] = call.continuation
+    call.continuation = b""
+
+
+@enable_ki_protection
+@unchecked
+def note_drop(_env: int | None, context: int, rep: int) -> int:
+    """Note which host resource the guest drops: it is closed when the guest next waits or ends."""
+    store: Any = fibers[_context_data[context]].store
+    store.dropped += (rep,)
+    return 0
+
+
+ENTRY: Final = capi.ENTRY(note_entry)
+"""The callback that is linked for each host function, with the function's index as its env."""
+DESTRUCTOR: Final = capi.DESTRUCTOR(note_drop)
+"""The callback that is linked for each host resource."""

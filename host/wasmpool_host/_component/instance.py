@@ -1,0 +1,175 @@
+"""One isolated instance of a component."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NoReturn, final
+
+from trio.lowlevel import enable_ki_protection
+
+from wasmpool_host import _capi_component as capi
+from wasmpool_host._instance.driven_instance import DrivenInstance
+from wasmpool_host._instance.instance import Instance
+from wasmpool_host._instance.pending import PENDING
+
+from .bytes_call import BytesCalls, is_worth_it
+from .crossing import ComponentCrossing
+from .host_call import ComponentHostCall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wasmpool_host import _capi
+    from wasmpool_host._instance.memory import Memory
+    from wasmpool_host._instance.pending import Pending
+
+    from .linked_component import LinkedComponent
+    from .resources import GuestResource
+
+__all__ = ["ComponentInstance", "DrivenComponentInstance"]
+
+_HANDLES = object()
+"""The key, in the guest's state, of its handles of host resources: they are closed with it."""
+
+
+class ComponentInstance(Instance):
+    """One isolated instance of a component: one call at a time, with values by their WIT types.
+
+    `Component.instantiate` makes it, in the trio run and the thread that it is then used in. Close
+    it with `aclose`.
+    """
+
+    __slots__ = ()
+
+    _new_host_call = ComponentHostCall
+
+    def __init__(self, component: LinkedComponent) -> None:
+        """Open a store; `Component.instantiate` makes instances."""
+        super().__init__(component)
+        store = self._store
+        store.drop_resource = self._drop_resource
+        self._guest.keep_state()[_HANDLES] = store.handles
+
+    @enable_ki_protection
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call an exported function.
+
+        Args:
+            name: the function's; ``"interface#function"`` if it is in an interface.
+            args: one value for each parameter.
+
+        Returns:
+            The result, or None if the function has none.
+
+        Raises:
+            TypeError: an argument does not fit its type; the message has the way to what is wrong.
+            ValueError: no such export.
+            GuestMemoryError: the result has more than ``limits.payload`` bytes in strings and
+                lists, or the guest has too many handles.
+            Exception: as `Instance.call`.
+
+        A checkpoint and a cancel are as for `Instance.call`.
+        """
+        return await super().call(name, *args)
+
+    @property
+    def memory(self) -> Memory:
+        """A component shows no memory: this raises TypeError."""
+        raise TypeError(f"{self._module} shows no memory: its functions take and return values")
+
+    @property
+    def _store(self) -> capi.ComponentStore:
+        store = self._fiber.store
+        assert isinstance(store, capi.ComponentStore)
+        return store
+
+    def _start_exchange(self, name: str, payload: bytes | None = None) -> NoReturn:
+        """A component's functions take bytes as ``list<u8>``."""
+        del payload
+        raise TypeError(
+            f"{self._module} has no packed ABI: call {name!r} with the bytes, as a list<u8>"
+        )
+
+    def _start_call(self, name: str, args: Sequence[object]) -> Any:
+        """Run the first slices of a call, as `Instance._start_call` does."""
+        raw = self._component.raw.get(name)
+        if raw is None or not is_worth_it(raw, args):
+            return super()._start_call(name, args)
+        fiber = self._fiber
+        if fiber.busy or self._closed or fiber.poisoned:
+            self._refuse()
+        if get_ident() != self._thread:
+            self._refuse_thread()
+        module = self._component
+        if not module.find_memories(self._store):
+            return super()._start_call(name, args)
+        calls = BytesCalls(fiber, self._resolve, module.limits.payload)
+        self._exchange = calls  # type: ignore[assignment]  # what is pending, of several crossings
+        fiber.start_clock()
+        result = calls.start(raw, module.wit_signature(name), args, module.label(name))
+        if result is PENDING:
+            self._note_pending(None)
+        return result
+
+    @property
+    def _component(self) -> LinkedComponent:
+        return self._module  # type: ignore[return-value]  # as `__init__` was given
+
+    def _new_crossing(self, name: str, arena: _capi.Arena) -> ComponentCrossing:
+        """Make an export ready to be bound to instances of this component."""
+        module = self._component
+        assert isinstance(arena, capi.ComponentArena)
+        signature = module.wit_signature(name)
+        return ComponentCrossing(
+            arena, module.place(name), signature, history=module.history(name),
+            label=module.label(name), payload=module.limits.payload,
+        )  # fmt: skip
+
+    def _program(self, export: str) -> str:
+        return self._component.program(export)
+
+    async def _drop_resource(self, resource: GuestResource) -> None:
+        """Have the guest drop a resource; without a function for that it stays to the end."""
+        name = self._component.drops.get(resource.resource.index)
+        if name is None:
+            resource.let_go()
+        else:
+            await self.call(name, resource)
+
+    def _break_cycles(self) -> None:
+        super()._break_cycles()
+        self._store.drop_resource = None
+
+
+@final
+class DrivenComponentInstance(ComponentInstance, DrivenInstance):
+    """A `ComponentInstance` whose owner starts it, and its calls, step by step."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def start_exchange(self, name: str, payload: bytes | None = None) -> bytes | Pending:
+            """It raises TypeError, as `ComponentInstance.exchange`."""
+            ...
+
+    else:
+        start_exchange = ComponentInstance._start_exchange  # noqa: SLF001 - the base's own
+
+    def start_call(self, name: str, args: Sequence[object]) -> Any:
+        """Run the first slice of a call of its own: what the last one has returned is gone."""
+        self._store.tenure += 1
+        return self._start_call(name, args)
+
+    def end_output(self) -> None:
+        """Do the same for the output, and have the resources of the lease end with it."""
+        self._store.tenure += 1
+        super().end_output()
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of the memories that can be found; 0 during a call, and when closed."""
+        store = self._store
+        if self._fiber.busy or self._closed or not store.started:
+            return 0
+        return store.total_memory() if self._component.find_memories(store) else 0

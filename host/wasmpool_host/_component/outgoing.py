@@ -1,0 +1,122 @@
+"""The values of one call on their way to the guest, in one buffer.
+
+What is inside a list or a record is behind it. Pointers are put in last, when the buffer no longer
+grows and its address is fixed.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final, final
+
+from wasmpool_host import _capi
+from wasmpool_host import _capi_component as capi
+
+if TYPE_CHECKING:
+    from wasmpool_host import _wit
+    from wasmpool_host._capi_component import ComponentStore
+
+    from .resources import GuestResource
+
+__all__ = ["ENTRY_SIZE", "OF", "VALUE", "Outgoing", "put_size"]
+
+VALUE: Final = capi.VALUE
+OF: Final = capi.OF
+ENTRY_SIZE: Final = 16 + VALUE
+"""Bytes of a record's entry: the name, then the value."""
+
+put_size: Final = Struct("<Q").pack_into
+"""Writes a size or an address."""
+_ALIGNED: Final = 8
+
+
+@final
+class Outgoing:
+    """The values of one call, on their way to the guest.
+
+    `seal` ends the writing; `release` must be called when Wasmtime has read them.
+    """
+
+    __slots__ = (
+        "_borrowed",
+        "_handles",
+        "_lent",
+        "_moved",
+        "_owned",
+        "_pointers",
+        "buffer",
+        "store",
+    )
+
+    def __init__(self, count: int, store: ComponentStore) -> None:
+        """``count`` values are at the beginning."""
+        self.buffer: bytearray = bytearray(count * VALUE)
+        self.store: ComponentStore = store
+        self._pointers: list[tuple[int, int]] = []
+        self._owned: list[tuple[int, _wit.Resource, Any]] = []
+        self._borrowed: list[tuple[int, _wit.Resource, Any]] = []
+        self._moved: list[tuple[int, GuestResource, bool]] = []
+        self._handles: list[int] = []
+        self._lent: list[int] = []
+
+    def add(self, content: bytes | bytearray) -> int:
+        """Put bytes at the end; return where."""
+        at = len(self.buffer)
+        self.buffer += content
+        padding = -len(content) % _ALIGNED
+        if padding:
+            self.buffer += bytes(padding)
+        return at
+
+    def point(self, at: int, target: int) -> None:
+        """Have the address of one offset written at another."""
+        self._pointers.append((at, target))
+
+    def give(self, at: int, resource: _wit.Resource, value: Any, *, owned: bool) -> None:
+        """Have a host resource written: for the guest to keep, or for the length of the call."""
+        (self._owned if owned else self._borrowed).append((at, resource, value))
+
+    def hand_back(self, at: int, handle: GuestResource, *, owned: bool) -> None:
+        """Have a resource of the guest's own written."""
+        self._moved.append((at, handle, owned))
+
+    def seal(self) -> int:
+        """Write the resources and the pointers; return the buffer's address.
+
+        Resources are last: a value that does not fit leaves no trace of those before it.
+        """
+        buffer = self.buffer
+        for at, resource, value in self._owned:
+            self._put_host(at, resource, value, owned=True)
+        for at, resource, value in self._borrowed:
+            self._put_host(at, resource, value, owned=False)
+        for at, handle, owned in self._moved:
+            pointer = handle.lend(owned=owned)
+            self._handles.append(pointer)
+            put_size(buffer, at, pointer)
+        base = _capi.address(buffer)
+        for at, target in self._pointers:
+            put_size(buffer, at, base + target)
+        return base
+
+    def _put_host(self, at: int, resource: _wit.Resource, value: Any, *, owned: bool) -> None:
+        store = self.store
+        rep = store.handles.add(value, owned=owned)
+        if not owned:
+            self._lent.append(rep)
+        pointer = store.lower_resource(rep, resource.index, owned=owned)
+        self._handles.append(pointer)
+        put_size(self.buffer, at, pointer)
+
+    def release(self) -> None:
+        """Free what the values have needed."""
+        handles, self._handles = self._handles, []
+        for handle in handles:
+            capi.delete_handle(handle)
+        lent, self._lent = self._lent, []
+        for rep in lent:
+            self.store.handles.take_back(rep)
+
+    def __del__(self) -> None:
+        for handle in self._handles:  # the call has failed, and the instance with it
+            capi.delete_handle(handle)

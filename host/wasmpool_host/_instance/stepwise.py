@@ -1,0 +1,113 @@
+"""Several crossings that are one call, where each may be done at once or be pending.
+
+Most crossings end in their first slice, and then the whole call is one plain step. So the way
+through them is written once, as generators (`Steps`). They yield where a crossing is pending, and
+continue, or raise, when the task has driven it to its end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from trio.lowlevel import enable_ki_protection
+
+from .pending import PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import TypeAlias
+
+    from .crossing import ExportCrossing
+    from .fiber import Fiber
+    from .pending import Pending
+
+    S = TypeVar("S")
+    Steps: TypeAlias = Generator[None, None, S]
+
+T = TypeVar("T")
+
+__all__ = ["Stepwise"]
+
+
+class Stepwise(Generic[T]):
+    """One instance's calls of several crossings, one call at a time."""
+
+    # Invariant: while a call is pending, `_steps` are the rest of it, and wait for a crossing.
+
+    __slots__ = ("_fiber", "_steps")
+
+    def __init__(self, fiber: Fiber) -> None:
+        self._fiber = fiber
+        self._steps: Steps[T] | None = None
+
+    def _begin(self, steps: Steps[T]) -> T | Pending:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # as `Steps` says
+        self._steps = steps
+        return PENDING
+
+    @enable_ki_protection
+    async def finish(self) -> T:
+        """Drive the pending call to its end, and return its result."""
+        steps, self._steps = self._steps, None
+        assert steps is not None
+        try:
+            while True:
+                try:
+                    await self._fiber.finish()
+                except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
+                    steps.throw(error)
+                else:
+                    next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # as `Steps` says
+
+    def finish_now(self) -> T | Pending:
+        """Do `finish` if a worker is done with the crossing and no other follows; else PENDING."""
+        steps = self._steps
+        assert steps is not None
+        try:
+            try:
+                if not self._fiber.finish_now():
+                    return PENDING
+            except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
+                steps.throw(error)
+            else:
+                next(steps)
+        except StopIteration as done:
+            self._steps = None
+            return done.value  # type: ignore[no-any-return]  # as `Steps` says
+        except BaseException:
+            self._steps = None
+            raise
+        return PENDING
+
+    @property
+    def is_pending(self) -> bool:
+        """True if `finish` has to be called."""
+        return self._steps is not None
+
+    def abandon(self) -> None:
+        """Drop the pending call: `finish` will not be called."""
+        self._steps = None
+
+    # --- crossings ---
+
+    def _cross(self, crossing: ExportCrossing, args: tuple[int, ...]) -> Steps[int]:
+        self._check()
+        result = crossing.start(args)
+        if result is PENDING:
+            return (yield from self._rest(crossing))
+        return result or 0  # type: ignore[return-value]  # one integer or nothing
+
+    def _rest(self, crossing: ExportCrossing) -> Steps[int]:
+        """Wait for a pending crossing; return its result."""
+        yield
+        return crossing.take() or 0  # type: ignore[return-value]  # one integer or nothing
+
+    def _check(self) -> None:
+        """Raise the error of an interrupt that came as the last crossing returned."""
+        if self._fiber.interrupted is not None:
+            raise self._fiber.interrupted
