@@ -42,6 +42,7 @@ __all__ = [
     "Linker",
     "Place",
     "Store",
+    "Window",
     "compile_binary",
     "deserialize",
     "engine_key",
@@ -813,6 +814,32 @@ class Store:
             return failure
         frames = (Frame(f.function, max(0, f.offset - self._added)) for f in failure.frames)
         return Failure(failure.code, failure.message, tuple(frames))
+
+
+class Window:
+    """A memory of a store, to be read and written many times between two runs of its guest."""
+
+    __slots__ = ("_at", "_base", "_context_at", "_kept", "_view")
+
+    def __init__(self, store: Store, memory: Any) -> None:
+        """``memory`` is its extern, which is kept alive here."""
+        self._context_at = store.context_at
+        self._at = pointer(addressof(memory.of))
+        self._kept = memory
+        self._base = 0
+        self._view: Any = None
+
+    def open(self) -> tuple[Any, int]:
+        """A view of its bytes, and how many there are now; use them before the guest runs again.
+
+        The view spans all addresses behind the base, mapped or not, as in `Store`: it has to be
+        made again only if the memory has moved. So whoever uses it compares with the size first.
+        """
+        base = _memory_data(self._context_at, self._at) or 0
+        if base != self._base:
+            self._base = base
+            self._view = memoryview(_Addressable.from_address(base)).cast("B")
+        return self._view, _memory_size(self._context_at, self._at)
 
 
 def store_limits(memory: int, table_elements: int) -> tuple[Any, ...]:

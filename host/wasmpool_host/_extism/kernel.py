@@ -47,7 +47,7 @@ _CONSTRUCTORS: Final = "__wasm_call_ctors"
 _HASKELL: Final = "hs_init"
 
 _BEGIN: Final = Signature(FunctionType(("i64",), ("i64",)), "the kernel's begin")
-_SWAP: Final = Signature(FunctionType(("i64", "i64", "i64"), ("i64",)), "the kernel's swap")
+_ALLOC: Final = Signature(FunctionType(("i64",), ("i64",)), "the kernel's alloc")
 
 
 @final
@@ -114,7 +114,7 @@ class Kernel:
         blocks: its memory, once it was created.
     """
 
-    __slots__ = ("_instance", "_linked", "_pages", "_prepared", "_store", "_swap", "blocks")
+    __slots__ = ("_alloc", "_instance", "_linked", "_pages", "_prepared", "_store", "blocks")
 
     blocks: Blocks
 
@@ -124,7 +124,7 @@ class Kernel:
         self._pages = pages
         self._instance = _capi.SideInstance(store)
         self._linked: _capi.LinkedOnce | None = None
-        self._swap: Any = None
+        self._alloc: Any = None
 
     # --- the start ---
 
@@ -134,10 +134,13 @@ class Kernel:
 
     def link(self, guest: _capi.Linkable) -> partial[int]:
         """Get ready, and return a function that makes the future that creates the guest."""
-        memory, state = (self._instance.export(name).extern for name in ("memory", "state"))
-        self.blocks = Blocks(self._store, memory, state)
+        memory, state = (
+            _capi.Window(self._store, self._instance.export(name).extern)
+            for name in ("memory", "state")
+        )
+        self.blocks = Blocks(memory, state)
         self.blocks.limit(self._pages)
-        self._swap = self._instance.export("swap").extern
+        self._alloc = self._instance.export("alloc").extern
         self._linked = guest.link(self._store, MODULE, self._instance)
         return self._linked.begin(self._store)
 
@@ -166,26 +169,27 @@ class Kernel:
         """Copy the block at an offset out."""
         return self.blocks.read_block(owner, where, self.largest)
 
-    async def swap(self, call: HostCall, freed: tuple[int, ...], data: bytes) -> int:
-        """Free up to two blocks, and make one of ``data``; return its offset, or 0 for no bytes.
+    def give(self, data: bytes, freed: tuple[int, ...] = ()) -> int | None:
+        """Do `Blocks.give`."""
+        return self.blocks.give(data, freed)
+
+    async def alloc(self, call: HostCall, data: bytes) -> int:
+        """Make a block of ``data`` by the kernel's own function; return its offset.
 
         Raises:
             GuestMemoryError: there is no room for it.
         """
-        size = len(data)
-        args = (*freed, 0, 0)[:2]
         label = f"the kernel, for host function {call.function}"
-        nested = NestedCall(self._swap, _SWAP, (*args, size), label)
+        nested = NestedCall(self._alloc, _ALLOC, (len(data),), label)
         offset = await call.fiber.call_back(call, nested, label)
         assert isinstance(offset, int)  # by the signature
-        if size and not offset:
+        if not offset:
             message = (
-                f"host function {call.function}: {size:,} bytes do not fit into the blocks of the"
-                f" plugin, which may have {self._pages * PAGE:,} bytes"
+                f"host function {call.function}: {len(data):,} bytes do not fit into the blocks of"
+                f" the plugin, which may have {self.largest:,} bytes"
             )
             raise GuestMemoryError(message)
-        if data:
-            self.blocks.write(offset, data)
+        self.blocks.write(offset, data)
         return offset
 
     def memory_size(self) -> int:

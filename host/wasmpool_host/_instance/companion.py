@@ -51,8 +51,15 @@ class Companion(Protocol):
         """Do `Caller.read`; ``owner`` begins an error's message."""
         ...
 
-    async def swap(self, call: HostCall, freed: tuple[int, ...], data: bytes) -> int:
-        """Free blocks, and make one of ``data``; return where it is, or 0 for no bytes."""
+    def give(self, data: bytes, freed: tuple[int, ...] = ()) -> int | None:
+        """Free blocks, and make one of ``data``; return where it is, or 0 for no bytes.
+
+        None: `alloc` has to make it.
+        """
+        ...
+
+    async def alloc(self, call: HostCall, data: bytes) -> int:
+        """Make a block of ``data`` by a crossing; return where it is."""
         ...
 
     def memory_size(self) -> int:

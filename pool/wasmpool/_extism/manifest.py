@@ -106,7 +106,7 @@ def _check_known(where: str, given: Mapping[str, Any], known: Sequence[str]) -> 
 
 def _entry(given: Mapping[str, Any]) -> WasmEntry:
     entries = given.get("wasm")
-    if not isinstance(entries, (list, tuple)) or not entries:
+    if not isinstance(entries, (list, tuple)) or len(entries) < 1:
         raise _invalid("the manifest's wasm", "a list with a module", entries)
     if len(entries) > 1:
         message = (
