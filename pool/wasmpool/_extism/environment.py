@@ -66,7 +66,6 @@ class Environment:
 
     Attributes:
         name: returns the name that each log line of the guests begins with.
-        functions: for module ``extism:host/env``, beside what the kernel has.
     """
 
     def __init__(
@@ -80,11 +79,13 @@ class Environment:
         self.requests = requests
         self._config = {key.encode(): value.encode() for key, value in config.items()}
         self._max_var_bytes = max_var_bytes
-        self.functions: tuple[HostFunction, ...] = (
-            *self._settings(),
-            *self._http(),
-            *self._logs(),
-        )
+
+    def functions(self) -> tuple[HostFunction, ...]:
+        """Make those of module ``extism:host/env`` that are not the kernel's.
+
+        They refer to this, so it does not keep them: a revision that is replaced is free at once.
+        """
+        return (*self._settings(), *self._http(), *self._logs())
 
     # --- configuration and variables ---
 

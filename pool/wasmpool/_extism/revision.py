@@ -119,7 +119,7 @@ async def load_revision(source: FrozenSource, given: Given) -> Revision:
     )
     module = await compile_extism(
         read,
-        imports=(*environment.functions, *given.functions),
+        imports=(*environment.functions(), *given.functions),
         wasi=wasi,
         limits=_limits(options.get("limits", Limits()), manifest),
         cache=given.cache,
