@@ -14,6 +14,7 @@ from . import lowlevel as lowlevel
 from ._errors import (
     CallTimeout,
     CompileError,
+    ExtismError,
     Frame,
     GuestError,
     GuestExit,
@@ -55,6 +56,7 @@ __all__ = [
     "ComponentInstance",
     "ComponentWorld",
     "Err",
+    "ExtismError",
     "Frame",
     "FunctionType",
     "GlobalType",

@@ -34,6 +34,9 @@ where all instances in slots are closed.
 each whole `WasiHttpRequest` of a component to a function, which returns the `WasiHttpReply` or
 raises `WasiHttpFailure`.
 
+**Extism plugins.** `compile_extism` compiles a module whose instances have an Extism kernel beside
+them; `KernelAccess` is what the host functions of ``extism:host/env`` use of it.
+
 **Messages.** `escaped` and `shown` make untrusted text and values fit for a log and for an error.
 `check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
 that say what to do.
@@ -67,6 +70,8 @@ from ._scheduling.loop_share import LoopShare
 from ._shown import shown
 
 if TYPE_CHECKING:
+    from ._extism.access import KernelAccess
+    from ._extism.compile import compile_extism
     from ._wasi_p2.http_handler import (
         WASI_HTTP_HANDLE,
         WasiHttpFailure,
@@ -82,6 +87,7 @@ __all__ = [
     "BlockingCalls",
     "DrivenInstance",
     "DrivenModule",
+    "KernelAccess",
     "LoopBudget",
     "LoopShare",
     "Outline",
@@ -95,6 +101,7 @@ __all__ = [
     "check_headroom",
     "check_process",
     "check_trio",
+    "compile_extism",
     "escaped",
     "give_back_kept_memory",
     "give_back_when_none_is_open",
@@ -107,23 +114,18 @@ __all__ = [
     "wasi_http_handler",
 ]
 
-_LATER: Final = frozenset(
-    {
-        "WASI_HTTP_HANDLE",
-        "WasiHttpFailure",
-        "WasiHttpReply",
-        "WasiHttpRequest",
-        "wasi_http_handler",
-    }
-)
-"""Names that are imported at their first use: few programs let components use HTTP."""
+_WASI_HTTP: Final = "wasmpool_host._wasi_p2.http_handler"
 
-
-def _at_home(thing: Any) -> Any:
-    """Have it read ``wasmpool_host.lowlevel.Source``, wherever it is defined."""
-    if isinstance(thing, (type, FunctionType)):
-        thing.__module__ = __name__
-    return thing
+_LATER: Final = {
+    "WASI_HTTP_HANDLE": _WASI_HTTP,
+    "WasiHttpFailure": _WASI_HTTP,
+    "WasiHttpReply": _WASI_HTTP,
+    "WasiHttpRequest": _WASI_HTTP,
+    "wasi_http_handler": _WASI_HTTP,
+    "KernelAccess": "wasmpool_host._extism.access",
+    "compile_extism": "wasmpool_host._extism.compile",
+}
+"""Names that are imported at their first use, as few programs need them."""
 
 
 if not TYPE_CHECKING:  # else type checkers would accept any name
@@ -131,9 +133,19 @@ if not TYPE_CHECKING:  # else type checkers would accept any name
     def __getattr__(name: str) -> Any:
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module("wasmpool_host._wasi_p2.http_handler")
-        thing = globals()[name] = _at_home(getattr(module, name))
+        thing = globals()[name] = _at_home(getattr(import_module(_LATER[name]), name))
         return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _at_home(thing: Any) -> Any:
+    """Have it read ``wasmpool_host.lowlevel.Source``, wherever it is defined."""
+    if isinstance(thing, (type, FunctionType)):
+        thing.__module__ = __name__
+    return thing
 
 
 def _bring_home() -> None:

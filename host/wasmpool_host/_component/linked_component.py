@@ -74,6 +74,7 @@ class LinkedComponent(LinkedModule):
             maps=_MAPS,
             added=0,
             initialize=None,
+            open_companion=None,
             new_world=new_world,
             exchange_buffer=(0, 0),
         )

@@ -11,9 +11,6 @@ A free may trap: allocators of guests assert on sizes for which the contract has
 result is copied by then, so the call is good. Such an instance is never asked to free again, and
 its memory is left to the pool's ``max_memory``. The helper says at which of its two steps it
 trapped, so the export never runs twice for one call.
-
-Most crossings end in their first slice, also those of an instance's first exchange, and then the
-whole exchange is one plain step (`stepwise`).
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ from .crossing import ExportCrossing, StartCrossing
 from .packed import check_exchange, find_free, find_malloc, has_malloc
 from .pending import PENDING
 from .signature import Signature
-from .stepwise import Stepwise
+from .stepped_exchange import SteppedExchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +84,7 @@ class Route:
 
 
 @final
-class Exchange(Stepwise[bytes]):
+class Exchange(SteppedExchange):
     """One instance's side of the packed ABI."""
 
     # Invariants:
