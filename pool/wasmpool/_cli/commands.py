@@ -124,6 +124,24 @@ def cli(context: click.Context) -> int:
     help="A credential for the plugin; may be repeated. KEY alone takes the value from the"
     " environment variable KEY. Other users of the machine can see the command line.",
 )
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=0, max=256),
+    help="Answer the lines in N processes; 0 is one per CPU. --size and --tasks are for each of"
+    " them.  [default: in the command itself]",
+)
+@click.option(
+    "--retries",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Try a line again, up to N times, that failed for a reason of the world: a timeout, no"
+    " room for an instance, a process that was killed.  [default: 0]",
+)
+@click.option(
+    "--number", "numbered", is_flag=True, help="Begin each result with its line's number."
+)
 @_help
 def run(  # noqa: PLR0913 - one parameter for each option
     *,
@@ -139,6 +157,9 @@ def run(  # noqa: PLR0913 - one parameter for each option
     max_uses: int | None,
     allow_hosts: tuple[str, ...],
     credentials: Mapping[str, str] | None,
+    processes: int | None,
+    retries: int,
+    numbered: bool,
 ) -> int:
     """Call a tool of PLUGIN, a WebAssembly file, once for each line of the input.
 
@@ -162,7 +183,9 @@ def run(  # noqa: PLR0913 - one parameter for each option
     from .run_command import run_lines
     from .run_options import RunOptions
 
-    size = size or len(os.sched_getaffinity(0))
+    cpus = len(os.sched_getaffinity(0))
+    processes = cpus if processes == 0 else processes
+    size = size or -(-cpus // (processes or 1))
     options = RunOptions(
         plugin=plugin,
         args=args,
@@ -176,6 +199,9 @@ def run(  # noqa: PLR0913 - one parameter for each option
         max_uses=max_uses,
         allow_hosts=allow_hosts,
         credentials=credentials,
+        processes=processes,
+        retries=retries,
+        numbered=numbered,
     )
     return trio.run(run_lines, options)
 

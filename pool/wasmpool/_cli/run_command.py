@@ -8,12 +8,14 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from wasmpool._batch.ordered import OrderedRows
+
 from .input_output import open_input, open_output
 from .log import show_log
 from .preview import PREVIEW_ROWS, Preview
 from .progress import Bar
 from .run import Run
-from .run_guest import open_run_guest
+from .run_places import prepare_places
 from .run_stop import RunStop
 from .sample_text import SAMPLE_LINES
 from .shown import shown_lines
@@ -23,6 +25,7 @@ from .tally import Tally
 
 if TYPE_CHECKING:
     from wasmpool import Histogram, Pool
+    from wasmpool._batch.places import Places
 
     from .run_options import RunOptions
     from .streams import InputSource, OutputSink
@@ -41,6 +44,7 @@ async def run_lines(options: RunOptions) -> int:
     pool: Pool | None = None
     calls: Histogram | None = None
     title = "wasmpool run"
+    places: Places | None = None
 
     def note_calls() -> None:
         nonlocal calls
@@ -50,27 +54,30 @@ async def run_lines(options: RunOptions) -> int:
     stop.notice = note_calls  # before the cancel, which also ends calls
     with stop.on_interrupt(), stop.scope:
         async with AsyncExitStack() as stack:
-            guest = await open_run_guest(stack, options)
+            prepared = await prepare_places(stack, options)
             source = await open_input(stack, options)
             sink = await open_output(stack, options, source)
-            pool, title = guest.pool, f"wasmpool run: {guest.title}"
+            pool, title = prepared.pool, f"wasmpool run: {prepared.title}"
             _print_hint(options, source, sink)
             bar = Bar(tally, source.size, hidden=source.is_terminal)
             log.make_room = bar.hide
+            places = await stack.enter_async_context(prepared.opening)
             await Run(
-                guest=guest,
+                rows=OrderedRows(
+                    places, source, numbered=options.numbered, retries=options.retries
+                ),
                 source=source,
                 sink=sink,
-                tasks=options.tasks,
                 bar=bar,
                 tally=tally,
                 stop=stop,
             ).work()
             note_calls()
     statistics = pool.statistics() if pool else None
+    facts = places.facts() if places else ()
     status = stop.status if stop.status is not None else int(tally.failures > 0)
     try:
-        print_table(title, tally, statistics, calls, interrupted=stop.is_interrupt)
+        print_table(title, tally, statistics, calls, facts, interrupted=stop.is_interrupt)
         if stop.message:
             write_error(f"Error: {shown_lines(stop.message)}\n")
     except OutputFailed:

@@ -39,6 +39,12 @@ class RunOptions:
     """The arguments of a program, without its name."""
     memory: int | None = None
     """The most bytes of linear memory of an instance."""
+    processes: int | None = None
+    """How many processes answer lines; None is this one."""
+    numbered: bool = False
+    """True if each result has the number of its line."""
+    retries: int = 0
+    """How often a line is tried again that failed for a reason of the world."""
 
     @property
     def path(self) -> Path:

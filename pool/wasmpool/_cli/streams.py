@@ -72,6 +72,10 @@ class InputSource(Protocol):
         """Return the next bytes, at least one; ``b""`` at the end."""
         ...
 
+    async def aclose(self) -> None:
+        """Read no more; who has opened it closes the file."""
+        ...
+
 
 class OutputSink(Protocol):
     """The output."""
@@ -111,6 +115,10 @@ class SampleSource:
         chunk, self._rest = self._rest[:CHUNK], self._rest[CHUNK:]
         return chunk
 
+    async def aclose(self) -> None:
+        """Do nothing."""
+        await trio.lowlevel.checkpoint()
+
 
 @final
 @attrs.define(eq=False)
@@ -130,6 +138,10 @@ class FileSource:
     async def read(self) -> bytes:
         """Return the next bytes, at most `CHUNK`."""
         return await trio.to_thread.run_sync(read_some, self._descriptor, abandon_on_cancel=True)
+
+    async def aclose(self) -> None:
+        """Do nothing: `open_source` closes it."""
+        await trio.lowlevel.checkpoint()
 
 
 @final

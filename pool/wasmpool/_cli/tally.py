@@ -10,7 +10,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .output_row import OutputRow
+    from wasmpool._batch.ordered import Done
 
 __all__ = ["Tally"]
 
@@ -37,9 +37,9 @@ class Tally:
         """Stop the clock."""
         self.seconds = time.perf_counter() - self._began
 
-    def count(self, rows: Iterable[OutputRow]) -> None:
+    def count(self, done: Iterable[Done]) -> None:
         """Count rows that have been written."""
-        for row in rows:
-            self.calls += 1
-            self.failures += row.failed
-            self.size += row.size
+        for each in done:
+            self.calls += each.rows.count
+            self.failures += len(each.rows.failed)
+            self.size += each.size
