@@ -15,6 +15,7 @@ from wasmpool._batch.ordered import CHUNKS_AHEAD, OrderedRows
 from wasmpool._batch.rows import arguments
 from wasmpool._batch.work import Work
 from wasmpool._cli.progress import Bar
+from wasmpool._cli.results import Results
 from wasmpool._cli.run import LAST_WRITE, Run
 from wasmpool._cli.run_stop import RunStop
 from wasmpool._cli.tally import Tally
@@ -115,7 +116,7 @@ def make_run(
     return Run(
         rows=OrderedRows(Here(work, tasks), source),
         source=source,
-        sink=sink,
+        results=Results(output=sink),
         bar=Bar(tally, None),
         tally=tally,
         stop=RunStop(),

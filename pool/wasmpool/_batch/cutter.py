@@ -25,22 +25,23 @@ class Cutter:
 
     Args:
         longest: bytes of a line, without its ending.
+        first_line: the number of the first line; above 1, the start of the input is not there.
     """
 
     # Invariants: a part that is a number is a whole line that is too long; _tail is the length of
     # the line without an end in the last part, and at most longest + 1; while _dropped is not 0,
     # it is the size so far of a line that is too long, and _tail is 0.
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, first_line: int = 1) -> None:
         self._longest: Final = longest
-        self._mark = True  # the start of the input is not cut yet
+        self._mark = first_line == 1  # a mark may come
         self._parts: deque[bytearray | int] = deque([bytearray()])
         self._lines = 0
         self._size = 0
         self._tail = 0
         self._dropped = 0
         self._chunks = 0
-        self._first_line = 1
+        self._first_line = first_line
 
     @property
     def lines(self) -> int:

@@ -47,13 +47,14 @@ class Feed:
         blocks: the input.
         pace: how large chunks are.
         places: how many chunks may be under way at once.
+        first_line: the number of the first line.
     """
 
-    def __init__(self, blocks: Blocks, pace: Pace, places: int) -> None:
+    def __init__(self, blocks: Blocks, pace: Pace, places: int, first_line: int) -> None:
         self._blocks = blocks
         self._pace = pace
         self._places = places
-        self._cutter = Cutter(LONGEST_LINE)
+        self._cutter = Cutter(LONGEST_LINE, first_line)
         self._under_way = 0
         self._ended = False
         self._failure: Exception | None = None

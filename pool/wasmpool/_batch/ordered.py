@@ -47,10 +47,19 @@ class Done:
     """Those of its first lines, at least."""
 
     @property
+    def data(self) -> bytes:
+        """The lines that have rows."""
+        return self._done_part.data
+
+    @property
     def size(self) -> int:
         """The bytes in the input of the lines that have rows."""
+        return self._done_part.size
+
+    @property
+    def _done_part(self) -> Chunk:
         whole = self.rows.count == self.chunk.count
-        return self.chunk.size if whole else self.chunk.parts(self.rows.count)[0].size
+        return self.chunk if whole else self.chunk.parts(self.rows.count)[0]
 
 
 @final
@@ -62,16 +71,23 @@ class OrderedRows:
         blocks: the input.
         numbered: True if rows have the numbers of their lines.
         retries: how often a chunk that has lost two places is tried again.
+        first_line: the number of the input's first line.
     """
 
     def __init__(
-        self, places: Places, blocks: Blocks, *, numbered: bool = False, retries: int = 0
+        self,
+        places: Places,
+        blocks: Blocks,
+        *,
+        numbered: bool = False,
+        retries: int = 0,
+        first_line: int = 1,
     ) -> None:
         self._places = places
         self._numbered = numbered
         self._retries = retries
         self._pace = Pace(places.most_lines, places.size, blocks.size)
-        self._feed = Feed(blocks, self._pace, places.size)
+        self._feed = Feed(blocks, self._pace, places.size, first_line)
         self._window = Window[Chunk, "_Outcome"](rows=places.size * CHUNKS_AHEAD, size=_WINDOW_SIZE)
         self._calls = InOrder(
             function=self._outcome,

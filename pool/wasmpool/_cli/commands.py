@@ -140,6 +140,18 @@ def cli(context: click.Context) -> int:
     " room for an instance, a process that was killed.  [default: 0]",
 )
 @click.option(
+    "--resume",
+    metavar="FILE",
+    help="The file for the results, which goes on where an earlier run with the same options has"
+    " ended. Beside it is FILE.resume, which says of what input they are. Instead of --output.",
+)
+@click.option(
+    "--errors",
+    metavar="FILE",
+    help="A file that gets the results of the lines that failed, with the lines' numbers."
+    "  [default: none]",
+)
+@click.option(
     "--number", "numbered", is_flag=True, help="Begin each result with its line's number."
 )
 @_help
@@ -159,6 +171,8 @@ def run(  # noqa: PLR0913 - one parameter for each option
     credentials: Mapping[str, str] | None,
     processes: int | None,
     retries: int,
+    resume: str | None,
+    errors: str | None,
     numbered: bool,
 ) -> int:
     """Call a tool of PLUGIN, a WebAssembly file, once for each line of the input.
@@ -183,6 +197,8 @@ def run(  # noqa: PLR0913 - one parameter for each option
     from .run_command import run_lines
     from .run_options import RunOptions
 
+    if resume is not None and output is not None:
+        raise click.UsageError("--resume FILE is the output: leave out --output")
     cpus = len(os.sched_getaffinity(0))
     processes = cpus if processes == 0 else processes
     size = size or -(-cpus // (processes or 1))
@@ -201,6 +217,8 @@ def run(  # noqa: PLR0913 - one parameter for each option
         credentials=credentials,
         processes=processes,
         retries=retries,
+        resume=resume,
+        errors=errors,
         numbered=numbered,
     )
     return trio.run(run_lines, options)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from wasmpool._batch.ordered import Done, OrderedRows
 
     from .progress import Bar
+    from .results import Results
     from .run_stop import RunStop
-    from .streams import InputSource, OutputSink
+    from .streams import InputSource
     from .tally import Tally
 
 __all__ = ["Run"]
@@ -37,7 +38,7 @@ class Run:
 
     rows: OrderedRows
     source: InputSource
-    sink: OutputSink
+    results: Results
     bar: Bar
     tally: Tally
     stop: RunStop
@@ -67,13 +68,15 @@ class Run:
         with self._writing:
             try:
                 while done := await self._take():
-                    async with self.bar.out_of_the_way(self.sink):
-                        await self.sink.write(b"".join(each.rows.content for each in done))
+                    async with self.bar.out_of_the_way(self.results.output):
+                        await self.results.write(done)
                     self.tally.count(done)
+                await self.results.finish()
             except BrokenPipeError:
                 self.stop.output_closed()
             except OSError as error:
-                self.stop.output_failed(f"{self.sink.name} cannot be written: {reason_of(error)}")
+                name = self.results.writes
+                self.stop.output_failed(f"{name} cannot be written: {reason_of(error)}")
         self._written.set()
 
     async def _take(self) -> list[Done]:

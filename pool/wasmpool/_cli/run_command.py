@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from wasmpool._batch.ordered import OrderedRows
 
+from .begin import RunFiles, begin, shows_few
 from .input_output import open_input, open_output
 from .log import show_log
-from .preview import PREVIEW_ROWS, Preview
+from .preview import PREVIEW_ROWS
 from .progress import Bar
 from .run import Run
 from .run_places import prepare_places
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from wasmpool._batch.places import Places
 
     from .run_options import RunOptions
-    from .streams import InputSource, OutputSink
+    from .streams import FileSink, InputSource
 
 __all__ = ["run_lines"]
 
@@ -56,26 +57,31 @@ async def run_lines(options: RunOptions) -> int:
         async with AsyncExitStack() as stack:
             prepared = await prepare_places(stack, options)
             source = await open_input(stack, options)
-            sink = await open_output(stack, options, source)
+            sink, errors = await open_output(stack, options, source)
             pool, title = prepared.pool, f"wasmpool run: {prepared.title}"
             _print_hint(options, source, sink)
+            begun = await begin(options, prepared, RunFiles(source, sink, errors))
+            tally.go_on(begun.kept, begun.skipped)
             bar = Bar(tally, source.size, hidden=source.is_terminal)
             log.make_room = bar.hide
             places = await stack.enter_async_context(prepared.opening)
-            await Run(
-                rows=OrderedRows(
-                    places, source, numbered=options.numbered, retries=options.retries
-                ),
-                source=source,
-                sink=sink,
-                bar=bar,
-                tally=tally,
-                stop=stop,
-            ).work()
+            rows = OrderedRows(
+                places,
+                begun.blocks,
+                numbered=options.numbered,
+                retries=options.retries,
+                first_line=begun.kept.count + 1,
+            )
+            run = Run(
+                rows=rows, source=source, results=begun.results, bar=bar, tally=tally, stop=stop
+            )
+            await run.work()
             note_calls()
     statistics = pool.statistics() if pool else None
     facts = places.facts() if places else ()
-    status = stop.status if stop.status is not None else int(tally.failures > 0)
+    status = (
+        stop.status if stop.status is not None else int(tally.failures + tally.kept_failures > 0)
+    )
     try:
         print_table(title, tally, statistics, calls, facts, interrupted=stop.is_interrupt)
         if stop.message:
@@ -86,10 +92,10 @@ async def run_lines(options: RunOptions) -> int:
     return status
 
 
-def _print_hint(options: RunOptions, source: InputSource, sink: OutputSink) -> None:
+def _print_hint(options: RunOptions, source: InputSource, sink: FileSink) -> None:
     if options.reads_sample:
         hint = f"no --input: the input is a generated text of {SAMPLE_LINES:,} lines"
-        if isinstance(sink, Preview):
+        if shows_few(options, sink):
             hint += f"; the first {PREVIEW_ROWS} results are shown, --output FILE keeps all"
         write_error(f"{hint} (--input - reads standard input)\n")
     if source.is_terminal:

@@ -54,6 +54,7 @@ async def prepare_places(stack: AsyncExitStack, options: RunOptions) -> RunPlace
     if options.processes is None:
         guest = await open_run_guest(stack, options, job, module)
         here = Here(Work(guest, job), job.tasks)
+        job = attrs.evolve(job, tool=guest.tool)
         return RunPlaces(
             title=guest.title, job=job, module=module, opening=nullcontext(here), pool=guest.pool
         )

@@ -159,6 +159,11 @@ class FileSink:
         return os.isatty(self._descriptor)
 
     @property
+    def descriptor(self) -> int:
+        """Its descriptor, open for as long as the sink is."""
+        return self._descriptor
+
+    @property
     def is_stdout(self) -> bool:
         """True if the results go to standard output, whatever its name."""
         return self._descriptor == STDOUT
@@ -192,12 +197,12 @@ async def open_source(path: str) -> AsyncGenerator[FileSource]:
 
 
 @asynccontextmanager
-async def open_sink(path: str) -> AsyncGenerator[FileSink]:
+async def open_sink(path: str, *, goes_on: bool = False) -> AsyncGenerator[FileSink]:
     """Open or create the file at `path`, or use standard output for ``-``.
 
     The content of the file stays until `FileSink.empty`, so that the file can be compared with the
     input first. If `path` is the file of standard output, as ``/dev/stdout`` is, standard output is
-    used, at its current position.
+    used, at its current position. With ``goes_on``, its content can be read.
 
     Raises:
         OSError: it cannot be opened.
@@ -207,7 +212,8 @@ async def open_sink(path: str) -> AsyncGenerator[FileSink]:
         check_open(STDOUT)
         yield FileSink("standard output", identity_of(STDOUT), STDOUT)
         return
-    descriptor = await _open(path, os.O_WRONLY | os.O_CREAT)
+    access = os.O_RDWR if goes_on else os.O_WRONLY
+    descriptor = await _open(path, access | os.O_CREAT)
     try:
         identity = identity_of(descriptor)
         is_stdout = identity is not None and identity == identity_of(STDOUT)

@@ -64,6 +64,9 @@ def _rows(
     rate = tally.calls / tally.seconds if tally.seconds else 0.0
     yield "calls", str(tally.calls)
     yield "failures", str(tally.failures)
+    if tally.kept:
+        yield "lines of earlier runs", str(tally.kept)
+        yield "  failures", str(tally.kept_failures)
     yield "seconds", f"{tally.seconds:.3f}"
     yield "calls per second", f"{rate:.0f}"
     if pool is None or calls is None:
