@@ -17,7 +17,7 @@ import pytest
 import trio
 from tests.batch.children import batch_processes, is_running
 
-from wasmpool import Module
+from wasmpool import HttpPolicy, Limits, Module
 from wasmpool._batch import processes as module
 from wasmpool._batch.chunk import Chunk
 from wasmpool._batch.job import Job
@@ -155,6 +155,7 @@ async def test_processes_that_cannot_start_are_given_up(
             await processes.do(chunk_of(b"a\n"))
 
 
+@pytest.mark.slow
 async def test_a_process_that_sends_nonsense_is_ended(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,8 +169,6 @@ async def test_a_process_that_sends_nonsense_is_ended(
 
 def test_a_job_is_sent_as_it_is() -> None:
     """With all that a plugin may do."""
-    from wasmpool import HttpPolicy, Limits
-
     job = Job(
         file="a.wasm",
         tool="t",
@@ -217,7 +216,7 @@ async def test_no_process_survives_the_batch(cache: Path, until: Any) -> None:
     """Not even one that computes, when the batch is killed."""
     await Module.compile(PROGRAM, cache=cache)
     command = [sys.executable, "-c", PARENT, str(PROGRAM), str(cache)]
-    with Popen(command, stdout=PIPE) as parent:
+    with Popen(command, stdout=PIPE) as parent:  # noqa: ASYNC220 - it is not waited for
         assert parent.stdout is not None
         assert await trio.to_thread.run_sync(parent.stdout.readline) == b"spins\n"
         (pid,) = batch_processes(str(parent.pid))
