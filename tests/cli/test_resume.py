@@ -248,7 +248,7 @@ def check_kills(folder: Path, kills: int, *args: str) -> None:
     print(f"the seed is {seed}")
     chance = random.Random(seed)
     lines, out, errors = folder / "lines", folder / "out", folder / "errors"
-    lines.write_text("".join(_line(chance, number) for number in range(12_000 * kills // 3)))
+    lines.write_text("".join(_line(chance, number) for number in range(1_000 * kills)))
     command = [sys.executable, "-m", "wasmpool", "run", "--input", str(lines)]
     whole = folder / "whole"
     subprocess.run([*command, "--output", str(whole)], stderr=subprocess.DEVNULL, check=False)
@@ -259,9 +259,10 @@ def check_kills(folder: Path, kills: int, *args: str) -> None:
         with subprocess.Popen(
             command, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
-            while chance.random() < 0.7 and process.poll() is None and before == _size(out):
-                time.sleep(0.01)
-            time.sleep(chance.random() * 0.2)
+            at_work = chance.random() < 0.8
+            while at_work and process.poll() is None and _size(out) <= before:
+                time.sleep(0.001)
+            time.sleep(chance.random() * 0.1)
             if process.poll() is not None:
                 break
             os.killpg(process.pid, signal.SIGKILL)
