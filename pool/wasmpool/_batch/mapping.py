@@ -193,7 +193,7 @@ async def _open(
     async with AsyncExitStack() as stack:
         places = await stack.enter_async_context(_open_places(job, source, processes))
         blocks = await open_blocks(lines)
-        ordered = OrderedRows(places, blocks, retries=job.retries)
+        ordered = OrderedRows(places, blocks, retries=job.retries, tasks=job.tasks)
         nursery = await stack.enter_async_context(open_plain_nursery())
         rows = Rows(ordered)
         nursery.start_soon(ordered.work)
