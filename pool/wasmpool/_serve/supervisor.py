@@ -9,17 +9,17 @@ each worker is in a process group of its own.
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import socket
 import subprocess
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 import trio
+
+from wasmpool._child_process import kill, python_command
 
 from .channel import Channel
 from .config_file import build_config, read_file
@@ -48,11 +48,6 @@ _SEND_SECONDS: Final = 20.0
 """That a worker has to read a message; then it is killed. One that is at rest reads at once."""
 _CLOSE_SECONDS: Final = 15.0
 """That a worker has to end after the grace; then it is killed."""
-_PROGRAM: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1));"
-    " from wasmpool._serve.worker import main; main()"
-)
-"""A worker finds its modules where the supervisor has found them, as in `multiprocessing`."""
 
 
 async def serve_by_workers(arguments: Arguments, content: bytes | None, config: Config) -> None:
@@ -138,16 +133,15 @@ class _Supervisor:
         try:
             with theirs:
                 fds = [theirs.fileno(), *(each.fileno() for each in self._sockets)]
-                command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), str(number)]
                 run = partial(
                     trio.run_process,
-                    [*command, *map(str, fds)],
+                    python_command("wasmpool._serve.worker", [str(number), *map(str, fds)]),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=fds,
                     process_group=0,
                     check=False,
-                    deliver_cancel=_kill,
+                    deliver_cancel=kill,
                 )
                 async with trio.open_nursery() as nursery:
                     process: trio.Process = await nursery.start(run)
@@ -253,11 +247,6 @@ async def _tell(worker: _Worker, message: dict[str, Any]) -> None:
     """Send a message to a worker, and kill a worker that does not take it."""
     if not await worker.channel.send(message):
         worker.process.kill()  # nothing, if it has ended
-
-
-async def _kill(process: trio.Process) -> None:
-    process.kill()
-    await trio.lowlevel.checkpoint()
 
 
 def _ending(status: int) -> str:
