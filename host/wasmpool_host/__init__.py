@@ -14,6 +14,7 @@ from . import lowlevel as lowlevel
 from ._errors import (
     CallTimeout,
     CompileError,
+    ExtismError,
     Frame,
     GuestError,
     GuestExit,
@@ -46,6 +47,7 @@ __all__ = [
     "Caller",
     "CompileError",
     "Completed",
+    "ExtismError",
     "Frame",
     "FunctionType",
     "GlobalType",

@@ -110,6 +110,11 @@ _new_pooling_config = _bind("wasmtime_pooling_allocation_config_new", _P)
 _delete_pooling_config = _bind("wasmtime_pooling_allocation_config_delete", None, _P)
 _set_pooling = _bind("wasmtime_pooling_allocation_strategy_set", None, _P, _P)
 _linker_instantiate_async = _bind("wasmtime_linker_instantiate_async", _P, _P, _P, _P, _P, _P, _P)
+_linker_clone = _bind("wasmtime_linker_clone", _P, _P)
+_linker_delete = _bind("wasmtime_linker_delete", None, _P)
+_linker_define_instance = _bind(
+    "wasmtime_linker_define_instance", _P, _P, _P, ctypes.c_char_p, _SIZE, _P
+)
 _linker_define = _bind(
     "wasmtime_linker_define", _P, _P, _P, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _P
 )
@@ -454,6 +459,15 @@ class Linker:
         ffi.wasm_functype_delete(signature)
         _raise_error(error)
 
+    def keep_for(self, module: wasmtime.Module) -> Linkable:
+        """Make a module ready to be linked once more, to an instance of each store."""
+        return Linkable(self, module)
+
+    def copy(self) -> int:
+        """A copy of the linker, to be deleted by `LinkedOnce`."""
+        copied: int = _linker_clone(raw(self._linker))
+        return copied
+
     def prepare(self, module: wasmtime.Module) -> Prepared:
         """Resolve the module's imports; raises CApiError if one is missing."""
         try:
@@ -470,6 +484,83 @@ class Prepared:
     def __init__(self, pre: wasmtime.InstancePre, linker: Linker) -> None:
         self._kept = pre, linker  # keep alive what `pointer` refers to
         self.pointer: Any = pointer(raw(pre))
+
+
+class Linkable:
+    """A module with the host functions that it imports; the rest is in an instance of each store.
+
+    Wasmtime links a module once for all stores only if all that it imports belongs to none.
+    """
+
+    __slots__ = ("linker", "module")
+
+    def __init__(self, linker: Linker, module: wasmtime.Module) -> None:
+        self.linker: Linker = linker
+        self.module: wasmtime.Module = module
+
+    def link(self, store: Store, name: str, other: SideInstance) -> LinkedOnce:
+        """Link it to another instance of a store, whose exports it imports by ``name``.
+
+        Raises:
+            CApiError: a host function has the name of one of these exports.
+        """
+        linked = LinkedOnce(self)
+        linked.define(store, name, other)
+        return linked
+
+
+class LinkedOnce:
+    """A module that is linked for one store. It must be alive until its instance has started."""
+
+    __slots__ = ("_kept", "_linker")
+
+    def __init__(self, linkable: Linkable) -> None:
+        self._kept = linkable
+        self._linker = linkable.linker.copy()
+
+    def define(self, store: Store, name: str, other: SideInstance) -> None:
+        key = name.encode()
+        _raise_error(
+            _linker_define_instance(self._linker, store.context, key, len(key), other.address)
+        )
+
+    def begin(self, store: Store) -> partial[int]:
+        """A function that makes the future that creates the instance."""
+        arena = store.arena
+        return partial(
+            _linker_instantiate_async, self._linker, store.context, raw(self._kept.module),
+            arena.instance_at, arena.trap_at, arena.error_at,
+        )  # fmt: skip
+
+    def __del__(self) -> None:
+        if self._linker:
+            linker, self._linker = self._linker, 0
+            _linker_delete(linker)
+
+
+class SideInstance:
+    """An instance beside the guest, in the same store."""
+
+    __slots__ = ("_instance", "_store", "address")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._instance = ffi.wasmtime_instance_t()
+        self.address: int = addressof(self._instance)
+
+    def begin(self, prepared: Prepared) -> partial[int]:
+        """A function that makes the future that creates it."""
+        store = self._store
+        return partial(
+            _instantiate_async, prepared.pointer, store.context_at, pointer(self.address),
+            store.arena.trap_at, store.arena.error_at,
+        )  # fmt: skip
+
+    def export(self, name: str) -> Place:
+        """Where one of its exports is, once it was created."""
+        place = Place(name)
+        self._store.find_in(pointer(self.address), place)
+        return place
 
 
 def _new_function_type(type_: FunctionType) -> Any:

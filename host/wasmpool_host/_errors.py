@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CallTimeout",
     "CompileError",
+    "ExtismError",
     "Frame",
     "GuestError",
     "GuestExit",
@@ -128,6 +129,29 @@ class GuestExit(GuestError):
 
 class GuestMemoryError(GuestError):
     """A pointer or size is outside the guest's memory or above a limit; or too many tables."""
+
+
+class ExtismError(GuestError):
+    """An Extism plugin set an error, or an export of it returned another number than 0.
+
+    Its instance serves on, as the guest has ended as it wanted to. Where a host function refused
+    what the guest asked for, the guest was stopped, and its instance does not serve again.
+
+    Attributes:
+        text: what the guest said, not escaped, at most its first 4 KiB; empty if it set no error.
+        status: what the export returned; None where a host function refused.
+    """
+
+    def __init__(self, label: str, text: str, status: int | None = None) -> None:
+        super().__init__(label, text, status)
+        self.text: str = text
+        self.status: int | None = status
+
+    def __str__(self) -> str:
+        label, text, status = self.args
+        if text:
+            return f"{label}: {escaped(text)}"
+        return f"{label} returned {status}, and set no error"
 
 
 class CallTimeout(GuestError):

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import wasmtime
 
     from ._compile.binary import Outline
+    from ._instance.companion import CompanionKind
     from ._instance.host_function import HostFunction
     from ._instance.program import World
     from ._limits import Limits
-    from ._types import ExternType, MemoryType
+    from ._types import ExternType, FunctionType, MemoryType
     from ._wasi import Wasi
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "check_limits",
     "fits_into_slot",
     "link",
+    "link_later",
     "maps_of",
     "new_world",
     "provide",
@@ -59,7 +61,9 @@ def check_imports(imports: Sequence[HostFunction]) -> None:
         seen.add(str(item))
 
 
-def check_limits(owner: str, outline: Outline, limits: Limits) -> int:
+def check_limits(
+    owner: str, outline: Outline, limits: Limits, companion: CompanionKind | None
+) -> int:
     """Return how many bytes each memory may have.
 
     Raises:
@@ -67,14 +71,19 @@ def check_limits(owner: str, outline: Outline, limits: Limits) -> int:
     """
     _check_tables(owner, outline, limits)
     _check_count(owner, "memories", len(outline.memories), _capi.MEMORIES)
-    each = _share_of_memory(outline.memories, limits.memory)
+    total = limits.memory - (0 if companion is None else companion.reserved(limits.memory))
+    each = _share_of_memory(outline.memories, max(0, total))
+    if companion is not None and companion.most_of_guest is not None:
+        each = min(each, companion.most_of_guest)
     for memory in outline.memories:
         if memory.minimum * PAGE > each:
             message = (
                 f"{owner}: its memory starts with {memory.minimum * PAGE:,} bytes, above"
                 f" limits.memory={limits.memory:,}"
             )
-            if each < limits.memory:
+            if companion is not None:
+                message += f" and what is taken from that, which leaves {each:,}"
+            elif each < limits.memory:
                 message += f", of which each of its {len(outline.memories)} memories has {each:,}"
             raise GuestMemoryError(message)
     return each
@@ -123,10 +132,11 @@ def fits_into_slot(outline: Outline, limits: Limits) -> bool:
     return all(min(most, limits.table_elements) <= SLOTS.table for most in own)
 
 
-def maps_of(outline: Outline) -> int:
+def maps_of(outline: Outline, companion: CompanionKind | None) -> int:
     """Return how many memory maps of the kernel an instance may take."""
+    beside = 0 if companion is None else companion.maps
     further = len(outline.memories) - 1 + outline.has_heap
-    return MAPS_OF_AN_INSTANCE + MAPS_OF_A_MEMORY * max(0, further)
+    return MAPS_OF_AN_INSTANCE + MAPS_OF_A_MEMORY * max(0, further) + beside
 
 
 def provide(
@@ -148,22 +158,30 @@ def provide(
 
 
 def resolve(
-    owner: str, outline: Outline, provided: Mapping[tuple[str, str], HostFunction]
+    owner: str,
+    outline: Outline,
+    provided: Mapping[tuple[str, str], HostFunction],
+    companion: CompanionKind | None,
 ) -> tuple[HostFunction, ...]:
     """The host functions that a module imports; the entry callback is given their index here.
+
+    What a ``companion`` provides is linked in each store.
 
     Raises:
         LinkError: some imports are not provided; all of them are listed.
     """
     found: dict[tuple[str, str], HostFunction] = {}
+    beside = {} if companion is None else companion.imports
     missing: list[str] = []
     unknown: list[tuple[str, str]] = []
     for module, name, type_ in outline.imports:
+        if beside.get((module, name)) == type_:
+            continue
         function = provided.get((module, name))
         if function is not None and function.type == type_:
             found[module, name] = function
         else:
-            near = _names(outline, provided) if len(missing) < MOST else []
+            near = _names(outline, provided, beside) if len(missing) < MOST else []
             missing.append(_why_missing(module, name, type_, function, near))
             unknown.append((module, name))
     if missing:
@@ -186,14 +204,26 @@ def link(
         LinkError: a function's type is one of a group of types in the module, and so another one
             than that of a host function with the same parameters and results.
     """
-    linker = _capi.Linker(engine)
-    for index, function in enumerate(imported):
-        linker.define(function.module, function.name, function.type, ENTRY, index)
+    linker = _linker_of(engine, imported)
     try:
         return linker.prepare(compiled)
     except _capi.CApiError as error:
         why = " ".join(str(error).replace("Caused by:", "").split())
         raise LinkError(f"{owner} cannot be linked: {escaped(why)}") from error
+
+
+def link_later(
+    engine: wasmtime.Engine, compiled: wasmtime.Module, imported: Sequence[HostFunction]
+) -> _capi.Linkable:
+    """Link compiled code to its host functions; each instance is linked to its companion, too."""
+    return _linker_of(engine, imported).keep_for(compiled)
+
+
+def _linker_of(engine: wasmtime.Engine, imported: Sequence[HostFunction]) -> _capi.Linker:
+    linker = _capi.Linker(engine)
+    for index, function in enumerate(imported):
+        linker.define(function.module, function.name, function.type, ENTRY, index)
+    return linker
 
 
 def new_world(wasi: Wasi, name: str, **given: Any) -> World:
@@ -207,9 +237,14 @@ def _imports_wasi(outline: Outline) -> bool:
     return any(module == _WASI for module, _, _ in outline.imports)
 
 
-def _names(outline: Outline, provided: Mapping[tuple[str, str], HostFunction]) -> list[str]:
+def _names(
+    outline: Outline,
+    provided: Mapping[tuple[str, str], HostFunction],
+    beside: Mapping[tuple[str, str], FunctionType],
+) -> list[str]:
     """All that the module could import."""
     names = [str(function) for function in provided.values()]
+    names += [f"{module}.{name}" for module, name in beside]
     if _imports_wasi(outline):
         from ._wasi.preview1 import FUNCTIONS  # noqa: PLC0415 - imported by `provide` already
 

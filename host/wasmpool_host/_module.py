@@ -29,6 +29,7 @@ from ._linking import (
     check_limits,
     fits_into_slot,
     link,
+    link_later,
     maps_of,
     new_world,
     provide,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from ._compile.binary import Outline
     from ._engine import Engine
+    from ._instance.companion import CompanionKind
     from ._instance.host_function import HostFunction
     from ._snapshot.take import Plan, Setup, Taken
     from ._types import ExternType
@@ -95,12 +97,14 @@ class Module:
         cache: Path | None = None,
         reseed: str | None = None,
         exchange_buffer: tuple[int, int] = (0, 0),
+        companion: CompanionKind | None = None,
         most_pooled: int = _MOST_POOLED,
     ) -> None:
         """Link the compiled code; `Module.compile` makes modules.
 
         ``cache`` is where its snapshots' instrumented copies are kept, ``reseed`` the export that a
-        snapshot's instances begin with, and ``exchange_buffer`` what they have for exchanges. Code
+        snapshot's instances begin with, and ``exchange_buffer`` what they have for exchanges.
+        ``companion`` is what each instance has beside it. Code
         of at most ``most_pooled`` bytes is loaded into a pooled engine as well.
         """
         outline = source.outline or binary_module.outline(source.binary)
@@ -118,10 +122,11 @@ class Module:
         self._host_functions: tuple[HostFunction, ...] = tuple(host_functions)
         self._cache: Path | None = cache
         self._identity: tuple[Hashable, ...] = (
-            self.digest, self._host_functions, wasi, limits, reseed,
+            self.digest, self._host_functions, wasi, limits, reseed, companion,
         )  # fmt: skip
-        memory_limit = check_limits(str(self), outline, limits)
-        imported = resolve(str(self), outline, provide(host_functions, outline, wasi))
+        self._companion: CompanionKind | None = companion
+        memory_limit = check_limits(str(self), outline, limits, companion)
+        imported = resolve(str(self), outline, provide(host_functions, outline, wasi), companion)
         self._linked = LinkedModule(
             self.name,
             ordinary=self._code(engine_of(limits.stack), compiled, imported),
@@ -131,16 +136,27 @@ class Module:
             imported=imported,
             memory_exports=memory_exports(outline),
             memory_limit=memory_limit,
-            maps=maps_of(outline),
+            maps=maps_of(outline, companion),
             added=len(source.code) - len(source.binary),
-            initialize=_INITIALIZE if self.exports.get(_INITIALIZE) == _RUNS else reseed,
+            initialize=self._initialize or reseed,
+            open_companion=None if companion is None else partial(companion.open, limits),
             new_world=partial(new_world, wasi, self.name),
             exchange_buffer=exchange_buffer,
         )
 
+    @property
+    def _initialize(self) -> str | None:
+        """The export that starts the guest's runtime."""
+        if self._companion is not None:
+            return self._companion.initialize(self.exports)
+        return _INITIALIZE if self.exports.get(_INITIALIZE) == _RUNS else None
+
     def _code(
         self, engine: Engine, compiled: wasmtime.Module, imported: Sequence[HostFunction]
     ) -> Code:
+        if self._companion is not None:
+            self._companion.prepare(engine)
+            return Code(engine, link_later(engine.wasmtime, compiled, imported))
         return Code(engine, link(str(self), engine.wasmtime, compiled, imported))
 
     def _pooled_code(
@@ -151,6 +167,8 @@ class Module:
         most: int,
     ) -> Code | None:
         """Load the code into a pooled engine, too, if the module fits into a slot there."""
+        if self._companion is not None:
+            return None  # it would need two slots
         if len(self._binary) > most or not fits_into_slot(outline, self.limits):
             return None  # the code is longer than the binary, and to copy it all would take long
         code = _capi.serialize(compiled)
@@ -200,6 +218,19 @@ class Module:
         A cancel returns at once; the thread finishes the compilation, and its result is dropped.
         A process is killed.
         """
+        return await cls._compile(source, imports, wasi, limits, cache, None)
+
+    @classmethod
+    async def _compile(  # noqa: PLR0913, PLR0917 - as `compile`, and one more
+        cls,
+        source: bytes | bytearray | str | os.PathLike[str] | Source,
+        imports: Sequence[HostFunction],
+        wasi: Wasi | None,
+        limits: Limits | None,
+        cache: str | os.PathLike[str] | None,
+        companion: CompanionKind | None,
+    ) -> Module:
+        """Do `compile`, of a module whose instances may have a ``companion``."""
         from ._wasi import Wasi  # noqa: PLC0415 - `import wasmpool` is faster without it
 
         check_process()
@@ -218,7 +249,7 @@ class Module:
             directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
 
         def make(read: Source, compiled: wasmtime.Module) -> Module:
-            return cls(read, compiled, imports, wasi, limits, cache=directory)
+            return cls(read, compiled, imports, wasi, limits, cache=directory, companion=companion)
 
         return await _compile(partial(Source.read, source), make, limits.stack, directory)
 
@@ -321,6 +352,7 @@ class Module:
                 limits,
                 reseed=reseed,
                 exchange_buffer=buffer,
+                companion=self._companion,
                 most_pooled=_MOST_POOLED_SNAPSHOT,
             )
 

@@ -25,6 +25,9 @@ for; `TooManyAbandoned` is raised where too many cancelled ones still block.
 `Module.compile` takes one, too. `outline` reads the imports and exports of a valid binary, and
 `provide` finds the host functions for them.
 
+**Extism plugins.** `compile_extism` compiles a module whose instances have an Extism kernel beside
+them; `KernelAccess` is what the host functions of ``extism:host/env`` use of it.
+
 **Messages.** `escaped` and `shown` make untrusted text and values fit for a log and for an error.
 `check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
 that say what to do.
@@ -32,7 +35,9 @@ that say what to do.
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
 
 from ._compile.binary import Outline, outline
 from ._compile.source import Source
@@ -49,12 +54,17 @@ from ._scheduling.loop_budget import SOFT_LIMIT, LoopBudget, budget_of_this_run
 from ._scheduling.loop_share import LoopShare
 from ._shown import shown
 
+if TYPE_CHECKING:
+    from ._extism.access import KernelAccess
+    from ._extism.compile import compile_extism
+
 __all__ = [
     "PENDING",
     "SOFT_LIMIT",
     "BlockingCalls",
     "DrivenInstance",
     "DrivenModule",
+    "KernelAccess",
     "LoopBudget",
     "LoopShare",
     "Outline",
@@ -65,6 +75,7 @@ __all__ = [
     "check_headroom",
     "check_process",
     "check_trio",
+    "compile_extism",
     "escaped",
     "has_headroom",
     "outline",
@@ -73,12 +84,37 @@ __all__ = [
 ]
 
 
+_LATER: Final = {
+    "KernelAccess": "wasmpool_host._extism.access",
+    "compile_extism": "wasmpool_host._extism.compile",
+}
+"""Names that are imported at their first use, as few programs need them."""
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        thing = globals()[name] = _at_home(getattr(import_module(_LATER[name]), name))
+        return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _at_home(thing: Any) -> Any:
+    """Have it read ``wasmpool_host.lowlevel.Source``, wherever it is defined."""
+    if isinstance(thing, (type, FunctionType)):
+        thing.__module__ = __name__
+    return thing
+
+
 def _bring_home() -> None:
-    """Have classes and functions read ``wasmpool_host.lowlevel.Source``, wherever they are."""
     for name in __all__:
-        thing = globals()[name]
-        if isinstance(thing, (type, FunctionType)):
-            thing.__module__ = __name__
+        if name not in _LATER:
+            _at_home(globals()[name])
 
 
 _bring_home()

@@ -2,8 +2,9 @@
 
 An instance has one memory, so it can serve one call at a time. A pool has several instances of the
 same module, each used by at most one task at a time. Use `open_pool` for any module, `open_plugin`
-for a plugin that fulfils the contract, and `open_loader` for many plugins by name. The names that
-an application needs from `wasmpool_host`, the layer below, are here as well.
+for a plugin that fulfils the contract, `open_loader` for many plugins by name, and `open_extism`
+for a plugin of Extism. The names that an application needs from `wasmpool_host`, the layer below,
+are here as well.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from wasmpool_host import (
     Caller,
     CallTimeout,
     CompileError,
+    ExtismError,
     Frame,
     FunctionType,
     GuestError,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
         host_function,
     )
 
+    from ._extism.plugin import ExtismPlugin, open_extism
     from ._http.policy import HttpPolicy
     from ._plugin.admission import Candidate
     from ._plugin.changes import Change, ChangeKind, Changes
@@ -88,6 +91,8 @@ __all__ = [
     "Completed",
     "ConfigureError",
     "DigestError",
+    "ExtismError",
+    "ExtismPlugin",
     "Frame",
     "FunctionType",
     "GuestError",
@@ -135,6 +140,7 @@ __all__ = [
     "Wasi",
     "WasmpoolError",
     "host_function",
+    "open_extism",
     "open_loader",
     "open_plugin",
     "open_pool",
@@ -151,6 +157,7 @@ _LAZY: Final = {
     "Completed": "wasmpool_host",
     "ConfigureError": "wasmpool._plugin.errors",
     "DigestError": "wasmpool._plugin.errors",
+    "ExtismPlugin": "wasmpool._extism.plugin",
     "Histogram": "wasmpool._pool.histogram",
     "HostFunction": "wasmpool_host",
     "HttpPolicy": "wasmpool._http.policy",
@@ -167,6 +174,7 @@ _LAZY: Final = {
     "ToolResult": "wasmpool._plugin.tool_result",
     "Wasi": "wasmpool_host",
     "host_function": "wasmpool_host",
+    "open_extism": "wasmpool._extism.plugin",
     "open_loader": "wasmpool._plugin.loader",
     "open_plugin": "wasmpool._plugin.plugin",
 }

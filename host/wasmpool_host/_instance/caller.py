@@ -18,6 +18,7 @@ from .packed import check_packed, check_size, find_malloc, pack, unpack
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .companion import Companion
     from .host_call import HostCall
     from .linked_module import LinkedModule
     from .signature import Results
@@ -33,10 +34,12 @@ PROCESS: Final = object()
 class Guest:
     """An instance as its host functions know it: its module, and the state that they keep."""
 
-    __slots__ = ("log_extra", "module", "state")
+    __slots__ = ("companion", "log_extra", "module", "state")
 
     def __init__(self, module: LinkedModule) -> None:
         self.module: LinkedModule = module
+        self.companion: Companion | None = None
+        """What it has beside it in its store; None for most guests."""
         self.log_extra: Mapping[str, object] = NOBODY
         """Attributes of its log records."""
         self.state: dict[object, Any] | None = None
@@ -146,22 +149,28 @@ class Caller:
             message = f"export {name!r} of {module} cannot be called before the guest has started"
             raise RuntimeError(message)
         nested = NestedCall(extern, signature, args, module.label(name))
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check()
+        await self._before_call()
         return await call.fiber.call_back(call, nested, module.label(name))
 
     def read(self, packed: int) -> bytes:
         """Copy a packed region out (the plugin ABI: pointer high, size low, 32 bits each).
 
+        In an Extism plugin it is the offset of a block instead, and the block is copied.
+
         Args:
             packed: an i64, signed as host functions get it, or unsigned.
 
         Raises:
-            GuestMemoryError: it is outside the memory, or larger than ``limits.payload`` bytes.
+            GuestMemoryError: it is outside the memory, or larger than ``limits.payload`` bytes; or
+                no block begins there.
             TypeError, ValueError: it is no int, or needs more than 64 bits.
             RuntimeError: the host function has returned, or a call by this caller is under way.
         """
         check_packed(packed)
+        companion = self._guest.companion
+        if companion is not None:
+            self._check()
+            return companion.read(f"host function {self._call.function}", packed)
         ptr, size = unpack(packed)
         if not size:
             return b""
@@ -171,15 +180,19 @@ class Caller:
     async def reply(self, data: bytes | bytearray | memoryview) -> int:
         """Copy ``data`` into memory from the guest's own malloc, for the guest to free.
 
+        In an Extism plugin it is copied into a new block.
+
         Args:
             data: bytes, or any other buffer, of which the bytes are taken.
 
         Returns:
-            The packed region, as an unsigned number; 0 for no bytes, without malloc.
+            The packed region, as an unsigned number; 0 for no bytes, without malloc. In an Extism
+            plugin the offset of the block.
 
         Raises:
             LinkError: the guest exports neither ``malloc`` nor ``guest_malloc``.
-            GuestMemoryError: malloc returned 0, or a region outside the memory.
+            GuestMemoryError: malloc returned 0, or a region outside the memory; or there is no room
+                for the block.
             TypeError: the data are no bytes.
             ValueError: there are 2**32 bytes of them, or more.
             GuestTrap, RuntimeError: as `call`.
@@ -190,6 +203,8 @@ class Caller:
             data = bytes(memoryview(data))  # its bytes, however large its items are
         if not data:
             return 0
+        if self._guest.companion is not None:
+            return await self._swap((), data)
         malloc = find_malloc(self._guest.module)
         ptr = await self.call(malloc, len(data))
         if not ptr:
@@ -197,6 +212,18 @@ class Caller:
             raise GuestMemoryError(message)
         self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, as malloc's type was checked
         return pack(int(ptr), len(data))  # type: ignore[arg-type]  # an i32, as malloc's type was checked
+
+    async def _swap(self, freed: tuple[int, ...], data: bytes) -> int:
+        """Have the companion free some blocks, and make one of ``data``."""
+        companion = self._guest.companion
+        assert companion is not None  # checked by the callers
+        await self._before_call()
+        return await companion.swap(self._call, freed, data)
+
+    async def _before_call(self) -> None:
+        self._check()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check()
 
     def _region(self) -> tuple[int, int]:
         self._check()

@@ -125,10 +125,15 @@ class DrivenInstance(Instance):
 
     @property
     def memory_size(self) -> int:
-        """Bytes of linear memory, exported or not; 0 during a call, and when closed."""
+        """Bytes of linear memory, exported or not; 0 during a call, and when closed.
+
+        The memory of a kernel beside the guest counts, too.
+        """
         if self._fiber.busy or self._closed:
             return 0
-        return self._fiber.store.total_memory()
+        companion = self._guest.companion
+        beside = 0 if companion is None else companion.memory_size()
+        return self._fiber.store.total_memory() + beside
 
     @enable_ki_protection
     def interrupt(self, error: BaseException) -> None:

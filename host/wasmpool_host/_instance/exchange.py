@@ -11,19 +11,12 @@ A free may trap: allocators of guests assert on sizes for which the contract has
 result is copied by then, so the call is good. Such an instance is never asked to free again, and
 its memory is left to the pool's ``max_memory``. The helper says at which of its two steps it
 trapped, so the export never runs twice for one call.
-
-Most crossings end in their first slice, also those of an instance's first exchange, and then the
-whole exchange is one plain step. So the way through several crossings is written once, as
-generators (`Steps`). They yield where a crossing is pending, and continue, or raise, when the task
-has driven it to its end.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Final, final
-
-from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host import _capi
 from wasmpool_host._errors import GuestMemoryError, GuestTrap
@@ -34,19 +27,17 @@ from .crossing import ExportCrossing, StartCrossing
 from .packed import check_exchange, find_free, find_malloc, has_malloc
 from .pending import PENDING
 from .signature import Signature
+from .stepped_exchange import SteppedExchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from typing import TypeAlias, TypeVar
+    from collections.abc import Callable
 
     from wasmpool_host._engine import Engine
 
     from .fiber import Fiber
     from .linked_module import LinkedModule
     from .pending import Pending
-
-    T = TypeVar("T")
-    Steps: TypeAlias = Generator[None, None, T]
+    from .stepped_exchange import Steps
 
 __all__ = ["Exchange"]
 
@@ -93,7 +84,7 @@ class Route:
 
 
 @final
-class Exchange:
+class Exchange(SteppedExchange):
     """One instance's side of the packed ABI."""
 
     # Invariants:
@@ -101,13 +92,11 @@ class Exchange:
     # - `_owed` is a result that the guest has not been asked to free yet, or 0; it stays owed where
     #   the crossing that would free it is cancelled before it begins
     # - `_keeps` implies that nothing is owed and that nothing will be freed any more
-    # - while an exchange is pending, `_steps` are the rest of it, and wait for a crossing
 
     __slots__ = (
         "_buffer",
         "_capacity",
         "_engine",
-        "_fiber",
         "_free",
         "_helpers",
         "_keeps",
@@ -116,7 +105,6 @@ class Exchange:
         "_owed",
         "_resolve",
         "_routes",
-        "_steps",
     )  # fmt: skip
 
     def __init__(
@@ -126,7 +114,7 @@ class Exchange:
         engine: Engine,
         resolve: Callable[[str], ExportCrossing],
     ) -> None:
-        self._fiber = fiber
+        super().__init__(fiber)
         self._module = module
         self._engine = engine
         self._resolve = resolve
@@ -137,7 +125,6 @@ class Exchange:
         self._owed = 0
         self._routes: dict[str, Route] = {}
         self._helpers = 0
-        self._steps: Steps[bytes] | None = None
 
     def start(self, name: str, payload: bytes | None) -> bytes | Pending:
         """Run the first slices of `Instance.exchange`; return its result, or PENDING."""
@@ -174,59 +161,6 @@ class Exchange:
     def buffer(self) -> tuple[int, int]:
         """The host's buffer in the guest's memory, and its capacity; (0, 0) if there is none."""
         return self._buffer, self._capacity
-
-    def _begin(self, steps: Steps[bytes]) -> bytes | Pending:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
-        self._steps = steps
-        return PENDING
-
-    @enable_ki_protection
-    async def finish(self) -> bytes:
-        """Drive the pending exchange to its end, and return its result."""
-        steps, self._steps = self._steps, None
-        assert steps is not None
-        try:
-            while True:
-                try:
-                    await self._fiber.finish()
-                except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
-                    steps.throw(error)
-                else:
-                    next(steps)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
-
-    def finish_now(self) -> bytes | Pending:
-        """Do `finish` if a worker is done with the crossing and no other follows; else PENDING."""
-        steps = self._steps
-        assert steps is not None
-        try:
-            try:
-                if not self._fiber.finish_now():
-                    return PENDING
-            except BaseException as error:  # noqa: BLE001 - the steps raise it, or handle it
-                steps.throw(error)
-            else:
-                next(steps)
-        except StopIteration as done:
-            self._steps = None
-            return done.value  # type: ignore[no-any-return]  # `Steps[bytes]`
-        except BaseException:
-            self._steps = None
-            raise
-        return PENDING
-
-    @property
-    def is_pending(self) -> bool:
-        """True if `finish` has to be called."""
-        return self._steps is not None
-
-    def abandon(self) -> None:
-        """Drop the pending exchange: `finish` will not be called."""
-        self._steps = None
 
     # --- before the export is called ---
 
@@ -377,18 +311,6 @@ class Exchange:
 
     # --- crossings ---
 
-    def _cross(self, crossing: ExportCrossing, args: tuple[int, ...]) -> Steps[int]:
-        self._check()
-        result = crossing.start(args)
-        if result is PENDING:
-            return (yield from self._rest(crossing))
-        return result or 0  # type: ignore[return-value]  # one integer or nothing
-
-    def _rest(self, crossing: ExportCrossing) -> Steps[int]:
-        """Wait for a pending crossing; return its result."""
-        yield
-        return crossing.take() or 0  # type: ignore[return-value]  # one integer or nothing
-
     def _free_region(self, ptr: int) -> Steps[None]:
         if self._keeps or self._free is None:
             return
@@ -403,8 +325,3 @@ class Exchange:
         self._keeps = True
         self._owed = 0
         self._fiber.poisoned = None
-
-    def _check(self) -> None:
-        """Raise the error of an interrupt that came as the last crossing returned."""
-        if self._fiber.interrupted is not None:
-            raise self._fiber.interrupted

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
 
+from wasmpool_host import _capi
 from wasmpool_host._engine import check_faulthandler, check_process
 from wasmpool_host._errors import GuestExit, InstanceClosed, InstancePoisoned
 from wasmpool_host._in_trio import check_trio
 from wasmpool_host._open_instances import open_instances
 from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 
+from .call_history import CallHistory
 from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
@@ -25,9 +27,8 @@ from .poison import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
+    from functools import partial
     from typing import Unpack
-
-    from wasmpool_host import _capi
 
     from .bindings import Bindings
     from .exported import Globals, Memories
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .pending import Pending
     from .program import Completed, RunOptions
     from .signature import Results
+    from .stepped_exchange import SteppedExchange
 
 __all__ = ["Instance"]
 
@@ -71,7 +73,7 @@ class Instance:
         self._crossings: dict[str, ExportCrossing] = {}
         self._closed = False
         self._thread = get_ident()
-        self._exchange: Exchange | None = None
+        self._exchange: SteppedExchange | None = None
         self._pending: ExportCrossing | None = None
         self._start_steps: Generator[None] | None = None
         pooled = module.pooled
@@ -82,6 +84,8 @@ class Instance:
             bindings: Bindings[ExportCrossing] = module.take_bindings()
             self._bindings = bindings
             self._fiber = Fiber(module, code.engine, self._guest, self._ticker, bindings.arena)
+            if module.open_companion is not None:
+                self._guest.companion = module.open_companion(code.engine, self._fiber.store)
         except BaseException:
             open_instances.close(self._ticker, module.maps, code.engine)
             raise
@@ -287,11 +291,23 @@ class Instance:
     def _starting(self) -> Generator[None]:
         """Yield where a crossing is pending, as `Exchange` does."""
         fiber, module = self._fiber, self._module
-        begin = fiber.store.begin_instance(self._code.prepared)
         fiber.start_clock()
+        begin: partial[int]
+        companion, prepared = self._guest.companion, self._code.prepared
+        if companion is None:
+            assert isinstance(prepared, _capi.Prepared)
+            begin = fiber.store.begin_instance(prepared)
+        else:
+            assert isinstance(prepared, _capi.Linkable)
+            label = f"the companion of {module}"
+            if not fiber.start(StartCrossing(companion.begin(), label, CallHistory())):
+                yield
+            begin = companion.link(prepared)
         if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
             yield
         fiber.store.take_instance()
+        if companion is not None:
+            companion.guest_started()
         if module.initialize is not None:
             fiber.start_clock()
             if self._resolve(module.initialize).start(()) is PENDING:
@@ -327,15 +343,19 @@ class Instance:
             self._refuse_thread()
         exchange = self._exchange
         if exchange is None:
-            exchange = self._exchange = Exchange(
-                fiber, self._module, self._code.engine, self._resolve
-            )
+            exchange = self._exchange = self._new_exchange()
         if fiber.call_seconds is not None:
             fiber.start_clock()
         result = exchange.start(name, payload)
         if result is PENDING:
             self._note_pending(None)
         return result
+
+    def _new_exchange(self) -> SteppedExchange:
+        companion = self._guest.companion
+        if companion is None:
+            return Exchange(self._fiber, self._module, self._code.engine, self._resolve)
+        return companion.new_exchange(self._fiber, self._module, self._resolve)
 
     @enable_ki_protection
     async def _run(
@@ -503,6 +523,7 @@ class Instance:
         if exchange is not None:
             exchange.abandon()
         self._start_steps = None
+        self._guest.companion = None
 
     def __del__(self) -> None:
         if self._freed:

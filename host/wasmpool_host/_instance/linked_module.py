@@ -34,14 +34,14 @@ class Code:
 
     Attributes:
         engine: the one that it was compiled by, or loaded into.
-        prepared: ready to be instantiated there.
+        prepared: ready to be instantiated there; or to be linked to a companion in each store.
     """
 
     __slots__ = ("engine", "prepared")
 
-    def __init__(self, engine: Engine, prepared: _capi.Prepared) -> None:
+    def __init__(self, engine: Engine, prepared: _capi.Prepared | _capi.Linkable) -> None:
         self.engine: Engine = engine
-        self.prepared: _capi.Prepared = prepared
+        self.prepared: _capi.Prepared | _capi.Linkable = prepared
 
 
 @final
@@ -61,6 +61,7 @@ class LinkedModule:
         maps: how many memory maps of the kernel an instance may take.
         initialize: the export that runs before an instance serves: ``_initialize`` of a reactor, or
             the ``reseed`` of a snapshot; None if it has neither.
+        open_companion: makes the `Companion` of an instance; None for most modules.
         new_world: makes the world of a run, from what `Instance.run` is given.
         exchange_buffer: where the host's buffer for exchanges is in each instance from its
             beginning, and its capacity: in a snapshot. (0, 0) if there is none yet.
@@ -82,6 +83,7 @@ class LinkedModule:
         maps: int,
         added: int,
         initialize: str | None,
+        open_companion: Callable[[Engine, _capi.Store], Any] | None,
         new_world: Callable[..., World],
         exchange_buffer: tuple[int, int],
     ) -> None:
@@ -102,6 +104,7 @@ class LinkedModule:
         self.memory_bits: int = 64 if wide else 32
         self.maps: int = maps
         self.initialize: str | None = initialize
+        self.open_companion: Callable[[Engine, _capi.Store], Any] | None = open_companion
         self.start_label: str = f"the start of {self}"
         self.start_history: CallHistory = CallHistory()
         self.new_world: Callable[..., World] = new_world

@@ -62,6 +62,8 @@ __all__ = ["Plan", "Setup", "Taken", "check_setup", "check_timeout", "make_plan"
 Setup: TypeAlias = Callable[[Any], Awaitable[Any] | object]
 """Makes an instance ready; async or plain."""
 
+_INITIALIZERS: Final = ("_initialize", "__wasm_call_ctors")
+"""What starts a guest's runtime; the instances of a snapshot begin after it."""
 _START_OF_GO: Final = "_rt0_wasm_wasip1"
 """What starts Go's runtime in a module that does not export ``_initialize``; setups call it."""
 
@@ -167,7 +169,7 @@ async def take(
         instance.seal()
         await instance.settle()
         instance.check_fit()  # again: code of the guest has run
-        spent = {"_initialize"} if initialize == "_initialize" else set[str]()
+        spent = set(_INITIALIZERS) if initialize in _INITIALIZERS else set[str]()
         if spent or instance.has_called(_START_OF_GO):
             spent.add(_START_OF_GO)
         buffer = instance.exchange_buffer

@@ -60,10 +60,17 @@ _AGENT: Final = (b"User-Agent", b"wasmpool")
 
 @final
 class Client:
-    """Sends the requests of one plugin; made at the first request, closed with the plugin."""
+    """Sends the requests of one plugin; made at the first request, closed with the plugin.
 
-    def __init__(self, policy: HttpPolicy) -> None:
+    Args:
+        policy: which hosts may be reached.
+        lists: says of a host in normal form if the plugin may reach it, beside the policy; None is
+            every host.
+    """
+
+    def __init__(self, policy: HttpPolicy, lists: Callable[[str], bool] | None = None) -> None:
         self._policy = policy
+        self._lists = lists
         self._connections = _Connections(policy)
 
     async def request(
@@ -122,7 +129,8 @@ class Client:
             message = f"{str(url)!r} is not an http or https URL"
             raise HttpFailure(message)
         host = url.raw_host.decode("ascii")
-        if not host_is_listed(host, self._policy.allow_hosts):
+        listed = host_is_listed(host, self._policy.allow_hosts)
+        if not listed or (self._lists is not None and not self._lists(host)):
             message = f"forbidden by policy: the host {host!r} is not among the allowed ones"
             raise HttpFailure(message)
 

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
     from .policy import HttpPolicy
 
-__all__ = ["BadRequest", "GuestRequest", "read_large_request", "read_request"]
+__all__ = [
+    "BadRequest",
+    "GuestRequest",
+    "plain_headers",
+    "read_large_request",
+    "read_method",
+    "read_request",
+]
 
 _RAW_BODY: Final = "X-Raw-Body"
 _H2C: Final = "X-H2C"
@@ -126,6 +133,28 @@ def _request(given: dict[str, Any], body: bytes, policy: HttpPolicy) -> GuestReq
         h2c=bool(headers.get(_H2C)),
         timeout=_seconds(headers.get(_TIMEOUT, ""), policy),
     )
+
+
+def read_method(method: str) -> str:
+    """Check a request's method.
+
+    Raises:
+        BadRequest: it is none, or one that a guest cannot use.
+    """
+    return _method(method)
+
+
+def plain_headers(given: object) -> list[tuple[str, bytes]]:
+    """Read a request's headers, none of which is for the host: those that the client does not set.
+
+    Raises:
+        BadRequest: they are no object of strings, too many, or not allowed in HTTP.
+    """
+    return [
+        (name, _header_value(name, value))
+        for name, value in _headers({"headers": given}).items()
+        if name.lower() not in _CONNECTION_HEADERS
+    ]
 
 
 def _text(given: dict[str, Any], key: str) -> str:

@@ -1,0 +1,72 @@
+"""The kernel's blocks, for host functions of module ``extism:host/env``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from .kernel import kernel_of
+
+if TYPE_CHECKING:
+    from wasmpool_host._instance.caller import Caller
+
+__all__ = ["KernelAccess"]
+
+
+@final
+class KernelAccess:
+    """What the host function of one call does with the blocks of the guest that called it.
+
+    Raises:
+        TypeError: the guest has no kernel: `compile_extism` did not compile it.
+    """
+
+    __slots__ = ("_caller", "_kernel")
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._kernel = kernel_of(caller._guest.companion)  # noqa: SLF001 - it is the host's own
+
+    def length(self, offset: int) -> int:
+        """Return a block's length in bytes, or 0 where none begins."""
+        return self._kernel.blocks.length(offset)
+
+    def read(self, what: str, offset: int, most: int) -> bytes:
+        """Copy a block out; offset 0 is an empty one.
+
+        Raises:
+            GuestMemoryError: no block begins there, or it is longer than ``most`` bytes; ``what``
+                begins the message.
+        """
+        return self._kernel.blocks.read_block(what, offset, most)
+
+    def read_start(self, what: str, offset: int, most: int) -> tuple[bytes, int]:
+        """Copy the first ``most`` bytes of a block out; return them, and the block's length.
+
+        Raises:
+            GuestMemoryError: no block begins there; ``what`` begins the message.
+        """
+        return self._kernel.blocks.read_start(what, offset, most)
+
+    @property
+    def largest(self) -> int:
+        """Bytes that no block exceeds."""
+        return self._kernel.largest
+
+    @property
+    def call_number(self) -> int:
+        """Another number in each call of the guest from outside."""
+        return self._kernel.blocks.call_number()
+
+    async def give(self, data: bytes, *freed: int) -> int:
+        """Free up to two blocks, and make one of ``data``; return its offset, or 0 for no bytes.
+
+        Raises:
+            GuestMemoryError: there is no room for it.
+
+        A cancel ends the guest's call.
+        """
+        return await self._caller._swap(freed, data)  # noqa: SLF001 - as above
+
+    async def free(self, *offsets: int) -> None:
+        """Free up to two blocks; what is no block is left alone. A cancel is as for `give`."""
+        await self._caller._swap(offsets, b"")  # noqa: SLF001 - as above

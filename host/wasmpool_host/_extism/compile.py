@@ -1,0 +1,54 @@
+"""Compile a module of an Extism plugin: each of its instances has a kernel beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wasmpool_host._module import Module
+
+from .kernel import KernelKind
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from wasmpool_host._compile.source import Source
+    from wasmpool_host._instance.host_function import HostFunction
+    from wasmpool_host._limits import Limits
+    from wasmpool_host._wasi import Wasi
+
+__all__ = ["compile_extism"]
+
+
+async def compile_extism(  # noqa: PLR0913 - as `Module.compile`, and one more
+    source: bytes | bytearray | str | os.PathLike[str] | Source,
+    *,
+    imports: Sequence[HostFunction] = (),
+    wasi: Wasi | None = None,
+    limits: Limits | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    most_of_guest: int | None = None,
+) -> Module:
+    """Compile a module that imports the kernel's functions from ``extism:host/env``.
+
+    It is a `Module` with another ABI: `Instance.exchange` calls an export of type () -> (i32) or
+    () -> () with an input, and returns its output; the guest's error is an `ExtismError`.
+    `Caller.read` and `Caller.reply` use the kernel's blocks.
+
+    Args:
+        source: as for `Module.compile`, as all but the last.
+        imports: host functions that it may import beside the kernel's.
+        wasi: what it gets of WASI.
+        limits: what each instance may take. The kernel's blocks take a fifth of ``limits.memory``,
+            and 64 MiB at most.
+        cache: a directory for compiled code.
+        most_of_guest: bytes of each of its memories, if this is less than what ``limits`` leave.
+
+    Raises:
+        Exception: as `Module.compile`.
+
+    A cancel is as for `Module.compile`.
+    """
+    return await Module._compile(  # noqa: SLF001 - `Module.compile` has no companions
+        source, imports, wasi, limits, cache, KernelKind(most_of_guest)
+    )

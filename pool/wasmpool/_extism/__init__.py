@@ -1,0 +1,1 @@
+"""Extism plugins: manifests, host functions and plugins on pools."""

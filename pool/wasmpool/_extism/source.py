@@ -1,0 +1,160 @@
+"""Where an Extism plugin comes from: a module or a manifest, in a file or in memory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from wasmpool._plugin.errors import DigestError
+from wasmpool._plugin.source import name_of_file, stem
+from wasmpool_host.lowlevel import BlockingCalls, Source
+
+from .manifest import Manifest, WasmEntry, read_manifest
+
+__all__ = ["ExtismSource", "FrozenSource", "freeze_source", "read_source"]
+
+ExtismSource: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any]
+"""A module or a manifest: the path of a file with either, its content, or a manifest as a mapping.
+A str that contains ``(module`` is the text of a module; one that begins with ``{`` is a manifest in
+JSON."""
+
+FrozenSource: TypeAlias = Manifest | Path
+"""A manifest that was read, or a file that has yet to be read."""
+
+_MOST: Final = 64 << 20
+"""Bytes of a manifest in a file: a module may be in it, in base64."""
+_MAGIC: Final = b"\0asm"
+_MANIFESTS: Final = {".json", ".toml"}
+"""The suffixes of files with a manifest; all others have a module."""
+
+_reading: Final = BlockingCalls("readings of Extism plugins", limit=4, max_abandoned=8)
+
+
+def freeze_source(source: ExtismSource) -> FrozenSource:
+    """Return a source in a form that the caller can no longer change; read what is no file.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is a manifest that is not valid, or asks for what is not served.
+    """
+    if isinstance(source, Mapping):
+        return read_manifest(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_content(bytes(source))
+    if isinstance(source, str) and ("(module" in source or source.lstrip().startswith("{")):
+        return _from_content(source.encode())
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).absolute()
+    message = (
+        "open_extism takes the path or the bytes of a module or a manifest, or a mapping, not"
+        f" {type(source).__name__}"
+    )
+    raise TypeError(message)
+
+
+async def read_source(frozen: FrozenSource, name: str | None) -> tuple[Manifest, Source]:
+    """Read a source to its end: the manifest, and its module.
+
+    Args:
+        frozen: what `freeze_source` returned.
+        name: the plugin's, for an error.
+
+    Raises:
+        CompileError: the module's file is larger than 256 MiB.
+        ValueError: the file has a manifest that is not valid.
+        DigestError: the module has another digest than its manifest says.
+        OSError: a file cannot be read.
+
+    A cancel returns at once; a thread that reads is abandoned.
+    """
+    return await _reading.run(_read, frozen, name)
+
+
+def _read(frozen: FrozenSource, name: str | None) -> tuple[Manifest, Source]:
+    manifest = frozen if isinstance(frozen, Manifest) else _from_file(frozen)
+    entry = manifest.wasm
+    if entry.path is not None:
+        source = Source.read(Path(entry.path))
+    else:
+        assert entry.data is not None  # one of the two is set
+        source = Source.read(_module_of(entry.data))
+    if entry.sha256 is not None and source.digest != entry.sha256:
+        label = name or entry.name or stem(source)
+        raise DigestError(label, name_of_file(source), source.digest, entry.sha256)
+    return manifest, source
+
+
+def _from_file(path: Path) -> Manifest:
+    if path.suffix not in _MANIFESTS:
+        return Manifest(wasm=WasmEntry(path=str(path)))
+    content = _read_regular(path)
+    if len(content) > _MOST:
+        message = f"{str(path)!r} has more than {_MOST:,} bytes, which no manifest may have"
+        raise ValueError(message)
+    try:
+        return read_manifest(_parsed(content))
+    except ValueError as wrong:
+        message = f"{str(path)!r}: {wrong}"
+        raise ValueError(message) from wrong
+
+
+def _read_regular(path: Path) -> bytes:
+    """Read a file, of which at most `_MOST` bytes and one are returned."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
+    with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return file.read(_MOST + 1)
+
+
+def _from_content(content: bytes) -> Manifest:
+    """Read what was given as bytes or as a str."""
+    if content.startswith(_MAGIC) or _is_text(content):
+        return Manifest(wasm=WasmEntry(data=content))
+    return read_manifest(_parsed(content))
+
+
+def _parsed(content: bytes) -> Mapping[str, Any]:
+    """Parse a manifest: JSON, or TOML."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("it is neither a module nor a manifest, as it is no UTF-8") from None
+    if not text.lstrip().startswith("{"):
+        import tomllib  # noqa: PLC0415 - few manifests are TOML
+
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as wrong:
+            message = f"the manifest is neither JSON nor TOML: {wrong}"
+            raise ValueError(message) from None
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as wrong:
+        message = f"the manifest is no JSON: {wrong}"
+        raise ValueError(message) from None
+    assert isinstance(parsed, dict)  # it begins with a brace
+    return parsed
+
+
+def _is_text(content: bytes) -> bool:
+    """Return True for a module in the text format."""
+    start = content[:64].lstrip()
+    if start.startswith((b";;", b"(;")):
+        return True
+    return start.startswith(b"(") and start[1:].lstrip().startswith(b"module")
+
+
+def _module_of(data: bytes) -> bytes | str:
+    """Return a module as `Source.read` takes it."""
+    if not _is_text(data):
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the text of the module is no UTF-8") from None

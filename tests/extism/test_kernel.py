@@ -1,0 +1,285 @@
+"""The kernel against a model: blocks do not overlap, and nothing outside of them is touched."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+import wasmtime
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from wasmpool_host._extism.kernel_module import (
+    ACTIVE,
+    ENTRIES,
+    ENTRY,
+    FUNCTIONS,
+    GRANULE,
+    KERNEL,
+    MOST_PAGES_AT,
+)
+
+_ENGINE: Final = wasmtime.Engine()
+_MODULE: Final = wasmtime.Module(_ENGINE, KERNEL)
+_PAGES: Final = 8
+_U64: Final = (1 << 64) - 1
+
+OFFSETS = st.one_of(
+    st.integers(0, 4 * GRANULE),
+    st.integers(0, _PAGES << 16),
+    st.integers((1 << 32) - 20, (1 << 32) + 20),
+    st.integers((1 << 63) - 8, (1 << 63) + 8),
+    st.integers(_U64 - 100, _U64),
+)
+"""Wild offsets, above all around the edges."""
+
+SIZES = st.one_of(
+    st.integers(1, 3 * GRANULE),
+    st.integers(1, 1 << 17),
+    st.sampled_from([0, (_PAGES << 16) - GRANULE, 1 << 30, (1 << 30) + 1, 1 << 32, _U64]),
+)
+
+
+class Kernel:
+    """The kernel by itself, in the wheel's own classes."""
+
+    def __init__(self, pages: int = _PAGES) -> None:
+        self.store = wasmtime.Store(_ENGINE)
+        exports = wasmtime.Instance(self.store, _MODULE, []).exports(self.store)
+        self.exports: dict[str, Any] = dict(exports.items())
+        self.state: Any = self.exports["state"]
+        self.memory: Any = self.exports["memory"]
+        self.state.write(self.store, pages.to_bytes(4, "little"), MOST_PAGES_AT)
+
+    def call(self, name: str, *args: int) -> int:
+        """Call a function; its result is unsigned."""
+        signed = [a - (1 << 64) if a >> 63 else a for a in args]
+        result = self.exports[name](self.store, *signed)
+        return 0 if result is None else result & _U64
+
+
+class Model(RuleBasedStateMachine):
+    """Random sequences of all that a guest can call, against dicts."""
+
+    blocks = Bundle("blocks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = Kernel()
+        self.live: dict[int, bytearray] = {}
+        self.input = (0, 0)
+        self.output = (0, 0)
+        self.error = 0
+
+    def inside(self, offset: int, size: int) -> bool:
+        """Whether a region is below the end of all blocks, as the kernel's own global says."""
+        return offset >= GRANULE and offset + size <= self.end()
+
+    def end(self) -> int:
+        """The end of the blocks: where the first offset is that can not be written."""
+        return self._end
+
+    _end = GRANULE
+
+    def probe_end(self) -> None:
+        """Find the end by what can be stored: it is a multiple of the granule."""
+        low, high = 1, (_PAGES << 16) // GRANULE + 1
+        while low < high:
+            middle = (low + high) // 2
+            if self.writable(middle * GRANULE):
+                low = middle + 1
+            else:
+                high = middle
+        self._end = low * GRANULE
+
+    def writable(self, offset: int) -> bool:
+        """Whether a store there has an effect; the byte is put back."""
+        before = self.kernel.call("load_u8", offset)
+        self.kernel.call("store_u8", offset, before ^ 1)
+        changed = self.kernel.call("load_u8", offset) != before
+        self.kernel.call("store_u8", offset, before)
+        return changed
+
+    @rule(target=blocks, size=SIZES, byte=st.integers(0, 255))
+    def alloc(self, size: int, byte: int) -> int:
+        """A new block overlaps no other, and keeps its length."""
+        offset = self.kernel.call("alloc", size)
+        if not offset:
+            assert size == 0 or size > 1024 or len(self.live) > 100 or self.end() > 1 << 18
+            return 0
+        assert offset % GRANULE == 0
+        assert offset not in self.live
+        for other, content in self.live.items():
+            assert offset + size <= other or other + len(content) <= offset
+        self.probe_end()
+        assert offset + size <= self.end() <= _PAGES << 16
+        content = bytearray([byte]) * size
+        self.kernel.memory.write(self.kernel.store, content, offset)
+        self.live[offset] = content
+        return offset
+
+    @rule(offset=st.one_of(blocks, OFFSETS))
+    def free(self, offset: int) -> None:
+        """A free of what is no block does nothing."""
+        self.kernel.call("free", offset)
+        if self.live.pop(offset, None) is not None and offset == self.input[0]:
+            self.input = (offset, 0)
+        self.probe_end()
+
+    @rule(offset=st.one_of(blocks, OFFSETS))
+    def length(self, offset: int) -> None:
+        """Where no block begins the length is 0."""
+        expected = len(self.live.get(offset, b""))
+        assert self.kernel.call("length", offset) == expected
+        assert self.kernel.call("length_unsafe", offset) == expected
+
+    @rule(
+        offset=OFFSETS,
+        block=blocks,
+        near=st.booleans(),
+        wide=st.booleans(),
+        value=st.integers(0, _U64),
+    )
+    def store(self, offset: int, block: int, near: bool, wide: bool, value: int) -> None:
+        """A store changes the bytes there, or nothing at all where no block ever was."""
+        at = (block + offset % 300) & _U64 if near else offset
+        size = 8 if wide else 1
+        name, value = ("store_u64", value) if wide else ("store_u8", value & 0xFF)
+        before = self.kernel.memory.read(self.kernel.store, 0)
+        self.kernel.call(name, at, value)
+        after = self.kernel.memory.read(self.kernel.store, 0)
+        if not self.inside(at, size):
+            assert after == before
+            assert self.kernel.call("load_u64" if wide else "load_u8", at) == 0
+            return
+        assert after[at : at + size] == value.to_bytes(size, "little")
+        assert (after[:at], after[at + size :]) == (before[:at], before[at + size :])
+        assert self.kernel.call("load_u64" if wide else "load_u8", at) == value
+        for start, content in self.live.items():
+            content[:] = after[start : start + len(content)]
+
+    @rule(offset=st.one_of(blocks, OFFSETS), size=SIZES, output=st.booleans())
+    def set_region(self, offset: int, size: int, output: bool) -> None:
+        """The input and the output are where blocks are, or stay as they were."""
+        self.kernel.call("output_set" if output else "input_set", offset, size)
+        if self.inside(offset, size) and offset < self.end():
+            if output:
+                self.output = (offset, size)
+            else:
+                self.input = (offset, size)
+
+    @rule(offset=st.one_of(blocks, OFFSETS))
+    def set_error(self, offset: int) -> None:
+        """An error is 0, or where blocks are."""
+        self.kernel.call("error_set", offset)
+        if offset == 0 or self.inside(offset, 1):
+            self.error = offset
+
+    @rule(offset=st.one_of(st.integers(0, 300), OFFSETS))
+    def load_input(self, offset: int) -> None:
+        """Outside of the input there are zeros."""
+        start, length = self.input
+        memory = self.kernel.memory.read(self.kernel.store, 0)
+        for name, size in (("input_load_u8", 1), ("input_load_u64", 8)):
+            found = self.kernel.call(name, offset)
+            if offset + size > length:
+                assert found == 0
+            else:
+                at = start + offset
+                assert found == int.from_bytes(memory[at : at + size], "little")
+
+    @rule(size=SIZES)
+    def begin(self, size: int) -> None:
+        """A new call finds nothing of the last one: all bytes are 0, and there is no block."""
+        offset = self.kernel.call("begin", size)
+        self.live.clear()
+        self.input, self.output, self.error = (0, 0), (0, 0), 0
+        if offset:
+            self.live[offset] = bytearray(size)
+            self.input = (offset, size)
+        self.probe_end()
+        assert not any(self.kernel.memory.read(self.kernel.store, 0))
+
+    @invariant()
+    def is_as_modelled(self) -> None:
+        """All registers, and the bytes of all blocks, are those of the model."""
+        call = self.kernel.call
+        assert (call("input_offset"), call("input_length")) == self.input
+        assert (call("output_offset"), call("output_length")) == self.output
+        assert call("error_get") == self.error
+        memory = self.kernel.memory.read(self.kernel.store, 0)
+        assert call("memory_bytes") == len(memory) <= _PAGES << 16
+        for offset, content in self.live.items():
+            assert memory[offset : offset + len(content)] == content
+        assert not any(memory[self.highest() :])
+
+    def highest(self) -> int:
+        """The farthest that blocks have been: beyond it nothing was ever written."""
+        self._highest = max(self._highest, self.end())
+        return self._highest
+
+    _highest = GRANULE
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.slow
+class TestModelAtLength(Model.TestCase):  # type: ignore[misc,valid-type]  # it is made at run time
+    """The same, for a minute."""
+
+    settings = settings(max_examples=1_000, stateful_step_count=60, deadline=None)
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    """A kernel that may have 8 pages."""
+    return Kernel()
+
+
+def test_a_billion_allocations(kernel: Kernel) -> None:
+    """A full memory refuses each further block, at once, and keeps the ones that it has."""
+    count = 0
+    while kernel.call("alloc", 1):
+        count += 1
+    assert count == (_PAGES << 16) // GRANULE - 1
+    for _ in range(1_000):
+        assert kernel.call("alloc", 1) == 0
+    assert kernel.call("begin", 10) == GRANULE
+
+
+def test_freed_blocks_serve_again(kernel: Kernel) -> None:
+    """A guest that frees what it allocates never runs out of memory, in any order of sizes."""
+    sizes = [1, 100, 5_000, 64, 65, 300_000, 8, 300_000, 70_000]
+    for _ in range(500):
+        for size in sizes:
+            keep = kernel.call("alloc", 10)
+            offset = kernel.call("alloc", size)
+            assert offset
+            assert kernel.call("length", offset) == size
+            kernel.call("free", offset)
+            kernel.call("free", keep)
+    assert kernel.memory.data_len(kernel.store) <= _PAGES << 16
+
+
+def test_state_is_not_in_reach(kernel: Kernel) -> None:
+    """What a guest stores anywhere never changes what the kernel knows of its blocks."""
+    offset = kernel.call("alloc", 10)
+    at = ENTRIES + offset // GRANULE * ENTRY.size
+    before = kernel.state.read(kernel.store, at, at + ENTRY.size)
+    assert ENTRY.unpack(before) == (10, 1 | ACTIVE)
+    for wild in [*range(0, 600, 8), *range(_U64 - 64, _U64)]:
+        kernel.call("store_u64", wild, _U64)
+    assert kernel.state.read(kernel.store, at, at + ENTRY.size) == before
+
+
+def test_guests_import_no_more_than_the_contract() -> None:
+    """The kernel has each function of the contract in its type, and four exports for the host."""
+    types = {export.name: export.type for export in _MODULE.exports}
+    assert types.keys() - FUNCTIONS.keys() == {"memory", "state", "begin", "swap"}
+    for name, type_ in FUNCTIONS.items():
+        found: Any = types[name]
+        assert tuple(map(str, found.params)) == type_.params
+        assert tuple(map(str, found.results)) == type_.results
