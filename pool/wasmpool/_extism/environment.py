@@ -167,7 +167,8 @@ class Environment:
         async def http_headers(caller: Caller) -> int:
             reply = _last_reply(caller)
             headers = {} if reply is None else reply.headers
-            return await KernelAccess(caller).give(json.dumps(headers, sort_keys=True).encode())
+            text = json.dumps(headers, sort_keys=True, separators=(",", ":"))  # as Extism writes it
+            return await KernelAccess(caller).give(text.encode())
 
         return http_request, http_status_code, http_headers
 
