@@ -26,6 +26,7 @@ from .standard_streams import reason_of
 from .wrong_use import WrongUse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AsyncExitStack
 
     from wasmpool import Plugin, Pool, ToolResult
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from .run_options import RunOptions
 
-__all__ = ["PluginTool", "choose_tool", "open_run_plugin", "plugin_options"]
+__all__ = ["PluginTool", "choose_name", "choose_tool", "open_run_plugin", "plugin_options"]
 
 EXAMPLE_TOOL: Final = "word_count"
 
@@ -120,8 +121,16 @@ def choose_tool(plugin: Plugin, options: RunOptions) -> str:
     Raises:
         WrongUse: the plugin has no tool of that name, or has several and none was chosen.
     """
-    names = [tool.name for tool in plugin.tools]
-    owner = f"plugin '{shown(plugin.name)}'"
+    return choose_name([tool.name for tool in plugin.tools], plugin.name, options)
+
+
+def choose_name(names: Sequence[str], plugin: str, options: RunOptions) -> str:
+    """Return which of the names of a plugin's tools is called.
+
+    Raises:
+        WrongUse: as `choose_tool`.
+    """
+    owner = f"plugin '{shown(plugin)}'"
     wanted = EXAMPLE_TOOL if options.tool is None and options.plugin is None else options.tool
     if not names:
         raise WrongUse(f"{owner} has no tools")
