@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wasmpool
-from wasmpool import Module, open_loader, open_plugin, open_pool
+from wasmpool import Module, open_extism, open_loader, open_plugin, open_pool
 from wasmpool.example import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAMILIES = {
-    "GuestError": "CallTimeout GuestExit GuestMemoryError GuestTrap",
+    "GuestError": "CallTimeout ExtismError GuestExit GuestMemoryError GuestTrap",
     "InstanceError": "InstanceClosed InstancePoisoned",
     "ModuleError": "AbiError CompileError DigestError LinkError SnapshotError",
     "PluginError": "ConfigureError PluginClosed ReloadFailed",
@@ -49,6 +49,7 @@ def test_every_error_is_of_the_library() -> None:
 OPENERS: list[tuple[Callable[[Any], Any], str]] = [
     (open_pool, "async with open_pool(...) as pool:"),
     (lambda _: open_plugin(PATH), "async with open_plugin(...) as plugin:"),
+    (lambda _: open_extism("(module)"), "async with open_extism(...) as plugin:"),
     (lambda _: open_loader(), "async with open_loader(...) as loader:"),
 ]
 

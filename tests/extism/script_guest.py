@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FUNCTIONS", "Result", "Step", "guest", "results", "script", "step"]
+__all__ = ["FUNCTIONS", "Result", "Script", "Step", "guest", "results", "script", "step"]
 
 FUNCTIONS: Final[Mapping[str, tuple[tuple[str, ...], str | None]]] = {
     "alloc": (("i64",), "i64"),
@@ -92,18 +92,37 @@ def script(*steps: Step) -> bytes:
     return b"".join(written)
 
 
-def block_of(data: bytes, first: int) -> list[Step]:
-    """Steps that make a block of some bytes; ``first`` is how many steps are before them.
+class Script:
+    """A script as it is written, step by step."""
 
-    The block is the result of the last of them.
-    """
-    at = Result(first)
-    steps = [step("alloc", len(data))]
-    ends = []
-    for k, byte in enumerate(data):
-        # A step cannot add to a result, so the offset is stored by a step of its own.
-        ends.append(Step(_OPCODES["store_u8"] | (k + 1) << 16, at, byte))
-    return [*steps, *ends, Step(_OPCODES["length"] | 1 << 10, at, 0)]
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def add(self, name: str, a: int | Result = 0, b: int | Result = 0) -> Result:
+        """Add a step; return its result."""
+        return self._add(step(name, a, b))
+
+    def block(self, data: bytes) -> Result:
+        """Add steps that make a block of some bytes; return its offset."""
+        if not data:
+            return self._add(step("length", 0))
+        offset = self.add("alloc", len(data))
+        for k, byte in enumerate(data):  # the upper half of an opcode is added to an argument
+            self._add(Step(_OPCODES["store_u8"] | (k + 1) << 16, offset, byte))
+        return offset
+
+    def output(self, block: Result) -> bytes:
+        """End with a block as the output; return the input."""
+        self.add("output", block, 0)
+        return script(*self.steps)
+
+    def end(self) -> bytes:
+        """End with all results as the output; return the input."""
+        return script(*self.steps)
+
+    def _add(self, new: Step) -> Result:
+        self.steps.append(new)
+        return Result(len(self.steps) - 1)
 
 
 def results(output: bytes) -> Sequence[int]:
@@ -153,7 +172,6 @@ def guest(*, user: bool = False, start: str = "") -> str:
           (local.set $k (i32.shr_u (local.get $op) (i32.const 16)))
           (if (local.get $k) (then (local.set $a (i64.add (local.get $a)
             (i64.extend_i32_u (i32.sub (local.get $k) (i32.const 1)))))))
-          (local.set $k (i32.and (local.get $op) (i32.const {1 << 10})))
           (local.set $op (i32.and (local.get $op) (i32.const 255)))
           {" ".join(cases)}
           (if (i32.eq (local.get $op) (i32.const {_RETURN}))
@@ -162,7 +180,6 @@ def guest(*, user: bool = False, start: str = "") -> str:
           (if (i32.eq (local.get $op) (i32.const {_OUTPUT})) (then
             (call $output_set (local.get $a) (call $length (local.get $a)))
             (return (i32.wrap_i64 (local.get $b)))))
-          (if (local.get $k) (then (local.set $r (local.get $a))))
           (i64.store (i32.shl (local.get $n) (i32.const 3)) (local.get $r))
           (local.set $n (i32.add (local.get $n) (i32.const 1)))
           (local.set $at (i32.add (local.get $at) (i32.const {_STEP.size})))

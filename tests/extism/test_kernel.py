@@ -223,7 +223,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestModel.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
 
 
 @pytest.mark.slow
@@ -241,11 +241,9 @@ def kernel() -> Kernel:
 
 def test_a_billion_allocations(kernel: Kernel) -> None:
     """A full memory refuses each further block, at once, and keeps the ones that it has."""
-    count = 0
-    while kernel.call("alloc", 1):
-        count += 1
-    assert count == (_PAGES << 16) // GRANULE - 1
-    for _ in range(1_000):
+    for _ in range((_PAGES << 16) // GRANULE - 1):
+        assert kernel.call("alloc", 1)
+    for _ in range(100):
         assert kernel.call("alloc", 1) == 0
     assert kernel.call("begin", 10) == GRANULE
 
@@ -253,7 +251,7 @@ def test_a_billion_allocations(kernel: Kernel) -> None:
 def test_freed_blocks_serve_again(kernel: Kernel) -> None:
     """A guest that frees what it allocates never runs out of memory, in any order of sizes."""
     sizes = [1, 100, 5_000, 64, 65, 300_000, 8, 300_000, 70_000]
-    for _ in range(500):
+    for _ in range(50):
         for size in sizes:
             keep = kernel.call("alloc", 10)
             offset = kernel.call("alloc", size)

@@ -140,10 +140,13 @@ def _from_file(file: Path | Source) -> Manifest:
 def _read_regular(path: Path) -> bytes:
     """Read a file, of which at most `_MOST` bytes and one are returned."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
-    with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        return file.read(_MOST + 1)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(_MOST + 1)
+    finally:
+        os.close(fd)
 
 
 def _from_content(content: bytes) -> Manifest:
