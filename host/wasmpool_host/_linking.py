@@ -188,7 +188,7 @@ def resolve(
         message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
         from ._toolchain import built_for  # noqa: PLC0415 - only for this error
 
-        target = built_for(unknown)
+        target = built_for(unknown) if companion is None else None
         if target is not None:
             message += f"\nThis looks like a module that was built {target}."
         raise LinkError(message)

@@ -26,7 +26,8 @@ for; `TooManyAbandoned` is raised where too many cancelled ones still block.
 `provide` finds the host functions for them.
 
 **Extism plugins.** `compile_extism` compiles a module whose instances have an Extism kernel beside
-them; `KernelAccess` is what the host functions of ``extism:host/env`` use of it.
+them, and `kernel_imports` is what it may import of that. `KernelAccess` is what the host functions
+of ``extism:host/env`` use of it.
 
 **Messages.** `escaped` and `shown` make untrusted text and values fit for a log and for an error.
 `check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
@@ -56,7 +57,7 @@ from ._shown import shown
 
 if TYPE_CHECKING:
     from ._extism.access import KernelAccess
-    from ._extism.compile import compile_extism
+    from ._extism.compile import compile_extism, kernel_imports
 
 __all__ = [
     "PENDING",
@@ -78,6 +79,7 @@ __all__ = [
     "compile_extism",
     "escaped",
     "has_headroom",
+    "kernel_imports",
     "outline",
     "provide",
     "shown",
@@ -87,6 +89,7 @@ __all__ = [
 _LATER: Final = {
     "KernelAccess": "wasmpool_host._extism.access",
     "compile_extism": "wasmpool_host._extism.compile",
+    "kernel_imports": "wasmpool_host._extism.compile",
 }
 """Names that are imported at their first use, as few programs need them."""
 

@@ -17,15 +17,19 @@ from extism.extism import CompiledPlugin  # type: ignore[import-untyped]  # as a
 from extism_sys import lib  # type: ignore[import-untyped]  # it has no types
 from tests.extism.user_functions import mixed, transformed
 
+_lib: Final[Any] = lib
+_set_log: Final[Any] = extism.set_log_custom  # a filter is more than its type says
 _LOG_LINE: Final = re.compile(r"\S+ +(\w+) extism::pdk: (.*) plugin=\"[0-9a-f-]+\"\n?", re.DOTALL)
 
 
-@extism.host_fn(name="transform", signature=([extism.ValType.I64], [extism.ValType.I64]))
+@extism.host_fn(  # type: ignore[untyped-decorator]  # it has no types
+    name="transform", signature=([extism.ValType.I64], [extism.ValType.I64])
+)
 def transform(plugin: Any, params: Any, results: Any) -> None:
     plugin.return_bytes(results[0], transformed(plugin.input_bytes(params[0])))
 
 
-@extism.host_fn(
+@extism.host_fn(  # type: ignore[untyped-decorator]  # it has no types
     name="mix",
     signature=(
         [extism.ValType.I32, extism.ValType.I64, extism.ValType.F32, extism.ValType.F64],
@@ -46,7 +50,7 @@ def _answer(plugin: Any, name: str, data: bytes) -> dict[str, str]:
 def _story(compiled: Any, order: dict[str, Any], calls: list[list[str]]) -> dict[str, Any]:
     """Make calls on an instance of its own."""
     plugin = extism.Plugin(compiled, config=order["config"])
-    lib.extism_plugin_allow_http_response_headers(plugin.plugin)
+    _lib.extism_plugin_allow_http_response_headers(plugin.plugin)
     answers = [_answer(plugin, name, b64decode(data)) for name, data in calls]
     order["logger"].drain()
     lines, order["lines"][:] = list(order["lines"]), []
@@ -58,14 +62,12 @@ def main() -> None:
     """Read an order from standard input, and print the answers of its stories.
 
     The order: ``plugin``, a path; ``manifest``, more of the manifest; ``config``; ``level`` of the
-    log; ``stories``, lists of calls, each a name and its input in base64. Each story has an instance
-    of its own.
+    log; ``stories``, lists of calls, each a name and its input in base64. Each story has its own
+    instance.
     """
     order = json.load(sys.stdin)
     order["lines"] = []
-    order["logger"] = extism.set_log_custom(
-        order["lines"].append, f"extism::pdk={order['level']}"
-    )
+    order["logger"] = _set_log(order["lines"].append, f"extism::pdk={order['level']}")
     manifest = {"wasm": [{"path": order["plugin"]}], **order["manifest"]}
     compiled = CompiledPlugin(manifest, wasi=True)
     json.dump([_story(compiled, order, calls) for calls in order["stories"]], sys.stdout)

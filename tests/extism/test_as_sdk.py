@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import pytest
-import trio
 from tests.extism.sdk import Answer, Told, ask_sdk, is_installed
 from tests.extism.stories import CONFIG, story
 from tests.extism.user_functions import mixed, transformed
@@ -17,8 +16,6 @@ from tests.http.server import Response
 from wasmpool import Caller, GuestError, HttpPolicy, host_function, open_extism
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.extism.stories import Story
     from tests.http.server import Request, Server
 
@@ -40,9 +37,7 @@ async def transform(caller: Caller, given: int) -> int:
     return await caller.reply(transformed(caller.read(given)))
 
 
-@host_function(
-    "extism:host/user", "mix", params=("i32", "i64", "f32", "f64"), results=("i64",)
-)
+@host_function("extism:host/user", "mix", params=("i32", "i64", "f32", "f64"), results=("i64",))
 def mix(_caller: Caller, a: int, b: int, c: float, d: float) -> int:
     return mixed(a, b, c, d)
 
@@ -97,15 +92,26 @@ async def seen(request: Request) -> Response:
     )
 
 
-async def compare(
-    guest: str, seeds: range, calls: int, server: Server, cache: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+@attrs.frozen(kw_only=True)
+class Compared:
+    """What a comparison is made with."""
+
+    server: Server
+    cache: Path
+    caplog: pytest.LogCaptureFixture
+
+
+@pytest.fixture
+def compared(server: Server, cache: Path, caplog: pytest.LogCaptureFixture) -> Compared:
     server.route["/seen"] = seen
-    stories = [story(Random(seed), calls, server.url) for seed in seeds]
+    return Compared(server=server, cache=cache, caplog=caplog)
+
+
+async def compare(guest: str, seeds: range, calls: int, given: Compared) -> None:
+    stories = [story(Random(seed), calls, given.server.url) for seed in seeds]
     path = GUESTS / guest
     theirs = await ask_sdk(path, stories, config=CONFIG, manifest=MANIFEST)
-    ours = await tell(path, stories, cache, caplog)
+    ours = await tell(path, stories, given.cache, given.caplog)
     for seed, calls_, their, our in zip(seeds, stories, theirs, ours, strict=True):
         for call, this, that in zip(calls_, our.answers, their.answers, strict=True):
             assert as_both_say(call, this) == as_both_say(call, that), (seed, call)
@@ -113,17 +119,15 @@ async def compare(
 
 
 @pytest.mark.parametrize("guest", ["extism_zig.wasm", "extism_c.wasm"])
-async def test_a_guest_answers_as_under_extisms_sdk(
-    guest: str, server: Server, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_guest_answers_as_under_extisms_sdk(guest: str, compared: Compared) -> None:
     """Output, errors, variables, configuration, log lines, HTTP and blocks, for random calls."""
-    await compare(guest, range(4), 20, server, cache, caplog)
+    await compare(guest, range(4), 20, compared)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guest", ["extism_zig.wasm", "extism_c.wasm", "extism_go.wasm"])
 async def test_a_guest_answers_hundreds_of_calls_as_under_extisms_sdk(
-    guest: str, server: Server, cache: Path, caplog: pytest.LogCaptureFixture
+    guest: str, compared: Compared
 ) -> None:
     """The same for a thousand calls of each guest."""
-    await compare(guest, range(100, 140), 25, server, cache, caplog)
+    await compare(guest, range(100, 140), 25, compared)

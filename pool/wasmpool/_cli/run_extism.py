@@ -58,9 +58,7 @@ class ExtismTool:
             return ToolResult(error.text or str(error), is_error=True)
 
 
-async def open_run_extism(
-    stack: AsyncExitStack, options: RunOptions, source: Source
-) -> ExtismTool:
+async def open_run_extism(stack: AsyncExitStack, options: RunOptions, source: Source) -> ExtismTool:
     """Open the plugin, until the stack is closed, and choose what is called.
 
     Raises:
@@ -70,9 +68,7 @@ async def open_run_extism(
     chosen = plugin_options(options)
     chosen.setdefault("http", None)  # else its manifest decides
     try:
-        opening = open_extism(
-            source, name=options.path.stem, config=options.credentials, **chosen
-        )
+        opening = open_extism(source, name=options.path.stem, config=options.credentials, **chosen)
         plugin = await stack.enter_async_context(opening)
         exports = tool_names(plugin.exports)
     except OSError as error:

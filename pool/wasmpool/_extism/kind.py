@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wasmpool._plugin.metadata import Tool
     from wasmpool._plugin.options import PluginOptions
-    from wasmpool._plugin.plugin import PluginSource
+    from wasmpool._plugin.source import PluginSource
     from wasmpool_host.lowlevel import Source
 
     from .plugin import ExtismPlugin
@@ -57,6 +57,7 @@ class ExtismKind:
             AbiError: the manifest is not valid, or it asks for what is not served.
             Exception: as `open_extism`.
         """
+        options = {"http": None, **options}  # in a loader, no policy is no host
         async with contextlib.AsyncExitStack() as stack:
             try:
                 plugin = await stack.enter_async_context(
@@ -112,7 +113,7 @@ class _Adapted(Plugin):
         """Call an export with the argument ``input``, or ``input_base64``."""
         try:
             data = input_of(args)
-        except ValueError as wrong:
+        except (TypeError, ValueError) as wrong:
             await trio.lowlevel.checkpoint()
             return ToolResult(f"the arguments cannot be an input: {wrong}", is_error=True)
         try:

@@ -1,7 +1,7 @@
 """The exports of an Extism plugin as tools, whose arguments and answers are texts.
 
-An input and an output are bytes. As arguments they are a text, or base64; an output that is no UTF-8
-is a JSON object with base64 in it.
+An input and an output are bytes. The input is given as a text, or in base64. An output that is no
+UTF-8 is given as a JSON object with base64 in it.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def input_of(args: Mapping[str, Any] | None) -> bytes:
     """Return the input of a call with these arguments.
 
     Raises:
+        TypeError: one is no string.
         ValueError: there are others, both are given, or one cannot be read.
     """
     given = dict(args or ())
@@ -71,7 +72,7 @@ def input_of(args: Mapping[str, Any] | None) -> bytes:
         raise ValueError("input and input_base64 are both given")
     for value in (text, encoded):
         if not isinstance(value, str | None):
-            raise ValueError(f"the input must be a string, not {type(value).__name__}")
+            raise TypeError(f"the input must be a string, not {type(value).__name__}")
     if encoded is not None:
         return base64.b64decode(encoded, validate=True)
     return (text or "").encode()

@@ -19,7 +19,7 @@ import contextlib
 import reprlib
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
 import trio
 
