@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["ALL", "Call", "Contender", "Execute", "is_installed", "load"]
+__all__ = ["ALL", "Bytes", "Call", "Contender", "Execute", "is_installed", "load"]
 
 ALL: Final = {
     "lock": "one instance, a trio.Lock, a worker thread for each call: what hosts do today",
@@ -28,6 +28,8 @@ ALL: Final = {
 
 Call: TypeAlias = "Callable[..., Awaitable[Any]]"
 """``await call("add", 1, 2)``."""
+Bytes: TypeAlias = "Callable[[str, bytes], Awaitable[Any]]"
+"""``await call("echo", b"text")``, of a plugin of Extism's kind."""
 Execute: TypeAlias = "Callable[[str, dict[str, Any]], Awaitable[Any]]"
 """``await execute("echo", {"message": 1})``."""
 

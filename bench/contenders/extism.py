@@ -21,9 +21,9 @@ from bench._guests import EXTISM
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from bench.contenders import Call, Execute
+    from bench.contenders import Bytes, Call, Execute
 
-__all__ = ["open_calls", "open_executes"]
+__all__ = ["open_bytes", "open_calls", "open_executes"]
 
 
 @extism.host_fn(name="pause", signature=([extism.ValType.I64], []))  # type: ignore[untyped-decorator]  # it has no types
@@ -47,6 +47,17 @@ class _Pool:
             return use(plugin)
         finally:
             self._free.append(plugin)
+
+
+@asynccontextmanager
+async def open_bytes(size: int) -> AsyncGenerator[Bytes]:
+    """``plugin.call``."""
+    pool = _Pool(size)
+
+    async def call(name: str, data: bytes) -> Any:
+        return await pool.run(lambda plugin: plugin.call(name, data))
+
+    yield call
 
 
 @asynccontextmanager

@@ -35,7 +35,8 @@ each whole `WasiHttpRequest` of a component to a function, which returns the `Wa
 raises `WasiHttpFailure`.
 
 **Extism plugins.** `compile_extism` compiles a module whose instances have an Extism kernel beside
-them; `KernelAccess` is what the host functions of ``extism:host/env`` use of it.
+them, and `kernel_imports` is what it may import of that. `KernelAccess` is what the host functions
+of ``extism:host/env`` use of it.
 
 **Messages.** `escaped` and `shown` make untrusted text and values fit for a log and for an error.
 `check_process` refuses a forked child, and `check_trio` a caller outside of a trio run, in words
@@ -71,7 +72,7 @@ from ._shown import shown
 
 if TYPE_CHECKING:
     from ._extism.access import KernelAccess
-    from ._extism.compile import compile_extism
+    from ._extism.compile import compile_extism, kernel_imports
     from ._wasi_p2.http_handler import (
         WASI_HTTP_HANDLE,
         WasiHttpFailure,
@@ -107,6 +108,7 @@ __all__ = [
     "give_back_when_none_is_open",
     "has_headroom",
     "instances_opened",
+    "kernel_imports",
     "outline",
     "provide",
     "shown",
@@ -124,6 +126,7 @@ _LATER: Final = {
     "wasi_http_handler": _WASI_HTTP,
     "KernelAccess": "wasmpool_host._extism.access",
     "compile_extism": "wasmpool_host._extism.compile",
+    "kernel_imports": "wasmpool_host._extism.compile",
 }
 """Names that are imported at their first use, as few programs need them."""
 

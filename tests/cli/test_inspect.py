@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.in_process import run_here
+from tests.extism.tool_guest import write_guest, write_manifest
 
 from wasmpool.example import PATH as EXAMPLE
 
@@ -103,3 +104,71 @@ def test_what_is_no_module_is_wrong_use(
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_extism_plugin_is_shown(tmp_path: Path) -> None:
+    """Which exports are tools, and how they are called."""
+    done = run_here("inspect", write_guest(tmp_path / "guest.wasm"))
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in (
+        "extism:host/env.http_request  (i64, i64) -> (i64)  provided",
+        "echo     () -> ()  (tool)",
+        "takes    (i32) -> ()\n",
+        "Memory: starts with 0.1 MiB",
+        "Contract: an Extism plugin\n  wasmpool run FILE --tool EXPORT",
+    ):
+        assert part in done.stdout
+
+
+def test_a_manifest_is_shown(tmp_path: Path) -> None:
+    """What it says, but no value of its configuration, and then its module."""
+    guest = write_guest(tmp_path / "guest.wasm")
+    manifest = write_manifest(
+        tmp_path / "made.json",
+        guest,
+        config={"token": "s3cret"},
+        allowed_hosts=["*.example"],
+        timeout_ms=1_500,
+        memory={"max_pages": 40},
+    )
+    done = run_here("inspect", manifest)
+    assert done.returncode == 0
+    head, _, rest = done.stdout.partition("\n\n")
+    assert [line.split(maxsplit=1) for line in head.splitlines()[1:]] == [
+        ["module", str(guest)],
+        ["config", "token"],
+        ["allowed_hosts", "*.example"],
+        ["max_pages", "40"],
+        ["timeout", "1.5 s"],
+    ]
+    assert rest.startswith("Imports\n")
+    assert "s3cret" not in done.stdout
+
+
+def test_an_extism_plugin_that_needs_an_application_is_told(tmp_path: Path) -> None:
+    """What is missing is marked and named, and the status is 1."""
+    first = '(import "extism:host/user" "ask" (func (param i64) (result i64)))'
+    done = run_here("inspect", write_guest(tmp_path / "guest.wasm", first=first))
+    assert done.returncode == 1
+    assert "extism:host/user.ask          (i64) -> (i64)  NOT PROVIDED" in done.stdout
+    assert "Contract: an Extism plugin that this command cannot run\n  module" in done.stdout
+    paths = write_manifest(
+        tmp_path / "made.json", write_guest(tmp_path / "b.wasm"), allowed_paths={"/": "/"}
+    )
+    done = run_here("inspect", paths)
+    assert done.returncode == 1
+    assert "asks for directories by allowed_paths" in done.stdout
+
+
+def test_a_manifest_that_is_wrong_is_wrong_use(tmp_path: Path) -> None:
+    """The sentence names the file and the member; so it does for a digest, or a missing module."""
+    guest = write_guest(tmp_path / "guest.wasm")
+    wrong = tmp_path / "made.json"
+    for more, message in (
+        ({"confg": {}}, f"{str(wrong)!r}: the manifest has a member 'confg'"),
+        ({"wasm": [{"path": str(guest), "hash": "0" * 64}]}, "has the SHA-256"),
+        ({"wasm": [{"path": str(tmp_path / "no")}]}, "cannot be read: No such file or directory"),
+    ):
+        done = run_here("inspect", write_manifest(wrong, guest, **more))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr

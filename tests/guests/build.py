@@ -90,8 +90,29 @@ def zig_program(target: Path) -> None:
     )
 
 
+def extism_zig(target: Path) -> None:
+    """Zig without anything, for Extism's interface."""
+    run_zig(
+        "build-exe",
+        *("-target", "wasm32-freestanding", "-OReleaseSmall", "-fno-entry", "-rdynamic"),
+        *("-fstrip", "-fsingle-threaded", "--stack", str(64 * 1024)),
+        f"-femit-bin={target}",
+        source=_HERE / "extism_zig.zig",
+    )
+
+
+def extism_c(target: Path) -> None:
+    """C with wasi-libc as a reactor, for Extism's interface."""
+    run_zig(
+        "cc",
+        *("-target", "wasm32-wasi", "-mexec-model=reactor", "-Os", "-s", _STACK),
+        *("-o", str(target)),
+        source=_HERE / "extism_c.c",
+    )
+
+
 def go_plugin(target: Path) -> None:
-    """Go as a reactor."""
+    """Go as a reactor, from the folder of the same name."""
     _run_go("-buildmode=c-shared", target=target)
 
 
@@ -128,6 +149,9 @@ GUESTS: Final[dict[str, Callable[[Path], None]]] = {
     "c_prober.wasm": c_program,
     "c_reactor.wasm": c_reactor,
     "component_program.wasm": component_program,
+    "extism_c.wasm": extism_c,
+    "extism_go.wasm": go_plugin,
+    "extism_zig.wasm": extism_zig,
     "go_plugin.wasm": go_plugin,
     "leaky.wasm": leaky,
     "script_runner.wasm": c_program,

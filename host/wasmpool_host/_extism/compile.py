@@ -10,14 +10,20 @@ from .kernel import KernelKind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wasmpool_host._compile.source import Source
     from wasmpool_host._instance.host_function import HostFunction
     from wasmpool_host._limits import Limits
+    from wasmpool_host._types import FunctionType
     from wasmpool_host._wasi import Wasi
 
-__all__ = ["compile_extism"]
+__all__ = ["compile_extism", "kernel_imports"]
+
+
+def kernel_imports() -> Mapping[tuple[str, str], FunctionType]:
+    """Return what a module may import of its kernel: types by module and name."""
+    return KernelKind().imports
 
 
 async def compile_extism(  # noqa: PLR0913 - as `Module.compile`, and one more

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from wasmpool._shown import name_list, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wasmpool import Plugin
 
-__all__ = ["NoSuchTool", "choose_tool"]
+__all__ = ["NoSuchTool", "choose_name", "choose_tool"]
 
 
 class NoSuchTool(ValueError):
@@ -27,8 +29,16 @@ def choose_tool(plugin: Plugin, wanted: str | None, choose: str) -> str:
     Raises:
         NoSuchTool: the message names the tools to choose from.
     """
-    names = [tool.name for tool in plugin.tools]
-    owner = f"plugin '{shown(plugin.name)}'"
+    return choose_name([tool.name for tool in plugin.tools], plugin.name, wanted, choose)
+
+
+def choose_name(names: Sequence[str], plugin: str, wanted: str | None, choose: str) -> str:
+    """Return the wanted one of the names of a plugin's tools, or the only one.
+
+    Raises:
+        NoSuchTool: as `choose_tool`.
+    """
+    owner = f"plugin '{shown(plugin)}'"
     if not names:
         raise NoSuchTool(f"{owner} has no tools")
     if wanted is None and len(names) > 1:

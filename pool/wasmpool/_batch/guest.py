@@ -1,32 +1,56 @@
-"""The guest of a job: one tool of a plugin, or a program. It answers lines."""
+"""The guest of a job: one tool of a plugin, of an Extism plugin too, or a program."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, final
 
 import attrs
 
-from wasmpool import GuestExit, GuestTrap, Module, Plugin, Pool, open_pool
+from wasmpool import (
+    Component,
+    ExtismError,
+    ExtismPlugin,
+    GuestExit,
+    GuestTrap,
+    LinkError,
+    Module,
+    Plugin,
+    Pool,
+    ToolResult,
+    open_extism,
+    open_pool,
+)
+from wasmpool._extism.source import is_extism
+from wasmpool._extism.tools import as_text as extism_text
+from wasmpool._extism.tools import tool_names
 from wasmpool._plugin.module_kind import is_program
 from wasmpool._plugin.options import check_options, copy_credentials, new_environment
 from wasmpool._plugin.plugin import load_plugin
 
-from .choice import choose_tool
+from .choice import choose_name, choose_tool
 from .rows import LONGEST_LINE, BadLine, arguments, as_text, check_length
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from wasmpool import ToolResult
     from wasmpool._lines import Line
     from wasmpool._plugin.options import PluginOptions
     from wasmpool_host.lowlevel import Source
 
     from .job import Job
 
-__all__ = ["Answer", "Guest", "PluginTool", "Program", "is_program_source", "open_guest"]
+__all__ = [
+    "Answer",
+    "ExtismTool",
+    "Guest",
+    "PluginTool",
+    "Program",
+    "is_program_source",
+    "open_guest",
+]
 
 _log = logging.getLogger("wasmpool.guest.stderr")
 
@@ -83,6 +107,38 @@ class PluginTool:
 
 @final
 @attrs.frozen
+class ExtismTool:
+    """One export of an Extism plugin."""
+
+    plugin: ExtismPlugin
+    tool: str
+
+    @property
+    def pool(self) -> Pool:
+        """The plugin's pool."""
+        return self.plugin.pool
+
+    @property
+    def title(self) -> str:
+        """What is called."""
+        return f"{self.tool} of {self.plugin.name}"
+
+    async def answer(self, line: Line, /) -> ToolResult:
+        """Call the export with the line, without its ending, as it stands.
+
+        Raises:
+            BadLine: the line is too long.
+            Exception: as `ExtismPlugin.call`, but for an error of the guest's own.
+        """
+        check_length(line)
+        try:
+            return ToolResult(extism_text(await self.plugin.call(self.tool, line.content)))
+        except ExtismError as error:
+            return ToolResult(error.text or str(error), is_error=True)
+
+
+@final
+@attrs.frozen
 class Output:
     """What a run printed, or how it failed."""
 
@@ -131,13 +187,15 @@ def is_program_source(source: Source) -> bool:
     """Return True for the source of a program, and False for what can at most be a plugin."""
     if source.is_component:  # no plugin is one
         return True
+    if is_extism(source):
+        return False
     return source.outline is not None and is_program(source.outline.exports)
 
 
 @asynccontextmanager
 async def open_guest(
     job: Job, source: Source, *, choose: str = "tool="
-) -> AsyncGenerator[PluginTool | Program]:
+) -> AsyncGenerator[PluginTool | ExtismTool | Program]:
     """Open the guest of a job.
 
     Args:
@@ -147,20 +205,42 @@ async def open_guest(
 
     Raises:
         NoSuchTool: the plugin has not the tool, or has several and none is chosen.
-        Exception: as `Module.compile` and `open_pool` for a program, as `open_plugin` otherwise.
+        Exception: as `Module.compile`, `Component.compile` and `open_pool` for a program, as
+            `open_extism` or `open_plugin` otherwise.
     """
     async with AsyncExitStack() as stack:
         if is_program_source(source):
-            module = await Module.compile(source, limits=job.limits, cache=job.cache)
+            module = await _compile_program(source, job)
             pool = await stack.enter_async_context(open_pool(module, size=job.size))
             yield Program(pool, job.args)
-            return
-        options = check_options("open_plugin", _plugin_options(job))
-        environment = new_environment(options)
-        credentials = copy_credentials(job.credentials)
-        loading = load_plugin(source, environment, None, credentials, options)
-        plugin = await stack.enter_async_context(loading)
-        yield PluginTool(plugin, choose_tool(plugin, job.tool, choose))
+        elif is_extism(source):
+            yield await _open_extism(stack, source, job, choose)
+        else:
+            options = check_options("open_plugin", _plugin_options(job))
+            environment = new_environment(options)
+            credentials = copy_credentials(job.credentials)
+            loading = load_plugin(source, environment, None, credentials, options)
+            plugin = await stack.enter_async_context(loading)
+            yield PluginTool(plugin, choose_tool(plugin, job.tool, choose))
+
+
+async def _compile_program(source: Source, job: Job) -> Module | Component:
+    if not source.is_component:
+        return await Module.compile(source, limits=job.limits, cache=job.cache)
+    component = await Component.compile(source, limits=job.limits, cache=job.cache)
+    if not component.is_program:
+        raise LinkError(f"{component} is no program: it exports no wasi:cli/run of version 0.2")
+    return component
+
+
+async def _open_extism(stack: AsyncExitStack, source: Source, job: Job, choose: str) -> ExtismTool:
+    options = _plugin_options(job)
+    options.setdefault("http", None)  # its manifest allows hosts only if the user does
+    name = Path(job.file).stem
+    opening = open_extism(source, name=name, config=job.credentials, **options)
+    plugin = await stack.enter_async_context(opening)
+    names = tool_names(plugin.exports)
+    return ExtismTool(plugin, choose_name(names, plugin.name, job.tool, choose))
 
 
 def _plugin_options(job: Job) -> PluginOptions:

@@ -186,6 +186,9 @@ def run(  # noqa: PLR0913 - one parameter for each option
     one run in a new instance, and {"data": ...} has what it printed. What follows -- are its
     arguments.
 
+    PLUGIN may also be an Extism plugin, or its manifest, a file that ends with .json or .toml: its
+    exports are tools, and each line is the input of one call, as it stands.
+
     Without PLUGIN, the included example plugin runs, by default with its tool word_count. If there
     is no --input either, its input is a generated text; a terminal shows only the first results.
 
@@ -312,11 +315,12 @@ def inspect(plugin: str) -> int:
     """Show what PLUGIN, a WebAssembly file, imports and exports, and how it describes itself.
 
     Each import is marked as provided by this host or not. The last lines say if the module is a
-    plugin or a program, and if not, what is missing.
+    plugin, an Extism plugin or a program, and if not, what is missing. PLUGIN may also be the
+    manifest of an Extism plugin.
 
-    Exit status: 0 for a plugin, 1 for a program or another module, 2 for a file that is not a
-    module or for a failed output, 130 after Ctrl-C, 141 if the reader of the output has closed the
-    pipe.
+    Exit status: 0 for a plugin, 1 for a program or another module, 2 for a file that is neither a
+    module nor a manifest, or for a failed output, 130 after Ctrl-C, 141 if the reader of the output
+    has closed the pipe.
     """
     import trio
 
@@ -385,9 +389,9 @@ def serve(  # noqa: PLR0913 - one parameter for each option
 ) -> int:
     """Serve the tools of plugins by the Model Context Protocol (MCP).
 
-    Each PLUGIN is a WebAssembly file; each .wasm file of a DIRECTORY is one, too. They are loaded
-    again when they change. A plugin reaches no host unless the file of --config allows it. Without
-    any, the included example plugin is served.
+    Each PLUGIN is a WebAssembly file, or the manifest of an Extism plugin; each .wasm file of a
+    DIRECTORY is a plugin, too. They are loaded again when they change. A plugin reaches no host
+    unless the file of --config allows it. Without any, the included example plugin is served.
 
     SIGTERM and Ctrl-C refuse new calls and let those under way finish; a second one ends at once.
     SIGHUP reads the file again. With --http, there are also /healthz, /readyz and /metrics, and a

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from wasmpool import CompileError, Component, ComponentWorld
+from wasmpool import CompileError, Component, ComponentWorld, DigestError
+from wasmpool._extism.source import is_extism
 from wasmpool._plugin.inspect import inspect_plugin
 
 from .log import show_log
@@ -13,6 +14,11 @@ from .program_module import read_source
 from .shown import shown, shown_whole
 from .standard_streams import reason_of, write_out
 from .wrong_use import WrongUse
+
+if TYPE_CHECKING:
+    from wasmpool._extism.inspect import ExtismInspection
+    from wasmpool._plugin.inspect import Inspection
+    from wasmpool_host.lowlevel import Source
 
 __all__ = ["inspect_file"]
 
@@ -34,11 +40,13 @@ async def inspect_file(name: str) -> int:
         if source.is_component:
             write_out(f"{shown_whole(_component_text(await Component.inspect(source)))}\n")
             return 1
-        report = await inspect_plugin(source)
-    except CompileError as error:
+        report = await _inspect(source)
+    except (CompileError, DigestError) as error:
         raise WrongUse(str(error)) from error
     except OSError as error:
         raise WrongUse(f"{shown(name)} cannot be read: {reason_of(error)}") from error
+    except ValueError as error:
+        raise WrongUse(str(error)) from error  # of a manifest; it begins with the file
     write_out(f"{shown_whole(str(report))}\n")
     return 0 if report.meets_contract else 1
 
@@ -49,3 +57,11 @@ def _component_text(world: ComponentWorld) -> str:
     if any(name.startswith(_PROGRAM) for name in world.exports) and not world.missing:
         parts[-1] += " that is a program: wasmpool exec FILE [ARG]... runs it"
     return "\n\n".join(parts)
+
+
+async def _inspect(source: Source) -> Inspection | ExtismInspection:
+    if not is_extism(source):
+        return await inspect_plugin(source)
+    from wasmpool._extism.inspect import inspect_extism
+
+    return await inspect_extism(source)

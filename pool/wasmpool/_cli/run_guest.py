@@ -1,4 +1,4 @@
-"""The guest of a run: a plugin, or a program. It is read, made a job of, and opened."""
+"""The guest of a run: a plugin of either kind, or a program. It is read, made a job, and opened."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from wasmpool import (
 from wasmpool._batch.choice import NoSuchTool
 from wasmpool._batch.guest import is_program_source, open_guest
 from wasmpool._batch.job import Job
+from wasmpool._extism.source import is_extism
 
 from .limits import limits_of
 from .program_module import all_args, read_source
@@ -27,7 +28,7 @@ from .wrong_use import WrongUse
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
-    from wasmpool._batch.guest import PluginTool, Program
+    from wasmpool._batch.guest import ExtismTool, PluginTool, Program
     from wasmpool_host.lowlevel import Source
 
     from .run_options import RunOptions
@@ -101,7 +102,7 @@ def _refuse_options_of_plugins(options: RunOptions) -> None:
 
 async def open_run_guest(
     stack: AsyncExitStack, options: RunOptions, job: Job, source: Source
-) -> PluginTool | Program:
+) -> PluginTool | ExtismTool | Program:
     """Open the plugin or the program, until the stack is closed, and choose the plugin's tool.
 
     Raises:
@@ -109,7 +110,7 @@ async def open_run_guest(
     """
     name = options.plugin_name
     opening = open_guest(job, source, choose="--tool")
-    cannot = "cannot be run" if is_program_source(source) else "cannot be used as a plugin"
+    cannot = _cannot(source)
     try:
         return await stack.enter_async_context(opening)
     except (ConfigureError, NoSuchTool) as error:
@@ -120,3 +121,15 @@ async def open_run_guest(
         raise WrongUse(f"{name} {cannot}: {why}") from error
     except UNUSABLE as error:
         raise WrongUse(f"{name} {cannot}: {error}") from error
+    except (OSError, ValueError) as error:
+        if not is_extism(source):
+            raise
+        if isinstance(error, OSError):
+            raise WrongUse(f"a file of {name} cannot be read: {reason_of(error)}") from error
+        raise WrongUse(f"{name} {cannot}: {error}") from error  # of its manifest
+
+
+def _cannot(source: Source) -> str:
+    if is_program_source(source):
+        return "cannot be run"
+    return f"cannot be used as {'an Extism' if is_extism(source) else 'a'} plugin"

@@ -169,7 +169,8 @@ class Environment:
         def http_headers(caller: Caller) -> int | Awaitable[int]:
             reply = _last_reply(caller)
             headers = {} if reply is None else reply.headers
-            return KernelAccess(caller).give(json.dumps(headers, sort_keys=True).encode())
+            text = json.dumps(headers, sort_keys=True, separators=(",", ":"))  # as Extism writes it
+            return KernelAccess(caller).give(text.encode())
 
         return http_request, http_status_code, http_headers
 

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from .manifest import Manifest
     from .source import FrozenSource
 
-__all__ = ["Given", "Revision", "load_revision"]
+__all__ = ["CALLABLE", "STARTS", "Given", "Revision", "load_revision"]
 
 _HASKELL: Final = "hs_init"
-_STARTS: Final = frozenset({"_initialize", "__wasm_call_ctors", _HASKELL})
+STARTS: Final = frozenset({"_initialize", "__wasm_call_ctors", _HASKELL})
 """What starts a guest's runtime: not to be called by users."""
-_CALLABLE: Final = (FunctionType((), ("i32",)), FunctionType((), ()))
+CALLABLE: Final = (FunctionType((), ("i32",)), FunctionType((), ()))
+"""The types of exports that can be called with an input."""
 
 
 @final
@@ -66,7 +67,7 @@ class Revision:
     def exports(self) -> tuple[str, ...]:
         """What can be called with an input."""
         exports = self.module.exports.items()
-        return tuple(name for name, type_ in exports if type_ in _CALLABLE and name not in _STARTS)
+        return tuple(name for name, type_ in exports if type_ in CALLABLE and name not in STARTS)
 
     @property
     def instances_of(self) -> Module:

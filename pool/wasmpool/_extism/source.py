@@ -14,23 +14,33 @@ from wasmpool._plugin.errors import DigestError
 from wasmpool._plugin.source import name_of_file, stem
 from wasmpool_host.lowlevel import BlockingCalls, Source
 
+from .environment import ENV
 from .manifest import Manifest, WasmEntry, read_manifest
 
-__all__ = ["ExtismSource", "FrozenSource", "freeze_source", "read_source"]
+__all__ = [
+    "ExtismSource",
+    "FrozenSource",
+    "freeze_source",
+    "is_extism",
+    "is_manifest",
+    "read_source",
+]
 
-ExtismSource: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any]
+ExtismSource: TypeAlias = str | os.PathLike[str] | bytes | Mapping[str, Any] | Source
 """A module or a manifest: the path of a file with either, its content, or a manifest as a mapping.
 A str that contains ``(module`` is the text of a module; one that begins with ``{`` is a manifest in
-JSON."""
+JSON. A `Source` is a file that has been read: if it is a module, it has no manifest, and the policy
+alone decides which hosts it can reach."""
 
-FrozenSource: TypeAlias = Manifest | Path
-"""A manifest that was read, or a file that has yet to be read."""
+FrozenSource: TypeAlias = Manifest | Path | Source
+"""A manifest that was read, a file that has yet to be read, or one that has been."""
 
 _MOST: Final = 64 << 20
 """Bytes of a manifest in a file: a module may be in it, in base64."""
 _MAGIC: Final = b"\0asm"
 _MANIFESTS: Final = {".json", ".toml"}
 """The suffixes of files with a manifest; all others have a module."""
+_ANY_HOST: Final = ("*",)
 
 _reading: Final = BlockingCalls("readings of Extism plugins", limit=4, max_abandoned=8)
 
@@ -42,6 +52,8 @@ def freeze_source(source: ExtismSource) -> FrozenSource:
         TypeError: it is none.
         ValueError: it is a manifest that is not valid, or asks for what is not served.
     """
+    if isinstance(source, Source):
+        return source
     if isinstance(source, Mapping):
         return read_manifest(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -76,6 +88,9 @@ async def read_source(frozen: FrozenSource, name: str | None) -> tuple[Manifest,
 
 
 def _read(frozen: FrozenSource, name: str | None) -> tuple[Manifest, Source]:
+    if isinstance(frozen, Source) and not is_manifest(frozen):
+        entry = WasmEntry(path=None if frozen.path is None else str(frozen.path))
+        return Manifest(wasm=entry, allowed_hosts=_ANY_HOST), frozen
     manifest = frozen if isinstance(frozen, Manifest) else _from_file(frozen)
     entry = manifest.wasm
     if entry.path is not None:
@@ -89,10 +104,29 @@ def _read(frozen: FrozenSource, name: str | None) -> tuple[Manifest, Source]:
     return manifest, source
 
 
-def _from_file(path: Path) -> Manifest:
-    if path.suffix not in _MANIFESTS:
-        return Manifest(wasm=WasmEntry(path=str(path)))
-    content = _read_regular(path)
+def is_extism(source: Source) -> bool:
+    """Return True for a module of an Extism plugin, and for a manifest in JSON or TOML."""
+    if source.outline is None:
+        return is_manifest(source)
+    return any(module == ENV for module, _, _ in source.outline.imports)
+
+
+def is_manifest(source: Source) -> bool:
+    """Return True for a file that can at most be a manifest."""
+    if source.outline is not None or source.path is None:
+        return False
+    return source.path.suffix in _MANIFESTS or source.binary[:64].lstrip().startswith(b"{")
+
+
+def _from_file(file: Path | Source) -> Manifest:
+    if isinstance(file, Source):
+        assert file.path is not None  # else it is no manifest
+        path, content = file.path, file.binary
+    else:
+        path = file
+        if path.suffix not in _MANIFESTS:
+            return Manifest(wasm=WasmEntry(path=str(path)))
+        content = _read_regular(path)
     if len(content) > _MOST:
         message = f"{str(path)!r} has more than {_MOST:,} bytes, which no manifest may have"
         raise ValueError(message)

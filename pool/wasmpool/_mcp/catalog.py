@@ -6,7 +6,7 @@ import logging
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
-from wasmpool._plugin.tool_result import ToolResult
+from wasmpool._plugin.tool_result import CLOSED
 from wasmpool_host.lowlevel import escaped
 
 from .exposure import Exposure
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wasmpool._plugin.loader import Loader
     from wasmpool._plugin.metadata import Tool
     from wasmpool._plugin.plugin import Plugin
+    from wasmpool._plugin.tool_result import ToolResult
 
     from .search import SearchResult
 
@@ -30,8 +31,6 @@ _log = logging.getLogger("wasmpool.mcp")
 
 _SHOWN: Final = 200
 """Characters of a client's text in a message."""
-_CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
-"""The answer of a plugin that is closed."""
 
 
 class NameTaken(ValueError):
@@ -104,7 +103,7 @@ class Catalog:
             result = await served.plugin.execute(served.tool.name, arguments)
         except Exception as error:  # noqa: BLE001 - a client gets every error as a result
             return failure(served, error)
-        if result == _CLOSED and served.plugin.closed:
+        if result == CLOSED and served.plugin.closed:
             return refusal(f"the tool {name!r} is gone: its plugin was unloaded during the call")
         return result
 

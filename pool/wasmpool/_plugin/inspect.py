@@ -14,7 +14,6 @@ from wasmpool_host import (
     GuestTrap,
     Limits,
     LinkError,
-    MemoryType,
     Module,
     Wasi,
 )
@@ -24,6 +23,7 @@ from .contract import ABI_VERSION, FREE, MALLOC, OPTIONAL, REQUIRED, violations
 from .environment import PluginEnvironment
 from .errors import AbiError
 from .module_kind import is_program, looks_like_plugin
+from .report import exports_text, imports_text, memory_text, shown, table
 from .revision import PluginRevision
 from .source import as_module_source
 
@@ -39,7 +39,7 @@ __all__ = ["Inspection", "inspect_plugin"]
 
 _SECONDS: Final = 10.0  # for each of the guest's answers
 _GUEST_FAILED: Final = (AbiError, CallTimeout, GuestExit, GuestMemoryError, GuestTrap, LinkError)
-_PAGE: Final = 65_536
+_EXPORTS: Final = frozenset({*REQUIRED, *OPTIONAL, "memory", *MALLOC, *FREE})
 _PROGRAM: Final = """Contract: not a plugin, but a program for WASI
   wasmpool exec FILE [ARG]...         runs it
   wasmpool run FILE [-- ARG...]       runs it once for each line of an input"""
@@ -65,9 +65,9 @@ class Inspection:
         return not self.problems
 
     def __str__(self) -> str:
-        parts = [_imports_text(self.imports), _exports_text(self.exports)]
+        parts = [imports_text(self.imports), exports_text(self.exports, "contract", _EXPORTS)]
         if looks_like_plugin(self.exports):
-            parts += [_memory_text(self.exports)]
+            parts += [memory_text(self.exports)]
         if self.description is not None:
             parts += [
                 _metadata_text(self.description.metadata),
@@ -84,7 +84,7 @@ class Inspection:
                 return _PROGRAM
             what = "a program for WASI that this host cannot run"
         lines = (line for problem in self.problems for line in problem.splitlines())
-        return "\n".join([f"Contract: {what}", *(f"  {_shown(line)}" for line in lines)])
+        return "\n".join([f"Contract: {what}", *(f"  {shown(line)}" for line in lines)])
 
 
 async def inspect_plugin(
@@ -95,7 +95,7 @@ async def inspect_plugin(
     The plugin gets no credentials and can reach no host.
 
     Args:
-        source: as for `open_plugin`.
+        source: as for `open_plugin`, or a file that has been read.
         cache: a directory for compiled code.
 
     Raises:
@@ -171,47 +171,9 @@ async def _ask(module: Module) -> Description:
 # --- the report ---
 
 
-def _imports_text(imports: tuple[tuple[str, object, bool], ...]) -> str:
-    rows = [
-        (name, f"{type_}  {'provided' if provided else 'NOT PROVIDED by this host'}")
-        for name, type_, provided in imports
-    ]
-    return _table("Imports", rows)
-
-
-def _exports_text(exports: Mapping[str, object]) -> str:
-    wanted = {*REQUIRED, *OPTIONAL, "memory", *MALLOC, *FREE}
-    rows = [
-        (name, f"{type_}{'  (contract)' if name in wanted else ''}")
-        for name, type_ in exports.items()
-    ]
-    return _table("Exports", rows)
-
-
-def _table(title: str, rows: list[tuple[str, str]]) -> str:
-    if not rows:
-        return f"{title}: none"
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([title, *(_shown(f"  {name:{width}}  {text}") for name, text in rows)])
-
-
-def _memory_text(exports: Mapping[str, object]) -> str:
-    memory = exports.get("memory")
-    if not isinstance(memory, MemoryType):
-        return "Memory: none exported"
-    limit = "no maximum of its own"
-    if memory.maximum is not None:
-        limit = f"at most {_mib(memory.maximum)}"
-    return f"Memory: starts with {_mib(memory.minimum)}, {limit}"
-
-
-def _mib(pages: int) -> str:
-    return f"{pages * _PAGE / (1 << 20):,.1f} MiB"
-
-
 def _metadata_text(metadata: Metadata) -> str:
     said = attrs.asdict(metadata, recurse=False)
-    return _table("Metadata", [(key, _plain(value)) for key, value in said.items() if value])
+    return table("Metadata", [(key, _plain(value)) for key, value in said.items() if value])
 
 
 def _plain(value: object) -> str:
@@ -222,19 +184,14 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _shown(text: str) -> str:
-    """Replace the characters that a terminal would read as commands."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
 def _tools_text(tools: tuple[Tool, ...]) -> str:
     if not tools:
         return "Tools: none"
     lines: list[str] = []
     for tool in tools:
-        lines.append(_shown(f"  {tool.name}  {tool.description}".rstrip()))
+        lines.append(shown(f"  {tool.name}  {tool.description}".rstrip()))
         lines += [
-            _shown(f"      {name}{_type_text(tool, name)}: {description}")
+            shown(f"      {name}{_type_text(tool, name)}: {description}")
             for name, description in tool.parameters.items()
         ]
     return "\n".join(["Tools", *lines])

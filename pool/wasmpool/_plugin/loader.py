@@ -19,14 +19,15 @@ from .watch import Wanted, watch, watch_file
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from .admission import Admit
     from .changes import Changes
+    from .kind import PluginKind
     from .plugin import Plugin
     from .source import PluginSource
 
-__all__ = ["Loader", "open_loader"]
+__all__ = ["Loader", "open_loader", "open_loader_of"]
 
 
 def open_loader(
@@ -55,14 +56,17 @@ def open_loader(
         message = f"admit must be a function or None, not {admit!r}"
         raise TypeError(message)
     checked = check_options("open_loader", options, "admit")
-    return Block("open_loader", "loader", _open(checked, admit))
+    return Block("open_loader", "loader", open_loader_of((), checked, admit))
 
 
 @contextlib.asynccontextmanager
-async def _open(options: PluginOptions, admit: Admit | None) -> AsyncGenerator[Loader, None]:
+async def open_loader_of(
+    kinds: Sequence[PluginKind], options: PluginOptions, admit: Admit | None
+) -> AsyncGenerator[Loader, None]:
+    """`open_loader`, for plugins of other kinds as well; the options have been checked."""
     check_trio("open_loader")
     async with open_plain_nursery() as nursery:
-        registry = PluginRegistry(nursery, options, admit)
+        registry = PluginRegistry(nursery, options, admit, kinds)
         try:
             yield Loader(registry)
         except BaseException:

@@ -19,7 +19,7 @@ import contextlib
 import reprlib
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
 import trio
 
@@ -62,7 +62,7 @@ from .options import (
 )
 from .revision import PluginRevision
 from .source import freeze_source, name_of_file
-from .tool_result import ToolResult, read_large_result, read_tool_result
+from .tool_result import CLOSED, ToolResult, read_large_result, read_tool_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
@@ -76,7 +76,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin", "Registration", "compile_plugin", "load_plugin", "open_plugin"]
 
-_CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
 _UNHEALTHY: Final = (
     GuestTrap,
     GuestExit,
@@ -263,7 +262,6 @@ class Registration(Protocol):
         ...
 
 
-@final
 class Plugin:
     """A plugin in service; `open_plugin` and `Loader.load` make it.
 
@@ -374,10 +372,10 @@ class Plugin:
         try:
             reply = await self.pool.exchange("execute", payload, tool=tool)
         except PoolClosed:
-            return _CLOSED
+            return CLOSED
         except LeaseRevoked:
             if self.closed:
-                return _CLOSED
+                return CLOSED
             raise
         return read_tool_result(reply) if len(reply) <= SMALL else await read_large_result(reply)
 
@@ -616,6 +614,11 @@ class Plugin:
         """Put a revision in service; called in the same step as the pool's switch."""
         self._revision = revision
         self.pool._core.rename(revision.name)  # noqa: SLF001 - its messages name the plugin
+
+    @property
+    def _credentials(self) -> Mapping[str, str] | None:
+        """Those in service; never shown to users."""
+        return self._revision.credentials
 
     def _log_name(self) -> str:
         """Return the name; unlike `name`, also after close, when the last calls end."""

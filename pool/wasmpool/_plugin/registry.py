@@ -15,6 +15,7 @@ import trio
 
 from wasmpool._errors import PoolUnavailable, ReloadFailed
 from wasmpool_host import CallTimeout, GuestExit, GuestMemoryError, GuestTrap
+from wasmpool_host.lowlevel import Source
 
 from .admission import Candidate
 from .changes import Change, ChangeFeed, ChangeKind
@@ -26,13 +27,13 @@ from .revision import read_name, start_runtime
 from .source import read_checked, stem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 
     from wasmpool_host import Module
-    from wasmpool_host.lowlevel import Source
 
     from .admission import Admit
     from .environment import PluginEnvironment
+    from .kind import PluginKind
     from .metadata import Metadata, Tool
     from .options import PluginOptions
     from .source import PluginSource
@@ -51,6 +52,8 @@ class _Entry:
     plugin: Plugin
     options: PluginOptions
     """Those that it was loaded with."""
+    kind: PluginKind | None
+    """None for a plugin of this project's contract."""
     unload: trio.Event = attrs.field(factory=trio.Event)
     """Set when the task must end."""
     ended: trio.Event = attrs.field(factory=trio.Event)
@@ -86,13 +89,23 @@ class _Entry:
 @final
 @attrs.define(eq=False)
 class _Order:
-    """What a new plugin is made of: the arguments of `load_plugin`."""
+    """What a new plugin is made of: the arguments of `load_plugin`, or of its kind."""
 
     source: PluginSource | Source
-    environment: PluginEnvironment
+    environment: PluginEnvironment | None
+    """Of a plugin of this project's contract; None is a new one."""
     name: str | None
     credentials: Mapping[str, str] | None
     options: PluginOptions
+    kind: PluginKind | None = None
+
+    def open(self, key: str) -> contextlib.AbstractAsyncContextManager[Plugin]:
+        """Open it; ``key`` is the name that it is loaded by."""
+        if self.kind is not None:
+            assert isinstance(self.source, Source)  # a kind claims what has been read
+            return self.kind.open(self.source, key, self.credentials, self.options)
+        environment = self.environment or new_environment(self.options)
+        return load_plugin(self.source, environment, self.name, self.credentials, self.options)
 
 
 @final
@@ -123,6 +136,8 @@ class _OpenPlugins(Mapping[str, Plugin]):
 class PluginRegistry:
     """Loads and unloads plugins by name; shared by a `Loader` and its watches.
 
+    A plugin of another kind is not reloaded: a new one takes its place.
+
     Attributes:
         plugins: a live view of the plugins in service, by name.
         closing: set when the loader's block ends.
@@ -135,11 +150,16 @@ class PluginRegistry:
     # Invariant: `_entries` has, for each name, the newest plugin whose task is not about to end.
 
     def __init__(
-        self, nursery: trio.Nursery, options: PluginOptions, admit: Admit | None = None
+        self,
+        nursery: trio.Nursery,
+        options: PluginOptions,
+        admit: Admit | None = None,
+        kinds: Sequence[PluginKind] = (),
     ) -> None:
         self._nursery = nursery
         self._options = options
         self._admit = admit
+        self._kinds = kinds
         self._failures = Failures()
         self._entries: dict[str, _Entry] = {}
         self._load_locks: dict[str, trio.Lock] = {}  # loads of the same name run one by one
@@ -190,7 +210,7 @@ class PluginRegistry:
         """
         with self._until_closing():
             try:
-                checked = await read_checked(source, sha256)
+                checked = await read_checked(source, sha256, read=bool(self._kinds))
                 plugin = await self._load(checked, name, credentials, options)
             except Exception as error:
                 if not self.closed and not isinstance(error, PluginClosed):
@@ -270,6 +290,12 @@ class PluginRegistry:
         if scope.cancelled_caught:
             self.check_open()
 
+    def _kind_of(self, source: PluginSource | Source) -> PluginKind | None:
+        """Return the other kind that a plugin is of; None for this project's contract."""
+        if not isinstance(source, Source):
+            return None
+        return next((kind for kind in self._kinds if kind.claims(source)), None)
+
     async def _load(
         self,
         source: PluginSource | Source,
@@ -278,7 +304,8 @@ class PluginRegistry:
         options: PluginOptions | None,
     ) -> Plugin:
         environment: PluginEnvironment | None = None
-        key = name
+        kind = self._kind_of(source)
+        key = name if kind is None else name or stem(source)
         if key is None:
             environment = new_environment(options or self._options)
             module = source = await compile_plugin(environment, source, None)
@@ -289,16 +316,14 @@ class PluginRegistry:
             entry = self._entries.get(key)
             if entry is None or entry.plugin.closed:
                 options = options or self._options
-                environment = environment or new_environment(options)
-                return await self._start(
-                    key, _Order(source, environment, name, credentials, options)
-                )
-            if options is None or options == entry.options:
+                order = _Order(source, environment, name, credentials, options, kind)
+                return await self._start(key, order)
+            options = options or entry.options
+            if kind is None and entry.kind is None and options == entry.options:
                 await entry.plugin._reload(source, environment, credentials)  # noqa: SLF001 - more than `reload` takes
                 self.forget(key)
                 return entry.plugin
-            environment = environment or new_environment(options)
-            order = _Order(source, environment, name, credentials, options)
+            order = _Order(source, environment, name, credentials, options, kind)
             return await self._replace(entry, order)
 
     async def _ask_name(self, module: Module, options: PluginOptions) -> str:
@@ -327,7 +352,7 @@ class PluginRegistry:
             ReloadFailed: it did not start, or was refused; the one in service continues.
         """
         if order.credentials is None:
-            order.credentials = entry.plugin._revision.credentials  # noqa: SLF001 - never shown to users
+            order.credentials = entry.plugin._credentials  # noqa: SLF001 - never shown to users
         try:
             return await self._start(entry.key, order)
         except Exception as failed:
@@ -340,12 +365,9 @@ class PluginRegistry:
 
         async def keep_open(*, task_status: trio.TaskStatus[Plugin | None]) -> None:
             entry: _Entry | None = None
-            loading = load_plugin(
-                order.source, order.environment, order.name, order.credentials, order.options
-            )
             try:
-                async with loading as plugin:
-                    entry = self._add(key, plugin, order.options)
+                async with order.open(key) as plugin:
+                    entry = self._add(key, plugin, order)
                     task_status.started(plugin)
                     await entry.wait_for_end()
             except Exception as failure:
@@ -362,7 +384,7 @@ class PluginRegistry:
             raise failed[0]
         return plugin
 
-    def _add(self, key: str, plugin: Plugin, options: PluginOptions) -> _Entry:
+    def _add(self, key: str, plugin: Plugin, order: _Order) -> _Entry:
         """Put a plugin in service, in one step with its admission and with the end of another."""
         old = self._entries.get(key)
         replaced = None if old is None or old.plugin.closed else old
@@ -373,7 +395,7 @@ class PluginRegistry:
             self._admit(
                 Candidate(name=key, tools=plugin.tools, metadata=metadata, replaces=serving)
             )
-        entry = self._entries[key] = _Entry(self, key, plugin, options)
+        entry = self._entries[key] = _Entry(self, key, plugin, order.options, order.kind)
         plugin._registration = entry  # noqa: SLF001 - a part of its loading
         if replaced is not None:
             self._nursery.start_soon(self._close_entry, replaced)

@@ -57,17 +57,24 @@ def stem(source: PluginSource | Source) -> str:
     return Path(path).stem if isinstance(path, os.PathLike) else "unknown"
 
 
-async def read_checked(source: PluginSource | Source, sha256: str | None) -> PluginSource | Source:
+async def read_checked(
+    source: PluginSource | Source, sha256: str | None, *, read: bool = False
+) -> PluginSource | Source:
     """Return a source whose content has this digest, and that can no longer change.
+
+    Args:
+        source: as `open_plugin` takes it, or a file that has been read.
+        sha256: the digest in hexadecimal; None is any.
+        read: True: a file is read even if any digest will do.
 
     Raises:
         DigestError: it has another one.
         CompileError, OSError: as for `Module.compile`.
     """
-    if sha256 is None:
+    if sha256 is None and not read:
         return source
     if not isinstance(source, Module):
         source = await _reading.run(Source.read, as_module_source(source))
-    if source.digest != sha256.lower():
+    if sha256 is not None and source.digest != sha256.lower():
         raise DigestError(stem(source), name_of_file(source), source.digest, sha256)
     return source

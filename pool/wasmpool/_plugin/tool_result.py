@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wasmpool._json_pieces import Cooperative, Members
 
-__all__ = ["ToolResult", "read_large_result", "read_tolerantly", "read_tool_result"]
+__all__ = ["CLOSED", "ToolResult", "read_large_result", "read_tolerantly", "read_tool_result"]
 
 _MAX_TOKENS: Final = 100_000
 """Of a large reply, 0.1 s in all. The text of a reply with more tokens is the result."""
@@ -41,6 +41,10 @@ class ToolResult:
     is_error: bool = False
     """True if ``data`` is an error message: the tool failed, the plugin is closed, or the arguments
     cannot be written as JSON."""
+
+
+CLOSED: Final = ToolResult("wasm: module closed", is_error=True)
+"""The answer of a plugin that is closed."""
 
 
 def read_tolerantly(reply: bytes) -> ToolResult:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from wasmpool import open_loader
+from wasmpool._extism.kind import ExtismKind
 from wasmpool._mcp.catalog import Catalog
 from wasmpool._mcp.endpoint import open_endpoint
 from wasmpool._mcp.http import http_app
 from wasmpool._mcp.http_server import run_http
 from wasmpool._mcp.stdio import run_stdio
+from wasmpool._plugin.loader import open_loader_of
+from wasmpool._plugin.options import PluginOptions
 
 from .metrics import Metrics
 from .page.routes import Page
@@ -50,7 +52,7 @@ async def open_server(config: Config) -> AsyncGenerator[Server]:
     def admit(candidate: Candidate) -> None:
         catalog.admit(candidate)
 
-    async with open_loader(admit=admit) as loader:
+    async with open_loader_of([ExtismKind()], PluginOptions(), admit) as loader:
         catalog = Catalog(loader, exposures(config))
         async with (
             _open_scripts(config, catalog) as scripts,
