@@ -474,4 +474,4 @@ TestPool = PoolMachine.TestCase
 TestPool.settings = in_examples(100)
 
 TestPoolForLong = pytest.mark.slow(LongPoolMachine.TestCase)
-TestPoolForLong.settings = in_examples(400)
+TestPoolForLong.settings = in_examples(200)
