@@ -463,11 +463,13 @@ class ComponentStore(Store):
         payload: bytes that the strings and lists of one call may have.
         guest_handles: how many resources of the guest's the host has.
         drop_resource: drops one of them, by a call; None until the instance has started.
+        keeps_resources: True if who makes a call has the instance afterwards, too.
         tenure: counts the tasks that have had the instance.
     """
 
     __slots__ = (
-        "_memories", "drop_resource", "dropped", "guest_handles", "handles", "payload", "tenure",
+        "_memories", "drop_resource", "dropped", "guest_handles", "handles", "keeps_resources",
+        "payload", "tenure",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - its parts, from one place
@@ -486,6 +488,7 @@ class ComponentStore(Store):
         self.payload: int = payload
         self.guest_handles: int = 0
         self.drop_resource: Callable[[Any], Awaitable[Any]] | None = None
+        self.keeps_resources: bool = True
         self.tenure: int = 0
         self._memories: tuple[Any, ...] | None = None
         """None before `find_memories`."""
