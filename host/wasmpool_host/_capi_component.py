@@ -579,9 +579,13 @@ class ComponentStore(Store):
             return failure
         return Failure(_trap_code(failure.message), failure.message, failure.frames)
 
-    def lower_resource(self, rep: int, number: int, *, owned: bool) -> int:
-        """A new handle of a host resource, to be freed by `delete_handle`."""
-        host = _new_host(owned, rep, number)
+    def lower_resource(self, rep: int, number: int) -> int:
+        """A new handle of a host resource, to be freed by `delete_handle`.
+
+        The host owns it. To be passed as a borrowed one it need not be one itself, and up to
+        version 49 there can be none between two calls.
+        """
+        host = _new_host(True, rep, number)  # noqa: FBT003 - of the C API
         found = _P()
         try:
             raise_error(_host_to_any(self.context, host, addressof(found)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, final
+from weakref import ref
 
 from trio.lowlevel import enable_ki_protection
 
@@ -49,7 +51,7 @@ class ComponentInstance(Instance):
         """Open a store; `Component.instantiate` makes instances."""
         super().__init__(component)
         store = self._store
-        store.drop_resource = self._drop_resource
+        store.drop_resource = partial(_drop_resource, ref(self))
         self._guest.keep_state()[_HANDLES] = store.handles
 
     @enable_ki_protection
@@ -141,17 +143,16 @@ class ComponentInstance(Instance):
     def _program(self, export: str) -> str:
         return self._component.program(export)
 
-    async def _drop_resource(self, resource: GuestResource) -> None:
-        """Have the guest drop a resource; without a function for that it stays to the end."""
-        name = self._component.drops.get(resource.resource.index)
-        if name is None:
-            resource.let_go()
-        else:
-            await self.call(name, resource)
 
-    def _break_cycles(self) -> None:
-        super()._break_cycles()
-        self._store.drop_resource = None
+async def _drop_resource(instance: ref[ComponentInstance], resource: GuestResource) -> None:
+    """Have the guest drop a resource; without a function for that it stays to the end."""
+    owner = instance()
+    index = resource.resource.index
+    name = None if owner is None else owner._component.drops.get(index)  # noqa: SLF001 - of this file
+    if owner is None or name is None:
+        resource.let_go()
+    else:
+        await owner.call(name, resource)
 
 
 @final
