@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ._component.component import Component
     from ._component.instance import ComponentInstance
     from ._component.resources import GuestResource
+    from ._component.world import ComponentWorld
     from ._instance.host_function import HostFunction, host_function
     from ._instance.program import CAPTURE, Completed, RunOptions
     from ._statistics import HostStatistics, statistics
@@ -52,6 +53,7 @@ __all__ = [
     "Completed",
     "Component",
     "ComponentInstance",
+    "ComponentWorld",
     "Err",
     "Frame",
     "FunctionType",
@@ -94,6 +96,7 @@ _LATER: Final = {
     "Completed": "wasmpool_host._instance.program",
     "Component": "wasmpool_host._component.component",
     "ComponentInstance": "wasmpool_host._component.instance",
+    "ComponentWorld": "wasmpool_host._component.world",
     "Err": "wasmpool_host._wit_values",
     "GuestResource": "wasmpool_host._component.resources",
     "HostFunction": "wasmpool_host._instance.host_function",

@@ -19,6 +19,7 @@ ownership is why values go the ways that they go here:
 from __future__ import annotations
 
 import ctypes
+import re
 from ctypes import addressof
 from functools import partial
 from struct import Struct
@@ -573,7 +574,7 @@ class ComponentStore(Store):
         failure = super().take_failure(errors)
         if failure is None or failure.code is not None:
             return failure
-        return Failure(_TRAPS.get(failure.message), failure.message, failure.frames)
+        return Failure(_trap_code(failure.message), failure.message, failure.frames)
 
     def lower_resource(self, rep: int, number: int, *, owned: bool) -> int:
         """A new handle of a host resource, to be freed by `delete_handle`."""
@@ -653,6 +654,25 @@ _TRAPS: Final[Mapping[str, str]] = {
     "unaligned pointer": "unaligned-pointer",
 }
 """Codes by Wasmtime's words: the C API tells the code of a module's trap only."""
+
+_BROKEN_RULES: Final = (
+    ("string.* out of bounds", "string-out-of-bounds"),
+    ("list.* out of bounds|length out of bounds", "list-out-of-bounds"),
+    ("realloc|pointer.* memory", "memory-out-of-bounds"),
+    ("aligned", "unaligned-pointer"),
+    ("discriminant", "invalid-discriminant"),
+    ("`char`|char value", "invalid-char"),
+    ("utf-8|utf-16|UTF", "invalid-string"),
+    ("resource|handle", "bad-handle"),
+)
+"""Codes by what is in Wasmtime's words where a value breaks the canonical ABI's rules."""
+
+
+def _trap_code(message: str) -> str | None:
+    known = _TRAPS.get(message)
+    if known is not None:
+        return known
+    return next((code for words, code in _BROKEN_RULES if re.search(words, message)), None)
 
 
 def limits(memory: int, table_elements: int) -> tuple[Any, ...]:

@@ -53,6 +53,38 @@ def test_a_program_is_told_from_a_plugin(tmp_path: Path) -> None:
     )
 
 
+def test_a_component_shows_its_world(tmp_path: Path) -> None:
+    """In the notation of WIT, with what nobody provides; it is no plugin."""
+    component = tmp_path / "guest.wat"
+    component.write_text(
+        """(component
+          (import "a:b/c" (instance $c
+            (export "r" (type $r (sub resource)))
+            (export "f" (func (param "x" (list u8)) (result (option string))))))
+          (import "wasi:random/random@0.2.0" (instance
+            (export "get-random-u64" (func (result u64)))))
+          (core module $m (func (export "run") (param i32) (result i32) i32.const 0))
+          (core instance $i (instantiate $m))
+          (func (export "run") (param "n" u32) (result (result))
+            (canon lift (core func $i "run"))))"""
+    )
+    done = run_here("inspect", component)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == (
+        "World\n"
+        "  import a:b/c\n"
+        "    r: resource\n"
+        "    f: func(x: list<u8>) -> option<string>  NOT PROVIDED by this host\n"
+        "  import wasi:random/random@0.2.0\n"
+        "    get-random-u64: func() -> u64\n"
+        "  export run: func(n: u32) -> result\n"
+        "\n"
+        "Contract: not a plugin, but a component\n"
+    )
+    component.write_text("(component)")
+    assert run_here("inspect", component).stdout.startswith("World: empty\n")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.component.echo import echo_component
 
-from wasmpool_host import Component, Err, Ok, Some, Variant, host_function
+from wasmpool_host import Component, Err, Ok, Record, Some, Variant, host_function
 from wasmpool_host import _wit as wit
 from wasmpool_host._wit_values import attribute_name, record_maker
 
@@ -136,3 +139,159 @@ def test_every_type_goes_both_ways(data: st.DataObject) -> None:
 def test_every_type_goes_both_ways_many_times(data: st.DataObject) -> None:
     type_ = data.draw(TYPES)
     round_trips(type_, data.draw(st.lists(values(type_), min_size=1, max_size=8)))
+
+
+# --- edges --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(NUMBERS))
+async def test_integers_keep_to_their_edges(name: str) -> None:
+    """Both ends go through, and what is beyond them does not."""
+    low, high = NUMBERS[name]
+    assert await echoed(wit.Primitive(name), low, high, 0) == [low, high, 0]
+    for wrong in (low - 1, high + 1, 1.5, "1", None):
+        with pytest.raises(TypeError, match=rf"argument 'x': give an int from .* \({name}\), not"):
+            await echoed(wit.Primitive(name), wrong)
+
+
+async def test_text_of_every_plane() -> None:
+    text = "a\0\x7f\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
+    assert await echoed(wit.Primitive("string"), "", text) == ["", text]
+    assert await echoed(wit.Primitive("char"), *text) == list(text)
+
+
+async def test_floats_are_exact() -> None:
+    numbers = [0.0, -0.0, 1.5, math.inf, -math.inf, 2**24, 1e-45]
+    for name in ("f32", "f64"):
+        back = await echoed(wit.Primitive(name), *numbers, math.nan)
+        assert [math.copysign(1, each) for each in back[:2]] == [1, -1]
+        assert math.isnan(back[-1])
+    assert (await echoed(wit.Primitive("f64"), 5e-324, 1.7e308)) == [5e-324, 1.7e308]
+
+
+async def test_an_option_of_an_option_tells_its_three_values_apart() -> None:
+    type_ = wit.Option(wit.Option(wit.Primitive("u8")))
+    values_ = [None, Some(None), Some(7)]
+    assert await echoed(type_, *values_) == values_
+    with pytest.raises(TypeError, match=r"give Some\(value\) or None"):
+        await echoed(type_, 7)
+
+
+# --- what else is accepted ------------------------------------------------------------------------
+
+POINT = wit.Record((("x", wit.Primitive("u8")), ("from", wit.List(wit.Primitive("s16")))))
+
+
+async def test_a_record_is_an_object_with_attributes() -> None:
+    """Mappings and other objects are accepted; what comes back is frozen."""
+    given_ = [{"x": 1, "from": [2]}, {"x": 1, "from_": [2]}, SimpleNamespace(x=1, from_=[2])]
+    back = await echoed(POINT, *given_)
+    assert back[0] == back[1] == back[2]
+    assert isinstance(back[0], Record)
+    assert (back[0].x, back[0].from_) == (1, [2])
+    assert repr(back[0]) == "Record(x=1, from_=[2])"
+    assert copy.deepcopy(back[0]) == back[0]
+    assert back[0] != record_maker(("x", "from_"))([2, []])
+    assert back[0] != record_maker(("x", "y"))([1, [2]])
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        back[0].x = 2
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        del back[0].x
+    with pytest.raises(AttributeError, match=r"no field 'z'; its fields are x, from_"):
+        _ = back[0].z
+    assert await echoed(POINT, back[0]) == [back[0]]
+
+
+async def test_other_forms_of_a_value_are_accepted() -> None:
+    cases = wit.Variant((("none", None), ("some", wit.Primitive("u8"))))
+    assert await echoed(cases, "none", Variant("some", 3)) == [Variant("none"), Variant("some", 3)]
+    flags = wit.Flags(("read", "write"))
+    assert await echoed(flags, {"write"}, ["read", "read"], ()) == [{"write"}, {"read"}, set()]
+    pair = wit.Tuple((wit.Primitive("u8"), wit.Primitive("bool")))
+    assert await echoed(pair, [1, True]) == [(1, True)]
+    assert await echoed(wit.List(wit.Primitive("u32")), (1, 2)) == [[1, 2]]
+    assert await echoed(wit.List(wit.Primitive("u8")), bytearray(b"ab"), [1]) == [b"ab", b"\1"]
+
+
+# --- what does not fit ----------------------------------------------------------------------------
+
+SINGLE = wit.Tuple((wit.Primitive("u8"),))
+DEEP = wit.Record((("a", wit.List(wit.Tuple((wit.Primitive("u8"), wit.Option(POINT))))),))
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "message"),
+    [
+        (wit.Primitive("bool"), 1, "argument 'x': give a bool, not 1"),
+        (wit.Primitive("char"), "ab", "argument 'x': give a str of one character (char), not 'ab'"),
+        (wit.Primitive("char"), "\udc00", "argument 'x': give a character, not half of one"),
+        (wit.Primitive("string"), b"a", "argument 'x': give a str (string), not b'a'"),
+        (wit.Primitive("string"), "a\ud800", "argument 'x': give a str that has a form in UTF-8"),
+        (wit.Primitive("f32"), 1e300, "argument 'x': give a float or an int that an f32 can hold"),
+        (wit.Primitive("f64"), "1", "argument 'x': give a float or an int that an f64 can hold"),
+        (wit.List(wit.Primitive("u32")), [1, 2, -3], "argument 'x'[2]: give an int"),
+        (wit.List(wit.Primitive("u32")), {1}, "argument 'x': give a list, not {1}"),
+        (POINT, {"x": 1}, "argument 'x': field 'from': is missing in"),
+        (POINT, {"x": 1, "from": [], "z": 1}, "argument 'x': the record has no field 'z'"),
+        (POINT, 7, "argument 'x': field 'x': is missing: give a mapping, or an object with"),
+        (
+            DEEP,
+            {"a": [(1, None), (2, {"x": 1, "from": [0, 1 << 15]})]},
+            "argument 'x': field 'a'[1][1]: field 'from'[1]: give an int from -32,768 to 32,767",
+        ),
+        (SINGLE, (1, 2), "argument 'x': give a tuple of 1, not one of 2"),
+        (SINGLE, 1, "argument 'x': give a tuple of 1, not 1"),
+        (wit.Enum(("a", "b")), "c", "argument 'x': there is no case 'c'; there are a, b"),
+        (wit.Flags(("a", "b")), {"c"}, "argument 'x': there is no flag 'c'; there are a, b"),
+        (wit.Flags(("a", "b")), "a", "argument 'x': give a set of names (flags), not 'a'"),
+        (
+            wit.Variant((("a", wit.Primitive("u8")),)),
+            Variant("a", -1),
+            "argument 'x': case 'a': give an int",
+        ),
+        (wit.Variant((("a", None),)), Variant("a", 1), "argument 'x': case 'a': has no value"),
+        (wit.Variant((("a", None),)), "b", "argument 'x': there is no case 'b'; there are a"),
+        (wit.Variant((("a", None),)), 1, "argument 'x': give a Variant(case, value), not 1"),
+        (
+            wit.Result(wit.Primitive("u8"), None),
+            1,
+            "argument 'x': give Ok(value) or Err(value) (result), not 1",
+        ),
+        (wit.Result(wit.Primitive("u8"), None), Ok(-1), "argument 'x': ok: give an int"),
+        (wit.Result(wit.Primitive("u8"), None), Err(1), "argument 'x': err: has no value"),
+    ],
+)  # fmt: skip
+async def test_a_value_that_does_not_fit_is_a_type_error(
+    type_: wit.WitType, value: Any, message: str
+) -> None:
+    """It says where inside the value, and the guest has not run."""
+    with pytest.raises(TypeError) as info:
+        await echoed(type_, value)
+    assert str(info.value).startswith(message)
+    assert str(info.value).endswith("echo)")
+
+
+async def test_a_host_function_has_to_return_what_fits() -> None:
+    with pytest.raises(TypeError) as info:
+        await echoed(DEEP, {"a": []}, host=lambda _: {"a": [(1, {"x": "y", "from": []})]})
+    assert str(info.value).startswith(
+        "the result of host function host: field 'a'[0][1]: field 'x': give an int from 0 to 255"
+    )
+
+
+async def test_the_wrong_number_of_arguments_is_a_type_error() -> None:
+    @host_function("", "host")
+    def host(_: object, x: Any) -> Any:
+        return x
+
+    instance = await (
+        await Component.compile(echo_component(wit.Primitive("u8")), imports=[host])
+    ).instantiate()
+    with pytest.raises(TypeError, match=r"echo takes 1 argument \(x: u8\), not 2"):
+        await instance.call("echo", 1, 2)
+    with pytest.raises(ValueError, match=r"has no export 'ecko'; did you mean 'echo'\?"):
+        await instance.call("ecko", 1)
+    with pytest.raises(TypeError, match="the name of an export is a str, not 7"):
+        await instance.call(7)  # type: ignore[arg-type]  # on purpose
+    assert instance.poisoned is None
+    await instance.aclose()

@@ -228,7 +228,7 @@ async def test_a_cancel_ends_the_process(
 
 async def test_it_has_a_low_priority() -> None:
     """So that it takes almost no CPU from the instances that serve."""
-    command = [sys.executable, "-I", "-S", str(compiler._SCRIPT), _capi.library()]
+    command = [sys.executable, "-I", "-S", str(compiler._SCRIPT), _capi.library(), "module"]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(
             partial(trio.run_process, command, stdin=PIPE, stdout=DEVNULL, check=False)

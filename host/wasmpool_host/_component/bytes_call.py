@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._instance.stepwise import Stepwise
+from wasmpool_host._wit_values import Err, Ok
 
 from .lowering import INTEGERS
 from .shape import BYTES
-from wasmpool_host._wit_values import Err, Ok
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

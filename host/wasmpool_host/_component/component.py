@@ -25,7 +25,8 @@ from .compiling import compile_component
 from .imported import import_name
 from .instance import ComponentInstance, DrivenComponentInstance
 from .linked_component import LinkedComponent
-from .linking import Provided, link, resolve
+from .linking import Provided, link, missing_of, resolve
+from .world import ComponentWorld
 
 if TYPE_CHECKING:
     import os
@@ -76,9 +77,7 @@ class Component:
         self.wasi: Wasi = wasi
         self.imports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.imports)
         exports = _flat(world.exports)
-        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = MappingProxyType(
-            {name: type_ for name, type_ in exports.items() if not name.startswith(HIDDEN)}
-        )
+        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = _shown(exports)
         self.identity: Hashable = (self.digest, tuple(host_functions), wasi, limits)
         imported = resolve(str(self), world, Provided(host_functions, wasi))
         functions = {
@@ -147,6 +146,45 @@ class Component:
 
         return await compile_component(source, make, limits.stack, directory)
 
+    @classmethod
+    async def inspect(
+        cls,
+        source: bytes | bytearray | str | os.PathLike[str] | Source,
+        *,
+        imports: Sequence[HostFunction] = (),
+        cache: str | os.PathLike[str] | None = None,
+    ) -> ComponentWorld:
+        """Read what a component imports and exports, also of one that cannot be linked.
+
+        Args:
+            source: as for `compile`.
+            imports: host functions that it may import, beside those of WASI.
+            cache: as for `compile`.
+
+        Raises:
+            CompileError, ImportError, OSError, TypeError, ValueError, RuntimeError: as `compile`.
+
+        A cancel is as for `compile`.
+        """
+        from wasmpool_host._wasi import Wasi  # noqa: PLC0415 - as in `compile`
+
+        check_process()
+        check_trio("Component.inspect")
+        check_imports(imports)
+        provided = Provided(tuple(imports), Wasi())
+        stack = Limits().stack
+        directory = None
+        if cache is not None:
+            directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
+
+        def make(_: Source, compiled: Any, __: Augmented | None) -> ComponentWorld:
+            world = capi.read_world(component_engine_of(stack).wasmtime, compiled)
+            return ComponentWorld(
+                _flat(world.imports), _shown(_flat(world.exports)), missing_of(world, provided)
+            )
+
+        return await compile_component(source, make, stack, directory)
+
     @enable_ki_protection
     async def instantiate(self) -> ComponentInstance:
         """Make an instance.
@@ -169,7 +207,7 @@ class Component:
 
     @property
     def is_program(self) -> bool:
-        """True if it exports ``wasi:cli/run`` of version 0.2: `ComponentInstance.run` calls that."""
+        """True if it exports ``wasi:cli/run`` of version 0.2, which `ComponentInstance.run` calls."""
         return self._linked.command is not None
 
     def new_instance(self) -> DrivenComponentInstance:
@@ -198,6 +236,15 @@ def _flat(
             for interface, inside in items.items()
             for name, type_ in inside.items()
         }
+    )
+
+
+def _shown(
+    exports: Mapping[str, _wit.WitFunction | _wit.Resource],
+) -> Mapping[str, _wit.WitFunction | _wit.Resource]:
+    """The exports without those that were added to the component."""
+    return MappingProxyType(
+        {name: type_ for name, type_ in exports.items() if not name.startswith(HIDDEN)}
     )
 
 

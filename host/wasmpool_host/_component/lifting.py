@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 from wasmpool_host import _capi_component as capi
 from wasmpool_host import _wit
 from wasmpool_host._errors import GuestMemoryError
+from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name, record_maker
 
 from .lowering import INTEGERS, is_optional
 from .outgoing import ENTRY_SIZE, OF, VALUE
 from .resources import MOST_HANDLES, GuestResource
-from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name, record_maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

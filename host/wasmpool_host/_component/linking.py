@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.host_function import HostFunction
     from wasmpool_host._wasi import Wasi
 
-__all__ = ["Provided", "link", "resolve"]
+__all__ = ["Provided", "link", "missing_of", "resolve"]
 
 _WASI: Final = "wasi:"
 _VERSIONED: Final = r"(?P<name>[^@]+)@(?P<version>\d+\.\d+\.\d+.*)"
@@ -112,6 +112,18 @@ def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunct
         message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
         raise LinkError(message)
     return tuple(found)
+
+
+def missing_of(world: World, provided: Provided) -> tuple[str, ...]:
+    """The names of imports that nobody provides."""
+    functions = (
+        (interface, name)
+        for interface, items in world.imports.items()
+        for name, type_ in items.items()
+        if isinstance(type_, _wit.WitFunction)
+    )
+    missing = (import_name(*each) for each in functions if provided.find(*each) is None)
+    return (*world.unknown, *missing)
 
 
 def _why_missing(label: str, type_: _wit.WitFunction, names: Sequence[str]) -> str:

@@ -17,11 +17,11 @@ from wasmpool_host import _wit
 from wasmpool_host._escape import escaped
 from wasmpool_host._float_bits import put_f32, put_f64
 from wasmpool_host._shown import shown
+from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name
 
 from .misfit import Misfit
 from .outgoing import ENTRY_SIZE, OF, VALUE, put_size
 from .resources import GuestResource
-from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
-from wasmpool import CompileError
+from wasmpool import CompileError, Component, ComponentWorld
 from wasmpool._plugin.inspect import inspect_plugin
 
 from .log import show_log
+from .program_module import read_source
 from .shown import shown, shown_whole
 from .standard_streams import reason_of, write_out
 from .wrong_use import WrongUse
@@ -15,19 +17,35 @@ from .wrong_use import WrongUse
 __all__ = ["inspect_file"]
 
 
+_COMPONENT: Final = "Contract: not a plugin, but a component"
+_PROGRAM: Final = "wasi:cli/run@"
+
+
 async def inspect_file(name: str) -> int:
     """Print the report on a file, and return the exit status.
 
     Raises:
-        WrongUse: the file cannot be read, or is not a module.
+        WrongUse: the file cannot be read, or is neither a module nor a component.
         OutputFailed: standard output cannot be written.
     """
     show_log()
     try:
-        report = await inspect_plugin(Path(name))
+        source = await read_source(Path(name))
+        if source.is_component:
+            write_out(f"{shown_whole(_component_text(await Component.inspect(source)))}\n")
+            return 1
+        report = await inspect_plugin(source)
     except CompileError as error:
         raise WrongUse(str(error)) from error
     except OSError as error:
         raise WrongUse(f"{shown(name)} cannot be read: {reason_of(error)}") from error
     write_out(f"{shown_whole(str(report))}\n")
     return 0 if report.meets_contract else 1
+
+
+def _component_text(world: ComponentWorld) -> str:
+    """The report on a component, which is no plugin."""
+    parts = [str(world), _COMPONENT]
+    if any(name.startswith(_PROGRAM) for name in world.exports) and not world.missing:
+        parts[-1] += " that is a program: wasmpool exec FILE [ARG]... runs it"
+    return "\n\n".join(parts)

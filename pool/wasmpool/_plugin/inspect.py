@@ -88,7 +88,7 @@ class Inspection:
 
 
 async def inspect_plugin(
-    source: PluginSource, *, cache: str | os.PathLike[str] | None = None
+    source: PluginSource | Source, *, cache: str | os.PathLike[str] | None = None
 ) -> Inspection:
     """Inspect a module; if it is a plugin, also ask an instance of it to describe itself.
 
@@ -137,7 +137,7 @@ def _problems(exports: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(why for _, why in violations(exports))
 
 
-async def _read(source: str | os.PathLike[str] | bytes) -> Source:
+async def _read(source: str | os.PathLike[str] | bytes | Source) -> Source:
     """Read a file once, so that all parts of the report are about the same bytes."""
     read = as_module_source(source)
     return await trio.to_thread.run_sync(Source.read, read, abandon_on_cancel=True)

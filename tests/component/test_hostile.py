@@ -1,0 +1,370 @@
+"""Components that break the rules, and components that are none: an error of ours in each case."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+import wasmtime
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.component.echo import LIBRARY, echo_component
+
+from wasmpool import open_pool
+from wasmpool_host import (
+    CallTimeout,
+    CompileError,
+    Component,
+    GuestMemoryError,
+    GuestTrap,
+    InstancePoisoned,
+    Limits,
+    LinkError,
+    Module,
+    WasmpoolError,
+    host_function,
+)
+from wasmpool_host import _wit as wit
+from wasmpool_host._component.anatomy import Unreadable, read_anatomy
+from wasmpool_host._component.augment import augment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from wasmpool_host import ComponentInstance
+
+    Start: TypeAlias = Callable[[Component], Awaitable[ComponentInstance]]
+
+
+def returning(type_: str, named: str, *words: int) -> str:
+    """A component whose ``get`` returns a pointer to these words, as a value of the type."""
+    stores = "".join(
+        f"(i32.store (i32.const {64 + 4 * k}) (i32.const {w}))" for k, w in enumerate(words)
+    )
+    return f"""(component
+{LIBRARY}
+  (alias core export $library "memory" (core memory $memory))
+  (core module $main (import "" "memory" (memory 0))
+    (func (export "get") (result i32) {stores} (i32.const 64)))
+  (core instance $main (instantiate $main (with "" (instance
+    (export "memory" (memory $memory))))))
+  {named}
+  (func (export "get") (result {type_})
+    (canon lift (core func $main "get") (memory $memory))))"""
+
+
+VARIANT = """(type $v' (variant (case "a") (case "b" u64)))
+  (import "v" (type $v (eq $v')))"""
+
+
+@pytest.fixture
+async def start() -> AsyncGenerator[Start]:
+    """Makes instances, and closes them in the end."""
+    made: list[ComponentInstance] = []
+
+    async def make(component: Component) -> ComponentInstance:
+        made.append(await component.instantiate())
+        return made[-1]
+
+    yield make
+    for instance in made:
+        await instance.aclose()
+
+
+@pytest.mark.parametrize(
+    ("type_", "named", "words", "code"),
+    [
+        ("$v", VARIANT, (7,), "invalid-discriminant"),
+        ("string", "", (0, 0x7FFF_FFFF), "string-out-of-bounds"),
+        ("(list u64)", "", (0, 0x7FFF_FFF8), "list-out-of-bounds"),
+        ("(list u64)", "", (0, 0x1FFF_FFFF), "list-out-of-bounds"),
+        ("(tuple char u8)", "", (0xD800, 0), "invalid-char"),
+        ("(tuple char u8)", "", (0x110000, 0), "invalid-char"),
+    ],
+)
+async def test_a_value_that_breaks_the_rules_is_a_trap(
+    type_: str, named: str, words: tuple[int, ...], code: str
+) -> None:
+    instance = await (await Component.compile(returning(type_, named, *words))).instantiate()
+    with pytest.raises(GuestTrap) as info:
+        await instance.call("get")
+    assert info.value.code == code
+    assert "get" in str(info.value)
+    assert instance.poisoned == "trap"
+    with pytest.raises(InstancePoisoned):
+        await instance.call("get")
+    await instance.aclose()
+
+
+async def test_text_that_is_no_utf_8_is_a_trap() -> None:
+    instance = await (await Component.compile(returning("string", "", 72, 2, 0xFFFF))).instantiate()
+    with pytest.raises(GuestTrap, match="utf-8") as info:
+        await instance.call("get")
+    assert info.value.code == "invalid-string"
+    await instance.aclose()
+
+
+@pytest.mark.parametrize(
+    ("type_", "words"),
+    [
+        ("string", (4_096, 1_001)),
+        ("(list bool)", (4_096, 1_001)),
+        ("(list u32)", (4_096, 251)),
+        ("(list string)", (4_096, 126)),
+        ("(list (tuple string string))", (4_096, 63)),
+    ],
+)
+async def test_a_result_above_the_limit_is_refused(type_: str, words: tuple[int, ...]) -> None:
+    component = await Component.compile(returning(type_, "", *words), limits=Limits(payload=1_000))
+    instance = await component.instantiate()
+    with pytest.raises(GuestMemoryError, match=r"more than limits\.payload=1,000 bytes"):
+        await instance.call("get")
+    assert instance.poisoned == "bad-pointer"
+    await instance.aclose()
+
+
+async def test_arguments_of_a_host_function_are_bounded_too() -> None:
+    @host_function("", "host")
+    def host(_: object, x: Any) -> Any:
+        return x
+
+    component = await Component.compile(
+        echo_component(wit.List(wit.Primitive("u32"))), imports=[host], limits=Limits(payload=999)
+    )
+    instance = await component.instantiate()
+    with pytest.raises(GuestMemoryError, match="the call of host function host has more than"):
+        await instance.call("echo", [0] * 250)
+    assert instance.poisoned == "bad-pointer"
+    await instance.aclose()
+
+
+async def test_a_large_list_does_not_end_the_process(start: Start) -> None:
+    """Wasmtime refuses what would take gigabytes of the host."""
+    component = await Component.compile(returning("(list bool)", "", 0, 60_000))
+    assert len(await (await start(component)).call("get")) == 60_000
+    text = returning("(list bool)", "", 0, 200 << 20).replace(
+        '(memory (export "memory") 1)', '(memory (export "memory") 3300)'
+    )
+    instance = await start(await Component.compile(text))
+    with pytest.raises((GuestTrap, GuestMemoryError, MemoryError)):
+        await instance.call("get")
+    await instance.aclose()
+
+
+# --- the host function's side -----------------------------------------------------------------
+
+
+async def test_an_instance_is_not_entered_again(start: Start) -> None:
+    """The component model forbids it; a host function is told so, and the guest goes on."""
+
+    @host_function("", "host")
+    async def host(caller: Any, x: int) -> int:
+        with pytest.raises(RuntimeError, match=r"cannot be called by its host function"):
+            await caller.call("echo", 1)
+        with pytest.raises(RuntimeError, match=r"cannot be looked into by its host function"):
+            _ = caller.memory
+        with pytest.raises(trio.BusyResourceError):
+            await instance.call("echo", 1)
+        caller.state["seen"] = x
+        return x
+
+    component = await Component.compile(echo_component(wit.Primitive("u8")), imports=[host])
+    instance = await start(component)
+    assert await instance.call("echo", 3) == 3
+
+
+async def test_an_error_of_a_host_function_comes_out_as_itself(start: Start) -> None:
+    error = LookupError("nothing")
+
+    @host_function("", "host")
+    async def host(_: object, x: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    text = wit.Tuple((wit.Primitive("string"), wit.List(wit.Primitive("string"))))
+    component = await Component.compile(echo_component(text), imports=[host])
+    instance = await start(component)
+    with pytest.raises(LookupError) as info:
+        await instance.call("echo", ("a" * 1_000, ["b" * 1_000] * 10))
+    assert info.value is error
+    assert instance.poisoned == "host-error"
+
+
+async def test_a_call_is_cancelled_while_it_waits_and_before_its_host_function_runs() -> None:
+    """At each pass of the loop, one after another: nothing is left behind."""
+
+    @host_function("", "host")
+    async def host(_: object, x: Any) -> Any:
+        await trio.sleep_forever()
+
+    text = wit.List(wit.Primitive("string"))
+    component = await Component.compile(echo_component(text), imports=[host])
+    for passes in range(6):
+        instance = await component.instantiate()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(instance.call, "echo", ["a" * 100] * 100)
+            for _ in range(passes):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        await instance.aclose()
+
+
+async def test_a_time_limit_ends_a_call(start: Start) -> None:
+    @host_function("", "host")
+    async def host(_: object, x: Any) -> Any:
+        await trio.sleep_forever()
+
+    component = await Component.compile(
+        echo_component(wit.Primitive("u8")), imports=[host], limits=Limits(call_seconds=0.02)
+    )
+    instance = await start(component)
+    with pytest.raises(CallTimeout, match="echo took longer than"):
+        await instance.call("echo", 1)
+    assert instance.poisoned == "timeout"
+
+
+async def test_exchange_and_memory_are_for_modules(start: Start) -> None:
+    instance = await start(await Component.compile("(component)"))
+    with pytest.raises(TypeError, match="has no packed ABI"):
+        await instance.exchange("f", b"")
+    with pytest.raises(TypeError, match="shows no memory"):
+        _ = instance.memory
+
+
+# --- what is no component, and what cannot be run ----------------------------------------------
+
+
+async def test_modules_and_components_are_told_apart() -> None:
+    with pytest.raises(CompileError, match=r"is a WebAssembly component, .* Component\.compile"):
+        await Module.compile("(component)")
+    with pytest.raises(CompileError, match=r"is a WebAssembly module, .* Module\.compile"):
+        await Component.compile("(module)")
+    with pytest.raises(CompileError, match="is no valid WebAssembly component: it begins with"):
+        await Component.compile(b"nonsense")
+    with pytest.raises(CompileError, match="is no valid WebAssembly component"):
+        await Component.compile(bytes(wasmtime.wat2wasm("(component)")) + b"\7\3abc")
+
+
+async def test_what_nobody_provides_is_listed_with_its_interface() -> None:
+    text = """(component
+      (import "a:b/c@1.0.0" (instance
+        (export "r" (type (sub resource)))
+        (export "f" (func (param "x" (list string)) (result (option u8))))))
+      (import "m" (core module)))"""
+    with pytest.raises(LinkError) as info:
+        await Component.compile(text)
+    assert "a:b/c@1.0.0#f: func(x: list<string>) -> option<u8>" in str(info.value)
+    assert "m: no function or resource" in str(info.value)
+
+
+async def test_names_of_a_guest_are_escaped() -> None:
+    component = await Component.compile(echo_component(wit.Enum(("a", "b"))), imports=[_host()])
+    assert str(component.exports["echo"]) == "func(x: enum { a, b }) -> enum { a, b }"
+    assert repr(component).startswith("<Component '")
+
+
+def _host() -> Any:
+    @host_function("", "host")
+    def host(_: object, x: Any) -> Any:
+        return x
+
+    return host
+
+
+async def test_compiled_code_is_kept(tmp_path: Path, start: Start) -> None:
+    text = echo_component(wit.List(wit.Primitive("u8")))
+    for _ in range(2):
+        component = await Component.compile(text, imports=[_host()], cache=tmp_path)
+        instance = await start(component)
+        assert await instance.call("echo", b"abc") == b"abc"
+        assert len(list(tmp_path.iterdir())) == 1
+    entry = next(tmp_path.iterdir())
+    entry.write_bytes(entry.read_bytes()[:-1])
+    component = await Component.compile(text, imports=[_host()], cache=tmp_path)
+    assert await (await start(component)).call("echo", b"abc") == b"abc"
+
+
+async def test_a_large_component_is_compiled_by_another_process(start: Start) -> None:
+    """While instances are open: its code is the same."""
+    small = echo_component(wit.Primitive("u8"))
+    instance = await start(await Component.compile(small, imports=[_host()]))
+    padding = "x" * 20_000
+    large = small.replace("(component\n", f'(component (@custom "padding" "{padding}")\n', 1)
+    component = await Component.compile(large, imports=[_host()])
+    assert await (await start(component)).call("echo", 7) == 7
+    assert await instance.call("echo", 8) == 8
+
+
+BINARY = bytes(wasmtime.wat2wasm(echo_component(wit.List(wit.Record((("a", wit.Flags(("b",))),))))))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_damaged_components_end_in_an_error_of_ours(data: st.DataObject) -> None:
+    """Whatever byte is another one: refused, or a component that links or does not."""
+    damaged = bytearray(BINARY)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+
+    async def main() -> None:
+        try:
+            component = await Component.compile(bytes(damaged), imports=[_host()])
+            await (await component.instantiate()).aclose()
+        except (WasmpoolError, MemoryError):
+            pass
+
+    trio.run(main)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_reader_of_components_only_says_that_it_cannot_read(data: st.DataObject) -> None:
+    damaged = bytearray(BINARY)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_anatomy(bytes(damaged))
+    except Unreadable:
+        return
+    augment(bytes(damaged))
+
+
+# --- all at once -------------------------------------------------------------------------------
+
+
+async def test_calls_of_all_kinds_end_side_by_side() -> None:
+    """Short ones, waiting ones, cancelled ones, on a pool that is reloaded meanwhile."""
+    pause = 0.0
+
+    @host_function("", "host")
+    async def host(_: object, x: Any) -> Any:
+        await trio.sleep(pause)
+        return x
+
+    type_ = wit.Tuple((wit.Primitive("string"), wit.List(wit.Primitive("u8"))))
+    component = await Component.compile(echo_component(type_), imports=[host])
+    other = await Component.compile(echo_component(type_) + " ", imports=[host])
+    done = 0
+
+    async def call(pool: Any, k: int) -> None:
+        nonlocal done
+        value = (f"{k}é" * 20, os.urandom(200))
+        with trio.move_on_after(0.001 if k % 5 == 0 else 30):
+            assert await pool.call("echo", value) == value
+            done += 1
+
+    async with open_pool(component, size=8, max_uses=20) as pool:
+        for round_ in range(3):
+            pause = 0.002 * round_
+            async with trio.open_nursery() as nursery:
+                for k in range(60):
+                    nursery.start_soon(call, pool, k)
+                await pool.reload(other if round_ % 2 == 0 else component)
+        stats = pool.statistics()
+    assert done >= 3 * 48
+    assert stats.leased == 0
