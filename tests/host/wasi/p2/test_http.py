@@ -47,7 +47,9 @@ class Client:
         request = self.call("[constructor]outgoing-request", headers or self.fields())
         given = {"authority": "example.com", "path_with_query": "/p?q=1", **parts}
         for name, value in given.items():
-            done = self.call(f"[method]outgoing-request.set-{name.replace('_', '-')}", request, value)
+            done = self.call(
+                f"[method]outgoing-request.set-{name.replace('_', '-')}", request, value
+            )
             assert done == Ok(), name
         return request
 
@@ -210,9 +212,7 @@ async def test_why_there_is_no_reply(
     assert await client.answer(client.handle(client.request())) == Ok(Err(want))
 
 
-async def test_an_unfinished_body_is_not_sent(
-    client: Client, sent: list[WasiHttpRequest]
-) -> None:
+async def test_an_unfinished_body_is_not_sent(client: Client, sent: list[WasiHttpRequest]) -> None:
     """The component dropped it; what it wrote may be half of what it meant."""
     request = client.request()
     body, stream = client.body(request)
