@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-
 from tests.host.wasi.preview2 import STREAMS
+
 from wasmpool_host._wasi_p2.http_body import MOST_BODY
 from wasmpool_host._wasi_p2.streams import PERMIT
 from wasmpool_host._wit_values import Err, Ok, Variant

@@ -1,4 +1,4 @@
-"""Files of a component whose operations may block: they run in threads, and a drop waits for one."""
+"""Files of a component whose operations may block: they run in threads, and so do closes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-
 from tests.host.wasi.preview2 import STREAMS, TYPES
 from tests.host.wasi.test_offload import Server, descriptors_of, remote, settled
+
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi import device_calls
 from wasmpool_host._wasi import process as process_module
@@ -82,7 +82,7 @@ async def test_files_of_a_server_are_used_in_threads(far: FakeComponent, root: P
         (DiskDirectory, "open_entries", "read-directory", ()),
     ],
 )  # fmt: skip
-async def test_a_silent_server_holds_up_nobody_else(
+async def test_a_silent_server_holds_up_nobody_else(  # noqa: PLR0917 - pytest's arguments
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
     far: FakeComponent,

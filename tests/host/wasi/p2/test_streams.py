@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-
 from tests.host.wasi.preview2 import STREAMS, TYPES
+
 from wasmpool_host import GuestTrap, Wasi
 from wasmpool_host._instance.caller import PROCESS
 from wasmpool_host._wasi.process import open_process
@@ -134,7 +134,7 @@ async def test_a_read_that_is_cancelled_loses_nothing(
 async def test_input_that_breaks_is_an_error(open_component: Callable[..., FakeComponent]) -> None:
     """A read says so, and the poll before it is ready."""
     _, receiver = trio.testing.memory_stream_one_way_pair()
-    receiver.close()
+    await receiver.aclose()
     component = with_streams(open_component(), receiver)
     stream = stdin(component)
     pollable = of_input(component, "subscribe", stream)
@@ -228,7 +228,7 @@ async def test_a_reader_that_has_gone_is_an_error(
 ) -> None:
     """Once; then the stream is closed."""
     sender, receiver = trio.testing.lockstep_stream_one_way_pair()
-    receiver.close()
+    await receiver.aclose()
     component = with_streams(open_component(), target=sender)
     stream = stdout(component)
     failed = await later(component, "output-stream.write", stream, b"x")
