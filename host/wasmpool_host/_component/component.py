@@ -207,7 +207,7 @@ class Component:
 
     @property
     def is_program(self) -> bool:
-        """True if it exports ``wasi:cli/run`` of version 0.2, which `ComponentInstance.run` runs."""
+        """True if it exports ``wasi:cli/run`` of version 0.2: `ComponentInstance.run` runs that."""
         return self._linked.command is not None
 
     def new_instance(self) -> DrivenComponentInstance:
