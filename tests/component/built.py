@@ -1,4 +1,4 @@
-"""Components that other people's tools build from our sources; they are too large to be committed."""
+"""Components that others' tools build from our sources; they are too large to be committed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _target(kind: str, directory: Path, *sources: Path) -> Path:
 
 
 def python_component(directory: Path) -> Path:
-    """Build the component in Python, which takes a minute. Skip where componentize-py is missing."""
+    """Build the component in Python, in a minute. Skip where componentize-py is missing."""
     if find_spec("componentize_py") is None:
         pytest.skip("needs `pip install componentize-py`")
     folder = _GUESTS / "python_component"
