@@ -463,11 +463,13 @@ class ComponentStore(Store):
         payload: bytes that the strings and lists of one call may have.
         guest_handles: how many resources of the guest's the host has.
         drop_resource: drops one of them, by a call; None until the instance has started.
+        keeps_resources: True if who makes a call has the instance afterwards, too.
         tenure: counts the tasks that have had the instance.
     """
 
     __slots__ = (
-        "_memories", "drop_resource", "dropped", "guest_handles", "handles", "payload", "tenure",
+        "_memories", "drop_resource", "dropped", "guest_handles", "handles", "keeps_resources",
+        "payload", "tenure",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - its parts, from one place
@@ -486,6 +488,7 @@ class ComponentStore(Store):
         self.payload: int = payload
         self.guest_handles: int = 0
         self.drop_resource: Callable[[Any], Awaitable[Any]] | None = None
+        self.keeps_resources: bool = True
         self.tenure: int = 0
         self._memories: tuple[Any, ...] | None = None
         """None before `find_memories`."""
@@ -576,9 +579,13 @@ class ComponentStore(Store):
             return failure
         return Failure(_trap_code(failure.message), failure.message, failure.frames)
 
-    def lower_resource(self, rep: int, number: int, *, owned: bool) -> int:
-        """A new handle of a host resource, to be freed by `delete_handle`."""
-        host = _new_host(owned, rep, number)
+    def lower_resource(self, rep: int, number: int) -> int:
+        """A new handle of a host resource, to be freed by `delete_handle`.
+
+        The host owns it. To be passed as a borrowed one it need not be one itself, and up to
+        version 49 there can be none between two calls.
+        """
+        host = _new_host(True, rep, number)  # noqa: FBT003 - of the C API
         found = _P()
         try:
             raise_error(_host_to_any(self.context, host, addressof(found)))
@@ -656,6 +663,7 @@ _TRAPS: Final[Mapping[str, str]] = {
 """Codes by Wasmtime's words: the C API tells the code of a module's trap only."""
 
 _BROKEN_RULES: Final = (
+    ("too much data", "too-much-data"),
     ("string.* out of bounds", "string-out-of-bounds"),
     ("list.* out of bounds|length out of bounds", "list-out-of-bounds"),
     ("realloc|pointer.* memory", "memory-out-of-bounds"),

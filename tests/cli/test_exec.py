@@ -246,7 +246,7 @@ def test_a_start_function_ends_the_run_as_well(tmp_path: Path) -> None:
         (["missing.wasm"], "the program missing.wasm cannot be read: No such file or directory"),
         (["."], "the program . cannot be read: Is a directory"),
         (["text"], "text cannot be run: file 'text' is no valid WebAssembly module"),
-        (["component.wasm"], "file 'component.wasm' is a WebAssembly component, which wasmpool"),
+        (["component.wasm"], "component.wasm is no program: it exports no wasi:cli/run"),
         ([GUESTS / "c_reactor.wasm"], "reactor.wasm is no program: it exports no function _start"),
         ([EXAMPLE], "it looks like a plugin, whose tools `wasmpool run` calls"),
         (["imports.wat"], "module 'imports' imports what nobody provides"),

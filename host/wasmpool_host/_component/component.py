@@ -207,7 +207,7 @@ class Component:
 
     @property
     def is_program(self) -> bool:
-        """True if it exports ``wasi:cli/run`` 0.2, which `ComponentInstance.run` calls."""
+        """True if it exports ``wasi:cli/run`` of version 0.2: `ComponentInstance.run` calls it."""
         return self._linked.command is not None
 
     def new_instance(self) -> DrivenComponentInstance:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.call_history import CallHistory
     from wasmpool_host._instance.fiber import Fiber
 
+    from .augment import RawFunction
     from .outgoing import Outgoing
     from .signature import ComponentSignature
 
@@ -34,7 +35,7 @@ class ComponentCrossing(ExportCrossing):
     laid out anew for each call, since they are of any length.
     """
 
-    __slots__ = ("_after_args", "_before_args", "_numbers", "_out", "_payload", "_wit")
+    __slots__ = ("_after_args", "_before_args", "_numbers", "_out", "_payload", "_wit", "raw")
 
     _before_args: tuple[Any, ...]
 
@@ -47,7 +48,10 @@ class ComponentCrossing(ExportCrossing):
         history: CallHistory,
         label: str,
         payload: int,
+        raw: RawFunction | None,
     ) -> None:
+        """``raw`` is the function that stands for it, if its bytes can be put in memory."""
+        self.raw: RawFunction | None = raw
         self._place = place
         self._wit = signature
         self._payload = payload
@@ -89,11 +93,17 @@ class ComponentCrossing(ExportCrossing):
             TypeError: saying which argument is wrong, and where inside it.
             GuestTrap, RecursionError: as `Fiber.start`.
         """
-        numbers = self._numbers
-        if numbers is not None and self._wit.put_numbers(self._args, args):
+        numbers, signature = self._numbers, self._wit
+        if numbers is not None and signature.put_numbers(self._args, args):
             self.begin = numbers
-        else:
-            self._lay_out(args)
+            fiber = self._fiber
+            if not fiber.start(self):
+                return PENDING
+            take = signature.take_number
+            if take is None or fiber.store.dropped:  # type: ignore[attr-defined]  # a component's
+                return self.take()
+            return take(self._results)[0]
+        self._lay_out(args)
         try:
             done = self._fiber.start(self)
         except BaseException:

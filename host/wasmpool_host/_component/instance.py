@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, final
+from weakref import ref
 
 from trio.lowlevel import enable_ki_protection
 
@@ -17,12 +20,13 @@ from .crossing import ComponentCrossing
 from .host_call import ComponentHostCall
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from wasmpool_host import _capi
     from wasmpool_host._instance.memory import Memory
     from wasmpool_host._instance.pending import Pending
 
+    from .augment import RawFunction
     from .linked_component import LinkedComponent
     from .resources import GuestResource
 
@@ -47,7 +51,7 @@ class ComponentInstance(Instance):
         """Open a store; `Component.instantiate` makes instances."""
         super().__init__(component)
         store = self._store
-        store.drop_resource = self._drop_resource
+        store.drop_resource = partial(_drop_resource, ref(self))
         self._guest.keep_state()[_HANDLES] = store.handles
 
     @enable_ki_protection
@@ -92,20 +96,31 @@ class ComponentInstance(Instance):
 
     def _start_call(self, name: str, args: Sequence[object]) -> Any:
         """Run the first slices of a call, as `Instance._start_call` does."""
-        raw = self._component.raw.get(name)
-        if raw is None or not is_worth_it(raw, args):
-            return super()._start_call(name, args)
         fiber = self._fiber
         if fiber.busy or self._closed or fiber.poisoned:
             self._refuse()
         if get_ident() != self._thread:
             self._refuse_thread()
+        crossing: ComponentCrossing = self._crossings.get(name) or self._resolve(name)  # type: ignore[assignment]  # as `_new_crossing` makes
+        if fiber.call_seconds is not None:
+            fiber.start_clock()
+        raw = crossing.raw
+        if (
+            raw is not None
+            and is_worth_it(raw, args)
+            and self._component.find_memories(self._store)
+        ):
+            return self._start_bytes(name, raw, args)
+        result = crossing.start(args)
+        if result is PENDING:
+            self._note_pending(crossing)
+        return result
+
+    def _start_bytes(self, name: str, raw: RawFunction, args: Sequence[object]) -> Any:
+        """Do the same for a call of several crossings."""
         module = self._component
-        if not module.find_memories(self._store):
-            return super()._start_call(name, args)
-        calls = BytesCalls(fiber, self._resolve, module.limits.payload)
+        calls = BytesCalls(self._fiber, self._resolve, module.limits.payload)
         self._exchange = calls  # type: ignore[assignment]  # what is pending, of several crossings
-        fiber.start_clock()
         result = calls.start(raw, module.wit_signature(name), args, module.label(name))
         if result is PENDING:
             self._note_pending(None)
@@ -122,23 +137,22 @@ class ComponentInstance(Instance):
         signature = module.wit_signature(name)
         return ComponentCrossing(
             arena, module.place(name), signature, history=module.history(name),
-            label=module.label(name), payload=module.limits.payload,
+            label=module.label(name), payload=module.limits.payload, raw=module.raw.get(name),
         )  # fmt: skip
 
     def _program(self, export: str) -> str:
         return self._component.program(export)
 
-    async def _drop_resource(self, resource: GuestResource) -> None:
-        """Have the guest drop a resource; without a function for that it stays to the end."""
-        name = self._component.drops.get(resource.resource.index)
-        if name is None:
-            resource.let_go()
-        else:
-            await self.call(name, resource)
 
-    def _break_cycles(self) -> None:
-        super()._break_cycles()
-        self._store.drop_resource = None
+async def _drop_resource(instance: ref[ComponentInstance], resource: GuestResource) -> None:
+    """Have the guest drop a resource; without a function for that it stays to the end."""
+    owner = instance()
+    index = resource.resource.index
+    name = None if owner is None else owner._component.drops.get(index)  # noqa: SLF001 - of this file
+    if owner is None or name is None:
+        resource.let_go()
+    else:
+        await owner.call(name, resource)
 
 
 @final
@@ -156,13 +170,45 @@ class DrivenComponentInstance(ComponentInstance, DrivenInstance):
     else:
         start_exchange = ComponentInstance._start_exchange  # noqa: SLF001 - the base's own
 
-    def start_call(self, name: str, args: Sequence[object]) -> Any:
-        """Run the first slice of a call of its own: what the last one has returned is gone."""
-        self._store.tenure += 1
-        return self._start_call(name, args)
+    # The same method: see `DrivenInstance`. A pool's own call has the instance only once, so what
+    # it returns of the guest's resources is of no use.
+    if TYPE_CHECKING:
+
+        def start_call(self, name: str, args: Sequence[object]) -> Any:
+            """See `ComponentInstance._start_call`, which this is."""
+            ...
+
+    else:
+        start_call = ComponentInstance._start_call  # noqa: SLF001 - the base's own
+
+    def __init__(self, component: LinkedComponent) -> None:
+        """Open a store; `Component.new_instance` makes instances."""
+        super().__init__(component)
+        self._store.keeps_resources = False
+
+    @enable_ki_protection
+    async def call(self, name: str, *args: Any) -> Any:
+        """Do `ComponentInstance.call`, for a setup or a check."""
+        with self._keeping():
+            return await super().call(name, *args)
+
+    @enable_ki_protection
+    async def run_call(self, name: str, args: Sequence[object]) -> Any:
+        """Do `start_call` and `finish` within a lease, which keeps what it is given."""
+        with self._keeping():
+            return await super().run_call(name, args)
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        store = self._store
+        store.keeps_resources = True
+        try:
+            yield
+        finally:
+            store.keeps_resources = False
 
     def end_output(self) -> None:
-        """Do the same for the output, and have the resources of the lease end with it."""
+        """End the output, and the use of resources, of a lease."""
         self._store.tenure += 1
         super().end_output()
 

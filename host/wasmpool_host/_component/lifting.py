@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wasmpool_host._capi_component import ComponentStore
     from wasmpool_host._wit import WitType
 
-__all__ = ["Incoming", "Lift", "lift_of"]
+__all__ = ["LETTERS", "Incoming", "Lift", "lift_of"]
 
 _CONTENT: Final[Any] = capi.CONTENT
 _take_array: Final = Struct("<QQ").unpack_from
@@ -70,7 +70,10 @@ class Incoming:
             message = f"{self._owner}: the host has {MOST_HANDLES:,} resources of the guest's"
             raise GuestMemoryError(message)
         store.guest_handles += 1
-        return GuestResource(capi.copy_handle(handle), store, resource)
+        found = GuestResource(capi.copy_handle(handle), store, resource)
+        if not store.keeps_resources:
+            found.let_go()
+        return found
 
 
 def lift_of(type_: WitType) -> Lift:  # noqa: C901, PLR0911 - a table
@@ -131,11 +134,11 @@ def _lift_primitive(name: str) -> Lift:
         return lambda content, at, _: content[at + OF] != 0
     if name == "char":
         return lambda content, at, _: chr(_take_char(content, at + OF)[0])
-    take = Struct(f"<{_LETTERS[name]}").unpack_from
+    take = Struct(f"<{LETTERS[name]}").unpack_from
     return lambda content, at, _: take(content, at + OF)[0]
 
 
-_LETTERS: Final = {
+LETTERS: Final = {
     **{name: letter for name, (letter, _) in INTEGERS.items()},
     "f32": "f",
     "f64": "d",
@@ -155,7 +158,7 @@ def _lift_string(content: bytes, at: int, source: Incoming) -> str:
 def _lift_list(element: WitType) -> Lift:
     if element == _wit.Primitive("u8"):
         return _lift_bytes
-    if isinstance(element, _wit.Primitive) and element.name in _LETTERS:
+    if isinstance(element, _wit.Primitive) and element.name in LETTERS:
         return _lift_numbers(element.name)
     lift_item = lift_of(element)
     least = max(1, size_of(element))
@@ -170,7 +173,7 @@ def _lift_list(element: WitType) -> Lift:
 
 
 def _lift_numbers(name: str) -> Lift:
-    letter = _LETTERS[name]
+    letter = LETTERS[name]
     one = Struct(f"<{OF}x{letter}")
     each = Struct(f"<{OF}x{letter}{VALUE - one.size}x").iter_unpack
     least = _wit.PRIMITIVES[name]

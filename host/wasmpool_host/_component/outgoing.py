@@ -6,6 +6,7 @@ grows and its address is fixed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -57,7 +58,7 @@ class Outgoing:
         self._borrowed: list[tuple[int, _wit.Resource, Any]] = []
         self._moved: list[tuple[int, GuestResource, bool]] = []
         self._handles: list[int] = []
-        self._lent: list[int] = []
+        self._lent: list[tuple[int, int]] = []
 
     def add(self, content: bytes | bytearray) -> int:
         """Put bytes at the end; return where."""
@@ -100,22 +101,25 @@ class Outgoing:
         return base
 
     def _put_host(self, at: int, resource: _wit.Resource, value: Any, *, owned: bool) -> None:
+        """Write a handle. One that is lent is owned by the host: Wasmtime lends it to the guest."""
         store = self.store
         rep = store.handles.add(value, owned=owned)
-        if not owned:
-            self._lent.append(rep)
-        pointer = store.lower_resource(rep, resource.index, owned=owned)
+        pointer = store.lower_resource(rep, resource.index)
         self._handles.append(pointer)
+        if not owned:
+            self._lent.append((rep, pointer))
         put_size(self.buffer, at, pointer)
 
     def release(self) -> None:
         """Free what the values have needed."""
+        lent, self._lent = self._lent, []
+        for rep, pointer in lent:
+            with suppress(_capi.CApiError):  # the call has failed, and the guest still has it
+                self.store.lift_resource(pointer)
+            self.store.handles.take_back(rep)
         handles, self._handles = self._handles, []
         for handle in handles:
             capi.delete_handle(handle)
-        lent, self._lent = self._lent, []
-        for rep in lent:
-            self.store.handles.take_back(rep)
 
     def __del__(self) -> None:
         for handle in self._handles:  # the call has failed, and the instance with it

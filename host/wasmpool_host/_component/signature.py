@@ -12,7 +12,7 @@ from wasmpool_host._escape import escaped
 from wasmpool_host._shown import shown
 
 from .flat import flat_value
-from .lifting import Incoming, lift_of
+from .lifting import LETTERS, Incoming, lift_of
 from .lowering import INTEGERS, lower_of
 from .misfit import Misfit
 from .outgoing import OF, VALUE, Outgoing
@@ -39,11 +39,12 @@ class ComponentSignature:
         numbers: where the arguments are all integers, how and where to write each, else None. Most
             calls of such functions need nothing else.
         owns_memory: True if the result has memory that must be freed.
+        take_number: reads a result that is a number, in a tuple; None for other results.
     """
 
     __slots__ = (
         "_lift", "_lift_params", "_lower", "_lower_params", "_names", "numbers", "owns_memory",
-        "size", "type",
+        "size", "take_number", "type",
     )  # fmt: skip
 
     def __init__(self, type_: _wit.WitFunction, label: str) -> None:
@@ -67,6 +68,8 @@ class ComponentSignature:
         self.size: int = len(types) * VALUE
         self.numbers: _Places | None = _numbers(types)
         self.owns_memory: bool = type_.result is not None and _owns_memory(type_.result)
+
+        self.take_number: Callable[[bytearray], tuple[Any, ...]] | None = _number(type_.result)
 
     @property
     def count(self) -> int:
@@ -125,8 +128,13 @@ class ComponentSignature:
         if numbers is None or len(args) != len(numbers):
             return False
         try:
-            for (put, at), value in zip(numbers, args, strict=True):
-                put(buffer, at, value)
+            if len(numbers) == 2:  # written out: a loop would cost more than the rest of this
+                (put, at), (put_second, second_at) = numbers
+                put(buffer, at, args[0])
+                put_second(buffer, second_at, args[1])
+            else:
+                for (put, at), value in zip(numbers, args, strict=True):
+                    put(buffer, at, value)
         except struct.error:
             return False
         return True
@@ -164,6 +172,12 @@ def _numbers(types: Sequence[_wit.WitType]) -> _Places | None:
             return None
         places.append((Struct(f"<{INTEGERS[type_.name][0]}").pack_into, k * VALUE + OF))
     return tuple(places)
+
+
+def _number(type_: _wit.WitType | None) -> Callable[[bytearray], tuple[Any, ...]] | None:
+    if not isinstance(type_, _wit.Primitive) or type_.name not in LETTERS:
+        return None
+    return Struct(f"<{OF}x{LETTERS[type_.name]}").unpack_from
 
 
 def blank_values(types: Sequence[_wit.WitType]) -> bytes:

@@ -83,10 +83,12 @@ class WasiHttp:
 
     async def _open(self) -> Client:
         """Return the client. It is imported in a thread, so that nobody waits 60 ms for it."""
-        if self._client is None:
-            module = await trio.to_thread.run_sync(_client_module)
-            self._client = self._client or module.Client(self._policy)
-        return self._client
+        if self._client is not None:
+            return self._client
+        module = await trio.to_thread.run_sync(_client_module)
+        client: Client = self._client or module.Client(self._policy)
+        self._client = client
+        return client
 
     async def aclose(self) -> None:
         """End all requests, and close the connections."""

@@ -101,10 +101,10 @@ class Lease:
 
         Args:
             name: the export's.
-            args: one number for each of its parameters.
+            args: one number for each of its parameters; of a component one value of its type.
 
         Returns:
-            None, the one result, or a tuple of several.
+            None, the one result, or a tuple of several; of a component the result.
 
         Raises:
             LeaseExpired: the lease's block has ended, before the call or during it.

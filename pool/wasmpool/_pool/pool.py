@@ -255,10 +255,10 @@ class Pool:
 
         Args:
             name: the export's.
-            args: one number for each of its parameters.
+            args: one number for each of its parameters; of a component one value of its type.
 
         Returns:
-            None, the one result, or a tuple of several.
+            None, the one result, or a tuple of several; of a component the result.
 
         Raises:
             LeaseRevoked: the grace of a close or of a reload ended during the call.
