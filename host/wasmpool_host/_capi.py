@@ -42,6 +42,7 @@ __all__ = [
     "Linker",
     "Place",
     "Store",
+    "Window",
     "compile_binary",
     "deserialize",
     "engine_key",
@@ -526,10 +527,19 @@ class LinkedOnce:
 
     def begin(self, store: Store) -> partial[int]:
         """A function that makes the future that creates the instance."""
+        return self._begin(store, self._kept.module, store.arena.instance_at)
+
+    def begin_other(
+        self, store: Store, module: wasmtime.Module, other: SideInstance
+    ) -> partial[int]:
+        """The same for another module, which imports from the same instances."""
+        return self._begin(store, module, pointer(other.address))
+
+    def _begin(self, store: Store, module: wasmtime.Module, at: Any) -> partial[int]:
         arena = store.arena
         return partial(
-            _linker_instantiate_async, self._linker, store.context, raw(self._kept.module),
-            arena.instance_at, arena.trap_at, arena.error_at,
+            _linker_instantiate_async, self._linker, store.context, raw(module),
+            at, arena.trap_at, arena.error_at,
         )  # fmt: skip
 
     def __del__(self) -> None:
@@ -813,6 +823,32 @@ class Store:
             return failure
         frames = (Frame(f.function, max(0, f.offset - self._added)) for f in failure.frames)
         return Failure(failure.code, failure.message, tuple(frames))
+
+
+class Window:
+    """A memory of a store, to be read and written many times between two runs of its guest."""
+
+    __slots__ = ("_at", "_base", "_context_at", "_kept", "_view")
+
+    def __init__(self, store: Store, memory: Any) -> None:
+        """``memory`` is its extern, which is kept alive here."""
+        self._context_at = store.context_at
+        self._at = pointer(addressof(memory.of))
+        self._kept = memory
+        self._base = 0
+        self._view: Any = None
+
+    def open(self) -> tuple[Any, int]:
+        """A view of its bytes, and how many there are now; use them before the guest runs again.
+
+        The view spans all addresses behind the base, mapped or not, as in `Store`: it has to be
+        made again only if the memory has moved. So whoever uses it compares with the size first.
+        """
+        base = _memory_data(self._context_at, self._at) or 0
+        if base != self._base:
+            self._base = base
+            self._view = memoryview(_Addressable.from_address(base)).cast("B")
+        return self._view, _memory_size(self._context_at, self._at)
 
 
 def store_limits(memory: int, table_elements: int) -> tuple[Any, ...]:

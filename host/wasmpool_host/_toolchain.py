@@ -22,7 +22,7 @@ def built_for(imports: Iterable[tuple[str, str]]) -> str | None:
 def _built_for(module: str, name: str) -> str | None:  # noqa: PLR0911 - a table
     match module:
         case "extism:host/env" | "extism:host/user":
-            return "as an Extism plugin, which open_extism runs"
+            return "as an Extism plugin, which `wasmpool.open_extism` runs"
         case "gojs" | "go":
             return "for JavaScript, by Go with GOOS=js: GOOS=wasip1 builds it for WASI"
         case "wasi_unstable":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Final
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from wasmpool_host._extism.blocks import Blocks
 from wasmpool_host._extism.kernel_module import (
     ACTIVE,
     ENTRIES,
@@ -41,8 +43,22 @@ SIZES = st.one_of(
 )
 
 
+class Window:
+    """A memory of the wheel's, as the host's side of the kernel has it."""
+
+    def __init__(self, store: wasmtime.Store, memory: Any) -> None:
+        self._store = store
+        self._memory = memory
+
+    def open(self) -> tuple[Any, int]:
+        """The view, and its size."""
+        size = self._memory.data_len(self._store)
+        base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        return memoryview((ctypes.c_char * size).from_address(base)).cast("B"), size
+
+
 class Kernel:
-    """The kernel by itself, in the wheel's own classes."""
+    """The kernel by itself, in the wheel's own classes, and the host's side of it."""
 
     def __init__(self, pages: int = _PAGES) -> None:
         self.store = wasmtime.Store(_ENGINE)
@@ -51,6 +67,8 @@ class Kernel:
         self.state: Any = self.exports["state"]
         self.memory: Any = self.exports["memory"]
         self.state.write(self.store, pages.to_bytes(4, "little"), MOST_PAGES_AT)
+        windows = (Window(self.store, memory) for memory in (self.memory, self.state))
+        self.host = Blocks(*windows)
 
     def call(self, name: str, *args: int) -> int:
         """Call a function; its result is unsigned."""
@@ -104,9 +122,21 @@ class Model(RuleBasedStateMachine):
     @rule(target=blocks, size=SIZES, byte=st.integers(0, 255))
     def alloc(self, size: int, byte: int) -> int:
         """A new block overlaps no other, and keeps its length."""
-        offset = self.kernel.call("alloc", size)
+        return self._made(self.kernel.call("alloc", size), size, byte)
+
+    @rule(target=blocks, size=st.integers(0, 1 << 17), byte=st.integers(0, 255), freed=blocks)
+    def give(self, size: int, byte: int, freed: int) -> int:
+        """The host makes and frees blocks as the kernel does, as long as there is room."""
+        offset = self.kernel.host.give(bytes([byte]) * size, [freed, 12345])
+        self._freed(freed)
+        if offset is None:
+            offset = self.kernel.call("alloc", size)
+        return self._made(offset, size, byte)
+
+    def _made(self, offset: int, size: int, byte: int) -> int:
         if not offset:
             assert size == 0 or size > 1024 or len(self.live) > 100 or self.end() > 1 << 18
+            self.probe_end()
             return 0
         assert offset % GRANULE == 0
         assert offset not in self.live
@@ -123,9 +153,12 @@ class Model(RuleBasedStateMachine):
     def free(self, offset: int) -> None:
         """A free of what is no block does nothing."""
         self.kernel.call("free", offset)
+        self._freed(offset)
+        self.probe_end()
+
+    def _freed(self, offset: int) -> None:
         if self.live.pop(offset, None) is not None and offset == self.input[0]:
             self.input = (offset, 0)
-        self.probe_end()
 
     @rule(offset=st.one_of(blocks, OFFSETS))
     def length(self, offset: int) -> None:
@@ -133,6 +166,7 @@ class Model(RuleBasedStateMachine):
         expected = len(self.live.get(offset, b""))
         assert self.kernel.call("length", offset) == expected
         assert self.kernel.call("length_unsafe", offset) == expected
+        assert self.kernel.host.length(offset) == expected
 
     @rule(
         offset=OFFSETS,
@@ -189,10 +223,15 @@ class Model(RuleBasedStateMachine):
                 at = start + offset
                 assert found == int.from_bytes(memory[at : at + size], "little")
 
-    @rule(size=SIZES)
-    def begin(self, size: int) -> None:
+    @rule(size=SIZES, by_host=st.booleans())
+    def begin(self, size: int, by_host: bool) -> None:
         """A new call finds nothing of the last one: all bytes are 0, and there is no block."""
-        offset = self.kernel.call("begin", size)
+        number = self.kernel.host.call_number()
+        if by_host and size < 1 << 18 and self.kernel.host.begin(bytes(size)):
+            offset = GRANULE if size else 0
+        else:
+            offset = self.kernel.call("begin", size)
+        assert self.kernel.host.call_number() == number + 1
         self.live.clear()
         self.input, self.output, self.error = (0, 0), (0, 0), 0
         if offset:
@@ -208,6 +247,8 @@ class Model(RuleBasedStateMachine):
         assert (call("input_offset"), call("input_length")) == self.input
         assert (call("output_offset"), call("output_length")) == self.output
         assert call("error_get") == self.error
+        outcome = self.kernel.host.outcome()
+        assert (outcome.output, outcome.length, outcome.error) == (*self.output, self.error)
         memory = self.kernel.memory.read(self.kernel.store, 0)
         assert call("memory_bytes") == len(memory) <= _PAGES << 16
         for offset, content in self.live.items():
@@ -274,9 +315,9 @@ def test_state_is_not_in_reach(kernel: Kernel) -> None:
 
 
 def test_guests_import_no_more_than_the_contract() -> None:
-    """The kernel has each function of the contract in its type, and four exports for the host."""
+    """The kernel has each function of the contract in its type, and three exports for the host."""
     types = {export.name: export.type for export in _MODULE.exports}
-    assert types.keys() - FUNCTIONS.keys() == {"memory", "state", "begin", "swap"}
+    assert types.keys() - FUNCTIONS.keys() == {"memory", "state", "begin"}
     for name, type_ in FUNCTIONS.items():
         found: Any = types[name]
         assert tuple(map(str, found.params)) == type_.params

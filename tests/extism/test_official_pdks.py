@@ -57,7 +57,7 @@ def build_assemblyscript(folder: Path) -> Path:
     (folder / "node_modules").symlink_to(modules)
     compiler = modules / "assemblyscript" / "bin" / "asc.js"
     target = folder / "guest.wasm"
-    command = [node, compiler, "extism_as_pdk.ts", "--outFile", target, "--optimize"]
+    command = [node, str(compiler), "extism_as_pdk.ts", "--outFile", str(target), "--optimize"]
     subprocess.run([*command, "--use", "abort=extism_as_pdk/stop"], cwd=folder, check=True)
     return target
 
@@ -71,7 +71,7 @@ def build_go(folder: Path) -> Path:
     target = folder / "guest.wasm"
     go = Path(spec.submodule_search_locations[0], "bin", "go")
     settings = {"GOOS": "wasip1", "GOARCH": "wasm", "GOPROXY": "off", "GOFLAGS": "-mod=mod"}
-    command = [go, "build", "-buildmode=c-shared", "-o", target, "."]
+    command = [str(go), "build", "-buildmode=c-shared", "-o", str(target), "."]
     environment = {**os.environ, **settings, "GOWORK": "off", "GOTOOLCHAIN": "local"}
     subprocess.run(command, cwd=folder, env=environment, check=True)
     return target

@@ -24,13 +24,15 @@ from wasmpool import (
 )
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Awaitable, Callable
 
+    CancelledAt = Callable[[int], contextlib.AbstractContextManager[trio.CancelScope]]
     Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 USER = "extism:host/user"
 ASKS = guest(user=True)
-OTHER = ASKS.replace('(func (export "takes")', '(func (export "other")) (func (export "takes")')
+OTHER = guest(user=True, start='(func (export "other"))')
 
 
 class Desk:
@@ -374,3 +376,50 @@ async def test_an_exit_of_a_command() -> None:
         with pytest.raises(Exception, match="the guest exited with status 4"):
             await plugin.call("_start", b"abcd")
         assert plugin.statistics().started >= 3
+
+
+# --- cancels ---
+
+
+async def test_a_cancel_at_any_step_of_an_opening(cancelled_at: CancelledAt) -> None:
+    """Whenever it comes, nothing is left, and the next opening serves."""
+    for number in range(1, 60):
+        with cancelled_at(number) as scope:
+            async with open_extism(guest(), size=2) as plugin:
+                await plugin.call("echo", b"x")
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+        if number % 10 == 0:
+            async with open_extism(guest()) as plugin:
+                assert await plugin.call("echo", b"on") == b"on"
+
+
+async def test_a_cancel_at_any_step_of_a_call(cancelled_at: CancelledAt) -> None:
+    """Whenever it comes, the call ends alone, and no instance is lost."""
+
+    @host_function(USER, "user", params=("i64",), results=("i64",))
+    async def user(caller: Caller, offset: int) -> int:
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        return await caller.reply(caller.read(offset) * 30_000)
+
+    async with open_extism(ASKS, functions=[user], size=1) as plugin:
+        for number in range(1, 30):
+            with cancelled_at(number):
+                await plugin.call("ask", b"xyz")
+            assert await plugin.call("ask", b"on") == b"on" * 30_000
+        statistics = plugin.statistics()
+        assert statistics.leased == 0
+        assert statistics.retired["cancelled"] >= 1
+
+
+async def test_a_cancel_at_any_step_of_a_reload(cancelled_at: CancelledAt) -> None:
+    """Whenever it comes, one of the two modules serves, and the next reload works."""
+    other = guest(start="(global i32 (i32.const 0))")
+    async with open_extism(guest()) as plugin:
+        for number in range(1, 40, 2):
+            with cancelled_at(number):
+                await plugin.reload(other if number % 4 == 1 else guest())
+            assert await plugin.call("echo", b"on") == b"on"
+        await plugin.reload(guest(start="(global i32 (i32.const 1))"))
+        assert await plugin.call("echo", b"on") == b"on"

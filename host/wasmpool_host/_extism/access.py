@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, final
 from .kernel import kernel_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from wasmpool_host._instance.caller import Caller
 
 __all__ = ["KernelAccess"]
@@ -57,16 +59,18 @@ class KernelAccess:
         """Another number in each call of the guest from outside."""
         return self._kernel.blocks.call_number()
 
-    async def give(self, data: bytes, *freed: int) -> int:
-        """Free up to two blocks, and make one of ``data``; return its offset, or 0 for no bytes.
+    def give(self, data: bytes, *freed: int) -> int | Awaitable[int]:
+        """Free blocks, and make one of ``data``; what is no block is left alone.
 
-        Raises:
-            GuestMemoryError: there is no room for it.
-
-        A cancel ends the guest's call.
+        Returns:
+            Its offset, or 0 for no bytes: what a host function returns. It is an awaitable where
+            the kernel's memory has to grow for it, which raises GuestMemoryError if there is no
+            room. A cancel ends the guest's call.
         """
-        return await self._caller._swap(freed, data)  # noqa: SLF001 - as above
+        self._caller._check()  # noqa: SLF001 - it is the host's own
+        given = self._kernel.give(data, freed)
+        return given if given is not None else self._caller._alloc(data)  # noqa: SLF001 - as above
 
-    async def free(self, *offsets: int) -> None:
-        """Free up to two blocks; what is no block is left alone. A cancel is as for `give`."""
-        await self._caller._swap(offsets, b"")  # noqa: SLF001 - as above
+    def free(self, *offsets: int) -> None:
+        """Free blocks; what is no block is left alone."""
+        self._kernel.give(b"", offsets)

@@ -1,24 +1,50 @@
-"""The kernel's memory of one instance, as the host sees it."""
+"""The kernel's memory of one instance, as the host sees it.
+
+A crossing costs more than most host functions do. So the host does itself what the kernel's
+functions ``begin``, ``alloc`` and ``free`` do, as long as no memory has to grow; a test compares
+both with one model. What is in ``state`` was written by the kernel or here, never by a guest.
+"""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Final, final
+import struct
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from wasmpool_host._errors import GuestMemoryError
-from wasmpool_host._instance.memory import Memory
 from wasmpool_host._record import Record
 
-from .kernel_module import ACTIVE, CALL, CALL_NUMBER_AT, ENTRIES, ENTRY, GRANULE, MOST_PAGES_AT
+from .kernel_module import (
+    ACTIVE,
+    CALL,
+    ENTRIES,
+    ENTRY,
+    GRANULE,
+    INPUT_AT,
+    MOST_PAGES_AT,
+    NUMBERS,
+)
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from wasmpool_host import _capi
+    from collections.abc import Iterable
 
 __all__ = ["Blocks", "Outcome"]
 
 _U64: Final = (1 << 64) - 1
+_U32: Final = struct.Struct("<I")
+_INPUT: Final = struct.Struct("<2Q")
+_CALL, _CALL_AT = CALL
+_NUMBERS, _NUMBERS_AT = NUMBERS
+_END_AT: Final = _NUMBERS_AT + _U32.size
+_TOP: Final = struct.Struct("<2I")
+_CLEARED: Final = bytes(MOST_PAGES_AT)
+
+
+class Window(Protocol):
+    """One of the kernel's memories."""
+
+    def open(self) -> tuple[Any, int]:
+        """A view of its bytes, and how many there are until the guest runs again."""
+        ...
 
 
 class Outcome(Record):
@@ -39,23 +65,60 @@ class Outcome(Record):
 
 @final
 class Blocks:
-    """Reads and writes blocks. What the guest says of them is checked by what the kernel knows."""
+    """Reads, writes, makes and frees blocks, by what the kernel knows of them."""
 
     __slots__ = ("_memory", "_state")
 
-    def __init__(self, store: _capi.Store, memory: Any, state: Any) -> None:
-        """``memory`` and ``state`` are the externs of the kernel's memories, kept alive here."""
-        self._memory = Memory(partial(store.region_of, memory))
-        self._state = Memory(partial(store.region_of, state))
+    def __init__(self, memory: Window, state: Window) -> None:
+        self._memory = memory
+        self._state = state
+
+    # --- one call ---
+
+    def begin(self, data: bytes) -> bool:
+        """Clear all that the last call has left, and take an input.
+
+        Returns:
+            False, and nothing is done, if a memory has to grow for it.
+        """
+        state, state_size = self._state.open()
+        memory, memory_size = self._memory.open()
+        size = len(data)
+        granules = (size + GRANULE - 1) // GRANULE
+        end = GRANULE + granules * GRANULE
+        if end > memory_size or _state_for(end) > state_size:
+            return False
+        number, _, high = _NUMBERS.unpack_from(state, _NUMBERS_AT)
+        memory[GRANULE:high] = bytes(high - GRANULE)
+        state[: len(_CLEARED)] = _CLEARED
+        state[ENTRIES : ENTRIES + high // GRANULE * ENTRY.size] = bytes(
+            high // GRANULE * ENTRY.size
+        )
+        _NUMBERS.pack_into(state, _NUMBERS_AT, number + 1 & 0xFFFF_FFFF, end, end)
+        if size:
+            ENTRY.pack_into(state, ENTRIES + ENTRY.size, size, granules | ACTIVE)
+            _INPUT.pack_into(state, INPUT_AT, GRANULE, size)
+            memory[GRANULE : GRANULE + size] = data
+        return True
+
+    def call_number(self) -> int:
+        """Another number in each call."""
+        state, _ = self._state.open()
+        number: int = _U32.unpack_from(state, _NUMBERS_AT)[0]
+        return number
+
+    def outcome(self) -> Outcome:
+        """What the last call has left."""
+        state, _ = self._state.open()
+        _, _, output, length, error = _CALL.unpack_from(state, _CALL_AT)
+        return Outcome(output, length, error)
+
+    # --- blocks ---
 
     def length(self, offset: int) -> int:
         """The length in bytes of the block at an offset; 0 where no block begins."""
-        offset &= _U64
-        entry = ENTRIES + offset // GRANULE * ENTRY.size
-        if offset % GRANULE or entry + ENTRY.size > self._state.size:
-            return 0
-        length, size = ENTRY.unpack(self._state.read(entry, ENTRY.size))
-        return length if size & ACTIVE else 0
+        state, state_size = self._state.open()
+        return _length(state, state_size, offset & _U64)
 
     def read(self, offset: int, length: int) -> bytes:
         """Copy bytes out.
@@ -63,29 +126,53 @@ class Blocks:
         Raises:
             GuestMemoryError: they are not all in the kernel's memory.
         """
-        return self._memory.read(offset & _U64, length)
+        memory, size = self._memory.open()
+        offset &= _U64
+        if offset + length > size:
+            message = f"cannot read {length:,} bytes at {offset:#x}: the blocks have {size:,} bytes"
+            raise GuestMemoryError(message)
+        return bytes(memory[offset : offset + length])
 
     def write(self, offset: int, data: bytes) -> None:
         """Copy bytes into a block that is as long."""
-        self._memory.write(offset & _U64, data)
+        memory, size = self._memory.open()
+        assert offset + len(data) <= size
+        memory[offset : offset + len(data)] = data
 
-    def outcome(self) -> Outcome:
-        """What the last call has left."""
-        layout, at = CALL
-        _, _, output, length, error = layout.unpack(self._state.read(at, layout.size))
-        return Outcome(output, length, error)
+    def give(self, data: bytes, freed: Iterable[int]) -> int | None:
+        """Free blocks, and make one of ``data``.
 
-    def call_number(self) -> int:
-        """Another number in each call."""
-        return int.from_bytes(self._state.read(CALL_NUMBER_AT, 4), "little")
+        Returns:
+            Its offset, or 0 for no bytes. None if a memory has to grow, or a free block has to be
+            found: then the blocks are freed, and the kernel's ``alloc`` has to make the new one.
+        """
+        state, state_size = self._state.open()
+        for offset in freed:
+            _free(state, state_size, offset & _U64)
+        size = len(data)
+        if not size:
+            return 0
+        memory, memory_size = self._memory.open()
+        at, high = _TOP.unpack_from(state, _END_AT)
+        granules = (size + GRANULE - 1) // GRANULE
+        end = at + granules * GRANULE
+        if end > memory_size or _state_for(end) > state_size:
+            return None
+        _TOP.pack_into(state, _END_AT, end, max(end, high))
+        ENTRY.pack_into(state, _entry_of(at), size, granules | ACTIVE)
+        memory[at : at + size] = data
+        return int(at)
 
     def limit(self, pages: int) -> None:
         """Set the most pages that the memory of the blocks may have."""
-        self._state.write(MOST_PAGES_AT, pages.to_bytes(4, "little"))
+        state, _ = self._state.open()
+        _U32.pack_into(state, MOST_PAGES_AT, pages)
 
     def size(self) -> int:
         """Bytes of both memories."""
-        return self._memory.size + self._state.size
+        return self._memory.open()[1] + self._state.open()[1]
+
+    # --- what a guest calls a block ---
 
     def read_block(self, owner: str, offset: int, most: int) -> bytes:
         """Copy a block out; offset 0 is an empty one, as it is in Extism.
@@ -112,3 +199,37 @@ class Blocks:
             message = f"{owner} was given the offset {offset:#x}, where no block begins"
             raise GuestMemoryError(message)
         return (self.read(offset, min(length, most)) if length else b""), length
+
+
+def _state_for(end: int) -> int:
+    """Bytes of ``state`` that blocks up to this offset need."""
+    return _entry_of(end)
+
+
+def _entry_of(offset: int) -> int:
+    return ENTRIES + offset // GRANULE * ENTRY.size
+
+
+def _length(state: Any, state_size: int, offset: int) -> int:
+    entry = _entry_of(offset)
+    if offset % GRANULE or entry + ENTRY.size > state_size:
+        return 0
+    length, size = ENTRY.unpack_from(state, entry)
+    return length if size & ACTIVE else 0
+
+
+def _free(state: Any, state_size: int, offset: int) -> None:
+    """Free a block as the kernel does; what is no block is left alone."""
+    if not _length(state, state_size, offset):
+        return
+    entry = _entry_of(offset)
+    granules = ENTRY.unpack_from(state, entry)[1] & ~ACTIVE
+    if _INPUT.unpack_from(state, INPUT_AT)[0] == offset:
+        _INPUT.pack_into(state, INPUT_AT, offset, 0)
+    if _U32.unpack_from(state, _END_AT)[0] == offset + granules * GRANULE:
+        ENTRY.pack_into(state, entry, 0, 0)
+        _U32.pack_into(state, _END_AT, offset)
+        return
+    head = (granules.bit_length() - 1) * _U32.size
+    ENTRY.pack_into(state, entry, _U32.unpack_from(state, head)[0], granules)
+    _U32.pack_into(state, head, offset // GRANULE)

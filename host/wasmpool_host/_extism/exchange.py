@@ -1,9 +1,9 @@
 """A call of an Extism plugin: an input, an output, or the guest's error.
 
-A call is two crossings. In the first the kernel is cleared and makes room for the input, and the
-second is the export. Then the host reads what the guest has left in the kernel. An error that the
-guest sets is its answer, whatever the export returns, and so is a result other than 0 without one.
-The guest has ended as it wanted to, so its instance serves on.
+The kernel is cleared, and takes the input. Then the export is called, and the host reads what the
+guest has left in the kernel. That is one crossing, unless the kernel's memory has to grow for the
+input. An error that the guest sets is its answer, whatever the export returns, and so is a result
+other than 0 without one. The guest has ended as it wanted to, so its instance serves on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from wasmpool_host._errors import ExtismError, GuestExit, GuestMemoryError, GuestTrap
 from wasmpool_host._escape import escaped
+from wasmpool_host._instance.pending import PENDING
 from wasmpool_host._instance.poison import FINISHED
 from wasmpool_host._instance.stepped_exchange import SteppedExchange
 from wasmpool_host._types import FunctionType
@@ -63,7 +64,16 @@ class KernelExchange(SteppedExchange):
         crossing = self._routes.get(name) or self._route(name)
         data = payload or b""
         self._check_input(crossing, data)
-        return self._begin(self._call(crossing, data))
+        if crossing.is_program or not self._blocks.begin(data):
+            return self._begin(self._grow_and_call(crossing, data))
+        try:
+            status = crossing.start(())
+        except GuestTrap as trapped:
+            self._add_text(trapped)
+            raise
+        if status is PENDING:
+            return self._begin(self._call(crossing, begun=True))
+        return self._take_output(crossing, status or 0)  # type: ignore[arg-type]  # one integer or nothing
 
     def _route(self, name: str) -> ExportCrossing:
         crossing = self._resolve(name)
@@ -89,14 +99,18 @@ class KernelExchange(SteppedExchange):
             )
             raise ValueError(message)
 
-    def _call(self, crossing: ExportCrossing, data: bytes) -> Steps[bytes]:
+    def _grow_and_call(self, crossing: ExportCrossing, data: bytes) -> Steps[bytes]:
         offset = yield from self._cross(self._kernel_begin, (len(data),))
         if data:
             if not offset:
                 raise self._no_room(crossing, len(data))
             self._blocks.write(offset, data)
+        return (yield from self._call(crossing))
+
+    def _call(self, crossing: ExportCrossing, *, begun: bool = False) -> Steps[bytes]:
+        """Make the export's crossing, or its rest, and take the output."""
         try:
-            status = yield from self._cross(crossing, ())
+            status = yield from (self._rest(crossing) if begun else self._cross(crossing, ()))
         except GuestExit as exited:
             if exited.status:
                 self._add_text(exited)

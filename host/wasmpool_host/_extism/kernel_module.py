@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVE",
     "CALL",
-    "CALL_NUMBER_AT",
     "ENTRIES",
     "ENTRY",
     "FUNCTIONS",
     "GRANULE",
+    "INPUT_AT",
     "KERNEL",
     "MODULE",
     "MOST_PAGES",
     "MOST_PAGES_AT",
+    "NUMBERS",
 ]
 
 MODULE: Final = "extism:host/env"
@@ -54,10 +55,13 @@ GRANULE: Final = 64
 
 CALL: Final = struct.Struct("<5Q"), 128
 """Where ``state`` has offset and length of the input, those of the output, and the error."""
+INPUT_AT: Final = 128
+"""Where the first two of these are."""
 MOST_PAGES_AT: Final = 168
 """Where ``state`` has the most pages that ``memory`` may grow to; the host writes it."""
-CALL_NUMBER_AT: Final = 172
-"""Where ``state`` has a number that is another one in each call."""
+NUMBERS: Final = struct.Struct("<3I"), 172
+"""Where ``state`` has a number that is another one in each call, the end of the blocks, and the
+farthest that this has been since the last reset."""
 MOST_PAGES: Final = 1 << 14
 """The most that can be written there, 1 GiB: sums of offsets fit into 32 bits."""
 
@@ -95,20 +99,20 @@ FUNCTIONS: Final[Mapping[str, FunctionType]] = {
     "store_u64": _SETS,
     "store_u8": FunctionType(("i64", "i32"), ()),
 }
-"""What guests may import of the kernel. ``begin`` and ``swap`` are for the host."""
+"""What guests may import of the kernel. ``begin`` is for the host."""
 
 KERNEL: Final = """(module
   (memory $memory (export "memory") 1)
   (memory $state (export "state") 1)
 
-  ;; The end of the blocks, and the farthest that it has been since the last reset; in bytes.
-  (global $position (mut i32) (i32.const 64))
-  (global $high (mut i32) (i32.const 64))
+  ;; At 176 and 180: the end of the blocks, and the farthest that it has been since the last
+  ;; reset, in bytes.
+  (data (memory $state) (i32.const 176) "\\40\\00\\00\\00\\40\\00\\00\\00")
 
   ;; Whether [at, at + size) is below the end of the blocks.
   (func $inside (param $at i64) (param $size i64) (result i32)
     (local $end i64)
-    (local.set $end (i64.extend_i32_u (global.get $position)))
+    (local.set $end (i64.extend_i32_u (i32.load $state (i32.const 176))))
     (i32.and
       (i64.lt_u (i64.sub (local.get $at) (i64.const 64)) (i64.sub (local.get $end) (i64.const 64)))
       (i64.le_u (local.get $size) (i64.sub (local.get $end) (local.get $at)))))
@@ -116,7 +120,7 @@ KERNEL: Final = """(module
   ;; The address of a block's entry, or 0 where no block begins.
   (func $find (param $at i64) (result i32)
     (local $entry i32)
-    (if (i64.ge_u (local.get $at) (i64.extend_i32_u (global.get $position)))
+    (if (i64.ge_u (local.get $at) (i64.extend_i32_u (i32.load $state (i32.const 176))))
       (then (return (i32.const 0))))
     (if (i32.and (i32.wrap_i64 (local.get $at)) (i32.const 63))
       (then (return (i32.const 0))))
@@ -144,7 +148,7 @@ KERNEL: Final = """(module
   ;; Cut a block off the unused rest; its offset, or 0 where there is no room.
   (func $cut (param $granules i32) (result i32)
     (local $at i32) (local $end i32) (local $pages i32)
-    (local.set $at (global.get $position))
+    (local.set $at (i32.load $state (i32.const 176)))
     (local.set $end
       (i32.add (local.get $at) (i32.shl (local.get $granules) (i32.const 6))))
     (local.set $pages
@@ -163,9 +167,9 @@ KERNEL: Final = """(module
       (if (i32.eq (i32.const -1)
             (memory.grow $state (i32.sub (local.get $pages) (memory.size $state))))
         (then (return (i32.const 0))))))
-    (global.set $position (local.get $end))
-    (if (i32.gt_u (local.get $end) (global.get $high))
-      (then (global.set $high (local.get $end))))
+    (i32.store $state (i32.const 176) (local.get $end))
+    (if (i32.gt_u (local.get $end) (i32.load $state (i32.const 180)))
+      (then (i32.store $state (i32.const 180) (local.get $end))))
     (i32.store $state offset=260
       (i32.shr_u (local.get $at) (i32.const 3)) (local.get $granules))
     (local.get $at))
@@ -207,12 +211,12 @@ KERNEL: Final = """(module
     (if (i64.eq (local.get $at) (i64.load $state (i32.const 128)))
       (then (i64.store $state (i32.const 136) (i64.const 0))))
     ;; 1. The last block becomes part of the unused rest, where all entries are 0.
-    (if (i32.eq (global.get $position)
+    (if (i32.eq (i32.load $state (i32.const 176))
           (i32.add (i32.wrap_i64 (local.get $at))
             (i32.shl (local.get $granules) (i32.const 6))))
       (then
         (i64.store $state (local.get $entry) (i64.const 0))
-        (global.set $position (i32.wrap_i64 (local.get $at)))
+        (i32.store $state (i32.const 176) (i32.wrap_i64 (local.get $at)))
         (return)))
     ;; 2. Any other goes to its list.
     (local.set $head (i32.shl (call $class (local.get $granules)) (i32.const 2)))
@@ -285,12 +289,12 @@ KERNEL: Final = """(module
 
   (func $reset (export "reset")
     (memory.fill $memory (i32.const 64) (i32.const 0)
-      (i32.sub (global.get $high) (i32.const 64)))
+      (i32.sub (i32.load $state (i32.const 180)) (i32.const 64)))
     (memory.fill $state (i32.const 0) (i32.const 0) (i32.const 168))
     (memory.fill $state (i32.const 256) (i32.const 0)
-      (i32.shr_u (global.get $high) (i32.const 3)))
-    (global.set $position (i32.const 64))
-    (global.set $high (i32.const 64)))
+      (i32.shr_u (i32.load $state (i32.const 180)) (i32.const 3)))
+    (i32.store $state (i32.const 176) (i32.const 64))
+    (i32.store $state (i32.const 180) (i32.const 64)))
 
   ;; For the host: begin a call with an input of this size; its offset, or 0 without room.
   (func (export "begin") (param $size i64) (result i64)
@@ -299,10 +303,4 @@ KERNEL: Final = """(module
     (call $reset)
     (local.set $at (call $alloc (local.get $size)))
     (call $input_set (local.get $at) (local.get $size))
-    (local.get $at))
-
-  ;; For the host: free two blocks, and make another.
-  (func (export "swap") (param $first i64) (param $second i64) (param $size i64) (result i64)
-    (call $free (local.get $first))
-    (call $free (local.get $second))
-    (call $alloc (local.get $size))))"""
+    (local.get $at)))"""

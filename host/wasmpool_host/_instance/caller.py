@@ -203,8 +203,11 @@ class Caller:
             data = bytes(memoryview(data))  # its bytes, however large its items are
         if not data:
             return 0
-        if self._guest.companion is not None:
-            return await self._swap((), data)
+        companion = self._guest.companion
+        if companion is not None:
+            await self._before_call()
+            given = companion.give(data)
+            return given if given is not None else await self._alloc(data)
         malloc = find_malloc(self._guest.module)
         ptr = await self.call(malloc, len(data))
         if not ptr:
@@ -213,12 +216,12 @@ class Caller:
         self.memory.write(int(ptr), data)  # type: ignore[arg-type]  # an i32, as malloc's type was checked
         return pack(int(ptr), len(data))  # type: ignore[arg-type]  # an i32, as malloc's type was checked
 
-    async def _swap(self, freed: tuple[int, ...], data: bytes) -> int:
-        """Have the companion free some blocks, and make one of ``data``."""
+    async def _alloc(self, data: bytes) -> int:
+        """Have the companion make a block of ``data``."""
         companion = self._guest.companion
         assert companion is not None  # checked by the callers
         await self._before_call()
-        return await companion.swap(self._call, freed, data)
+        return await companion.alloc(self._call, data)
 
     async def _before_call(self) -> None:
         self._check()
@@ -227,9 +230,9 @@ class Caller:
 
     def _region(self) -> tuple[int, int]:
         self._check()
-        store = self._call.fiber.store
+        store, companion = self._call.fiber.store, self._guest.companion
         # Not the memory of the C caller: that may be the exchange's helper.
-        if store.started:
+        if store.started and not (companion is not None and companion.is_several):
             return store.memory_region()
         return _capi.caller_memory_region(self._call.caller)
 

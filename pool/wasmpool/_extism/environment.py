@@ -18,7 +18,7 @@ from .requests import MOST_OF_A_REQUEST, Refused
 from .variables import StoreIsFull, Variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from wasmpool_host import Caller, HostFunction
 
@@ -66,7 +66,6 @@ class Environment:
 
     Attributes:
         name: returns the name that each log line of the guests begins with.
-        functions: for module ``extism:host/env``, beside what the kernel has.
     """
 
     def __init__(
@@ -80,36 +79,38 @@ class Environment:
         self.requests = requests
         self._config = {key.encode(): value.encode() for key, value in config.items()}
         self._max_var_bytes = max_var_bytes
-        self.functions: tuple[HostFunction, ...] = (
-            *self._settings(),
-            *self._http(),
-            *self._logs(),
-        )
+
+    def functions(self) -> tuple[HostFunction, ...]:
+        """Make those of module ``extism:host/env`` that are not the kernel's.
+
+        They refer to this, so it does not keep them: a revision that is replaced is free at once.
+        """
+        return (*self._settings(), *self._http(), *self._logs())
 
     # --- configuration and variables ---
 
     def _settings(self) -> tuple[HostFunction, ...]:
         @host_function(ENV, "config_get", params=("i64",), results=("i64",))
-        async def config_get(caller: Caller, name: int) -> int:
+        def config_get(caller: Caller, name: int) -> int | Awaitable[int]:
             kernel = KernelAccess(caller)
             key = kernel.read(f"{ENV}.config_get", name, _NAME)
-            return await kernel.give(self._config.get(key, b""), name)
+            return kernel.give(self._config.get(key, b""), name)
 
         @host_function(ENV, "var_get", params=("i64",), results=("i64",))
-        async def var_get(caller: Caller, name: int) -> int:
+        def var_get(caller: Caller, name: int) -> int | Awaitable[int]:
             kernel = KernelAccess(caller)
             key = self._name("var_get", kernel, name)
             variables: Variables | None = caller.state.get(_VARIABLES)
             value = None if variables is None else variables.get(key)
-            return await kernel.give(value or b"", name)
+            return kernel.give(value or b"", name)
 
         @host_function(ENV, "var_set", params=("i64", "i64"))
-        async def var_set(caller: Caller, name: int, value: int) -> None:
+        def var_set(caller: Caller, name: int, value: int) -> None:
             if not self._max_var_bytes:
                 self._refuse("var_set", "Vars are disabled by this host")
             kernel = KernelAccess(caller)
             self._set(caller, kernel, self._name("var_set", kernel, name), value)
-            await kernel.free(name, value)
+            kernel.free(name, value)
 
         return config_get, var_get, var_set
 
@@ -156,7 +157,8 @@ class Environment:
                 if value.isascii()
             }
             caller.state[_REPLY] = _LastReply(kernel.call_number, reply.status, headers)
-            return await kernel.give(reply.body, request, body)
+            offset = kernel.give(reply.body, request, body)
+            return offset if isinstance(offset, int) else await offset
 
         @host_function(ENV, "http_status_code", results=("i32",))
         def http_status_code(caller: Caller) -> int:
@@ -164,11 +166,11 @@ class Environment:
             return 0 if reply is None else reply.status
 
         @host_function(ENV, "http_headers", results=("i64",))
-        async def http_headers(caller: Caller) -> int:
+        def http_headers(caller: Caller) -> int | Awaitable[int]:
             reply = _last_reply(caller)
             headers = {} if reply is None else reply.headers
             text = json.dumps(headers, sort_keys=True, separators=(",", ":"))  # as Extism writes it
-            return await KernelAccess(caller).give(text.encode())
+            return KernelAccess(caller).give(text.encode())
 
         return http_request, http_status_code, http_headers
 
@@ -187,7 +189,7 @@ class Environment:
         owner = f"{ENV}.log_{name}"
 
         @host_function(ENV, f"log_{name}", params=("i64",))
-        async def log(caller: Caller, message: int) -> None:
+        def log(caller: Caller, message: int) -> None:
             kernel = KernelAccess(caller)
             if _log.isEnabledFor(level):
                 start, length = kernel.read_start(owner, message, _LINE)
@@ -195,7 +197,7 @@ class Environment:
                 line = escaped(start.decode(errors="replace").rstrip("\r\n"))
                 plugin = escaped(self.name())
                 _log.log(level, "%s: %s%s", plugin, line, rest, extra=caller.log_extra)
-            await kernel.free(message)
+            kernel.free(message)
 
         return log
 

@@ -129,11 +129,14 @@ def _copy_config(config: object) -> dict[str, str | None]:
 
 
 def _copy_functions(functions: object) -> tuple[HostFunction, ...]:
-    copied = tuple(functions) if isinstance(functions, Iterable) else (functions,)
-    for each in copied:
-        if not isinstance(each, HostFunction):
-            message = f"functions are made by @host_function(module, name, ...); {each!r} is none"
-            raise TypeError(message)
+    given: tuple[object, ...] = (
+        tuple(functions) if isinstance(functions, Iterable) else (functions,)
+    )
+    copied = tuple(each for each in given if isinstance(each, HostFunction))
+    if len(copied) < len(given):
+        other = next(each for each in given if not isinstance(each, HostFunction))
+        message = f"functions are made by @host_function(module, name, ...); {other!r} is none"
+        raise TypeError(message)
     return copied
 
 

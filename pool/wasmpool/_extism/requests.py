@@ -108,10 +108,12 @@ class Requests:
             raise Refused(str(why)) from why
 
     async def _open(self, policy: HttpPolicy) -> Client:
-        if self._client is None:
-            module = await trio.to_thread.run_sync(_client_module)
-            self._client = self._client or module.Client(policy, lists_of(self._hosts))
-        return self._client
+        if self._client is not None:
+            return self._client
+        module = await trio.to_thread.run_sync(_client_module)
+        client: Client = self._client or module.Client(policy, lists_of(self._hosts))
+        self._client = client
+        return client
 
 
 def _client_module() -> Any:
