@@ -203,6 +203,7 @@ class Caller:
             data = bytes(memoryview(data))  # its bytes, however large its items are
         if not data:
             return 0
+        self._check()
         companion = self._guest.companion
         if companion is not None:
             await self._before_call()
