@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wasmpool import CompileError
-from wasmpool._extism.source import is_extism
+from wasmpool._extism.recognise import is_extism
 from wasmpool._plugin.module_kind import is_program
 
 from .program_module import read_source
-from .run_extism import open_run_extism
 from .run_plugin import open_run_plugin
 from .run_program import open_run_program
 from .wrong_use import WrongUse
@@ -40,6 +39,8 @@ async def open_run_guest(
         return await open_run_program(stack, options, source)
     tool: PluginTool | ExtismTool
     if source is not None and is_extism(source):
+        from .run_extism import open_run_extism
+
         tool = await open_run_extism(stack, options, source)
     else:
         tool = await open_run_plugin(stack, options)

@@ -13,9 +13,10 @@ from wasmpool_host import GuestMemoryError, LinkError, Wasi
 from wasmpool_host.lowlevel import kernel_imports, outline, provide
 
 from .environment import Environment
+from .recognise import is_manifest
 from .requests import Requests
 from .revision import CALLABLE, STARTS, Given, load_revision
-from .source import is_manifest, read_source
+from .source import read_source
 from .tools import tool_names
 
 if TYPE_CHECKING:

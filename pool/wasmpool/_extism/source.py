@@ -16,16 +16,14 @@ from wasmpool._plugin.errors import DigestError
 from wasmpool._plugin.source import name_of_file, stem
 from wasmpool_host.lowlevel import BlockingCalls, Source
 
-from .environment import ENV
 from .manifest import Manifest, WasmEntry, read_manifest
+from .recognise import MANIFESTS, is_manifest
 
 __all__ = [
     "ExtismSource",
     "FrozenSource",
     "ReadSource",
     "freeze_source",
-    "is_extism",
-    "is_manifest",
     "read_source",
 ]
 
@@ -41,8 +39,6 @@ FrozenSource: TypeAlias = Manifest | Path | Source
 _MOST: Final = 64 << 20
 """Bytes of a manifest in a file: a module may be in it, in base64."""
 _MAGIC: Final = b"\0asm"
-_MANIFESTS: Final = {".json", ".toml"}
-"""The suffixes of files with a manifest; all others have a module."""
 _ANY_HOST: Final = ("*",)
 
 _reading: Final = BlockingCalls("readings of Extism plugins", limit=4, max_abandoned=8)
@@ -121,27 +117,13 @@ def _read_module(entry: WasmEntry, name: str | None) -> Source:
     return source
 
 
-def is_extism(source: Source) -> bool:
-    """Return True for a module of an Extism plugin, and for a manifest in JSON or TOML."""
-    if source.outline is None:
-        return is_manifest(source)
-    return any(module == ENV for module, _, _ in source.outline.imports)
-
-
-def is_manifest(source: Source) -> bool:
-    """Return True for a file that can at most be a manifest."""
-    if source.outline is not None or source.path is None:
-        return False
-    return source.path.suffix in _MANIFESTS or source.binary[:64].lstrip().startswith(b"{")
-
-
 def _from_file(file: Path | Source) -> Manifest:
     if isinstance(file, Source):
         assert file.path is not None  # else it is no manifest
         path, content = file.path, file.binary
     else:
         path = file
-        if path.suffix not in _MANIFESTS:
+        if path.suffix not in MANIFESTS:
             return Manifest(wasm=WasmEntry(path=str(path)))
         content = _read_regular(path)
     if len(content) > _MOST:
