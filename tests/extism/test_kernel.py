@@ -303,6 +303,36 @@ def test_freed_blocks_serve_again(kernel: Kernel) -> None:
     assert kernel.memory.data_len(kernel.store) <= _PAGES << 16
 
 
+def test_a_freed_block_is_used_again_late(kernel: Kernel) -> None:
+    """As in Extism: PDKs free a block a second time, and their output is in one that is free."""
+    first = kernel.call("alloc", 100)
+    kernel.call("output_set", first, 100)
+    kernel.call("free", first)
+    reply = kernel.host.give(b"reply", [first])
+    assert reply not in (None, 0, first)
+    kernel.call("free", first)
+    assert kernel.call("length", reply or 0) == 5
+    assert kernel.call("alloc", 100) not in (first, reply)
+    while (offset := kernel.call("alloc", 100)) > first:
+        assert kernel.memory.data_len(kernel.store) == 1 << 16
+    assert offset == first
+
+
+def test_free_neighbours_are_joined_before_there_is_no_room(kernel: Kernel) -> None:
+    """A full memory of small blocks that are free has room for a large one, and for many."""
+    offsets = [kernel.call("alloc", 4_000) for _ in range(128)]
+    assert all(offsets)
+    for keep in range(0, 128, 16):
+        for offset in offsets[keep : keep + 15]:
+            kernel.call("free", offset)
+    for _ in range(3):
+        large = [kernel.call("alloc", 60_000) for _ in range(8)]
+        assert all(large)
+        for offset in large:
+            kernel.call("free", offset)
+    assert kernel.call("length", offsets[15]) == 4_000
+
+
 def test_state_is_not_in_reach(kernel: Kernel) -> None:
     """What a guest stores anywhere never changes what the kernel knows of its blocks."""
     offset = kernel.call("alloc", 10)

@@ -18,6 +18,7 @@ from .kernel_module import (
     CALL,
     ENTRIES,
     ENTRY,
+    FREED_AT,
     GRANULE,
     INPUT_AT,
     MOST_PAGES_AT,
@@ -229,10 +230,5 @@ def _free(state: Any, state_size: int, offset: int) -> None:
     granules = ENTRY.unpack_from(state, entry)[1] & ~ACTIVE
     if _INPUT.unpack_from(state, INPUT_AT)[0] == offset:
         _INPUT.pack_into(state, INPUT_AT, offset, 0)
-    if _U32.unpack_from(state, _END_AT)[0] == offset + granules * GRANULE:
-        ENTRY.pack_into(state, entry, 0, 0)
-        _U32.pack_into(state, _END_AT, offset)
-        return
-    head = (granules.bit_length() - 1) * _U32.size
-    ENTRY.pack_into(state, entry, _U32.unpack_from(state, head)[0], granules)
-    _U32.pack_into(state, head, offset // GRANULE)
+    ENTRY.pack_into(state, entry, _U32.unpack_from(state, FREED_AT)[0], granules)
+    _U32.pack_into(state, FREED_AT, offset // GRANULE)
