@@ -101,6 +101,7 @@ REFUSED = [
     ({"wasm": [ENTRY], "timeout_ms": 0}, "timeout_ms must be a number from 1, not 0"),
     ({"wasm": [ENTRY], "timeout_ms": True}, "timeout_ms must be a number from 1, not True"),
     ({"wasm": [ENTRY], "config": {"a": 1}}, "the manifest's config must be strings by name"),
+    ({"wasm": [ENTRY], "config": {"a": "\ud800"}}, "'a' or its value has no form in UTF-8"),
     ({"wasm": [ENTRY], "config": 1}, "the manifest's config must be an object"),
     ({"wasm": [ENTRY], "allowed_hosts": "x"}, "allowed_hosts must be a list of strings"),
     ({"wasm": [ENTRY], "allowed_hosts": ["x" * 254]}, "at most 253 characters"),
@@ -146,6 +147,7 @@ async def test_a_broken_file(tmp_path: Path) -> None:
     [
         ({"config": 3}, TypeError, "config must be a mapping of strings, not int"),
         ({"config": {"a": 3}}, TypeError, "config must have strings, or None"),
+        ({"config": {"a": "\ud800"}}, ValueError, "'a' or its value has no form in UTF-8"),
         ({"functions": [print]}, TypeError, "functions are made by @host_function"),
         ({"functions": print}, TypeError, "functions are made by @host_function"),
         ({"setup": print}, TypeError, "open_extism takes no setup"),

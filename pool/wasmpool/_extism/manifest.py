@@ -20,7 +20,7 @@ from wasmpool_host.lowlevel import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PAGE", "Manifest", "WasmEntry", "read_manifest"]
+__all__ = ["PAGE", "Manifest", "WasmEntry", "is_unicode", "read_manifest"]
 
 PAGE: Final = 1 << 16
 """Bytes of a page of WebAssembly."""
@@ -205,7 +205,19 @@ def _strings(given: Mapping[str, Any], key: str) -> Mapping[str, str]:
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise _invalid(f"the manifest's {key}", "strings by name", name)
+        if not (is_unicode(name) and is_unicode(value)):
+            message = f"the manifest's {key}: {shown(name)} or its value has no form in UTF-8"
+            raise ValueError(message)
     return dict(found)
+
+
+def is_unicode(text: str) -> bool:
+    """Return True if a text can be written as UTF-8: it has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count(given: Mapping[str, Any], key: str, least: int, most: int | None) -> int | None:
