@@ -549,10 +549,19 @@ class LinkedOnce:
 
     def begin(self, store: Store) -> partial[int]:
         """A function that makes the future that creates the instance."""
+        return self._begin(store, self._kept.module, store.arena.instance_at)
+
+    def begin_other(
+        self, store: Store, module: wasmtime.Module, other: SideInstance
+    ) -> partial[int]:
+        """The same for another module, which imports from the same instances."""
+        return self._begin(store, module, pointer(other.address))
+
+    def _begin(self, store: Store, module: wasmtime.Module, at: Any) -> partial[int]:
         arena = store.arena
         return partial(
-            _linker_instantiate_async, self._linker, store.context, raw(self._kept.module),
-            arena.instance_at, arena.trap_at, arena.error_at,
+            _linker_instantiate_async, self._linker, store.context, raw(module),
+            at, arena.trap_at, arena.error_at,
         )  # fmt: skip
 
     def __del__(self) -> None:

@@ -11,7 +11,7 @@ from ._escape import escaped
 from ._instance.host_call import ENTRY
 from ._open_instances import MAPS_OF_A_MEMORY, MAPS_OF_AN_INSTANCE
 from ._suggest import MOST, similar
-from ._types import PAGE
+from ._types import PAGE, FunctionType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._instance.host_function import HostFunction
     from ._instance.program import World
     from ._limits import Limits
-    from ._types import ExternType, FunctionType, MemoryType
+    from ._types import ExternType, MemoryType
     from ._wasi import Wasi
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "new_world",
     "provide",
     "resolve",
+    "resolve_all",
     "slots_for",
 ]
 
@@ -72,11 +73,13 @@ def check_limits(
     """
     _check_tables(owner, outline, limits)
     _check_count(owner, "memories", len(outline.memories), _capi.MEMORIES)
+    beside = () if companion is None else companion.others
+    memories = (*outline.memories, *(each for _, other in beside for each in other.memories))
     total = limits.memory - (0 if companion is None else companion.reserved(limits.memory))
-    each = _share_of_memory(outline.memories, max(0, total))
+    each = _share_of_memory(memories, max(0, total))
     if companion is not None and companion.most_of_guest is not None:
         each = min(each, companion.most_of_guest)
-    for memory in outline.memories:
+    for memory in memories:
         if memory.minimum * PAGE > each:
             message = (
                 f"{owner}: its memory starts with {memory.minimum * PAGE:,} bytes, above"
@@ -186,7 +189,7 @@ def resolve(
     missing: list[str] = []
     unknown: list[tuple[str, str]] = []
     for module, name, type_ in outline.imports:
-        if beside.get((module, name)) == type_:
+        if _is_beside(beside.get((module, name)), type_):
             continue
         function = provided.get((module, name))
         if function is not None and function.type == type_:
@@ -204,6 +207,32 @@ def resolve(
             message += f"\nThis looks like a module that was built {target}."
         raise LinkError(message)
     return tuple(found.values())
+
+
+def resolve_all(
+    owner: str,
+    outline: Outline,
+    host_functions: Sequence[HostFunction],
+    wasi: Wasi,
+    companion: CompanionKind | None,
+) -> tuple[HostFunction, ...]:
+    """Do `provide` and `resolve` for a module, and for those that are part of its companion."""
+    imported = resolve(owner, outline, provide(host_functions, outline, wasi), companion)
+    if companion is None or not companion.others:
+        return imported
+    found = {(each.module, each.name): each for each in imported}
+    for name, other in companion.others:
+        provided = provide(host_functions, other, wasi)
+        imported = resolve(f"module {name!r} beside {owner}", other, provided, companion)
+        found.update({(each.module, each.name): each for each in imported})
+    return tuple(found.values())
+
+
+def _is_beside(found: ExternType | None, wanted: ExternType) -> bool:
+    """Return True if an import is what a companion has; of what is no function, Wasmtime says."""
+    if isinstance(wanted, FunctionType) or isinstance(found, FunctionType):
+        return found == wanted
+    return type(found) is type(wanted)
 
 
 def link(
@@ -251,7 +280,7 @@ def _imports_wasi(outline: Outline) -> bool:
 def _names(
     outline: Outline,
     provided: Mapping[tuple[str, str], HostFunction],
-    beside: Mapping[tuple[str, str], FunctionType],
+    beside: Mapping[tuple[str, str], ExternType],
 ) -> list[str]:
     """All that the module could import."""
     names = [str(function) for function in provided.values()]

@@ -32,8 +32,7 @@ from ._linking import (
     link_later,
     maps_of,
     new_world,
-    provide,
-    resolve,
+    resolve_all,
     slots_for,
 )
 from ._open_instances import open_instances
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from ._types import ExternType
     from ._wasi import Wasi
 
-__all__ = ["DrivenModule", "Module"]
+__all__ = ["DrivenModule", "Module", "compile_source"]
 
 T = TypeVar("T")
 
@@ -127,7 +126,7 @@ class Module:
         )  # fmt: skip
         self._companion: CompanionKind | None = companion
         memory_limit = check_limits(str(self), outline, limits, companion)
-        imported = resolve(str(self), outline, provide(host_functions, outline, wasi), companion)
+        imported = resolve_all(str(self), outline, host_functions, wasi, companion)
         self._imported: tuple[HostFunction, ...] = imported
         self._linked = LinkedModule(
             self.name,
@@ -255,7 +254,7 @@ class Module:
         def make(read: Source, compiled: wasmtime.Module) -> Module:
             return cls(read, compiled, imports, wasi, limits, cache=directory, companion=companion)
 
-        return await _compile(partial(Source.read, source), make, limits.stack, directory)
+        return await compile_source(partial(Source.read, source), make, limits.stack, directory)
 
     @enable_ki_protection
     async def instantiate(self) -> Instance:
@@ -324,6 +323,9 @@ class Module:
 
         check_process()
         check_trio("Module.snapshot")
+        why_not = None if self._companion is None else self._companion.why_no_snapshot
+        if why_not is not None:
+            raise SnapshotError(f"{self}: {why_not}")
         snapshots.check_setup(setup)
         if reseed is None:
             reseed = self._reseed
@@ -416,7 +418,7 @@ class DrivenModule:
         return DrivenInstance(self._linked)
 
 
-async def _compile(
+async def compile_source(
     read: Callable[[], Source],
     make: Callable[[Source, wasmtime.Module], T],
     stack: int,
@@ -471,7 +473,7 @@ async def _compile_derived(
             process that compiled it was killed.
     """
     try:
-        return await _compile(read, make, module.limits.stack, directory)
+        return await compile_source(read, make, module.limits.stack, directory)
     except CompileError as error:
         message = f"{module}: it cannot have a snapshot: {error}"
         raise SnapshotError(message) from error

@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.compiled_once import each_module_compiled_once
-from tests.http.server import server
+from tests.extism.comparison import Compared
+from tests.http.server import Server, server
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 __all__ = ["server"]
+
+
+@pytest.fixture
+def compared(server: Server, cache: Path, caplog: pytest.LogCaptureFixture) -> Compared:
+    """What the answers of a guest are compared with."""
+    return Compared(server=server, cache=cache, caplog=caplog)
 
 
 @pytest.fixture(autouse=True, scope="module")

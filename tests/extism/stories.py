@@ -11,10 +11,10 @@ import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
-__all__ = ["CONFIG", "Story", "story"]
+__all__ = ["CONFIG", "EXPORTS", "Story", "story"]
 
 Call: TypeAlias = tuple[str, bytes]
 """An export and its input."""
@@ -22,14 +22,16 @@ Story: TypeAlias = list[Call]
 
 CONFIG: Final = {"name": "wäsmpool", "empty": "", "long": "x" * 5_000, "päth": "/ü", "n": "\n"}
 
+_CALLS_OF_A_STORY: Final = 20
 _KEYS: Final = (b"a", b"0", b"k" * 300, "schlüssel".encode(), b"b c")
 
 
-def story(random: Random, calls: int, url: str | None) -> Story:
-    """Return a story of this length, with requests of this URL unless it is None."""
-    kinds = [kind for kind in _CALLS if url is not None or kind != "fetch"]
-    made = [_CALLS[random.choice(kinds)](random, url or "") for _ in range(calls)]
-    return [*made, random.choice(_LAST)(random)]
+def story(random: Random, exports: Sequence[str], url: str) -> Story:
+    """Return a story of some of `EXPORTS`; requests are sent to this URL."""
+    kinds = [kind for kind in _CALLS if kind in exports]
+    last = [call for call in (each(random) for each in _LAST) if call[0] in (*exports, "nowhere")]
+    made = [_CALLS[random.choice(kinds)](random, url) for _ in range(_CALLS_OF_A_STORY)]
+    return [*made, random.choice(last)]
 
 
 def _bytes(random: Random, most: int = 3_000) -> bytes:
@@ -104,6 +106,9 @@ _CALLS: Final[dict[str, Callable[[Random, str], Call]]] = {
     "blocks": lambda random, _: ("blocks", random.randbytes(3 * random.randrange(200))),
 }
 """Calls that leave the instance as it is, but for its variables."""
+
+EXPORTS: Final = (*_CALLS, "trap")
+"""What the guests export."""
 
 _LAST: Final[tuple[Callable[[Random], Call], ...]] = (
     lambda _: ("trap", b""),

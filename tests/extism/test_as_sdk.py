@@ -1,127 +1,26 @@
-"""The guests answer here as they answer Extism's own SDK, story by story."""
+"""The guests answer here as they answer Extism's own SDK."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-import attrs
 import pytest
-from tests.extism.sdk import Answer, Told, ask_sdk, is_installed
-from tests.extism.stories import CONFIG, story
-from tests.extism.user_functions import mixed, transformed
-from tests.http.server import Response
-
-from wasmpool import Caller, GuestError, HttpPolicy, host_function, open_extism
-
-if TYPE_CHECKING:
-    from tests.extism.stories import Story
-    from tests.http.server import Request, Server
-
-    from wasmpool import ExtismPlugin
+from tests.extism.comparison import Compared, compare
+from tests.extism.sdk import is_installed
+from tests.extism.stories import EXPORTS
 
 pytestmark = pytest.mark.skipif(
     not is_installed(), reason="asks Extism's own SDK: install the extra bench"
 )
 
 GUESTS: Final = Path(__file__).parent.parent / "guests"
-TRACE: Final = 5
-"""The level of Extism's trace, for which logging has no name."""
-LEVELS: Final = {TRACE: "TRACE", 10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR"}
-MANIFEST: Final = {"allowed_hosts": ["127.0.0.1"]}
-
-
-@host_function("extism:host/user", "transform", params=("i64",), results=("i64",))
-async def transform(caller: Caller, given: int) -> int:
-    return await caller.reply(transformed(caller.read(given)))
-
-
-@host_function("extism:host/user", "mix", params=("i32", "i64", "f32", "f64"), results=("i64",))
-def mix(_caller: Caller, a: int, b: int, c: float, d: float) -> int:
-    return mixed(a, b, c, d)
-
-
-async def answer(plugin: ExtismPlugin, name: str, data: bytes) -> Answer:
-    try:
-        return Answer(await plugin.call(name, data))
-    except (GuestError, ValueError) as error:
-        return Answer(None, getattr(error, "text", str(error)))
-
-
-async def tell(
-    guest: Path, stories: list[Story], cache: Path, caplog: pytest.LogCaptureFixture
-) -> list[Told]:
-    """Tell stories here, each of them to an instance of its own."""
-    manifest: dict[str, Any] = {"wasm": [{"path": str(guest)}], **MANIFEST}
-    policy = HttpPolicy(allow_private=True)
-    told: list[Told] = []
-    caplog.set_level(TRACE, "wasmpool.extism")
-    async with open_extism(
-        manifest, config=CONFIG, functions=[transform, mix], http=policy, size=1, cache=cache
-    ) as plugin:
-        for each in stories:
-            caplog.clear()
-            answers = [await answer(plugin, *call) for call in each]
-            log = [
-                (LEVELS[record.levelno], record.getMessage().partition(": ")[2])
-                for record in caplog.records
-                if record.name == "wasmpool.extism"
-            ]
-            told.append(Told(answers, log))
-            async with plugin.pool.lease() as lease:
-                lease.discard()
-    return told
-
-
-def as_both_say(call: tuple[str, bytes], answer: Answer) -> Answer:
-    """Leave out of an error what each host says in its own words."""
-    name, data = call
-    if answer.error is None or (name == "fail" and len(data) > 1):
-        return answer
-    return Answer(None, "it failed")
-
-
-async def seen(request: Request) -> Response:
-    """Answer with what a client sent, but for what each client adds."""
-    sent = [pair for pair in request.headers if pair[0].lower().startswith("x-")]
-    status = int(request.query("status"))
-    body = f"{request.method} {request.target} {sorted(sent)} ".encode() + request.body
-    return Response(
-        status, b"" if status == 204 else body, (("content-type", "text/x"), ("x-seen", "Yes"))
-    )
-
-
-@attrs.frozen(kw_only=True)
-class Compared:
-    """What a comparison is made with."""
-
-    server: Server
-    cache: Path
-    caplog: pytest.LogCaptureFixture
-
-
-@pytest.fixture
-def compared(server: Server, cache: Path, caplog: pytest.LogCaptureFixture) -> Compared:
-    server.route["/seen"] = seen
-    return Compared(server=server, cache=cache, caplog=caplog)
-
-
-async def compare(guest: str, seeds: range, calls: int, given: Compared) -> None:
-    stories = [story(Random(seed), calls, given.server.url) for seed in seeds]
-    path = GUESTS / guest
-    theirs = await ask_sdk(path, stories, config=CONFIG, manifest=MANIFEST)
-    ours = await tell(path, stories, given.cache, given.caplog)
-    for seed, calls_, their, our in zip(seeds, stories, theirs, ours, strict=True):
-        for call, this, that in zip(calls_, our.answers, their.answers, strict=True):
-            assert as_both_say(call, this) == as_both_say(call, that), (seed, call)
-        assert our.log == their.log, seed
 
 
 @pytest.mark.parametrize("guest", ["extism_zig.wasm", "extism_c.wasm"])
 async def test_a_guest_answers_as_under_extisms_sdk(guest: str, compared: Compared) -> None:
     """Output, errors, variables, configuration, log lines, HTTP and blocks, for random calls."""
-    await compare(guest, range(4), 20, compared)
+    await compare(GUESTS / guest, EXPORTS, range(4), compared)
 
 
 @pytest.mark.slow
@@ -130,4 +29,4 @@ async def test_a_guest_answers_hundreds_of_calls_as_under_extisms_sdk(
     guest: str, compared: Compared
 ) -> None:
     """The same for a thousand calls of each guest."""
-    await compare(guest, range(100, 140), 25, compared)
+    await compare(GUESTS / guest, EXPORTS, range(100, 150), compared)

@@ -78,10 +78,12 @@ async def test_another_hash(files: Path) -> None:
 
 
 REFUSED = [
-    ({}, "wasm must be a list with a module, not None"),
-    ({"wasm": []}, "wasm must be a list with a module"),
+    ({}, "wasm must be a list of modules, not None"),
+    ({"wasm": []}, "wasm must be a list of modules"),
     ({"wasm": [3]}, "a module of the manifest's wasm must be an object, not 3"),
-    ({"wasm": [ENTRY, ENTRY]}, "has 2 modules: this host does not link several"),
+    ({"wasm": [ENTRY, ENTRY, ENTRY]}, "has two modules that are named 'main'"),
+    ({"wasm": [{**ENTRY, "name": "a"}] * 3}, "has two modules that are named 'a'"),
+    ({"wasm": [ENTRY] * 17}, "has 17 modules, above 16"),
     ({"wasm": [{"url": "https://x/y"}]}, "the url 'https://x/y': this host fetches no modules"),
     ({"wasm": [{}]}, "must have either path or data"),
     ({"wasm": [{"path": "x", "data": ""}]}, "must have either path or data"),
@@ -99,6 +101,7 @@ REFUSED = [
     ({"wasm": [ENTRY], "timeout_ms": 0}, "timeout_ms must be a number from 1, not 0"),
     ({"wasm": [ENTRY], "timeout_ms": True}, "timeout_ms must be a number from 1, not True"),
     ({"wasm": [ENTRY], "config": {"a": 1}}, "the manifest's config must be strings by name"),
+    ({"wasm": [ENTRY], "config": {"a": "\ud800"}}, "'a' or its value has no form in UTF-8"),
     ({"wasm": [ENTRY], "config": 1}, "the manifest's config must be an object"),
     ({"wasm": [ENTRY], "allowed_hosts": "x"}, "allowed_hosts must be a list of strings"),
     ({"wasm": [ENTRY], "allowed_hosts": ["x" * 254]}, "at most 253 characters"),
@@ -144,6 +147,7 @@ async def test_a_broken_file(tmp_path: Path) -> None:
     [
         ({"config": 3}, TypeError, "config must be a mapping of strings, not int"),
         ({"config": {"a": 3}}, TypeError, "config must have strings, or None"),
+        ({"config": {"a": "\ud800"}}, ValueError, "'a' or its value has no form in UTF-8"),
         ({"functions": [print]}, TypeError, "functions are made by @host_function"),
         ({"functions": print}, TypeError, "functions are made by @host_function"),
         ({"setup": print}, TypeError, "open_extism takes no setup"),

@@ -22,6 +22,7 @@ from wasmpool import (
     host_function,
     open_extism,
 )
+from wasmpool_host.lowlevel import KernelAccess
 
 if TYPE_CHECKING:
     import contextlib
@@ -106,6 +107,34 @@ async def test_a_wild_offset_for_a_host_function() -> None:
         with pytest.raises(LookupError, match="seven"):
             await plugin.call("run", script(step("user", 7)))
         assert await plugin.call("echo", b"on") == b"on"
+
+
+async def test_a_caller_that_is_kept() -> None:
+    """After its host function has returned, nothing of a caller reaches the guest's blocks."""
+    kept: list[Any] = []
+
+    @host_function(USER, "user", params=("i64",), results=("i64",))
+    def user(caller: Caller, offset: int) -> int:
+        kept.extend([caller, KernelAccess(caller)])
+        return offset
+
+    async with open_extism(ASKS, functions=[user]) as plugin:
+        await plugin.call("ask", b"x")
+        caller, kernel = kept
+    uses: list[Callable[[], Any]] = [
+        lambda: caller.read(64),
+        lambda: kernel.length(64),
+        lambda: kernel.read("x", 64, 10),
+        lambda: kernel.read_start("x", 64, 10),
+        lambda: kernel.free(64),
+        lambda: kernel.give(b"x"),
+        lambda: kernel.call_number,
+    ]
+    for use in uses:
+        with pytest.raises(RuntimeError, match="has returned: its caller is of no use"):
+            use()
+    with pytest.raises(RuntimeError, match="has returned: its caller is of no use"):
+        await caller.reply(b"x")
 
 
 async def test_a_reply_without_room() -> None:

@@ -18,6 +18,7 @@ from .kernel_module import (
     CALL,
     ENTRIES,
     ENTRY,
+    FREED_AT,
     GRANULE,
     INPUT_AT,
     MOST_PAGES_AT,
@@ -36,7 +37,7 @@ _CALL, _CALL_AT = CALL
 _NUMBERS, _NUMBERS_AT = NUMBERS
 _END_AT: Final = _NUMBERS_AT + _U32.size
 _TOP: Final = struct.Struct("<2I")
-_CLEARED: Final = bytes(MOST_PAGES_AT)
+_ZEROS: Final = memoryview(bytes(1 << 16))
 
 
 class Window(Protocol):
@@ -86,14 +87,12 @@ class Blocks:
         size = len(data)
         granules = (size + GRANULE - 1) // GRANULE
         end = GRANULE + granules * GRANULE
-        if end > memory_size or _state_for(end) > state_size:
+        if end > memory_size or _entry_of(end) > state_size:
             return False
         number, _, high = _NUMBERS.unpack_from(state, _NUMBERS_AT)
-        memory[GRANULE:high] = bytes(high - GRANULE)
-        state[: len(_CLEARED)] = _CLEARED
-        state[ENTRIES : ENTRIES + high // GRANULE * ENTRY.size] = bytes(
-            high // GRANULE * ENTRY.size
-        )
+        _clear(memory, GRANULE, high)
+        _clear(state, 0, MOST_PAGES_AT)
+        _clear(state, ENTRIES, _entry_of(high))
         _NUMBERS.pack_into(state, _NUMBERS_AT, number + 1 & 0xFFFF_FFFF, end, end)
         if size:
             ENTRY.pack_into(state, ENTRIES + ENTRY.size, size, granules | ACTIVE)
@@ -136,7 +135,9 @@ class Blocks:
     def write(self, offset: int, data: bytes) -> None:
         """Copy bytes into a block that is as long."""
         memory, size = self._memory.open()
-        assert offset + len(data) <= size
+        if offset + len(data) > size:  # it never is: the kernel has made the block
+            message = f"cannot write {len(data):,} bytes at {offset:#x}: the blocks have {size:,}"
+            raise GuestMemoryError(message)
         memory[offset : offset + len(data)] = data
 
     def give(self, data: bytes, freed: Iterable[int]) -> int | None:
@@ -156,7 +157,7 @@ class Blocks:
         at, high = _TOP.unpack_from(state, _END_AT)
         granules = (size + GRANULE - 1) // GRANULE
         end = at + granules * GRANULE
-        if end > memory_size or _state_for(end) > state_size:
+        if end > memory_size or _entry_of(end) > state_size:
             return None
         _TOP.pack_into(state, _END_AT, end, max(end, high))
         ENTRY.pack_into(state, _entry_of(at), size, granules | ACTIVE)
@@ -201,12 +202,15 @@ class Blocks:
         return (self.read(offset, min(length, most)) if length else b""), length
 
 
-def _state_for(end: int) -> int:
-    """Bytes of ``state`` that blocks up to this offset need."""
-    return _entry_of(end)
+def _clear(view: Any, start: int, stop: int) -> None:
+    """Write zeros, piece by piece: there may be 64 MiB, and nothing has to be allocated."""
+    for at in range(start, stop, len(_ZEROS)):
+        end = min(at + len(_ZEROS), stop)
+        view[at:end] = _ZEROS[: end - at]
 
 
 def _entry_of(offset: int) -> int:
+    """Where ``state`` has the entry of the granule at an offset; those before it end there."""
     return ENTRIES + offset // GRANULE * ENTRY.size
 
 
@@ -226,10 +230,5 @@ def _free(state: Any, state_size: int, offset: int) -> None:
     granules = ENTRY.unpack_from(state, entry)[1] & ~ACTIVE
     if _INPUT.unpack_from(state, INPUT_AT)[0] == offset:
         _INPUT.pack_into(state, INPUT_AT, offset, 0)
-    if _U32.unpack_from(state, _END_AT)[0] == offset + granules * GRANULE:
-        ENTRY.pack_into(state, entry, 0, 0)
-        _U32.pack_into(state, _END_AT, offset)
-        return
-    head = (granules.bit_length() - 1) * _U32.size
-    ENTRY.pack_into(state, entry, _U32.unpack_from(state, head)[0], granules)
-    _U32.pack_into(state, head, offset // GRANULE)
+    ENTRY.pack_into(state, entry, _U32.unpack_from(state, FREED_AT)[0], granules)
+    _U32.pack_into(state, FREED_AT, offset // GRANULE)

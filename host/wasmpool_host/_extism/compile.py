@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wasmpool_host._module import Module
+from wasmpool_host._compile.source import Source
+from wasmpool_host._limits import Limits
+from wasmpool_host._module import Module, compile_source
 
 from .kernel import KernelKind
+from .library import Library, in_order
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from wasmpool_host._compile.source import Source
     from wasmpool_host._instance.host_function import HostFunction
-    from wasmpool_host._limits import Limits
-    from wasmpool_host._types import FunctionType
+    from wasmpool_host._types import ExternType
     from wasmpool_host._wasi import Wasi
 
 __all__ = ["compile_extism", "kernel_imports"]
 
 
-def kernel_imports() -> Mapping[tuple[str, str], FunctionType]:
+def kernel_imports() -> Mapping[tuple[str, str], ExternType]:
     """Return what a module may import of its kernel: types by module and name."""
     return KernelKind().imports
 
@@ -34,6 +37,7 @@ async def compile_extism(  # noqa: PLR0913 - as `Module.compile`, and one more
     limits: Limits | None = None,
     cache: str | os.PathLike[str] | None = None,
     most_of_guest: int | None = None,
+    libraries: Mapping[str, Source] | None = None,
 ) -> Module:
     """Compile a module that imports the kernel's functions from ``extism:host/env``.
 
@@ -49,12 +53,22 @@ async def compile_extism(  # noqa: PLR0913 - as `Module.compile`, and one more
             and 64 MiB at most.
         cache: a directory for compiled code.
         most_of_guest: bytes of each of its memories, if this is less than what ``limits`` leave.
+        libraries: modules that it may import from by these names, with the same imports. Each
+            instance has its own instances of them.
 
     Raises:
+        LinkError: libraries import from each other in a circle, or one is a program.
         Exception: as `Module.compile`.
 
     A cancel is as for `Module.compile`.
     """
+    limits = limits if limits is not None else Limits()
+    directory = None if cache is None else Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
+    compiled: list[Library] = []
+    for name, library in (libraries or {}).items():
+        read, make = partial(Source.read, library), partial(Library, name)
+        compiled.append(await compile_source(read, make, limits.stack, directory))
+    kind = KernelKind(most_of_guest, in_order(compiled))
     return await Module._compile(  # noqa: SLF001 - `Module.compile` has no companions
-        source, imports, wasi, limits, cache, KernelKind(most_of_guest)
+        source, imports, wasi, limits, cache, kind
     )

@@ -141,6 +141,8 @@ class KernelExchange(SteppedExchange):
 
     def _text(self, offset: int) -> str:
         """Return the beginning of an error's text; empty if there is none."""
+        if not offset:
+            return ""
         length = min(self._blocks.length(offset), _TEXT)
         return self._blocks.read(offset, length).decode(errors="replace") if length else ""
 

@@ -10,7 +10,7 @@ import attrs
 from wasmpool_host import _capi
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._instance.call_history import CallHistory
-from wasmpool_host._instance.crossing import ExportCrossing
+from wasmpool_host._instance.crossing import ExportCrossing, StartCrossing
 from wasmpool_host._instance.host_call import NestedCall
 from wasmpool_host._instance.signature import Signature
 from wasmpool_host._open_instances import MAPS_OF_A_MEMORY
@@ -21,15 +21,17 @@ from .exchange import KernelExchange
 from .kernel_module import FUNCTIONS, KERNEL, MODULE, MOST_PAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from functools import partial
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from wasmpool_host._compile.binary import Outline
     from wasmpool_host._engine import Engine
     from wasmpool_host._instance.fiber import Fiber
     from wasmpool_host._instance.host_call import HostCall
     from wasmpool_host._instance.linked_module import LinkedModule
     from wasmpool_host._limits import Limits
     from wasmpool_host._types import ExternType
+
+    from .library import Library
 
 __all__ = ["Kernel", "KernelKind", "kernel_of"]
 
@@ -47,6 +49,7 @@ _CONSTRUCTORS: Final = "__wasm_call_ctors"
 _HASKELL: Final = "hs_init"
 
 _BEGIN: Final = Signature(FunctionType(("i64",), ("i64",)), "the kernel's begin")
+_STARTS: Final = Signature(_RUNS, "a start")
 _ALLOC: Final = Signature(FunctionType(("i64",), ("i64",)), "the kernel's alloc")
 
 
@@ -61,11 +64,28 @@ class KernelKind:
     """
 
     most_of_guest: int | None = None
+    libraries: tuple[Library, ...] = ()
+    """Modules that are instantiated between a kernel and its guest, in this order."""
 
     @property
-    def imports(self) -> Mapping[tuple[str, str], FunctionType]:
+    def imports(self) -> Mapping[tuple[str, str], ExternType]:
         """What a guest may import of it."""
-        return _IMPORTS
+        found: dict[tuple[str, str], ExternType] = {}
+        for library in self.libraries:
+            found.update({(library.name, key): t for key, t in library.outline.exports.items()})
+        return {**found, **_IMPORTS}
+
+    @property
+    def others(self) -> Sequence[tuple[str, Outline]]:
+        """The libraries."""
+        return [(library.name, library.outline) for library in self.libraries]
+
+    @property
+    def why_no_snapshot(self) -> str | None:
+        """A snapshot has the guest's own state only."""
+        if not self.libraries:
+            return None
+        return "it is linked to other modules, whose state a snapshot would not have"
 
     def reserved(self, limit: int) -> int:
         """Bytes of a limit that are for the kernel: the blocks, and what it knows of them."""
@@ -74,8 +94,8 @@ class KernelKind:
 
     @property
     def maps(self) -> int:
-        """Memory maps of its two memories."""
-        return 2 * MAPS_OF_A_MEMORY
+        """Memory maps of its two memories, and of those of the libraries."""
+        return MAPS_OF_A_MEMORY * (2 + sum(len(each.outline.memories) for each in self.libraries))
 
     def initialize(self, exports: Mapping[str, ExternType]) -> str | None:
         """The export that starts the guest's runtime, as Extism chooses it.
@@ -92,7 +112,7 @@ class KernelKind:
 
     def open(self, limits: Limits, engine: Engine, store: _capi.Store) -> Kernel:
         """Make the kernel of one instance."""
-        return Kernel(store, _prepared(engine), _pages(limits.memory))
+        return Kernel(store, _prepared(engine), _pages(limits.memory), self.libraries)
 
 
 def _pages(limit: int) -> int:
@@ -114,39 +134,66 @@ class Kernel:
         blocks: its memory, once it was created.
     """
 
-    __slots__ = ("_alloc", "_instance", "_linked", "_pages", "_prepared", "_store", "blocks")
+    __slots__ = (
+        "_alloc", "_instance", "_libraries", "_memories", "_pages", "_prepared", "_store", "blocks",
+    )  # fmt: skip
 
     blocks: Blocks
 
-    def __init__(self, store: _capi.Store, prepared: _capi.Prepared, pages: int) -> None:
+    def __init__(
+        self,
+        store: _capi.Store,
+        prepared: _capi.Prepared,
+        pages: int,
+        libraries: tuple[Library, ...],
+    ) -> None:
+        self._libraries = libraries
+        self._memories: list[_capi.Window] = []
         self._store = store
         self._prepared = prepared
         self._pages = pages
         self._instance = _capi.SideInstance(store)
-        self._linked: _capi.LinkedOnce | None = None
         self._alloc: Any = None
 
     # --- the start ---
 
-    def begin(self) -> partial[int]:
-        """A function that makes the future that creates it."""
-        return self._instance.begin(self._prepared)
-
-    def link(self, guest: _capi.Linkable) -> partial[int]:
-        """Get ready, and return a function that makes the future that creates the guest."""
-        memory, state = (
-            _capi.Window(self._store, self._instance.export(name).extern)
-            for name in ("memory", "state")
-        )
+    def start(
+        self, fiber: Fiber, module: LinkedModule, guest: _capi.Linkable
+    ) -> Iterator[StartCrossing | ExportCrossing]:
+        """What has to run: the kernel's creation, that of the libraries, and that of the guest."""
+        begin = self._instance.begin(self._prepared)
+        yield StartCrossing(begin, f"the kernel of {module}", CallHistory())
+        memory, state = self._windows(self._instance, ("memory", "state"))
         self.blocks = Blocks(memory, state)
         self.blocks.limit(self._pages)
         self._alloc = self._instance.export("alloc").extern
-        self._linked = guest.link(self._store, MODULE, self._instance)
-        return self._linked.begin(self._store)
+        linked = guest.link(self._store, MODULE, self._instance)
+        for library in self._libraries:
+            yield from self._start_library(fiber, linked, library)
+        begin = linked.begin(self._store)
+        yield StartCrossing(begin, module.start_label, module.start_history)
 
-    def guest_started(self) -> None:
-        """Free what only the start needs."""
-        self._linked = None
+    def _start_library(
+        self, fiber: Fiber, linked: _capi.LinkedOnce, library: Library
+    ) -> Iterator[StartCrossing | ExportCrossing]:
+        store, instance = self._store, _capi.SideInstance(self._store)
+        begin = linked.begin_other(store, library.code, instance)
+        yield StartCrossing(begin, f"the start of {library}", CallHistory())
+        if library.outline.exports.get(_INITIALIZE) == _RUNS:
+            place, label = instance.export(_INITIALIZE), f"{_INITIALIZE} of {library}"
+            crossing = ExportCrossing(store.arena, place, _STARTS, CallHistory(), label)
+            crossing.attach(fiber)
+            yield crossing
+        self._memories += self._windows(instance, library.memory_names)
+        linked.define(store, library.name, instance)
+
+    def _windows(self, instance: _capi.SideInstance, names: Iterable[str]) -> list[_capi.Window]:
+        return [_capi.Window(self._store, instance.export(name).extern) for name in names]
+
+    @property
+    def is_several(self) -> bool:
+        """True if libraries call host functions, too."""
+        return bool(self._libraries)
 
     # --- calls ---
 
@@ -193,8 +240,10 @@ class Kernel:
         return offset
 
     def memory_size(self) -> int:
-        """Bytes of its memories."""
-        return self.blocks.size()
+        """Bytes of its memories, and of those of the libraries; 0 before the start."""
+        if self._alloc is None:
+            return 0
+        return self.blocks.size() + sum(window.open()[1] for window in self._memories)
 
 
 def kernel_of(companion: object) -> Kernel:

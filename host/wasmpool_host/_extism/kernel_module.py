@@ -12,11 +12,16 @@ never written. How blocks are found is not part of it.
 **Two memories.** ``memory`` has the blocks, and nothing else. ``state`` has what the kernel knows
 of them, and no guest can import it: a stray store of a guest never reaches the allocator.
 
-**Every operation takes the same time**, however many blocks there are. A block is a number of
-granules of 64 bytes. ``state`` has an entry of 8 bytes for each granule, which is set where a
-block begins. Free blocks are in lists by the logarithm of their size. A new block is the first of a
-list, if that fits, or else it is cut off the unused rest of the memory. Blocks are neither split
-nor joined: `reset`, before each call, makes one piece of all of it again.
+**Blocks.** A block is a number of granules of 64 bytes. ``state`` has an entry of 8 bytes for each
+granule, which is set where a block begins. A new block is cut off the unused rest of the memory as
+long as there is one. Then it is the first block of a list, if that fits: free blocks are in lists
+by the logarithm of their size. Then the memory grows. Only where it may not, neighbours that are
+free are joined, which looks at all blocks. All else takes the same time, however many there are.
+
+**A block is used again late**, as in Extism: not while the memory has an unused rest. PDKs rely on
+it. They free a block that a host function has freed before, when another block could be there, and
+read the output from a block that is free already. So freed blocks wait in a list of their own,
+until a block is wanted for which there is no rest.
 
 **Nothing of a call is left for the next one.** `reset` clears all that was ever part of a block;
 the rest cannot be written.
@@ -37,6 +42,7 @@ __all__ = [
     "CALL",
     "ENTRIES",
     "ENTRY",
+    "FREED_AT",
     "FUNCTIONS",
     "GRANULE",
     "INPUT_AT",
@@ -70,6 +76,9 @@ ENTRIES: Final = 256
 ENTRY: Final = struct.Struct("<II")
 """The length of a block in bytes, and its size in granules, with `ACTIVE` while it is in use."""
 ACTIVE: Final = 1 << 31
+
+FREED_AT: Final = 124
+"""Where ``state`` has the first of the blocks that were freed, and are not used again yet."""
 
 _OFFSET: Final = FunctionType((), ("i64",))
 _FINDS: Final = FunctionType(("i64",), ("i64",))
@@ -105,8 +114,9 @@ KERNEL: Final = """(module
   (memory $memory (export "memory") 1)
   (memory $state (export "state") 1)
 
-  ;; At 176 and 180: the end of the blocks, and the farthest that it has been since the last
-  ;; reset, in bytes.
+  ;; Below 124: the first blocks of the lists, as numbers of granules; at 124 that of the blocks
+  ;; that were freed since. At 176 and 180: the end of the blocks, and the farthest that it has
+  ;; been since the last reset, in bytes. At 184: 1 if blocks were freed since the last join.
   (data (memory $state) (i32.const 176) "\\40\\00\\00\\00\\40\\00\\00\\00")
 
   ;; Whether [at, at + size) is below the end of the blocks.
@@ -145,8 +155,61 @@ KERNEL: Final = """(module
     (i32.store $state (local.get $head) (i32.load $state (local.get $entry)))
     (i32.shl (local.get $index) (i32.const 6)))
 
-  ;; Cut a block off the unused rest; its offset, or 0 where there is no room.
-  (func $cut (param $granules i32) (result i32)
+  ;; Put a block in the list of its size.
+  (func $list (param $entry i32) (param $granules i32)
+    (local $head i32)
+    (local.set $head (i32.shl (call $class (local.get $granules)) (i32.const 2)))
+    (i32.store $state (local.get $entry) (i32.load $state (local.get $head)))
+    (i32.store $state offset=4 (local.get $entry) (local.get $granules))
+    (i32.store $state (local.get $head)
+      (i32.shr_u (i32.sub (local.get $entry) (i32.const 256)) (i32.const 3))))
+
+  ;; Put the blocks that were freed in the lists of their sizes, to be used again.
+  (func $release
+    (local $index i32) (local $entry i32)
+    (block $done (loop $next
+      (br_if $done
+        (i32.eqz (local.tee $index (i32.load $state (i32.const 124)))))
+      (local.set $entry
+        (i32.add (i32.const 256) (i32.shl (local.get $index) (i32.const 3))))
+      (i32.store $state (i32.const 124) (i32.load $state (local.get $entry)))
+      (call $list (local.get $entry) (i32.load $state offset=4 (local.get $entry)))
+      (i32.store $state (i32.const 184) (i32.const 1))
+      (br $next))))
+
+  ;; Join free blocks with their free neighbours, and with the unused rest.
+  (func $join
+    (local $at i32) (local $end i32) (local $run i32) (local $entry i32) (local $granules i32)
+    (if (i32.eqz (i32.load $state (i32.const 184))) (then (return)))
+    (i32.store $state (i32.const 184) (i32.const 0))
+    (memory.fill $state (i32.const 0) (i32.const 0) (i32.const 128))
+    (local.set $at (i32.const 64))
+    (local.set $end (i32.load $state (i32.const 176)))
+    (block $done (loop $next
+      (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+      (local.set $entry
+        (i32.add (i32.const 256) (i32.shr_u (local.get $at) (i32.const 3))))
+      (local.set $granules (i32.load $state offset=4 (local.get $entry)))
+      (if (i32.lt_s (local.get $granules) (i32.const 0))
+        (then
+          (call $end_run (local.get $run) (local.get $at))
+          (local.set $run (i32.const 0)))
+        (else
+          (i64.store $state (local.get $entry) (i64.const 0))
+          (if (i32.eqz (local.get $run)) (then (local.set $run (local.get $at))))))
+      (local.set $at (i32.add (local.get $at)
+        (i32.shl (i32.and (i32.const 0x7fffffff) (local.get $granules)) (i32.const 6))))
+      (br $next)))
+    (if (local.get $run) (then (i32.store $state (i32.const 176) (local.get $run)))))
+
+  ;; Make one block of what is free from `run`, if that is not 0, to `at`.
+  (func $end_run (param $run i32) (param $at i32)
+    (if (local.get $run) (then (call $list
+      (i32.add (i32.const 256) (i32.shr_u (local.get $run) (i32.const 3)))
+      (i32.shr_u (i32.sub (local.get $at) (local.get $run)) (i32.const 6))))))
+
+  ;; Cut a block off the unused rest, for which the memory may `grow`; its offset, or 0.
+  (func $cut (param $granules i32) (param $grow i32) (result i32)
     (local $at i32) (local $end i32) (local $pages i32)
     (local.set $at (i32.load $state (i32.const 176)))
     (local.set $end
@@ -154,7 +217,8 @@ KERNEL: Final = """(module
     (local.set $pages
       (i32.shr_u (i32.add (local.get $end) (i32.const 65535)) (i32.const 16)))
     (if (i32.gt_u (local.get $pages) (memory.size $memory)) (then
-      (if (i32.gt_u (local.get $pages) (i32.load $state (i32.const 168)))
+      (if (i32.or (i32.eqz (local.get $grow))
+            (i32.gt_u (local.get $pages) (i32.load $state (i32.const 168))))
         (then (return (i32.const 0))))
       (if (i32.eq (i32.const -1)
             (memory.grow $memory (i32.sub (local.get $pages) (memory.size $memory))))
@@ -182,19 +246,25 @@ KERNEL: Final = """(module
       (i32.shr_u (i32.add (i32.wrap_i64 (local.get $size)) (i32.const 63)) (i32.const 6)))
     (local.set $class (call $class (local.get $granules)))
     (block $found
-      ;; 1. A free block of about this size, and then any of twice this size.
+      ;; 1. A part of the unused rest.
+      (br_if $found (local.tee $at (call $cut (local.get $granules) (i32.const 0))))
+      ;; 2. A free block of about this size, and then any of twice this size.
+      (call $release)
       (br_if $found
         (local.tee $at (call $take (local.get $class) (local.get $granules))))
       (local.set $class (i32.add (local.get $class) (i32.const 1)))
       (br_if $found
         (local.tee $at (call $take (local.get $class) (local.get $granules))))
-      ;; 2. A new one.
-      (br_if $found (local.tee $at (call $cut (local.get $granules))))
-      ;; 3. There is no room: any free block that is large enough.
+      ;; 3. A part of a larger memory.
+      (br_if $found (local.tee $at (call $cut (local.get $granules) (i32.const 1))))
+      ;; 4. There is no room: what free neighbours leave together, in any list.
+      (call $join)
+      (br_if $found (local.tee $at (call $cut (local.get $granules) (i32.const 0))))
+      (local.set $class (call $class (local.get $granules)))
       (loop $larger
-        (local.set $class (i32.add (local.get $class) (i32.const 1)))
         (br_if $found
           (local.tee $at (call $take (local.get $class) (local.get $granules))))
+        (local.set $class (i32.add (local.get $class) (i32.const 1)))
         (br_if $larger (i32.lt_u (local.get $class) (i32.const 31))))
       (return (i64.const 0)))
     (local.set $entry (i32.shr_u (local.get $at) (i32.const 3)))
@@ -204,25 +274,14 @@ KERNEL: Final = """(module
     (i64.extend_i32_u (local.get $at)))
 
   (func $free (export "free") (param $at i64)
-    (local $entry i32) (local $granules i32) (local $head i32)
+    (local $entry i32)
     (if (i32.eqz (local.tee $entry (call $find (local.get $at)))) (then (return)))
-    (local.set $granules
-      (i32.and (i32.const 0x7fffffff) (i32.load $state offset=4 (local.get $entry))))
     (if (i64.eq (local.get $at) (i64.load $state (i32.const 128)))
       (then (i64.store $state (i32.const 136) (i64.const 0))))
-    ;; 1. The last block becomes part of the unused rest, where all entries are 0.
-    (if (i32.eq (i32.load $state (i32.const 176))
-          (i32.add (i32.wrap_i64 (local.get $at))
-            (i32.shl (local.get $granules) (i32.const 6))))
-      (then
-        (i64.store $state (local.get $entry) (i64.const 0))
-        (i32.store $state (i32.const 176) (i32.wrap_i64 (local.get $at)))
-        (return)))
-    ;; 2. Any other goes to its list.
-    (local.set $head (i32.shl (call $class (local.get $granules)) (i32.const 2)))
-    (i32.store $state (local.get $entry) (i32.load $state (local.get $head)))
-    (i32.store $state offset=4 (local.get $entry) (local.get $granules))
-    (i32.store $state (local.get $head)
+    (i32.store $state (local.get $entry) (i32.load $state (i32.const 124)))
+    (i32.store $state offset=4 (local.get $entry)
+      (i32.and (i32.const 0x7fffffff) (i32.load $state offset=4 (local.get $entry))))
+    (i32.store $state (i32.const 124)
       (i32.shr_u (i32.wrap_i64 (local.get $at)) (i32.const 6))))
 
   (func $length (export "length") (export "length_unsafe") (param $at i64) (result i64)

@@ -205,6 +205,7 @@ class Caller:
             data = bytes(memoryview(data))  # its bytes, however large its items are
         if not data:
             return 0
+        self._check()
         companion = self._guest.companion
         if companion is not None:
             await self._before_call()
@@ -240,9 +241,9 @@ class Caller:
 
     def _region(self) -> tuple[int, int]:
         self._check()
-        store = self._call.fiber.store
+        store, companion = self._call.fiber.store, self._guest.companion
         # Not the memory of the C caller: that may be the exchange's helper.
-        if store.started:
+        if store.started and not (companion is not None and companion.is_several):
             return store.memory_region()
         return _capi.caller_memory_region(self._call.caller)
 

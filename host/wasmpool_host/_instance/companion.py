@@ -9,16 +9,16 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from functools import partial
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from wasmpool_host import _capi
+    from wasmpool_host._compile.binary import Outline
     from wasmpool_host._engine import Engine
     from wasmpool_host._limits import Limits
-    from wasmpool_host._types import ExternType, FunctionType
+    from wasmpool_host._types import ExternType
 
     from .crossing import ExportCrossing
-    from .fiber import Fiber
+    from .fiber import Crossing, Fiber
     from .host_call import HostCall
     from .linked_module import LinkedModule
     from .stepped_exchange import SteppedExchange
@@ -29,16 +29,18 @@ __all__ = ["Companion", "CompanionKind"]
 class Companion(Protocol):
     """The companion of one instance."""
 
-    def begin(self) -> partial[int]:
-        """A function that makes the future that creates it; it has no start function to run."""
+    def start(
+        self, fiber: Fiber, module: LinkedModule, guest: _capi.Linkable
+    ) -> Iterator[Crossing]:
+        """What has to run, in order: the creation of the companion, and in the end of the guest.
+
+        Each is done before the next one is asked for.
+        """
         ...
 
-    def link(self, guest: _capi.Linkable) -> partial[int]:
-        """The same for the guest, linked to the companion, which was created."""
-        ...
-
-    def guest_started(self) -> None:
-        """The guest exists now."""
+    @property
+    def is_several(self) -> bool:
+        """True if not only the guest itself calls host functions, but other modules, too."""
         ...
 
     def new_exchange(
@@ -71,8 +73,18 @@ class CompanionKind(Hashable, Protocol):
     """What the companions of a module's instances have in common; equal for the same."""
 
     @property
-    def imports(self) -> Mapping[tuple[str, str], FunctionType]:
+    def imports(self) -> Mapping[tuple[str, str], ExternType]:
         """What a guest may import of it, by module and name."""
+        ...
+
+    @property
+    def others(self) -> Sequence[tuple[str, Outline]]:
+        """Modules whose instances are part of it, with their names: they import functions, too."""
+        ...
+
+    @property
+    def why_no_snapshot(self) -> str | None:
+        """Why there is no snapshot of a guest beside it; None if there may be one."""
         ...
 
     def reserved(self, limit: int) -> int:

@@ -16,7 +16,6 @@ from wasmpool_host._in_trio import check_trio
 from wasmpool_host._open_instances import open_instances
 from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
 
-from .call_history import CallHistory
 from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
 from .exchange import Exchange
@@ -28,7 +27,6 @@ from .poison import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
-    from functools import partial
     from typing import Unpack
 
     from .bindings import Bindings
@@ -298,22 +296,18 @@ class Instance:
         """Yield where a crossing is pending, as `Exchange` does."""
         fiber, module = self._fiber, self._module
         fiber.start_clock()
-        begin: partial[int]
         companion, prepared = self._guest.companion, self._code.prepared
         if companion is None:
             assert isinstance(prepared, _capi.Prepared)
             begin = fiber.store.begin_instance(prepared)
+            if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
+                yield
         else:
             assert isinstance(prepared, _capi.Linkable)
-            label = f"the companion of {module}"
-            if not fiber.start(StartCrossing(companion.begin(), label, CallHistory())):
-                yield
-            begin = companion.link(prepared)
-        if not fiber.start(StartCrossing(begin, module.start_label, module.start_history)):
-            yield
+            for crossing in companion.start(fiber, module, prepared):
+                if not fiber.start(crossing):
+                    yield
         fiber.store.take_instance()
-        if companion is not None:
-            companion.guest_started()
         if module.initialize is not None:
             fiber.start_clock()
             if self._resolve(module.initialize).start(()) is PENDING:

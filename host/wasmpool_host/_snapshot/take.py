@@ -169,7 +169,7 @@ async def take(
         instance.seal()
         await instance.settle()
         instance.check_fit()  # again: code of the guest has run
-        spent = set(_INITIALIZERS) if initialize in _INITIALIZERS else set[str]()
+        spent = set[str](_INITIALIZERS if initialize in _INITIALIZERS else ())
         if spent or instance.has_called(_START_OF_GO):
             spent.add(_START_OF_GO)
         buffer = instance.exchange_buffer

@@ -4,47 +4,41 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, final
 
 import attrs
 
 from wasmpool import (
     Component,
-    ExtismError,
-    ExtismPlugin,
     GuestExit,
     GuestTrap,
     LinkError,
     Module,
     Plugin,
     Pool,
-    ToolResult,
-    open_extism,
     open_pool,
 )
-from wasmpool._extism.source import is_extism
-from wasmpool._extism.tools import as_text as extism_text
-from wasmpool._extism.tools import tool_names
+from wasmpool._extism.recognise import is_extism
 from wasmpool._plugin.module_kind import is_program
 from wasmpool._plugin.options import check_options, copy_credentials, new_environment
 from wasmpool._plugin.plugin import load_plugin
 
-from .choice import choose_name, choose_tool
+from .choice import choose_tool
 from .rows import LONGEST_LINE, BadLine, arguments, as_text, check_length
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from wasmpool import ToolResult
     from wasmpool._lines import Line
     from wasmpool._plugin.options import PluginOptions
     from wasmpool_host.lowlevel import Source
 
+    from .extism_tool import ExtismTool
     from .job import Job
 
 __all__ = [
     "Answer",
-    "ExtismTool",
     "Guest",
     "PluginTool",
     "Program",
@@ -103,38 +97,6 @@ class PluginTool:
             Exception: as `Plugin.execute`.
         """
         return await self.plugin.execute(self.tool, arguments(line))
-
-
-@final
-@attrs.frozen
-class ExtismTool:
-    """One export of an Extism plugin."""
-
-    plugin: ExtismPlugin
-    tool: str
-
-    @property
-    def pool(self) -> Pool:
-        """The plugin's pool."""
-        return self.plugin.pool
-
-    @property
-    def title(self) -> str:
-        """What is called."""
-        return f"{self.tool} of {self.plugin.name}"
-
-    async def answer(self, line: Line, /) -> ToolResult:
-        """Call the export with the line, without its ending, as it stands.
-
-        Raises:
-            BadLine: the line is too long.
-            Exception: as `ExtismPlugin.call`, but for an error of the guest's own.
-        """
-        check_length(line)
-        try:
-            return ToolResult(extism_text(await self.plugin.call(self.tool, line.content)))
-        except ExtismError as error:
-            return ToolResult(error.text or str(error), is_error=True)
 
 
 @final
@@ -214,7 +176,9 @@ async def open_guest(
             pool = await stack.enter_async_context(open_pool(module, size=job.size))
             yield Program(pool, job.args)
         elif is_extism(source):
-            yield await _open_extism(stack, source, job, choose)
+            from .extism_tool import open_extism_tool  # noqa: PLC0415 - as told there
+
+            yield await open_extism_tool(stack, source, job, _plugin_options(job), choose)
         else:
             options = check_options("open_plugin", _plugin_options(job))
             environment = new_environment(options)
@@ -231,16 +195,6 @@ async def _compile_program(source: Source, job: Job) -> Module | Component:
     if not component.is_program:
         raise LinkError(f"{component} is no program: it exports no wasi:cli/run of version 0.2")
     return component
-
-
-async def _open_extism(stack: AsyncExitStack, source: Source, job: Job, choose: str) -> ExtismTool:
-    options = _plugin_options(job)
-    options.setdefault("http", None)  # its manifest allows hosts only if the user does
-    name = Path(job.file).stem
-    opening = open_extism(source, name=name, config=job.credentials, **options)
-    plugin = await stack.enter_async_context(opening)
-    names = tool_names(plugin.exports)
-    return ExtismTool(plugin, choose_name(names, plugin.name, job.tool, choose))
 
 
 def _plugin_options(job: Job) -> PluginOptions:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wasmpool import CompileError, Component, ComponentWorld, DigestError
-from wasmpool._extism.source import is_extism
+from wasmpool._extism.recognise import is_extism
 from wasmpool._plugin.inspect import inspect_plugin
 
 from .log import show_log

@@ -18,7 +18,7 @@ from wasmpool import (
 from wasmpool._batch.choice import NoSuchTool
 from wasmpool._batch.guest import is_program_source, open_guest
 from wasmpool._batch.job import Job
-from wasmpool._extism.source import is_extism
+from wasmpool._extism.recognise import is_extism
 
 from .limits import limits_of
 from .program_module import all_args, read_source
@@ -28,7 +28,8 @@ from .wrong_use import WrongUse
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
-    from wasmpool._batch.guest import ExtismTool, PluginTool, Program
+    from wasmpool._batch.extism_tool import ExtismTool
+    from wasmpool._batch.guest import PluginTool, Program
     from wasmpool_host.lowlevel import Source
 
     from .run_options import RunOptions

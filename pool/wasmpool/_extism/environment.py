@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, final
 from wasmpool_host import ExtismError, host_function
 from wasmpool_host.lowlevel import KernelAccess, escaped
 
+from .recognise import ENV
 from .requests import MOST_OF_A_REQUEST, Refused
 from .variables import StoreIsFull, Variables
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from .requests import Requests
 
 __all__ = ["ENV", "Environment"]
-
-ENV: Final = "extism:host/env"
-"""The module that guests import from."""
 
 _log: Final = logging.getLogger("wasmpool.extism")
 

@@ -9,13 +9,14 @@ import attrs
 from wasmpool._plugin.errors import AbiError
 from wasmpool._plugin.options import PluginOptions
 from wasmpool._plugin.report import exports_text, imports_text, memory_text, shown, table
-from wasmpool_host import FunctionType, GuestMemoryError, LinkError, Wasi
+from wasmpool_host import GuestMemoryError, LinkError, Wasi
 from wasmpool_host.lowlevel import kernel_imports, outline, provide
 
 from .environment import Environment
+from .recognise import is_manifest
 from .requests import Requests
 from .revision import CALLABLE, STARTS, Given, load_revision
-from .source import is_manifest, read_source
+from .source import read_source
 from .tools import tool_names
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from wasmpool_host.lowlevel import Source
 
     from .manifest import Manifest
+    from .source import ReadSource
 
 __all__ = ["ExtismInspection", "inspect_extism"]
 
@@ -84,14 +86,14 @@ async def inspect_extism(source: Source) -> ExtismInspection:
 
     A cancel is as for `open_extism`.
     """
-    manifest, module = await read_source(source, None)
+    read = await read_source(source, None)
     given = Given(name=None, config={}, functions=(), options=PluginOptions(http=None))
     problems: list[str] = []
     try:
         await load_revision(source, given)
     except (LinkError, GuestMemoryError, ValueError) as failed:
         problems.append(str(failed))
-    seen = outline(module.binary)
+    seen = outline(read.main.binary)
     names = [name for name, type_ in seen.exports.items() if type_ in CALLABLE]
     tools: tuple[str, ...] = ()
     try:
@@ -99,23 +101,24 @@ async def inspect_extism(source: Source) -> ExtismInspection:
     except AbiError as refused:
         problems.append(str(refused))
     return ExtismInspection(
-        manifest if is_manifest(source) else None,
-        _imports(module),
+        read.manifest if is_manifest(source) else None,
+        _imports(read),
         seen.exports,
         tools,
         tuple(problems),
     )
 
 
-def _imports(module: Source) -> tuple[tuple[str, object, bool], ...]:
-    """Return the imports of a module, each with whether this host provides it."""
-    seen = outline(module.binary)
+def _imports(read: ReadSource) -> tuple[tuple[str, object, bool], ...]:
+    """Return the imports of the main module, each with whether this host provides it."""
+    seen = outline(read.main.binary)
     environment = Environment({}, 0, Requests(None, ()), lambda: "unknown")
-    here: dict[tuple[str, str], FunctionType] = {
-        key: function.type
-        for key, function in provide(environment.functions(), seen, Wasi()).items()
-    }
+    functions = provide(environment.functions(), seen, Wasi())
+    here: dict[tuple[str, str], object] = {key: each.type for key, each in functions.items()}
     here.update(kernel_imports())
+    for name, library in read.libraries.items():
+        exports = outline(library.binary).exports
+        here.update({(name, part): type_ for part, type_ in exports.items()})
     return tuple(
         (f"{name}.{part}", type_, here.get((name, part)) == type_)
         for name, part, type_ in seen.imports

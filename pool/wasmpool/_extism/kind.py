@@ -15,7 +15,7 @@ from wasmpool._plugin.tool_result import CLOSED, ToolResult
 from wasmpool_host import ExtismError
 
 from .plugin import open_extism
-from .source import is_extism, is_manifest
+from .recognise import is_extism, is_manifest
 from .tools import as_text, input_of, tools_of
 
 if TYPE_CHECKING:

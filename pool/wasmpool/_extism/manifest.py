@@ -20,7 +20,7 @@ from wasmpool_host.lowlevel import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PAGE", "Manifest", "WasmEntry", "read_manifest"]
+__all__ = ["PAGE", "Manifest", "WasmEntry", "is_unicode", "read_manifest"]
 
 PAGE: Final = 1 << 16
 """Bytes of a page of WebAssembly."""
@@ -32,6 +32,10 @@ _MOST_HOSTS: Final = 1_000
 """Patterns of hosts: each request is compared with all."""
 _LONGEST_HOST: Final = 253
 """Characters of a pattern: a name has no more."""
+
+_MAIN: Final = "main"
+_MOST_MODULES: Final = 16
+"""Each instance of the plugin has an instance of each module."""
 
 _MEMBERS: Final = ("wasm", "memory", "config", "allowed_hosts", "allowed_paths", "timeout_ms")
 _MEMORY: Final = ("max_pages", "max_http_response_bytes", "max_var_bytes")
@@ -57,6 +61,9 @@ class Manifest:
     """A manifest that was read: what it says is valid, and can no longer be changed."""
 
     wasm: WasmEntry
+    """The main module: its exports are called."""
+    libraries: Mapping[str, WasmEntry] = attrs.field(factory=dict[str, WasmEntry])
+    """The modules that it is linked to, by name."""
     max_pages: int | None = None
     max_http_response_bytes: int | None = None
     max_var_bytes: int = _MAX_VAR_BYTES
@@ -81,8 +88,10 @@ def read_manifest(given: Mapping[str, Any]) -> Manifest:
     _check_known("memory", memory, _MEMORY)
     timeout = _count(given, "timeout_ms", 1, None)
     var_bytes = _count(memory, "max_var_bytes", 0, None)
+    entries = _entries(given)
     return Manifest(
-        wasm=_entry(given),
+        wasm=entries.pop(_MAIN),
+        libraries=entries,
         max_pages=_count(memory, "max_pages", 1, _MOST_PAGES),
         max_http_response_bytes=_count(memory, "max_http_response_bytes", 1, None),
         max_var_bytes=_MAX_VAR_BYTES if var_bytes is None else var_bytes,
@@ -104,17 +113,26 @@ def _check_known(where: str, given: Mapping[str, Any], known: Sequence[str]) -> 
             raise ValueError(message)
 
 
-def _entry(given: Mapping[str, Any]) -> WasmEntry:
+def _entries(given: Mapping[str, Any]) -> dict[str, WasmEntry]:
+    """Read the modules by name; the last is the main one, as in Extism."""
     entries = given.get("wasm")
     if not isinstance(entries, (list, tuple)) or len(entries) < 1:
-        raise _invalid("the manifest's wasm", "a list with a module", entries)
-    if len(entries) > 1:
-        message = (
-            f"the manifest's wasm has {len(entries):,} modules: this host does not link several;"
-            " merge them into one"
-        )
+        raise _invalid("the manifest's wasm", "a list of modules", entries)
+    if len(entries) > _MOST_MODULES:
+        message = f"the manifest's wasm has {len(entries):,} modules, above {_MOST_MODULES}"
         raise ValueError(message)
-    return _read_entry(entries[0])
+    read = [_read_entry(entry) for entry in entries]
+    if len(read) == 1:
+        return {_MAIN: read[0]}
+    named: dict[str, WasmEntry] = {}
+    for k, entry in enumerate(read):
+        last = k == len(read) - 1 and _MAIN not in named
+        name = _MAIN if last else entry.name or _MAIN
+        if name in named:
+            message = f"the manifest's wasm has two modules that are named {shown(name)}"
+            raise ValueError(message)
+        named[name] = entry
+    return {**{name: each for name, each in named.items() if name != _MAIN}, _MAIN: named[_MAIN]}
 
 
 def _read_entry(entry: object) -> WasmEntry:
@@ -187,7 +205,19 @@ def _strings(given: Mapping[str, Any], key: str) -> Mapping[str, str]:
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise _invalid(f"the manifest's {key}", "strings by name", name)
+        if not (is_unicode(name) and is_unicode(value)):
+            message = f"the manifest's {key}: {shown(name)} or its value has no form in UTF-8"
+            raise ValueError(message)
     return dict(found)
+
+
+def is_unicode(text: str) -> bool:
+    """Return True if a text can be written as UTF-8: it has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count(given: Mapping[str, Any], key: str, least: int, most: int | None) -> int | None:

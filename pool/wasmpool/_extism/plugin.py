@@ -40,6 +40,7 @@ from wasmpool_host import (
 )
 from wasmpool_host.lowlevel import DrivenModule, check_process, check_trio, shown
 
+from .manifest import is_unicode
 from .revision import Given, load_revision
 from .source import freeze_source
 
@@ -125,6 +126,9 @@ def _copy_config(config: object) -> dict[str, str | None]:
         if not isinstance(key, str) or not isinstance(value, str | None):
             message = f"config must have strings, or None: the value of {shown(key)} is none"
             raise TypeError(message)
+        if not (is_unicode(key) and is_unicode(value or "")):
+            message = f"config: {shown(key)} or its value has no form in UTF-8"
+            raise ValueError(message)
     return dict(config)
 
 

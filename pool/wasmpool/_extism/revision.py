@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wasmpool_host import HostFunction, Instance, Module
 
     from .manifest import Manifest
-    from .source import FrozenSource
+    from .source import FrozenSource, ReadSource
 
 __all__ = ["CALLABLE", "STARTS", "Given", "Revision", "load_revision"]
 
@@ -55,9 +55,10 @@ class Revision:
     """A compiled module with its manifest. The pool calls its instances a generation."""
 
     def __init__(
-        self, manifest: Manifest, module: Module, environment: Environment, name: str
+        self, read: ReadSource, module: Module, environment: Environment, name: str
     ) -> None:
-        self.manifest = manifest
+        self.manifest = read.manifest
+        self.digests = (read.main.digest, *(each.digest for each in read.libraries.values()))
         self.module = module
         self.environment = environment
         self.name = name
@@ -94,7 +95,7 @@ class Revision:
 
     def is_like(self, other: Revision) -> bool:
         """Return True if it would serve as the other does."""
-        return self.manifest == other.manifest and self.module.digest == other.module.digest
+        return self.manifest == other.manifest and self.digests == other.digests
 
 
 async def _start_haskell(instance: Instance) -> None:
@@ -110,7 +111,8 @@ async def load_revision(source: FrozenSource, given: Given) -> Revision:
         DigestError: the module has another digest than its manifest says.
         ValueError: the manifest is not valid, or asks for what the application does not give.
     """
-    manifest, read = await read_source(source, given.name)
+    read = await read_source(source, given.name)
+    manifest = read.manifest
     options = given.options
     policy = _policy(options.get("http"), manifest)
     requests = Requests(policy, manifest.allowed_hosts)
@@ -119,7 +121,8 @@ async def load_revision(source: FrozenSource, given: Given) -> Revision:
         _config(manifest.config, given.config), manifest.max_var_bytes, requests, lambda: "unknown"
     )
     module = await compile_extism(
-        read,
+        read.main,
+        libraries=read.libraries,
         imports=(*environment.functions(), *given.functions),
         wasi=wasi,
         limits=_limits(options.get("limits", Limits()), manifest),
@@ -130,7 +133,7 @@ async def load_revision(source: FrozenSource, given: Given) -> Revision:
     environment.name = lambda: name
     if f"{ENV}.http_request" in module.imports:
         await requests.import_client()
-    return Revision(manifest, module, environment, name)
+    return Revision(read, module, environment, name)
 
 
 def _config(ours: Mapping[str, str], given: Mapping[str, str | None]) -> dict[str, str]:

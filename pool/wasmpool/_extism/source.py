@@ -8,21 +8,22 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, final
+
+import attrs
 
 from wasmpool._plugin.errors import DigestError
 from wasmpool._plugin.source import name_of_file, stem
 from wasmpool_host.lowlevel import BlockingCalls, Source
 
-from .environment import ENV
 from .manifest import Manifest, WasmEntry, read_manifest
+from .recognise import MANIFESTS, is_manifest
 
 __all__ = [
     "ExtismSource",
     "FrozenSource",
+    "ReadSource",
     "freeze_source",
-    "is_extism",
-    "is_manifest",
     "read_source",
 ]
 
@@ -38,8 +39,6 @@ FrozenSource: TypeAlias = Manifest | Path | Source
 _MOST: Final = 64 << 20
 """Bytes of a manifest in a file: a module may be in it, in base64."""
 _MAGIC: Final = b"\0asm"
-_MANIFESTS: Final = {".json", ".toml"}
-"""The suffixes of files with a manifest; all others have a module."""
 _ANY_HOST: Final = ("*",)
 
 _reading: Final = BlockingCalls("readings of Extism plugins", limit=4, max_abandoned=8)
@@ -69,17 +68,27 @@ def freeze_source(source: ExtismSource) -> FrozenSource:
     raise TypeError(message)
 
 
-async def read_source(frozen: FrozenSource, name: str | None) -> tuple[Manifest, Source]:
-    """Read a source to its end: the manifest, and its module.
+@final
+@attrs.frozen
+class ReadSource:
+    """A plugin that was read to its end."""
+
+    manifest: Manifest
+    main: Source
+    libraries: Mapping[str, Source]
+
+
+async def read_source(frozen: FrozenSource, name: str | None) -> ReadSource:
+    """Read a source to its end: the manifest, and its modules.
 
     Args:
         frozen: what `freeze_source` returned.
         name: the plugin's, for an error.
 
     Raises:
-        CompileError: the module's file is larger than 256 MiB.
+        CompileError: a module's file is larger than 256 MiB.
         ValueError: the file has a manifest that is not valid.
-        DigestError: the module has another digest than its manifest says.
+        DigestError: a module has another digest than its manifest says.
         OSError: a file cannot be read.
 
     A cancel returns at once; a thread that reads is abandoned.
@@ -87,12 +96,16 @@ async def read_source(frozen: FrozenSource, name: str | None) -> tuple[Manifest,
     return await _reading.run(_read, frozen, name)
 
 
-def _read(frozen: FrozenSource, name: str | None) -> tuple[Manifest, Source]:
+def _read(frozen: FrozenSource, name: str | None) -> ReadSource:
     if isinstance(frozen, Source) and not is_manifest(frozen):
         entry = WasmEntry(path=None if frozen.path is None else str(frozen.path))
-        return Manifest(wasm=entry, allowed_hosts=_ANY_HOST), frozen
+        return ReadSource(Manifest(wasm=entry, allowed_hosts=_ANY_HOST), frozen, {})
     manifest = frozen if isinstance(frozen, Manifest) else _from_file(frozen)
-    entry = manifest.wasm
+    libraries = {key: _read_module(entry, key) for key, entry in manifest.libraries.items()}
+    return ReadSource(manifest, _read_module(manifest.wasm, name), libraries)
+
+
+def _read_module(entry: WasmEntry, name: str | None) -> Source:
     if entry.path is not None:
         source = Source.read(Path(entry.path))
     else:
@@ -101,21 +114,7 @@ def _read(frozen: FrozenSource, name: str | None) -> tuple[Manifest, Source]:
     if entry.sha256 is not None and source.digest != entry.sha256:
         label = name or entry.name or stem(source)
         raise DigestError(label, name_of_file(source), source.digest, entry.sha256)
-    return manifest, source
-
-
-def is_extism(source: Source) -> bool:
-    """Return True for a module of an Extism plugin, and for a manifest in JSON or TOML."""
-    if source.outline is None:
-        return is_manifest(source)
-    return any(module == ENV for module, _, _ in source.outline.imports)
-
-
-def is_manifest(source: Source) -> bool:
-    """Return True for a file that can at most be a manifest."""
-    if source.outline is not None or source.path is None:
-        return False
-    return source.path.suffix in _MANIFESTS or source.binary[:64].lstrip().startswith(b"{")
+    return source
 
 
 def _from_file(file: Path | Source) -> Manifest:
@@ -124,7 +123,7 @@ def _from_file(file: Path | Source) -> Manifest:
         path, content = file.path, file.binary
     else:
         path = file
-        if path.suffix not in _MANIFESTS:
+        if path.suffix not in MANIFESTS:
             return Manifest(wasm=WasmEntry(path=str(path)))
         content = _read_regular(path)
     if len(content) > _MOST:
