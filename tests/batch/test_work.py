@@ -91,6 +91,23 @@ async def test_chunks_share_the_calls(autojump_clock: trio.testing.MockClock) ->
     assert trio.current_time() - began == pytest.approx(10)
 
 
+async def test_a_chunk_that_is_done_waits_for_no_call_of_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whatever the order in which they came."""
+    work, began = work_of(FakeGuest(), tasks=1), trio.current_time()
+    async with trio.open_nursery() as nursery:
+
+        async def first() -> None:
+            await work.do(chunk_of(b"1\n"))
+            assert trio.current_time() - began == pytest.approx(1)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(work.do, chunk_of(b"1000\n"))
+
+
 async def test_large_rows_end_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the first lines are returned; no more lines are begun than were under way."""
     monkeypatch.setattr(module, "MOST_ROWS", 100)
@@ -99,6 +116,18 @@ async def test_large_rows_end_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> 
     assert 2 <= rows.count <= 4
     assert rows.count == guest.calls
     assert texts(rows) == [each * 60 for each in "abcdefgh"[: rows.count]]
+
+
+async def test_rows_that_are_too_many_are_done_again(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Those of the calls that were under way when the first ones were large; one is always kept."""
+    monkeypatch.setattr(module, "MOST_ROWS", 1)
+    for most, count in ((30, 2), (1, 1)):
+        monkeypatch.setattr(module, "MOST_CONTENT", most)
+        rows = await work_of(FakeGuest(), tasks=4).do(chunk_of(b"1\n1\n1\n1\n1\n"))
+        assert rows.content == b'{"data": "1"}\n' * count
+        assert rows.count == count
 
 
 async def test_a_cancel_ends_the_calls_of_its_chunk_alone(

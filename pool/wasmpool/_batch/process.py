@@ -43,8 +43,10 @@ async def _serve(end: socket.socket) -> None:
         log = LogSender(frames)
         nursery.start_soon(log.send)
         chunks, received = trio.open_memory_channel[tuple[int, "Chunk"]](0)
-        nursery.start_soon(_listen, frames, chunks, nursery.cancel_scope)
-        await _work(frames, read_message(opening), received, log)
+        working = trio.CancelScope()
+        nursery.start_soon(_listen, frames, chunks, working, nursery.cancel_scope)
+        with working:
+            await _work(frames, read_message(opening), received, log)
         await log.send_waiting()
         nursery.cancel_scope.cancel()
 
@@ -52,13 +54,14 @@ async def _serve(end: socket.socket) -> None:
 async def _listen(
     frames: Frames,
     chunks: trio.MemorySendChannel[tuple[int, Chunk]],
+    working: trio.CancelScope,
     scope: trio.CancelScope,
 ) -> None:
-    """Pass on chunks; where the batch has ended, all ends at once."""
+    """Pass on chunks, until nothing more is wanted; where the batch is gone, all ends at once."""
     while (received := await frames.receive()) is not None:
         message = read_message(received)
         if message[0]["do"] == "end":
-            chunks.close()
+            working.cancel()
         else:
             await chunks.send((message[0]["task"], chunk_of(message)))
     scope.cancel()
