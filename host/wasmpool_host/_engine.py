@@ -63,8 +63,9 @@ _lock = threading.Lock()
 _engines: dict[int, Engine] = {}
 _pooled: dict[int, Engine | None] = {}
 _pointers: tuple[int, ...] = ()
-_faulthandler = False
-"""Whether it was on when the first engine was made."""
+"""Of all engines, for tickers: replaced as a whole, and never changed."""
+_faulthandler: bool | None = None
+"""Whether it was on when the first engine was made; None before that."""
 _forked = False
 
 
@@ -112,7 +113,7 @@ def engine_of(stack: int) -> Engine:
     global _faulthandler  # noqa: PLW0603 - of the process
     with _lock:
         if stack not in _engines:
-            if not _engines:
+            if _faulthandler is None:
                 _faulthandler = faulthandler.is_enabled()
             _engines[stack] = _ticking(Engine(stack))
         return _engines[stack]
@@ -129,7 +130,8 @@ def pooled_engine_of(stack: int) -> Engine | None:
 
 def free_slots() -> int:
     """Return how many slots of all pooled engines no instance has."""
-    return sum(engine.free_slots for engine in _pooled.values() if engine is not None)
+    pooled = list(_pooled.values())  # in one step: another thread may make an engine meanwhile
+    return sum(engine.free_slots for engine in pooled if engine is not None)
 
 
 def _ticking(engine: Engine) -> Engine:
@@ -163,7 +165,8 @@ def check_faulthandler() -> None:
     Wasmtime installs its signal handlers with the first engine. When faulthandler is switched
     later, it puts its own handlers in front of them, or removes them.
     """
-    if _engines and faulthandler.is_enabled() != _faulthandler:
+    then_on = _faulthandler
+    if then_on is not None and faulthandler.is_enabled() != then_on:
         now, then = ("on", "off") if faulthandler.is_enabled() else ("off", "on")
         message = (
             f"faulthandler was switched {now} after the first module was compiled (it was"

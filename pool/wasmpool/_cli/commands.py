@@ -319,6 +319,12 @@ def demo() -> int:
     help="Processes that serve one address.  [default: 1]",
 )
 @click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1, max=256),
+    help="Threads of one process that serve one address, in a free-threaded Python.  [default: 1]",
+)
+@click.option(
     "--tools",
     type=click.Choice(["plain", "search"]),
     help="List each tool, or only two: one that finds tools, and one that calls them."
@@ -336,6 +342,7 @@ def serve(  # noqa: PLR0913 - one parameter for each option
     config: str | None,
     http: str | None,
     workers: int | None,
+    threads: int | None,
     tools: Literal["plain", "search"] | None,
     scripts: bool,
 ) -> int:
@@ -360,6 +367,7 @@ def serve(  # noqa: PLR0913 - one parameter for each option
             config=config,
             http=http,
             workers=workers,
+            threads=threads,
             tools=tools,
             scripts=scripts,
         )
