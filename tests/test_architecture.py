@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LAYERS: Final = (
     {"wasmpool.__main__"},
     {"wasmpool._cli"},
+    {"wasmpool.batch"},
+    {"wasmpool._batch"},
     {"wasmpool._serve"},
     {"wasmpool.mcp"},
     {"wasmpool._mcp", "wasmpool._scripts"},

@@ -9,9 +9,14 @@ import pytest
 import trio
 import trio.testing
 
+from wasmpool._batch.here import Here
+from wasmpool._batch.job import Job
+from wasmpool._batch.ordered import CHUNKS_AHEAD, OrderedRows
+from wasmpool._batch.rows import arguments
+from wasmpool._batch.work import Work
 from wasmpool._cli.progress import Bar
-from wasmpool._cli.rows import arguments
-from wasmpool._cli.run import LAST_WRITE, ROWS_PER_TASK, Run
+from wasmpool._cli.results import Results
+from wasmpool._cli.run import LAST_WRITE, Run
 from wasmpool._cli.run_stop import RunStop
 from wasmpool._cli.tally import Tally
 
@@ -77,6 +82,9 @@ class FakeSource:
                 raise self.error from None
             return b""
 
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
 
 class FakeSink:
     """Collects what is written; takes `seconds` for each write, or fails."""
@@ -104,11 +112,11 @@ def make_run(
     source: FakeSource, sink: FakeSink, tools: FakeTools | None = None, tasks: int = 4
 ) -> Run:
     tally = Tally()
+    work = Work(tools or FakeTools(), Job(file="fake.wasm", size=1, tasks=tasks))
     return Run(
-        guest=tools or FakeTools(),
+        rows=OrderedRows(Here(work, tasks), source),
         source=source,
-        sink=sink,
-        tasks=tasks,
+        results=Results(output=sink),
         bar=Bar(tally, None),
         tally=tally,
         stop=RunStop(),
@@ -229,7 +237,7 @@ async def test_a_slow_call_holds_the_reader_back() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run.work)
         await trio.testing.wait_all_tasks_blocked()
-        assert tools.begun == 4 * ROWS_PER_TASK
+        assert tools.begun == 4 * CHUNKS_AHEAD
         assert source.reads == 2
         assert sink.rows == []
         nursery.cancel_scope.cancel()
@@ -243,7 +251,7 @@ async def test_a_slow_output_holds_the_reader_back(
     run = make_run(source, FakeSink(seconds=1e9), tools, tasks=4)
     with trio.move_on_after(100):
         await run.work()
-    assert tools.begun <= 2 * 4 * ROWS_PER_TASK
+    assert tools.begun <= 2 * 4 * CHUNKS_AHEAD
 
 
 async def test_a_stop_writes_what_is_done(autojump_clock: trio.testing.MockClock) -> None:

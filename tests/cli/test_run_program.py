@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.cli.in_process import run_here
 
-from wasmpool._cli import run_program
+from wasmpool._batch import guest
 from wasmpool.example import PATH as EXAMPLE
 
 PROGRAM = Path(__file__).parents[1] / "guests" / "c_program.wasm"
@@ -72,7 +72,7 @@ def test_output_that_a_row_cannot_hold_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes that are not UTF-8, or too many; the lines around it are not affected."""
-    monkeypatch.setattr(run_program, "LONGEST_LINE", 10)
+    monkeypatch.setattr(guest, "LONGEST_LINE", 10)
     lines = tmp_path / "lines"
     lines.write_bytes(b"123456789\na\xff\n1234567890\n\n")
     ran = run_here("run", PROGRAM, "--input", lines, "--", "cat")

@@ -42,7 +42,7 @@ async def test_the_end_of_one_side_is_told_to_the_other(ends: tuple[Channel, Cha
     """In the middle of a message, too; then nothing can be sent."""
     one, other = ends
     await one.send({"last": "words"})
-    await one._stream.send_all(b"\0\0\0\x09{")
+    await one._frames._stream.send_all(b"\0\0\0\x09{")
     await one.aclose()
     assert await other.receive() == {"last": "words"}
     assert await other.receive() is None
@@ -52,11 +52,11 @@ async def test_the_end_of_one_side_is_told_to_the_other(ends: tuple[Channel, Cha
 async def test_a_cancelled_receive_loses_nothing(ends: tuple[Channel, Channel]) -> None:
     """Half a message that has arrived is kept for the next one."""
     one, other = ends
-    await one._stream.send_all(b'\0\0\0\x0a{"a"')
+    await one._frames._stream.send_all(b'\0\0\0\x0a{"a"')
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other.receive)
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
-    await one._stream.send_all(b': "b"}')
+    await one._frames._stream.send_all(b': "b"}')
     assert await other.receive() == {"a": "b"}

@@ -124,6 +124,36 @@ def cli(context: click.Context) -> int:
     help="A credential for the plugin; may be repeated. KEY alone takes the value from the"
     " environment variable KEY. Other users of the machine can see the command line.",
 )
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=0, max=256),
+    help="Answer the lines in N processes; 0 is one per CPU. --size and --tasks are for each of"
+    " them.  [default: in the command itself]",
+)
+@click.option(
+    "--retries",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Try a line again, up to N times, that failed for a reason of the world: a timeout, no"
+    " room for an instance, a process that was killed.  [default: 0]",
+)
+@click.option(
+    "--resume",
+    metavar="FILE",
+    help="The file for the results, which goes on where an earlier run with the same options has"
+    " ended. Beside it is FILE.resume, which says of what input they are. Instead of --output.",
+)
+@click.option(
+    "--errors",
+    metavar="FILE",
+    help="A file that gets the results of the lines that failed, with the lines' numbers."
+    "  [default: none]",
+)
+@click.option(
+    "--number", "numbered", is_flag=True, help="Begin each result with its line's number."
+)
 @_help
 def run(  # noqa: PLR0913 - one parameter for each option
     *,
@@ -139,6 +169,11 @@ def run(  # noqa: PLR0913 - one parameter for each option
     max_uses: int | None,
     allow_hosts: tuple[str, ...],
     credentials: Mapping[str, str] | None,
+    processes: int | None,
+    retries: int,
+    resume: str | None,
+    errors: str | None,
+    numbered: bool,
 ) -> int:
     """Call a tool of PLUGIN, a WebAssembly file, once for each line of the input.
 
@@ -162,7 +197,11 @@ def run(  # noqa: PLR0913 - one parameter for each option
     from .run_command import run_lines
     from .run_options import RunOptions
 
-    size = size or len(os.sched_getaffinity(0))
+    if resume is not None and output is not None:
+        raise click.UsageError("--resume FILE is the output: leave out --output")
+    cpus = len(os.sched_getaffinity(0))
+    processes = cpus if processes == 0 else processes
+    size = size or -(-cpus // (processes or 1))
     options = RunOptions(
         plugin=plugin,
         args=args,
@@ -176,6 +215,11 @@ def run(  # noqa: PLR0913 - one parameter for each option
         max_uses=max_uses,
         allow_hosts=allow_hosts,
         credentials=credentials,
+        processes=processes,
+        retries=retries,
+        resume=resume,
+        errors=errors,
+        numbered=numbered,
     )
     return trio.run(run_lines, options)
 

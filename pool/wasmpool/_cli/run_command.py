@@ -8,12 +8,15 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from wasmpool._batch.ordered import OrderedRows
+
+from .begin import RunFiles, begin, shows_few
 from .input_output import open_input, open_output
 from .log import show_log
-from .preview import PREVIEW_ROWS, Preview
+from .preview import PREVIEW_ROWS
 from .progress import Bar
 from .run import Run
-from .run_guest import open_run_guest
+from .run_places import prepare_places
 from .run_stop import RunStop
 from .sample_text import SAMPLE_LINES
 from .shown import shown_lines
@@ -23,9 +26,10 @@ from .tally import Tally
 
 if TYPE_CHECKING:
     from wasmpool import Histogram, Pool
+    from wasmpool._batch.places import Places
 
     from .run_options import RunOptions
-    from .streams import InputSource, OutputSink
+    from .streams import FileSink, InputSource
 
 __all__ = ["run_lines"]
 
@@ -41,6 +45,7 @@ async def run_lines(options: RunOptions) -> int:
     pool: Pool | None = None
     calls: Histogram | None = None
     title = "wasmpool run"
+    places: Places | None = None
 
     def note_calls() -> None:
         nonlocal calls
@@ -50,27 +55,36 @@ async def run_lines(options: RunOptions) -> int:
     stop.notice = note_calls  # before the cancel, which also ends calls
     with stop.on_interrupt(), stop.scope:
         async with AsyncExitStack() as stack:
-            guest = await open_run_guest(stack, options)
+            prepared = await prepare_places(stack, options)
             source = await open_input(stack, options)
-            sink = await open_output(stack, options, source)
-            pool, title = guest.pool, f"wasmpool run: {guest.title}"
+            sink, errors = await open_output(stack, options, source)
+            pool, title = prepared.pool, f"wasmpool run: {prepared.title}"
             _print_hint(options, source, sink)
+            begun = await begin(options, prepared, RunFiles(source, sink, errors))
+            tally.go_on(begun.kept, begun.skipped)
             bar = Bar(tally, source.size, hidden=source.is_terminal)
             log.make_room = bar.hide
-            await Run(
-                guest=guest,
-                source=source,
-                sink=sink,
+            places = await stack.enter_async_context(prepared.opening)
+            rows = OrderedRows(
+                places,
+                begun.blocks,
+                numbered=options.numbered,
+                retries=options.retries,
+                first_line=begun.kept.count + 1,
                 tasks=options.tasks,
-                bar=bar,
-                tally=tally,
-                stop=stop,
-            ).work()
+            )
+            run = Run(
+                rows=rows, source=source, results=begun.results, bar=bar, tally=tally, stop=stop
+            )
+            await run.work()
             note_calls()
     statistics = pool.statistics() if pool else None
-    status = stop.status if stop.status is not None else int(tally.failures > 0)
+    facts = places.facts() if places else ()
+    status = (
+        stop.status if stop.status is not None else int(tally.failures + tally.kept_failures > 0)
+    )
     try:
-        print_table(title, tally, statistics, calls, interrupted=stop.is_interrupt)
+        print_table(title, tally, statistics, calls, facts, interrupted=stop.is_interrupt)
         if stop.message:
             write_error(f"Error: {shown_lines(stop.message)}\n")
     except OutputFailed:
@@ -79,10 +93,10 @@ async def run_lines(options: RunOptions) -> int:
     return status
 
 
-def _print_hint(options: RunOptions, source: InputSource, sink: OutputSink) -> None:
+def _print_hint(options: RunOptions, source: InputSource, sink: FileSink) -> None:
     if options.reads_sample:
         hint = f"no --input: the input is a generated text of {SAMPLE_LINES:,} lines"
-        if isinstance(sink, Preview):
+        if shows_few(options, sink):
             hint += f"; the first {PREVIEW_ROWS} results are shown, --output FILE keeps all"
         write_error(f"{hint} (--input - reads standard input)\n")
     if source.is_terminal:

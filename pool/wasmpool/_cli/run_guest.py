@@ -1,52 +1,122 @@
-"""The guest of a run, by what its file is: a plugin, or a program."""
+"""The guest of a run: a plugin, or a program. It is read, made a job of, and opened."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from wasmpool import CompileError
-from wasmpool._plugin.module_kind import is_program
+from wasmpool import (
+    AbiError,
+    CompileError,
+    ConfigureError,
+    GuestExit,
+    GuestMemoryError,
+    GuestTrap,
+    HttpPolicy,
+    LinkError,
+    PoolUnavailable,
+)
+from wasmpool._batch.choice import NoSuchTool
+from wasmpool._batch.guest import is_program_source, open_guest
+from wasmpool._batch.job import Job
 
-from .program_module import read_source
-from .run_plugin import open_run_plugin
-from .run_program import open_run_program
+from .limits import limits_of
+from .program_module import all_args, read_source
+from .standard_streams import reason_of
 from .wrong_use import WrongUse
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
+    from wasmpool._batch.guest import PluginTool, Program
     from wasmpool_host.lowlevel import Source
 
     from .run_options import RunOptions
-    from .run_plugin import PluginTool
-    from .run_program import Program
 
-__all__ = ["open_run_guest"]
+__all__ = ["job_of", "open_run_guest", "read_guest"]
+
+EXAMPLE_TOOL: Final = "word_count"
+
+UNUSABLE: Final = (AbiError, CompileError, GuestExit, GuestMemoryError, GuestTrap, LinkError)
+"""The errors of a file that cannot be used as a plugin, or be run."""
+
+MEANINGLESS: Final = {
+    "tool": "--tool: {} is a program, which has no tools",
+    "max_uses": "--max-uses: {} is a program, which gets a new instance for each line",
+    "allow_hosts": "--allow-host: {} is a program, which can reach no host",
+    "credentials": "--credential: {} is a program, which takes no credentials",
+}
+"""What the options of a plugin would mean for a program."""
 
 
-async def open_run_guest(stack: AsyncExitStack, options: RunOptions) -> PluginTool | Program:
-    """Open the plugin or the program, until the stack is closed.
+async def read_guest(options: RunOptions) -> Source:
+    """Read the file of the plugin or the program.
 
     Raises:
-        WrongUse: the file cannot be read or used, or an option does not fit it.
+        WrongUse: it cannot be read.
     """
-    source = await _program(options)
-    if source is not None:
-        return await open_run_program(stack, options, source)
-    tool = await open_run_plugin(stack, options)
-    if options.args:
+    name = options.plugin_name
+    try:
+        return await read_source(options.path)
+    except OSError as error:
+        raise WrongUse(f"the plugin {name} cannot be read: {reason_of(error)}") from error
+    except CompileError as error:
+        raise WrongUse(f"{name} cannot be used as a plugin: {error}") from error
+
+
+def job_of(options: RunOptions, source: Source) -> Job:
+    """Return what is to be done with each line; its tool may not be chosen yet.
+
+    Raises:
+        WrongUse: an option does not fit the guest, or is out of its range.
+    """
+    is_program = is_program_source(source)
+    if is_program:
+        _refuse_options_of_plugins(options)
+    elif options.args:
         raise WrongUse(
             f"{options.plugin_name} is a plugin, which takes no arguments: give the input with"
             " --input FILE"
         )
-    return tool
+    tool = EXAMPLE_TOOL if options.tool is None and options.plugin is None else options.tool
+    return Job(
+        file=str(options.path),
+        tool=tool,
+        args=all_args(options.path, options.args) if is_program else (),
+        size=options.size,
+        tasks=options.tasks,
+        limits=limits_of(timeout=options.timeout, memory=options.memory),
+        max_uses=options.max_uses,
+        http=HttpPolicy(allow_hosts=options.allow_hosts) if options.allow_hosts else None,
+        credentials=options.credentials,
+        numbered=options.numbered,
+        retries=options.retries,
+    )
 
 
-async def _program(options: RunOptions) -> Source | None:
-    """Return the source of a program, and None for a file that can at most be a plugin."""
+def _refuse_options_of_plugins(options: RunOptions) -> None:
+    for option, sentence in MEANINGLESS.items():
+        if getattr(options, option):
+            raise WrongUse(sentence.format(options.plugin_name))
+
+
+async def open_run_guest(
+    stack: AsyncExitStack, options: RunOptions, job: Job, source: Source
+) -> PluginTool | Program:
+    """Open the plugin or the program, until the stack is closed, and choose the plugin's tool.
+
+    Raises:
+        WrongUse: it cannot be used, or has no such tool.
+    """
+    name = options.plugin_name
+    opening = open_guest(job, source, choose="--tool")
+    cannot = "cannot be run" if is_program_source(source) else "cannot be used as a plugin"
     try:
-        source = await read_source(options.path)
-    except (OSError, CompileError):
-        return None  # opening it as a plugin says what is wrong with it
-    outline = source.outline
-    return source if outline is not None and is_program(outline.exports) else None
+        return await stack.enter_async_context(opening)
+    except (ConfigureError, NoSuchTool) as error:
+        raise WrongUse(str(error)) from error
+    except PoolUnavailable as error:  # users of the command do not know of the pool
+        cause = error.__cause__ or error
+        why = str(cause) or type(cause).__name__
+        raise WrongUse(f"{name} {cannot}: {why}") from error
+    except UNUSABLE as error:
+        raise WrongUse(f"{name} {cannot}: {error}") from error

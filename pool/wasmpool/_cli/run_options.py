@@ -39,6 +39,16 @@ class RunOptions:
     """The arguments of a program, without its name."""
     memory: int | None = None
     """The most bytes of linear memory of an instance."""
+    processes: int | None = None
+    """How many processes answer lines; None is this one."""
+    resume: str | None = None
+    """The output with the results of an earlier run."""
+    errors: str | None = None
+    """The file for the results of lines that failed."""
+    numbered: bool = False
+    """True if each result has the number of its line."""
+    retries: int = 0
+    """How often a line is tried again that failed for a reason of the world."""
 
     @property
     def path(self) -> Path:

@@ -52,6 +52,10 @@ class RunStop:
         """Stop because the output failed, as with a full disk."""
         self._stop(FAILED, message)
 
+    def places_failed(self, message: str) -> None:
+        """Stop because no more lines can be answered."""
+        self._stop(FAILED, message)
+
     def input_failed(self, message: str) -> None:
         """End the input early; the lines before are still answered."""
         if self.status is None:

@@ -72,6 +72,10 @@ class InputSource(Protocol):
         """Return the next bytes, at least one; ``b""`` at the end."""
         ...
 
+    async def aclose(self) -> None:
+        """Read no more; who has opened it closes the file."""
+        ...
+
 
 class OutputSink(Protocol):
     """The output."""
@@ -111,6 +115,10 @@ class SampleSource:
         chunk, self._rest = self._rest[:CHUNK], self._rest[CHUNK:]
         return chunk
 
+    async def aclose(self) -> None:
+        """Do nothing."""
+        await trio.lowlevel.checkpoint()
+
 
 @final
 @attrs.define(eq=False)
@@ -131,6 +139,10 @@ class FileSource:
         """Return the next bytes, at most `CHUNK`."""
         return await trio.to_thread.run_sync(read_some, self._descriptor, abandon_on_cancel=True)
 
+    async def aclose(self) -> None:
+        """Do nothing: `open_source` closes it."""
+        await trio.lowlevel.checkpoint()
+
 
 @final
 @attrs.define(eq=False)
@@ -145,6 +157,11 @@ class FileSink:
     def is_terminal(self) -> bool:
         """True if it is shown on a terminal."""
         return os.isatty(self._descriptor)
+
+    @property
+    def descriptor(self) -> int:
+        """Its descriptor, open for as long as the sink is."""
+        return self._descriptor
 
     @property
     def is_stdout(self) -> bool:
@@ -180,12 +197,12 @@ async def open_source(path: str) -> AsyncGenerator[FileSource]:
 
 
 @asynccontextmanager
-async def open_sink(path: str) -> AsyncGenerator[FileSink]:
+async def open_sink(path: str, *, goes_on: bool = False) -> AsyncGenerator[FileSink]:
     """Open or create the file at `path`, or use standard output for ``-``.
 
     The content of the file stays until `FileSink.empty`, so that the file can be compared with the
     input first. If `path` is the file of standard output, as ``/dev/stdout`` is, standard output is
-    used, at its current position.
+    used, at its current position. With ``goes_on``, its content can be read.
 
     Raises:
         OSError: it cannot be opened.
@@ -195,7 +212,8 @@ async def open_sink(path: str) -> AsyncGenerator[FileSink]:
         check_open(STDOUT)
         yield FileSink("standard output", identity_of(STDOUT), STDOUT)
         return
-    descriptor = await _open(path, os.O_WRONLY | os.O_CREAT)
+    access = os.O_RDWR if goes_on else os.O_WRONLY
+    descriptor = await _open(path, access | os.O_CREAT)
     try:
         identity = identity_of(descriptor)
         is_stdout = identity is not None and identity == identity_of(STDOUT)

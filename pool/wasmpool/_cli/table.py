@@ -11,7 +11,7 @@ from .shown import shown
 from .standard_streams import write_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from wasmpool import Histogram, PoolStatistics
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["print_table"]
 
 
-def print_table(
+def print_table(  # noqa: PLR0913 - the parts of the table
     title: str,
     tally: Tally,
     pool: PoolStatistics | None,
     calls: Histogram | None,
+    facts: Iterable[tuple[str, str]],
     *,
     interrupted: bool,
 ) -> None:
@@ -35,6 +36,7 @@ def print_table(
         tally: the counts of the run.
         pool: the pool's statistics at the end; None if the run was stopped before there was a pool.
         calls: the times of calls that the end of the run did not cut off.
+        facts: names and values to show besides.
         interrupted: True if Ctrl-C ended the run.
 
     Raises:
@@ -47,6 +49,8 @@ def print_table(
         table.add_row("interrupted", "by Ctrl-C")
     for row in _rows(tally, pool, calls):
         table.add_row(*row)
+    for name, value in facts:
+        table.add_row(shown(name), shown(value))
     console = Console(stderr=True)
     # Rich only renders: if it wrote to a closed pipe, it would end the process.
     with console.capture() as drawn:
@@ -60,6 +64,9 @@ def _rows(
     rate = tally.calls / tally.seconds if tally.seconds else 0.0
     yield "calls", str(tally.calls)
     yield "failures", str(tally.failures)
+    if tally.kept:
+        yield "lines of earlier runs", str(tally.kept)
+        yield "  failures", str(tally.kept_failures)
     yield "seconds", f"{tally.seconds:.3f}"
     yield "calls per second", f"{rate:.0f}"
     if pool is None or calls is None:

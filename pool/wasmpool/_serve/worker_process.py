@@ -6,26 +6,20 @@ It is in a process group of its own, so signals of a terminal go to the supervis
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import subprocess
-import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 import trio
+
+from wasmpool._child_process import kill, python_command
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Sequence
 
 __all__ = ["worker_process"]
-
-_PROGRAM: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1));"
-    " from wasmpool._serve.worker import main; main()"
-)
-"""A worker finds its modules where the supervisor has found them, as in `multiprocessing`."""
 
 
 @contextlib.asynccontextmanager
@@ -41,16 +35,15 @@ async def worker_process(
     """
     with end:
         fds = [end.fileno(), *(each.fileno() for each in sockets)]
-        command = [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), str(number)]
         run = partial(
             trio.run_process,
-            [*command, *map(str, fds)],
+            python_command("wasmpool._serve.worker", [str(number), *map(str, fds)]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=fds,
             process_group=0,
             check=False,
-            deliver_cancel=_kill,
+            deliver_cancel=kill,
         )
         async with trio.open_nursery() as nursery:
             process: trio.Process = await nursery.start(run)
@@ -73,11 +66,6 @@ class WorkerProcess:
     async def wait(self) -> str:
         """Wait for its end; return how it ended."""
         return _ending(await self._process.wait())
-
-
-async def _kill(process: trio.Process) -> None:
-    process.kill()
-    await trio.lowlevel.checkpoint()
 
 
 def _ending(status: int) -> str:

@@ -72,14 +72,17 @@ def as_text(data: bytes, what: str) -> str:
         ) from error
 
 
-def data_row(data: str) -> bytes:
-    """Return the output line of a call that succeeded, with its text as a JSON string."""
-    return _row("data", data)
+def data_row(data: str, number: int | None = None) -> bytes:
+    """Return the output line of a call that succeeded, with its text as a JSON string.
+
+    It begins with the ``number`` of the input line, if there is one.
+    """
+    return _row("data", data, number)
 
 
-def error_row(error: str) -> bytes:
+def error_row(error: str, number: int | None = None) -> bytes:
     """Return the output line of a call that failed."""
-    return _row("error", error)
+    return _row("error", error, number)
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -98,12 +101,13 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 
-def _row(key: str, text: str) -> bytes:
+def _row(key: str, text: str, number: int | None) -> bytes:
     string = READABLE(text)
     # Most texts are ASCII or printable, and this check is faster than the pattern.
     if "\x7f" in string or not (string.isascii() or string.isprintable()):
         string = UNSAFE.sub(_escape, string)
+    line = "" if number is None else f'"line": {number}, '
     try:
-        return f'{{"{key}": {string}}}\n'.encode()
+        return f'{{{line}"{key}": {string}}}\n'.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express and UTF-8 cannot
-        return f'{{"{key}": {json.dumps(text)}}}\n'.encode()
+        return f'{{{line}"{key}": {json.dumps(text)}}}\n'.encode()

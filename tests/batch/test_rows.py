@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wasmpool._cli.rows import BadLine, arguments, data_row, error_row
+from wasmpool._batch.rows import BadLine, arguments, data_row, error_row
 from wasmpool._lines import Line
 
 
@@ -87,3 +87,9 @@ def test_what_a_terminal_acts_upon_is_escaped(code: int) -> None:
 def test_rows_are_readable() -> None:
     """Letters outside ASCII are themselves, no escapes."""
     assert data_row("naïve 東京") == '{"data": "naïve 東京"}\n'.encode()
+
+
+def test_a_row_may_begin_with_the_number_of_its_line() -> None:
+    """A number, whatever the text is."""
+    assert data_row("a", 12) == b'{"line": 12, "data": "a"}\n'
+    assert json.loads(error_row("\ud800", 3)) == {"line": 3, "error": "\ud800"}

@@ -1,0 +1,72 @@
+"""Where the lines of a run are answered: in this process, or in others."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, nullcontext
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from wasmpool._batch.here import Here
+from wasmpool._batch.processes import open_processes
+from wasmpool._batch.shared_cache import with_cache
+from wasmpool._batch.work import Work
+
+from .run_guest import job_of, open_run_guest, read_guest
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from wasmpool import Pool
+    from wasmpool._batch.job import Job
+    from wasmpool._batch.places import Places
+    from wasmpool_host.lowlevel import Source
+
+    from .run_options import RunOptions
+
+__all__ = ["RunPlaces", "prepare_places"]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class RunPlaces:
+    """A guest that can be used, and the places that will use it."""
+
+    title: str
+    """What is called."""
+    job: Job
+    module: Source
+    opening: AbstractAsyncContextManager[Places]
+    pool: Pool | None
+    """The guest's, if it is in this process."""
+
+
+async def prepare_places(stack: AsyncExitStack, options: RunOptions) -> RunPlaces:
+    """Read the guest, and see that it can be used, before the output is touched.
+
+    What is opened here is closed with the stack.
+
+    Raises:
+        WrongUse: it cannot be used, or an option does not fit it.
+    """
+    module = await read_guest(options)
+    job = job_of(options, module)
+    if options.processes is None:
+        guest = await open_run_guest(stack, options, job, module)
+        here = Here(Work(guest, job), job.tasks)
+        job = attrs.evolve(job, tool=guest.tool)
+        return RunPlaces(
+            title=guest.title, job=job, module=module, opening=nullcontext(here), pool=guest.pool
+        )
+    job = await stack.enter_async_context(with_cache(job))
+    title, job = await _try_out(options, job, module)
+    opening = open_processes(job, module, options.processes)
+    return RunPlaces(title=title, job=job, module=module, opening=opening, pool=None)
+
+
+async def _try_out(options: RunOptions, job: Job, module: Source) -> tuple[str, Job]:
+    """Open the guest once, which compiles it for all places; return what is called, and the job."""
+    one = attrs.evolve(job, size=1)
+    async with AsyncExitStack() as stack:
+        guest = await open_run_guest(stack, options, one, module)
+        return guest.title, attrs.evolve(job, tool=guest.tool)
