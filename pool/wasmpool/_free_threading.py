@@ -18,8 +18,8 @@ def why_one_thread(what: str, instead: str) -> str:
     """Return why several threads would do less than one.
 
     Args:
-        what: was asked for, such as ``"2 threads"``.
-        instead: does the same with processes, such as ``"--workers 2"``.
+        what: was asked for, such as ``"--threads 2"``.
+        instead: does the same with processes, such as ``"--processes 2"``.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
@@ -33,7 +33,7 @@ def why_one_thread(what: str, instead: str) -> str:
             if _has_other()
             else (f"from Python 3.14 on; this is Python {version}, where they take turns")
         )
-    return f"{what} need a free-threaded Python, {here}: use {instead}"
+    return f"{what} needs a free-threaded Python, {here}: use {instead}"
 
 
 def _has_other() -> bool:

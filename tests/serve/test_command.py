@@ -65,8 +65,8 @@ def test_threads_need_a_python_without_the_gil(monkeypatch: pytest.MonkeyPatch) 
     """The sentence says what does the same with processes."""
     monkeypatch.setattr(config_file, "has_gil", lambda: True)
     said = refusal("--http", "127.0.0.1:0", "--threads", "3")
-    assert "Error: 3 threads need a free-threaded Python, " in said
-    assert said.endswith(": use 3 workers\n")
+    assert "Error: threads = 3 needs a free-threaded Python, " in said
+    assert said.endswith(": use workers = 3\n")
 
 
 def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

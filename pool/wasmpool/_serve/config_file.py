@@ -231,5 +231,5 @@ def _check_workers(server: ServerConfig) -> None:
         if count > 1 and server.http is None:
             raise ConfigError(f"{count} {what} need an address: they share the socket of http")
     if server.threads > 1 and has_gil():
-        threads = server.threads
-        raise ConfigError(why_one_thread(f"{threads} threads", f"{threads} workers"))
+        count = server.threads
+        raise ConfigError(why_one_thread(f"threads = {count}", f"workers = {count}"))
