@@ -90,8 +90,9 @@ _engines: dict[int, Engine] = {}
 _pooled: dict[tuple[int, _capi.Slots], Engine | None] = {}
 _of_components: dict[int, Engine] = {}
 _pointers: tuple[int, ...] = ()
-_faulthandler = False
-"""Whether it was on when the first engine was made."""
+"""Of all engines, for tickers: replaced as a whole, and never changed."""
+_faulthandler: bool | None = None
+"""Whether it was on when the first engine was made; None before that."""
 _forked = False
 
 
@@ -148,7 +149,7 @@ def engine_of(stack: int) -> Engine:
     global _faulthandler  # noqa: PLW0603 - of the process
     with _lock:
         if stack not in _engines:
-            if not _engines:
+            if _faulthandler is None:
                 _faulthandler = faulthandler.is_enabled()
             _engines[stack] = _ticking(Engine(stack))
         return _engines[stack]
@@ -181,7 +182,8 @@ def pooled_engine_of(stack: int, slots: _capi.Slots = SLOTS) -> Engine | None:
 
 def pooled_engines() -> list[Engine]:
     """Return the pooled engines that there are."""
-    return [engine for engine in _pooled.values() if engine is not None]
+    engines = list(_pooled.values())  # in one step: another thread may make an engine meanwhile
+    return [engine for engine in engines if engine is not None]
 
 
 def free_slots() -> int:
@@ -220,7 +222,8 @@ def check_faulthandler() -> None:
     Wasmtime installs its signal handlers with the first engine. When faulthandler is switched
     later, it puts its own handlers in front of them, or removes them.
     """
-    if _engines and faulthandler.is_enabled() != _faulthandler:
+    then_on = _faulthandler
+    if then_on is not None and faulthandler.is_enabled() != then_on:
         now, then = ("on", "off") if faulthandler.is_enabled() else ("off", "on")
         message = (
             f"faulthandler was switched {now} after the first module was compiled (it was"

@@ -37,6 +37,8 @@ class OpenInstances:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._forgotten: deque[tuple[Ticker, int, Engine]] = deque()
+        # The numbers change under `_lock`, those of an engine, too. They are read without it for
+        # statistics, and where an old one does no harm.
         self.count: int = 0
         self.opened: int = 0
         """How many were opened so far."""

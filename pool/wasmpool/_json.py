@@ -13,8 +13,8 @@ reads. So this module keeps one C encoder, with the dict that detects cycles, an
 follows a value only if there is something.
 
 The kept encoder can fail without a fault in the value: an error leaves entries in the dict, and two
-threads that write the same object look like a cycle. So if it fails, the value is encoded again in
-the standard way, whose result or error counts.
+threads that write the same object look like a cycle, or one clears the dict that the other uses. So
+if it fails, the value is encoded again in the standard way, whose result or error counts.
 """
 
 from __future__ import annotations

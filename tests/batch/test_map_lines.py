@@ -13,6 +13,7 @@ import trio.testing
 from tests.batch.children import batch_processes
 
 from wasmpool import CompileError, Limits, Module
+from wasmpool._batch import mapping
 from wasmpool._batch import processes as processes_module
 from wasmpool._batch.choice import NoSuchTool
 from wasmpool.batch import Row, map_lines
@@ -43,6 +44,17 @@ async def test_each_line_has_a_row(processes: int | None, cache: Path) -> None:
     assert "is not a JSON object" in rows[3].data
     assert words([row for row in rows if not row.is_error]) == [2, 2, 0, 4]
     assert batch_processes() == []
+
+
+async def test_threads_do_the_same(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no GIL; and where there is one, the error says what to use instead."""
+    monkeypatch.setattr(mapping, "has_gil", lambda: False)
+    lines = [f"{'word ' * (number % 5)}" for number in range(500)]
+    rows = await rows_of(EXAMPLE, lines, tool="word_count", threads=2, cache=cache)
+    assert words(rows) == [number % 5 for number in range(500)]
+    monkeypatch.setattr(mapping, "has_gil", lambda: True)
+    with pytest.raises(RuntimeError, match="threads=2 needs a free-threaded .*: use processes=2"):
+        map_lines(EXAMPLE, lines, threads=2)
 
 
 async def test_a_file_is_read_line_by_line(tmp_path: Path, cache: Path) -> None:
@@ -167,6 +179,8 @@ async def test_rows_can_be_shared_by_tasks(cache: Path) -> None:
         ({"lines": 3}, TypeError, "not 3"),
         ({"processes": -1}, ValueError, "processes must be at least 0"),
         ({"processes": True}, TypeError, "processes must be a whole number"),
+        ({"threads": -1}, ValueError, "threads must be at least 0"),
+        ({"threads": 2, "processes": 2}, ValueError, "there are processes, too"),
         ({"size": 0}, ValueError, "size must be at least 1"),
         ({"retries": 1.5}, TypeError, "retries must be a whole number"),
         ({"limits": 3}, TypeError, "limits must be Limits or None"),

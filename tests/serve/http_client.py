@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from tests.serve.server_process import SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["KeptSession", "Reply", "call", "get", "initialize", "post"]
+__all__ = ["KeptSession", "Reply", "call", "get", "initialize", "one_session_of_each", "post"]
 
 
 class Reply(NamedTuple):
@@ -100,6 +101,20 @@ class KeptSession:
 
     def _post(self, message: Mapping[str, Any]) -> Reply:
         return _post(self._connection, message, self.headers)
+
+
+@contextmanager
+def one_session_of_each(port: int) -> Iterator[dict[str, KeptSession]]:
+    """Sessions by worker, of two; which worker accepts a connection is by chance."""
+    with ExitStack() as stack:
+        sessions: dict[str, KeptSession] = {}
+        deadline = time.monotonic() + SECONDS
+        while len(sessions) < 2:
+            assert time.monotonic() < deadline
+            session = KeptSession(port)
+            stack.callback(session.close)
+            sessions[session.worker] = session
+        yield sessions
 
 
 def _call(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,12 +94,15 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def forked_server(
-    *args: str | Path, env: Mapping[str, str] | None = None, stderr: int | None = None
+    *args: str | Path,
+    env: Mapping[str, str] | None = None,
+    stderr: int | None = None,
+    before: str = "",
 ) -> Iterator[ServerProcess]:
-    """Run a server that starts quickly: see `tests.processes`."""
+    """Run a server that starts quickly: see `tests.processes`; ``before`` is a script before it."""
     with _pipes() as (ends, ours):
         forking = forked(
-            _COMMAND,
+            f"{before}\n{_COMMAND}",
             files=(*ends[:2], ends[2] if stderr is None else stderr),
             imports=_IMPORTS,
             args=["serve", *map(str, args)],

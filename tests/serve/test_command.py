@@ -9,6 +9,7 @@ import pytest
 from tests.cli.in_process import run_here
 
 from wasmpool._cli import serve_command
+from wasmpool._serve import config_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,11 @@ def test_an_address_that_is_in_use_is_named() -> None:
         (["--http", "no.invalid:1"], "no.invalid:1 can be reached by other machines"),
         (["--workers", "2"], "Error: 2 workers need an address: they share the socket of http"),
         (["--workers", "0"], "Invalid value for '--workers'"),
+        (["--threads", "2"], "Error: 2 threads need an address: they share the socket of http"),
+        (
+            ["--http", "127.0.0.1:0", "--threads", "2", "--workers", "2"],
+            "Error: there are both workers and threads: give one of them",
+        ),
         (["--tools", "all"], "Invalid value for '--tools'"),
         (
             ["--config", "missing.toml"],
@@ -53,6 +59,14 @@ def test_an_address_that_is_in_use_is_named() -> None:
 def test_what_cannot_be_served(args: list[str], sentence: str) -> None:
     """It says what is wrong."""
     assert sentence in refusal(*args)
+
+
+def test_threads_need_a_python_without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says what does the same with processes."""
+    monkeypatch.setattr(config_file, "has_gil", lambda: True)
+    said = refusal("--http", "127.0.0.1:0", "--threads", "3")
+    assert "Error: threads = 3 needs a free-threaded Python, " in said
+    assert said.endswith(": use workers = 3\n")
 
 
 def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

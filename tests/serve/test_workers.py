@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
@@ -18,15 +16,13 @@ from mcp import Client
 from mcp_types import ToolListChangedNotification
 from prometheus_client.parser import text_string_to_metric_families
 from tests.serve.held_replies import held_replies
-from tests.serve.http_client import KeptSession, call, get, initialize, post
+from tests.serve.http_client import call, get, initialize, one_session_of_each, post
 from tests.serve.plugin_files import write_plugin
 from tests.serve.server_process import SECONDS, forked_server, wait_until_gone
 
 from wasmpool.example import PATH as EXAMPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.serve.server_process import ServerProcess
 
 SERVED = r"worker \d: info: serving \d+ tools? of \d+ plugins?"
@@ -48,20 +44,6 @@ def workers_of(server: ServerProcess) -> dict[str, int]:
         arguments = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
         found[arguments[5]] = pid
     return found
-
-
-@contextlib.contextmanager
-def one_session_of_each(port: int) -> Iterator[dict[str, KeptSession]]:
-    """Sessions by worker; which worker accepts a connection is by chance."""
-    with contextlib.ExitStack() as stack:
-        sessions: dict[str, KeptSession] = {}
-        deadline = time.monotonic() + SECONDS
-        while len(sessions) < 2:
-            assert time.monotonic() < deadline
-            session = KeptSession(port)
-            stack.callback(session.close)
-            sessions[session.worker] = session
-        yield sessions
 
 
 def test_two_workers_serve_as_one(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ class CallHistory:
     """Tells how long an export's recent calls computed; shared by all instances of a module.
 
     ``seconds`` is 0 for an export whose calls are short, and then they are not measured. Otherwise
-    it is a moving average.
+    it is a moving average. Several threads may record at once, without a lock: of two calls that
+    end at the same moment, one may not count.
     """
 
     __slots__ = ("seconds",)

@@ -259,6 +259,7 @@ class Fiber:
         self.budget_exempt_until: float = 0.0
         """Until this time, by `perf_counter`, follow-up crossings skip the budget."""
         self._ticker = ticker
+        ticker.note_deadline()
         self.budget: LoopBudget = budget_of_this_run()
         self._placement = placement_of_this_run()
         self._on_return: Callable[[], None] | None = None

@@ -32,6 +32,8 @@ __all__ = [
     "new_key",
 ]
 
+# Of all threads. Each changes and reads its own entries only, in single operations: no lock is
+# needed, also without the interpreter's.
 _keys = itertools.count(1)
 fibers: dict[int, Fiber] = {}
 """All fibers by the key of their store, for the entry callback."""
@@ -41,7 +43,7 @@ host_calls: dict[int, HostCall] = {}
 
 def new_key() -> int:
     """Return a number that stands for a fiber or a host call in C."""
-    return next(_keys)
+    return next(_keys)  # one step, also for threads without the interpreter's lock
 
 
 @final

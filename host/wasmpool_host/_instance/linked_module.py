@@ -137,7 +137,7 @@ class LinkedModule:
 
     def leave_bindings(self, bindings: Bindings[Any]) -> None:
         """Keep the bindings of an instance that has ended, for the next one."""
-        if len(self._spare) < MOST_SPARE:
+        if len(self._spare) < MOST_SPARE:  # or a few more, if several threads do this at once
             self._spare.append(bindings)
 
     def with_code(self, code: Code, added: int) -> LinkedModule:
@@ -150,6 +150,7 @@ class LinkedModule:
 
     def label(self, export: str) -> str:
         """Return an export's name as messages show it."""
+        # Threads may make one at the same time, here and in `signature`: each of them will do.
         found = self._labels.get(export)
         if found is None:
             found = self._labels[export] = f"{escaped(self.name)}.{escaped(export)}"

@@ -28,12 +28,21 @@ ends it.
 - A later slice: its deadline is set when the guest is resumed from the yield of its last slice. A
   tick after the timer was armed but before the resume has no effect on it. This is why the ticks
   continue while later slices run.
-- A first slice: its deadline was set when the store's guest was last resumed from such a yield, and
-  a host call leaves it as it is, so any tick after the check of ``renew_at`` counts. There is one:
-  ``renew_at`` is in the future only while the timer is armed, and zero from before the epoch is
-  advanced until the timer is armed again. On one trio thread, slices run one after the other, and
-  each trio run has its own ticker, so a timer that is postponed always belongs to a first slice
-  that has ended.
+- A first slice: its deadline was set when the store was made, or when the guest was last resumed
+  from such a yield, and a host call leaves it as it is, so any tick after the check of ``renew_at``
+  counts. There is one: ``renew_at`` is in the future only while the timer is armed, and zero from
+  before the epoch is advanced until the timer is armed again. On one trio thread, slices run one
+  after the other, and each trio run has its own ticker, so a timer that is postponed always belongs
+  to a first slice that has ended.
+
+That holds without the interpreter's lock as well, though ``renew_at`` is read without `_lock`, and
+the epoch without any. What must not happen is that a thread sets a deadline by the advanced epoch,
+and then reads a ``renew_at`` of before: then no tick is ahead. So it takes `_lock` between the two,
+in `leave` after a later slice, and in `note_deadline` after a store was made. A tick zeroes
+``renew_at`` and advances the epoch while it has `_lock`. If it had it before the thread did, the
+thread reads zero; otherwise the thread has seen the epoch of before. This does not depend on the
+order in which a processor makes two writes visible. A ``renew_at`` that is too old in any other way
+is smaller, and costs a `renew` that was not needed.
 """
 
 from __future__ import annotations
@@ -113,6 +122,11 @@ class Ticker:
             self._later -= 1
             if not self._later:
                 self._due = inf
+
+    def note_deadline(self) -> None:
+        """A store was made on this thread, and its guest's deadline set; it has not run yet."""
+        with self._lock:  # the lock is all of it: see "Correctness" above
+            pass
 
     def hasten(self) -> None:
         """Make a guest yield that runs on a worker thread, or is about to run there."""

@@ -107,6 +107,15 @@ class ReadyQueue:
     # - a job is in `_waiting` or with one worker, never both
     # - `_waiting` is empty while fewer than `size` workers run
     # - each worker has one job
+    #
+    # What several threads read and write without `_lock`, also where no other lock orders them:
+    # - `Job.stop_requested` is set once. A worker that misses it runs one slice more: the tick that
+    #   follows ends that, or the timer does.
+    # - `Job.released` is set once, as the worker's last step but for `_returned`, which is a queue
+    #   between threads. The trio thread reads what the worker has written to the fiber after it has
+    #   seen one of the two.
+    # - `on_loop` and `_workers` are hints here: an old value costs a tick, or a slice in another
+    #   place.
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
@@ -14,6 +15,7 @@ import trio
 
 from wasmpool import HttpPolicy, Limits, Module
 from wasmpool._block import Block
+from wasmpool._free_threading import has_gil, why_one_thread
 from wasmpool._plain_nursery import open_plain_nursery
 from wasmpool._plugin.options import copy_credentials
 from wasmpool._plugin.source import as_module_source
@@ -26,10 +28,11 @@ from .job import Job
 from .ordered import OrderedRows
 from .processes import open_processes
 from .shared_cache import with_cache
+from .threads import open_threads
 from .work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from .input import Lines
@@ -40,7 +43,7 @@ __all__ = ["Row", "Rows", "map_lines"]
 
 _TASKS_PER_INSTANCE: Final = 4
 """Enough to keep each instance busy while lines are read."""
-_MOST_PROCESSES: Final = 256
+_MOST_PLACES: Final = 256
 
 
 @final
@@ -103,6 +106,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
     tool: str | None = None,
     args: Iterable[str] = (),
     processes: int | None = None,
+    threads: int | None = None,
     size: int | None = None,
     tasks: int | None = None,
     limits: Limits | None = None,
@@ -130,8 +134,10 @@ def map_lines(  # noqa: PLR0913 - options, by name
         args: the arguments of a program, without its name.
         processes: in how many processes the calls are made; 0 is one per CPU. None is the present
             trio run.
-        size: the most instances, in each process; None is one per CPU, divided among the processes.
-        tasks: the most calls at the same time, in each process; None is 4 per instance.
+        threads: the same with threads of this process, each with a trio run of its own. It needs a
+            free-threaded Python, and goes without ``processes``.
+        size: the most instances, in each process or thread; None is one per CPU, divided among all.
+        tasks: the most calls at the same time, in each process or thread; None is 4 per instance.
         limits: of each instance.
         max_uses: the calls after which an instance of a plugin is replaced; None is no limit.
         http: the hosts that the plugin can reach; None is no host.
@@ -139,7 +145,8 @@ def map_lines(  # noqa: PLR0913 - options, by name
         retries: how often a line is tried again that failed for a reason of the world:
             `CallTimeout`, `PoolUnavailable` and the like, MemoryError, or two processes that were
             killed while they did the line. Not what the guest decides: its errors, traps and exits.
-        cache: a directory for compiled code. None is none; with processes, a temporary one.
+        cache: a directory for compiled code. None is none; with processes or threads, a temporary
+            one.
 
     Returns:
         A block that yields the `Rows`: a `Row` for each line, in the order of the input. Memory
@@ -151,6 +158,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
         Exception: on entering: as `open_plugin`, or for a program as `Module.compile` and
             `open_pool`.
         OSError: on entering: a file cannot be read.
+        RuntimeError: ``threads`` are given where Python has a GIL: they would take turns.
         RuntimeError: outside of trio, or in a forked child.
 
     What reading the input raises is raised by the rows, after those of the lines before. If no
@@ -162,11 +170,10 @@ def map_lines(  # noqa: PLR0913 - options, by name
     if isinstance(source, Module):
         message = "map_lines takes the file of a module: a Module cannot go to another process"
         raise TypeError(message)
-    processes = _count("processes", processes, 0)
-    cpus = len(os.sched_getaffinity(0))
-    if processes is not None:
-        processes = min(processes or cpus, _MOST_PROCESSES)
-    size = _count("size", size, 1) or -(-cpus // (processes or 1))
+    processes, threads = _places("processes", processes), _places("threads", threads)
+    if threads is not None:
+        _check_threads(threads, processes)
+    size = _count("size", size, 1) or -(-_cpus() // (processes or threads or 1))
     job = Job(
         file="module.wasm",
         tool=tool,
@@ -180,18 +187,22 @@ def map_lines(  # noqa: PLR0913 - options, by name
         retries=_count("retries", retries, 0) or 0,
         cache=None if cache is None else os.path.abspath(cache),  # noqa: PTH100 - no Path of it
     )
-    return Block("map_lines", "rows", _open(job, as_module_source(source), lines, processes))
+    opening = partial(_open_places, processes=processes, threads=threads)
+    return Block("map_lines", "rows", _open(job, as_module_source(source), lines, opening))
 
 
 @asynccontextmanager
 async def _open(
-    job: Job, given: os.PathLike[str] | bytes | str | Source, lines: Lines, processes: int | None
+    job: Job,
+    given: os.PathLike[str] | bytes | str | Source,
+    lines: Lines,
+    open_places: Callable[[Job, Source], AbstractAsyncContextManager[Places]],
 ) -> AsyncGenerator[Rows]:
     check_trio("map_lines")
     source = await trio.to_thread.run_sync(Source.read, given, abandon_on_cancel=True)
     job = _for_source(job, source)
     async with AsyncExitStack() as stack:
-        places = await stack.enter_async_context(_open_places(job, source, processes))
+        places = await stack.enter_async_context(open_places(job, source))
         blocks = await open_blocks(lines)
         ordered = OrderedRows(places, blocks, retries=job.retries, tasks=job.tasks)
         nursery = await stack.enter_async_context(open_plain_nursery())
@@ -222,16 +233,40 @@ def _for_source(job: Job, source: Source) -> Job:
 
 
 @asynccontextmanager
-async def _open_places(job: Job, source: Source, processes: int | None) -> AsyncGenerator[Places]:
-    if processes is None:
+async def _open_places(
+    job: Job, source: Source, *, processes: int | None, threads: int | None
+) -> AsyncGenerator[Places]:
+    if processes is None and threads is None:
         async with open_guest(job, source) as guest:
             yield Here(Work(guest, job), job.tasks)
         return
     async with with_cache(job) as cached:
         async with open_guest(attrs.evolve(cached, size=1), source) as guest:
             chosen = attrs.evolve(cached, tool=guest.tool)
-        async with open_processes(chosen, source, processes) as places:
+        opening: AbstractAsyncContextManager[Places]
+        if processes is not None:
+            opening = open_processes(chosen, source, processes)
+        else:
+            opening = open_threads(chosen, source, threads or 1)
+        async with opening as places:
             yield places
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _places(name: str, value: Any) -> int | None:
+    """Return how many processes or threads are meant."""
+    count = _count(name, value, 0)
+    return None if count is None else min(count or _cpus(), _MOST_PLACES)
+
+
+def _check_threads(threads: int, processes: int | None) -> None:
+    if processes is not None:
+        raise ValueError(f"threads={threads}: there are processes, too; leave out one of them")
+    if has_gil():
+        raise RuntimeError(why_one_thread(f"threads={threads}", f"processes={threads}"))
 
 
 def _count(name: str, value: Any, least: int) -> int | None:

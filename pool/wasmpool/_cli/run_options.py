@@ -41,6 +41,8 @@ class RunOptions:
     """The most bytes of linear memory of an instance."""
     processes: int | None = None
     """How many processes answer lines; None is this one."""
+    threads: int | None = None
+    """How many threads do so; None is one. Not together with processes."""
     resume: str | None = None
     """The output with the results of an earlier run."""
     errors: str | None = None

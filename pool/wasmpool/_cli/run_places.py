@@ -1,4 +1,4 @@
-"""Where the lines of a run are answered: in this process, or in others."""
+"""Where the lines of a run are answered: in this trio run, in other threads, or in processes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import attrs
 from wasmpool._batch.here import Here
 from wasmpool._batch.processes import open_processes
 from wasmpool._batch.shared_cache import with_cache
+from wasmpool._batch.threads import open_threads
 from wasmpool._batch.work import Work
+from wasmpool._free_threading import has_gil, why_one_thread
 
 from .run_guest import job_of, open_run_guest, read_guest
+from .wrong_use import WrongUse
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -38,7 +41,7 @@ class RunPlaces:
     module: Source
     opening: AbstractAsyncContextManager[Places]
     pool: Pool | None
-    """The guest's, if it is in this process."""
+    """The guest's, if it is in this trio run."""
 
 
 async def prepare_places(stack: AsyncExitStack, options: RunOptions) -> RunPlaces:
@@ -49,9 +52,12 @@ async def prepare_places(stack: AsyncExitStack, options: RunOptions) -> RunPlace
     Raises:
         WrongUse: it cannot be used, or an option does not fit it.
     """
+    if options.threads is not None and has_gil():
+        count = options.threads
+        raise WrongUse(why_one_thread(f"--threads {count}", f"--processes {count}"))
     module = await read_guest(options)
     job = job_of(options, module)
-    if options.processes is None:
+    if options.processes is None and options.threads is None:
         guest = await open_run_guest(stack, options, job, module)
         here = Here(Work(guest, job), job.tasks)
         job = attrs.evolve(job, tool=guest.tool)
@@ -60,7 +66,11 @@ async def prepare_places(stack: AsyncExitStack, options: RunOptions) -> RunPlace
         )
     job = await stack.enter_async_context(with_cache(job))
     title, job = await _try_out(options, job, module)
-    opening = open_processes(job, module, options.processes)
+    opening: AbstractAsyncContextManager[Places]
+    if options.processes is not None:
+        opening = open_processes(job, module, options.processes)
+    else:
+        opening = open_threads(job, module, options.threads or 1)
     return RunPlaces(title=title, job=job, module=module, opening=opening, pool=None)
 
 

@@ -31,6 +31,7 @@ def arguments_of(  # noqa: PLR0913 - one parameter for each option
     config: str | None,
     http: str | None,
     workers: int | None,
+    threads: int | None,
     tools: Literal["plain", "search"] | None,
     scripts: bool,
 ) -> Arguments:
@@ -48,6 +49,7 @@ def arguments_of(  # noqa: PLR0913 - one parameter for each option
         file=None if config is None else str(Path(config).absolute()),
         http=address,
         workers=workers,
+        threads=threads,
         tools=tools,
         scripts=scripts or None,
     )
@@ -65,7 +67,7 @@ def run_server(arguments: Arguments) -> int:
         config = build_config(arguments, content)
         if config.server.scripts:
             _check_extra("--scripts", "scripts", SCRIPTS_EXTRA)
-        if config.server.workers > 1:
+        if max(config.server.workers, config.server.threads) > 1:
             from wasmpool._serve.supervisor import serve_by_workers
 
             show_log()

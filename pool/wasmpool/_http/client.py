@@ -254,7 +254,6 @@ class _Connections:
         try:
             if scheme == "https":
                 context = self._tls = self._tls or await _tls_context()
-                context.set_alpn_protocols(["h2", "http/1.1"])
                 await stream.start_tls(context)
         except BaseException:
             await stream.aclose()
@@ -289,4 +288,6 @@ async def _tls_context() -> ssl.SSLContext:
 
 @functools.cache
 def _read_tls_context() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()
+    context = httpx2.create_ssl_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])  # here: it is shared by threads from now on
+    return context

@@ -23,6 +23,7 @@ import logging
 import os
 from math import inf
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, final
 from weakref import WeakValueDictionary
 
@@ -79,13 +80,18 @@ _calls: Final[WeakValueDictionary[str, BlockingCalls]] = WeakValueDictionary()
 """By directory. A thread that does not return keeps its entry alive, so that it is counted."""
 
 
+_making: Final = Lock()
+"""Held to add one, which several trio runs may do at the same time."""
+
+
 def _calls_of(directory: str) -> BlockingCalls:
-    calls = _calls.get(directory)
-    if calls is None:
-        name = f"readings of watched directory {directory!r}"
-        calls = BlockingCalls(name, limit=_THREADS, max_abandoned=_MAX_ABANDONED)
-        _calls[directory] = calls
-    return calls
+    with _making:
+        calls = _calls.get(directory)
+        if calls is None:
+            name = f"readings of watched directory {directory!r}"
+            calls = BlockingCalls(name, limit=_THREADS, max_abandoned=_MAX_ABANDONED)
+            _calls[directory] = calls
+        return calls
 
 
 @final

@@ -34,6 +34,8 @@ class ServerConfig:
     """The origins of pages that may ask, besides the loopback ones."""
     workers: int = 1
     """Processes that accept on one socket."""
+    threads: int = 1
+    """Threads of one process that do so, where Python has no GIL."""
     grace: float = 30.0
     """Seconds that calls may go on after the first signal."""
     tools: Mode = "plain"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
+from wasmpool._free_threading import has_gil, why_one_thread
 from wasmpool._mcp.allowed_hosts import AllowedHosts
 from wasmpool.example import PATH as EXAMPLE
 from wasmpool_host.lowlevel import escaped
@@ -42,6 +43,7 @@ class Arguments:
     """The configuration file; absolute."""
     http: Address | None = None
     workers: int | None = None
+    threads: int | None = None
     tools: Mode | None = None
     scripts: bool | None = None
 
@@ -96,7 +98,7 @@ def build_config(arguments: Arguments, content: bytes | None) -> Config:
     config = _with_paths(config, arguments)
     changes = {
         key: value
-        for key in ("http", "workers", "tools", "scripts")
+        for key in ("http", "workers", "threads", "tools", "scripts")
         if (value := getattr(arguments, key)) is not None
     }
     server = attrs.evolve(config.server, **changes)
@@ -174,6 +176,7 @@ _SERVER: Final[Mapping[str, Callable[[Any], Any]]] = {
     "hosts": _as_hosts,
     "origins": _as_origins,
     "workers": _as_workers,
+    "threads": _as_workers,
     "grace": as_number,
     "tools": as_choice("plain", "search"),
     "scripts": as_flag,
@@ -210,14 +213,23 @@ def _with_paths(config: Config, arguments: Arguments) -> Config:
 
 
 def _check_server(server: ServerConfig) -> None:
+    _check_workers(server)
     if server.http is None:
-        if server.workers > 1:
-            raise ConfigError(
-                f"{server.workers} workers need an address: they share the socket of http"
-            )
         return
     if server.token is None and not server.http.is_loopback:
         raise ConfigError(
             f"{server.http} can be reached by other machines, so a token is required: set token in"
             ' the table [server], such as token = "env:WASMPOOL_TOKEN"'
         )
+
+
+def _check_workers(server: ServerConfig) -> None:
+    if server.workers > 1 and server.threads > 1:
+        raise ConfigError("there are both workers and threads: give one of them")
+    for what in ("workers", "threads"):
+        count = getattr(server, what)
+        if count > 1 and server.http is None:
+            raise ConfigError(f"{count} {what} need an address: they share the socket of http")
+    if server.threads > 1 and has_gil():
+        count = server.threads
+        raise ConfigError(why_one_thread(f"threads = {count}", f"workers = {count}"))

@@ -10,11 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import select
+from contextvars import ContextVar
 from typing import Final, final
 
 from wasmpool_host.lowlevel import escaped
 
-__all__ = ["StderrLines", "show_log"]
+__all__ = ["WORKER", "StderrLines", "show_log"]
+
+WORKER: Final[ContextVar[str]] = ContextVar("wasmpool_worker", default="")
+"""What the lines of a worker begin with that is a thread; "" elsewhere."""
 
 _STDERR: Final = 2
 _LONGEST: Final = select.PIPE_BUF
@@ -39,7 +43,7 @@ class StderrLines(logging.Handler):
         text = self.format(record)
         if self._lost:
             text = f"{text} ({self._lost:,} lines before this one were lost)"
-        if self._write(_cut(f"{self._prefix}{text}".encode())):
+        if self._write(_cut(f"{self._prefix}{WORKER.get()}{text}".encode())):
             self._lost = 0
         else:
             self._lost += 1

@@ -27,13 +27,20 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 @final
 class Metrics:
-    """The metrics of the plugins of a loader, of the calls of clients, and of the process."""
+    """The metrics of the plugins of a loader, of the calls of clients, and of the process.
 
-    def __init__(self, loader: Loader, endpoint: Endpoint) -> None:
+    Args:
+        loader: whose plugins they are.
+        endpoint: of the clients.
+        measures_process: False where another server in this process tells of that.
+    """
+
+    def __init__(self, loader: Loader, endpoint: Endpoint, *, measures_process: bool) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(prometheus_collector(loader))
         self._registry.register(_Server(loader, endpoint))
-        ProcessCollector(registry=self._registry)
+        if measures_process:
+            ProcessCollector(registry=self._registry)
 
     def text(self) -> str:
         """Return all of them as they are now."""

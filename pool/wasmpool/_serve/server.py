@@ -1,4 +1,4 @@
-"""One process that serves: a loader with the plugins of a configuration, and its clients."""
+"""One trio run that serves: a loader with the plugins of a configuration, and its clients."""
 
 from __future__ import annotations
 
@@ -42,10 +42,14 @@ _log = logging.getLogger("wasmpool.serve")
 
 
 @contextlib.asynccontextmanager
-async def open_server(config: Config) -> AsyncGenerator[Server]:
+async def open_server(config: Config, *, measures_process: bool = True) -> AsyncGenerator[Server]:
     """Yield a server whose plugins are not loaded yet: `Server.load` does it.
 
     The end of the block cancels the calls under way; `Server.drain` before it does not.
+
+    Args:
+        config: what is served.
+        measures_process: False where another server in this process tells of that.
     """
     catalog: Catalog
 
@@ -59,7 +63,8 @@ async def open_server(config: Config) -> AsyncGenerator[Server]:
             open_endpoint(catalog, mode=config.server.tools, scripts=scripts) as endpoint,
             trio.open_nursery() as watching,
         ):
-            yield Server(loader, endpoint, Plugins(loader, catalog, config, watching))
+            metrics = Metrics(loader, endpoint, measures_process=measures_process)
+            yield Server(loader, endpoint, Plugins(loader, catalog, config, watching), metrics)
             watching.cancel_scope.cancel()
 
 
@@ -78,11 +83,13 @@ async def _open_scripts(config: Config, catalog: Catalog) -> AsyncGenerator[Scri
 class Server:
     """The plugins of a configuration, and what clients ask of them."""
 
-    def __init__(self, loader: Loader, endpoint: Endpoint, plugins: Plugins) -> None:
+    def __init__(
+        self, loader: Loader, endpoint: Endpoint, plugins: Plugins, metrics: Metrics
+    ) -> None:
         self._loader: Final = loader
         self._endpoint: Final = endpoint
         self._plugins: Final = plugins
-        self._metrics: Final = Metrics(loader, endpoint)
+        self._metrics: Final = metrics
         self._loading = trio.CancelScope()
         self._changing = trio.Lock()
 
@@ -117,7 +124,7 @@ class Server:
         Args:
             sockets: which listen.
             ask: where the routes for operators get their reports.
-            router: of several processes, what finds the one that has a session.
+            router: of several workers, what finds the one that has a session.
         """
         if self._endpoint.draining.is_set():
             return
@@ -144,7 +151,7 @@ class Server:
         await self._endpoint.drain(self._plugins.config.server.grace)
 
     async def report(self, kind: str) -> Any:
-        """Return a report of this process: ``readiness`` or ``metrics``."""
+        """Return a report of this server: ``readiness`` or ``metrics``."""
         await trio.lowlevel.checkpoint()
         if kind == "metrics":
             return self._metrics.text()
@@ -159,5 +166,5 @@ def _counted(count: int, what: str) -> str:
 def _needs_restart(before: Config, now: Config) -> list[str]:
     """The keys of what has changed and cannot be changed while the server runs."""
     one, other = before.server, now.server
-    keys = ("http", "token", "hosts", "origins", "workers", "tools", "scripts")
+    keys = ("http", "token", "hosts", "origins", "workers", "threads", "tools", "scripts")
     return [f"server.{key}" for key in keys if getattr(one, key) != getattr(other, key)]

@@ -1,7 +1,7 @@
 """Sessions with several workers: a request goes to the worker that has its session.
 
-A session of the protocol's revision with a handshake lives in one process, but any process may
-accept the next connection. So each worker puts a key of its own before the names of its sessions,
+A session of the protocol's revision with a handshake lives in one worker, but any worker may accept
+the next connection. So each worker puts a key of its own before the names of its sessions,
 and passes on a request whose session has another worker's key, over a socket of that worker on the
 loopback interface. There it is checked as any other request is.
 """
@@ -37,7 +37,7 @@ class SessionRouter:
     """Names the sessions of this worker, and passes on requests for those of others.
 
     Attributes:
-        key: of this process.
+        key: of this worker.
         ports: of the other workers, by key.
     """
 

@@ -1,31 +1,27 @@
-"""Several processes that serve one address: they are started, replaced, and ended together.
+"""Several workers that serve one address: they are started, replaced, and ended together.
 
-All workers accept on one socket, which the supervisor has opened. Each has a channel to the
-supervisor. By it comes what a worker needs: the configuration, the end, and reports of all workers
-for the one that was asked for metrics. The end of the channel is the end of the worker, so none is
-left behind if the supervisor is killed. Signals of a terminal go to the supervisor alone, since
-each worker is in a process group of its own.
+A worker is a process, or a thread of this one. All workers accept on one socket, which the
+supervisor has opened. Each has a channel to the supervisor. By it comes what a worker needs: the
+configuration, the end, and reports of all workers for the one that was asked for metrics. The end
+of the channel is the end of the worker, so none is left behind if the supervisor is killed.
 """
 
 from __future__ import annotations
 
 import logging
-import signal
 import socket
-import subprocess
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import attrs
 import trio
-
-from wasmpool._child_process import kill, python_command
 
 from .channel import Channel
 from .config_file import build_config, read_file
 from .listening import listening
 from .signals import Signals
 from .table import ConfigError
+from .worker_process import worker_process
+from .worker_thread import worker_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,14 +67,26 @@ async def serve_by_workers(arguments: Arguments, content: bytes | None, config: 
             nursery.cancel_scope.cancel()
 
 
+class Place(Protocol):
+    """Where a worker runs."""
+
+    def kill(self) -> None:
+        """End it at once; nothing, if it has ended."""
+        ...
+
+    async def wait(self) -> str:
+        """Wait for its end: how it ended, in words that follow on its name."""
+        ...
+
+
 @final
 @attrs.define(eq=False)
 class _Worker:
-    """A process that serves."""
+    """One that serves."""
 
     number: int
     channel: Channel
-    process: trio.Process
+    place: Place
     key: str | None = None
     """That the names of its sessions begin with; None until it serves."""
     port: int = 0
@@ -100,12 +108,13 @@ class _Supervisor:
         self._content = content
         self._config = config
         self._sockets = sockets
-        self._count = config.server.workers
+        self._is_threaded = config.server.threads > 1
+        self._count = config.server.threads if self._is_threaded else config.server.workers
         self._workers: dict[int, _Worker] = {}
         self._stopping = trio.Event()
         self._questions = 0
 
-    # --- the processes ---
+    # --- the workers ---
 
     async def keep_all(self) -> None:
         """Keep all workers running, until they have been told to end."""
@@ -117,40 +126,30 @@ class _Supervisor:
         pause = 0.0
         while not self._stopping.is_set():
             started = trio.current_time()
-            status = await self._run(number)
+            ending = await self._run(number)
             if self._stopping.is_set():
                 return
-            _log.warning("worker %d %s: it is replaced", number, _ending(status))
+            _log.warning("worker %d %s: it is replaced", number, ending)
             is_steady = trio.current_time() > started + _STEADY
             pause = 0.0 if is_steady else min(_LAST_PAUSE, pause * 2 or _FIRST_PAUSE)
             with trio.move_on_after(pause):
                 await self._stopping.wait()
 
-    async def _run(self, number: int) -> int:
-        """Run one process to its end, and return its status."""
+    async def _run(self, number: int) -> str:
+        """Run one worker to its end, and return how it ended."""
         ours, theirs = socket.socketpair()
         channel = Channel(ours, _SEND_SECONDS)
+        open_place = worker_thread if self._is_threaded else worker_process
         try:
-            with theirs:
-                fds = [theirs.fileno(), *(each.fileno() for each in self._sockets)]
-                run = partial(
-                    trio.run_process,
-                    python_command("wasmpool._serve.worker", [str(number), *map(str, fds)]),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=fds,
-                    process_group=0,
-                    check=False,
-                    deliver_cancel=kill,
-                )
-                async with trio.open_nursery() as nursery:
-                    process: trio.Process = await nursery.start(run)
-                    theirs.close()
-                    self._workers[number] = worker = _Worker(number, channel, process)
-                    nursery.start_soon(self._talk, worker, nursery)
-                    status = await process.wait()
-                    nursery.cancel_scope.cancel()
-            return status
+            async with (
+                open_place(number, theirs, self._sockets) as place,
+                trio.open_nursery() as nursery,
+            ):
+                self._workers[number] = worker = _Worker(number, channel, place)
+                nursery.start_soon(self._talk, worker, nursery)
+                ending = await place.wait()
+                nursery.cancel_scope.cancel()
+            return ending
         finally:
             self._workers.pop(number, None)
             await channel.aclose()
@@ -246,13 +245,4 @@ class _Supervisor:
 async def _tell(worker: _Worker, message: dict[str, Any]) -> None:
     """Send a message to a worker, and kill a worker that does not take it."""
     if not await worker.channel.send(message):
-        worker.process.kill()  # nothing, if it has ended
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"has ended with status {status}"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"
+        worker.place.kill()

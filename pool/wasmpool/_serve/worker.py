@@ -1,4 +1,4 @@
-"""A process that a supervisor has started: it serves until its channel to the supervisor ends."""
+"""What a supervisor has started, in a process or a thread: it serves until its channel ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 
 from .channel import Channel
 from .config_file import Arguments, build_config
-from .log import show_log
+from .log import WORKER, show_log
 from .server import open_server
 from .session_router import SessionRouter
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from .config import Config
     from .server import Server
 
-__all__ = ["main"]
+__all__ = ["main", "serve_in_thread"]
 
 _log = logging.getLogger("wasmpool.serve")
 
 
 def main() -> None:
-    """Serve: the arguments are the worker's number, and the descriptors of its sockets."""
+    """Serve in a process: the arguments are its number, and the descriptors of its sockets."""
     number, channel, *sockets = map(int, sys.argv[1:])
-    show_log(f"worker {number}: ")
+    show_log(_prefix(number))
     try:
         trio.run(
             _serve,
@@ -43,16 +43,43 @@ def main() -> None:
         sys.exit(1)
 
 
-async def _serve(number: int, end: socket.socket, sockets: Sequence[socket.socket]) -> None:
+async def serve_in_thread(
+    number: int, end: socket.socket, sockets: Sequence[socket.socket]
+) -> bool:
+    """Serve in a thread of the supervisor's process; return False after an error, which is logged.
+
+    Args:
+        number: of the worker.
+        end: of its channel to the supervisor.
+        sockets: which listen; the caller closes them, and ``end``.
+    """
+    WORKER.set(_prefix(number))
+    try:
+        await _serve(number, end, sockets, in_thread=True)
+    except Exception as error:  # noqa: BLE001 - as one line; the supervisor replaces the worker
+        _log.critical("unexpected", exc_info=error)
+        return False
+    return True
+
+
+def _prefix(number: int) -> str:
+    return f"worker {number}: "
+
+
+async def _serve(
+    number: int, end: socket.socket, sockets: Sequence[socket.socket], *, in_thread: bool = False
+) -> None:
     channel = Channel(end)
     message = await channel.receive()
     if message is None:
         return
+    of_process = not in_thread or number == 1  # once, of all threads
     async with trio.open_nursery() as nursery:
         worker = _Worker(number, channel)
         nursery.start_soon(worker.listen, nursery.cancel_scope)
-        nursery.start_soon(_end_after_sigterm, worker, nursery.cancel_scope)
-        async with open_server(_config(message)) as server:
+        if not in_thread:
+            nursery.start_soon(_end_after_sigterm, worker, nursery.cancel_scope)
+        async with open_server(_config(message), measures_process=of_process) as server:
             worker.open(server)
             await server.load()
             own = socket.create_server(("127.0.0.1", 0))
@@ -76,7 +103,7 @@ async def _end_after_sigterm(worker: _Worker, scope: trio.CancelScope) -> None:
 
 @final
 class _Worker:
-    """This process, as it talks to the supervisor.
+    """This worker, as it talks to the supervisor.
 
     Attributes:
         router: finds the worker that has a session.
