@@ -24,6 +24,7 @@ LAYERS: Final = (
     {"wasmpool.__main__"},
     {"wasmpool._cli"},
     {"wasmpool.batch"},
+    {"wasmpool._dask"},
     {"wasmpool._batch"},
     {"wasmpool._serve"},
     {"wasmpool.mcp"},
