@@ -66,9 +66,8 @@ class _Task:
 class _Process:
     """A process while it runs."""
 
-    # Invariant: it is in Processes._ready from its first message to its end.
-
     frames: Frames
+    child: trio.Process
     tasks: dict[int, _Task] = attrs.field(init=False, factory=dict[int, _Task])
     is_ready: bool = attrs.field(init=False, default=False)
     why: str | None = attrs.field(init=False, default=None)
@@ -94,6 +93,8 @@ class Processes:
         self._opening = message_of(
             {"do": "open", "job": job.as_json(), "level": level}, source.binary
         )
+        # Invariant: those of _running that have said so are in _ready.
+        self._running: list[_Process] = []
         self._ready: list[_Process] = []
         self._room = trio.lowlevel.ParkingLot()
         self._tasks = 0
@@ -139,15 +140,15 @@ class Processes:
         """Keep one process running, until it is told to end or cannot be started."""
         failed_starts = 0
         while failed_starts < _MOST_FAILED_STARTS:
-            process, ending = await self._run()
+            was_ready, ending = await self._run()
             if self._is_ending:
                 return
-            if process.is_ready:
+            if was_ready:
                 failed_starts = 0
                 self._replaced += 1
                 _log.warning("process %d: %s: another one takes its place", number, ending)
                 continue
-            self._failure = process.why or ending
+            self._failure = ending
             failed_starts += 1
             await trio.sleep(_FIRST_PAUSE * 2.0 ** (failed_starts - 1))
         self._given_up += 1
@@ -159,54 +160,64 @@ class Processes:
         """Tell all processes to end: they close what they have, and send the rest of their logs."""
         self._is_ending = True
         async with trio.open_nursery() as nursery:
-            for process in self._ready:
-                nursery.start_soon(process.frames.send, message_of({"do": "end"}))
+            for process in self._running:
+                if process.is_ready:
+                    nursery.start_soon(process.frames.send, message_of({"do": "end"}))
+                else:
+                    process.child.kill()
 
-    async def _run(self) -> tuple[_Process, str]:
-        """Run a process to its end; return it, and how it has ended."""
+    async def _run(self) -> tuple[bool, str]:
+        """Run a process to its end; return if it was ready, and how it has ended."""
         ours, theirs = socket.socketpair()
-        process = _Process(Frames(ours, MOST_TO_BATCH))
-        ending = "the process could not be started"
+        frames = Frames(ours, MOST_TO_BATCH)
+        run = partial(
+            trio.run_process,
+            python_command("wasmpool._batch.process", [str(theirs.fileno())]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            process_group=0,
+            check=False,
+            deliver_cancel=kill,
+        )
         try:
-            with theirs:
-                run = partial(
-                    trio.run_process,
-                    python_command("wasmpool._batch.process", [str(theirs.fileno())]),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    process_group=0,
-                    check=False,
-                    deliver_cancel=kill,
-                )
-                async with open_plain_nursery() as nursery:
+            async with open_plain_nursery() as nursery:
+                with theirs:
                     child: trio.Process = await nursery.start(run)
-                    theirs.close()
-                    await self._listen(process)
-                    with trio.move_on_after(_LAST_SECONDS):
-                        await child.wait()
-                    child.kill()  # nothing, if it has ended
-            ending = _ending(child.returncode)
+                return await self._talk(_Process(frames, child))
         except OSError as error:
-            process.why = str(error)
+            return False, str(error)
         finally:
+            frames.close()
+
+    async def _talk(self, process: _Process) -> tuple[bool, str]:
+        """Do as the process says, until it has ended."""
+        child = process.child
+        ending = "the process has ended"
+        self._running.append(process)
+        try:
+            await self._listen(process)
+            with trio.move_on_after(_LAST_SECONDS):
+                await child.wait()
+            child.kill()  # nothing, if it has ended
+            ending = _ending(await child.wait())
+        finally:
+            self._running.remove(process)
             if process.is_ready:
                 self._ready.remove(process)
             for task in process.tasks.values():
                 task.ending = ending
                 task.done.set()
-            process.frames.close()
-        return process, ending
+        return process.is_ready, process.why or ending
 
     async def _listen(self, process: _Process) -> None:
-        """Do as the process says, until its socket ends."""
         await process.frames.send(self._opening)
         try:
             while (received := await process.frames.receive()) is not None:
                 self._hear(process, *read_message(received))
         except (FrameTooLarge, LookupError, TypeError, ValueError) as error:
             process.why = f"the process sent what is no message: {error}"
-            process.frames.close()
+            process.child.kill()
 
     def _hear(self, process: _Process, head: dict[str, Any], body: bytes) -> None:
         match head["say"]:
@@ -249,8 +260,7 @@ async def open_processes(job: Job, source: Source, count: int) -> AsyncGenerator
             raise
 
 
-def _ending(status: int | None) -> str:
-    assert status is not None
+def _ending(status: int) -> str:
     if status < 0:
         return f"the process was killed by signal {-status}"
     return f"the process ended with status {status}"

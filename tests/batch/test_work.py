@@ -1,0 +1,165 @@
+"""The work on chunks in one place."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from tests.batch.fakes import Reply, numbers
+
+from wasmpool import CallTimeout, GuestTrap, PoolUnavailable
+from wasmpool._batch import work as module
+from wasmpool._batch.chunk import Chunk
+from wasmpool._batch.job import Job
+from wasmpool._batch.work import Work
+from wasmpool._batch.world import is_of_the_world, pause_before
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wasmpool._batch.chunk import ChunkRows
+    from wasmpool._lines import Line
+
+
+class FakeGuest:
+    """Answers a number with itself, after as many seconds; other lines as the test says."""
+
+    def __init__(self, other: Callable[[str], Reply] = Reply) -> None:
+        self.other = other
+        self.under_way = 0
+        self.most = 0
+        self.calls = 0
+
+    async def answer(self, line: Line, /) -> Reply:
+        self.calls += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        text = line.content.decode()
+        try:
+            await trio.sleep(float(text) if text.isdigit() else 0)
+        finally:
+            self.under_way -= 1
+        return Reply(text) if text.isdigit() else self.other(text)
+
+
+def chunk_of(data: bytes, first_line: int = 1) -> Chunk:
+    return Chunk(number=0, first_line=first_line, count=data.count(b"\n"), data=data)
+
+
+def work_of(guest: FakeGuest, tasks: int = 4, **job: Any) -> Work:
+    return Work(guest, Job(file="fake.wasm", size=1, tasks=tasks, **job))
+
+
+def texts(rows: ChunkRows) -> list[str]:
+    return [next(iter(json.loads(row).values())) for row in rows.content.splitlines()]
+
+
+async def test_a_chunk_has_a_row_for_each_line(autojump_clock: trio.testing.MockClock) -> None:
+    """In their order; failed ones are counted, and say why."""
+
+    def other(text: str) -> Reply:
+        if text == "trap":
+            raise GuestTrap("unreachable", "it trapped")
+        return Reply(text, is_error=text == "error")
+
+    guest = FakeGuest(other)
+    rows = await work_of(guest).do(chunk_of(b"3\nerror\n2\ntrap\n1\nx\n"))
+    assert texts(rows) == ["3", "error", "2", "it trapped", "1", "x"]
+    assert (rows.count, rows.failed) == (6, (1, 3))
+    assert [place for place, _ in rows.failed_rows()] == [1, 3]
+    assert guest.most == 4
+    assert rows.seconds == pytest.approx(3)
+
+
+async def test_rows_have_the_numbers_of_their_lines_if_asked_for() -> None:
+    """Those of the input, not of the chunk."""
+    rows = await work_of(FakeGuest(), numbered=True).do(chunk_of(b"a\nb\n", first_line=41))
+    assert rows.content == b'{"line": 41, "data": "a"}\n{"line": 42, "data": "b"}\n'
+
+
+async def test_chunks_share_the_calls(autojump_clock: trio.testing.MockClock) -> None:
+    """While one has a slow line left, the other uses all the rest, and no more."""
+    guest, began = FakeGuest(), trio.current_time()
+    work = work_of(guest, tasks=4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work.do, chunk_of(b"10\n"))
+        nursery.start_soon(work.do, chunk_of(b"1\n" * 30))
+    assert guest.most == 4
+    assert trio.current_time() - began == pytest.approx(10)
+
+
+async def test_large_rows_end_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of the first lines are returned; no more lines are begun than were under way."""
+    monkeypatch.setattr(module, "MOST_ROWS", 100)
+    guest = FakeGuest(lambda text: Reply(text * 60))
+    rows = await work_of(guest, tasks=2).do(chunk_of(b"a\nb\nc\nd\ne\nf\ng\nh\n"))
+    assert 2 <= rows.count <= 4
+    assert rows.count == guest.calls
+    assert texts(rows) == [each * 60 for each in "abcdefgh"[: rows.count]]
+
+
+async def test_a_cancel_ends_the_calls_of_its_chunk_alone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The others go on, with all calls at their disposal."""
+    guest = FakeGuest()
+    work = work_of(guest, tasks=2)
+    with trio.move_on_after(1):
+        await work.do(chunk_of(b"100\n" * 5))
+    assert guest.under_way == 0
+    rows = await work.do(chunk_of(b"2\n2\n2\n2\n"))
+    assert rows.seconds == pytest.approx(4)
+
+
+async def test_failures_of_the_world_are_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """As often as asked for, each time after a longer pause; the guest's own are not."""
+    failing = iter([PoolUnavailable("none"), CallTimeout("slow"), None, *[MemoryError()] * 9])
+
+    def other(text: str) -> Reply:
+        if text == "trap":
+            raise GuestTrap("unreachable", "it trapped")
+        if (error := next(failing)) is not None:
+            raise error
+        return Reply(text)
+
+    guest = FakeGuest(other)
+    work = work_of(guest, retries=2)
+    assert texts(await work.do(chunk_of(b"a\n"))) == ["a"]
+    assert trio.current_time() == pytest.approx(pause_before(0) + pause_before(1))
+    assert texts(await work.do(chunk_of(b"b\n"))) == ["MemoryError"]
+    assert guest.calls == 6
+    assert texts(await work.do(chunk_of(b"trap\n"))) == ["it trapped"]
+    assert guest.calls == 7
+    assert not is_of_the_world(ValueError())
+
+
+async def test_a_pause_before_a_retry_can_be_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """As any call."""
+
+    def other(_: str) -> Reply:
+        raise PoolUnavailable("none")
+
+    with trio.move_on_after(pause_before(9)) as scope:
+        await work_of(FakeGuest(other), retries=1000).do(chunk_of(b"a\n"))
+    assert scope.cancelled_caught
+
+
+async def test_a_line_alone_is_answered_in_the_task_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It waits for nothing else."""
+    work = work_of(FakeGuest(), tasks=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work.do, chunk_of(numbers(50, 50)))
+        await trio.testing.wait_all_tasks_blocked()
+        rows = await work.do_line(chunk_of(b"1\n"))
+        assert texts(rows) == ["1"]
+        assert trio.current_time() == pytest.approx(1)
+        nursery.cancel_scope.cancel()
