@@ -70,7 +70,7 @@ async def test_a_chunk_that_loses_two_places_has_error_rows(
 ) -> None:
     """Of its lines alone; they say how the place ended."""
     places = FakePlaces(most_lines=4, lost=lambda lines: b"6" in lines)
-    found = await rows_of(OrderedRows(places, FakeBlocks(numbers(1, 12)).end()))
+    found = await rows_of(OrderedRows(places, FakeBlocks(numbers(1, 12)).end(), tasks=4))
     assert found == [*data(1, 4), *[KILLED] * 4, *data(9, 12)]
     assert places.done.count([b"5", b"6", b"7", b"8"]) == 2
 
@@ -80,7 +80,7 @@ async def test_retries_find_the_line_that_ends_its_place(
 ) -> None:
     """By halves: the others are answered."""
     places = FakePlaces(most_lines=4, lost=lambda lines: b"6" in lines)
-    rows = OrderedRows(places, FakeBlocks(numbers(1, 12)).end(), retries=2, numbered=True)
+    rows = OrderedRows(places, FakeBlocks(numbers(1, 12)).end(), retries=2, numbered=True, tasks=4)
     found = await rows_of(rows)
     assert found == [*data(1, 5), {"line": 6, **KILLED}, *data(7, 12)]
     assert places.done.count([b"6"]) == 1
@@ -91,7 +91,7 @@ async def test_halves_whose_rows_are_few_are_no_gap(
 ) -> None:
     """What is left of the first half is done before the second one."""
     places = FakePlaces(most_lines=8, lost=lambda lines: len(lines) > 4, most=3)
-    rows = OrderedRows(places, FakeBlocks(numbers(1, 32)).end(), retries=1)
+    rows = OrderedRows(places, FakeBlocks(numbers(1, 32)).end(), retries=1, tasks=8)
     assert await rows_of(rows) == data(1, 32)
 
 
@@ -99,7 +99,8 @@ async def test_when_no_place_is_left_the_rows_before_are_there(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Then comes the reason."""
-    rows = OrderedRows(FakePlaces(1, fails_after=2), FakeBlocks(numbers(1, 100)).end())
+    blocks = FakeBlocks(numbers(1, 100)).end()
+    rows = OrderedRows(FakePlaces(1, fails_after=2), blocks, tasks=4)
     found: list[dict[str, Any]] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rows.work)
@@ -171,7 +172,7 @@ async def test_a_cancelled_take_loses_no_rows(
 async def test_after_a_stop_only_what_is_in_order_is_taken() -> None:
     """The rest of a chunk is not done any more, and nothing behind it is given out."""
     places = FakePlaces(1, most_lines=4, most=3)
-    rows = OrderedRows(places, FakeBlocks(numbers(1, 40)))
+    rows = OrderedRows(places, FakeBlocks(numbers(1, 40)), tasks=4)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rows.work)

@@ -20,10 +20,18 @@ def done(pace: Pace, seconds_a_line: float, bytes_a_row: int = 10) -> int:
 def test_chunks_of_short_lines_grow_to_the_most() -> None:
     """From few lines, each at most twice as large as one that was done."""
     pace = Pace(10**9, 4, None)
-    sizes = [pace.lines, *(done(pace, 10e-6) for _ in range(10))]
-    assert sizes[0] < 20
+    sizes = [pace.lines, *(done(pace, 10e-6) for _ in range(11))]
+    assert sizes[0] == 1
     assert all(after <= 2 * before for before, after in itertools.pairwise(sizes))
     assert sizes[-1] == MOST_LINES
+
+
+def test_chunks_keep_a_place_busy() -> None:
+    """Where lines wait, as many are at once as there may be calls."""
+    pace = Pace(1000, 4, None, 64)
+    assert [pace.lines, done(pace, 30), done(pace, 30)] == [64, 64, 64]
+    assert Pace(1000, 4, None, 10**9).lines == 1000
+    assert done(Pace(1000, 4, None, 64), 0, bytes_a_row=MOST_SIZE // 8) == 8
 
 
 def test_chunks_of_long_lines_are_small() -> None:

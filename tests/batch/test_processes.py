@@ -16,11 +16,13 @@ import attrs
 import pytest
 import trio
 from tests.batch.children import batch_processes, is_running
+from tests.batch.fakes import FakeBlocks
 
-from wasmpool import Module
+from wasmpool import HttpPolicy, Limits, Module
 from wasmpool._batch import processes as module
 from wasmpool._batch.chunk import Chunk
 from wasmpool._batch.job import Job
+from wasmpool._batch.ordered import OrderedRows
 from wasmpool._batch.places import PlaceLost, PlacesFailed
 from wasmpool._batch.processes import Processes, open_processes
 from wasmpool.example import PATH as EXAMPLE
@@ -108,6 +110,28 @@ async def test_a_killed_process_is_replaced_and_its_chunks_are_lost(
     assert "another one takes its place" in caplog.text
 
 
+async def test_a_line_whose_processes_are_killed_is_an_error(cache: Path, until: Any) -> None:
+    """It is tried once more; then its row says how they ended, and the others are answered."""
+    blocks = FakeBlocks(b'{"ms": 600000}\n')
+    killed: list[int] = []
+    async with running(cache, tool="nap") as processes, trio.open_nursery() as nursery:
+        rows = OrderedRows(processes, blocks)
+        nursery.start_soon(rows.work)
+        for _ in range(2):
+            await until(lambda: any(each.tasks for each in processes._ready))
+            killed += batch_processes()
+            os.kill(killed[-1], signal.SIGKILL)
+            await until(lambda: not processes._ready)
+        (done,) = await rows.take()
+        blocks.send.send_nowait(b'{"ms": 1}\n')
+        (after,) = await rows.take()
+        blocks.end()
+        assert await rows.take() == []
+    assert len(set(killed)) == 2
+    assert done.rows.content == b'{"error": "the process was killed by signal 9"}\n'
+    assert (done.rows.failed, after.rows.failed) == ((0,), ())
+
+
 async def test_a_cancel_kills_processes_that_compute(cache: Path, until: Any) -> None:
     """At once, and the block has nothing left when it ends."""
     with trio.CancelScope() as scope:
@@ -155,6 +179,7 @@ async def test_processes_that_cannot_start_are_given_up(
             await processes.do(chunk_of(b"a\n"))
 
 
+@pytest.mark.slow
 async def test_a_process_that_sends_nonsense_is_ended(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,8 +193,6 @@ async def test_a_process_that_sends_nonsense_is_ended(
 
 def test_a_job_is_sent_as_it_is() -> None:
     """With all that a plugin may do."""
-    from wasmpool import HttpPolicy, Limits
-
     job = Job(
         file="a.wasm",
         tool="t",
@@ -217,7 +240,7 @@ async def test_no_process_survives_the_batch(cache: Path, until: Any) -> None:
     """Not even one that computes, when the batch is killed."""
     await Module.compile(PROGRAM, cache=cache)
     command = [sys.executable, "-c", PARENT, str(PROGRAM), str(cache)]
-    with Popen(command, stdout=PIPE) as parent:
+    with Popen(command, stdout=PIPE) as parent:  # noqa: ASYNC220 - it is not waited for
         assert parent.stdout is not None
         assert await trio.to_thread.run_sync(parent.stdout.readline) == b"spins\n"
         (pid,) = batch_processes(str(parent.pid))

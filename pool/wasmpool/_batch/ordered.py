@@ -72,9 +72,10 @@ class OrderedRows:
         numbered: True if rows have the numbers of their lines.
         retries: how often a chunk that has lost two places is tried again.
         first_line: the number of the input's first line.
+        tasks: how many lines each place can answer at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, by name
         self,
         places: Places,
         blocks: Blocks,
@@ -82,11 +83,12 @@ class OrderedRows:
         numbered: bool = False,
         retries: int = 0,
         first_line: int = 1,
+        tasks: int = 1,
     ) -> None:
         self._places = places
         self._numbered = numbered
         self._retries = retries
-        self._pace = Pace(places.most_lines, places.size, blocks.size)
+        self._pace = Pace(places.most_lines, places.size, blocks.size, tasks)
         self._feed = Feed(blocks, self._pace, places.size, first_line)
         self._window = Window[Chunk, "_Outcome"](rows=places.size * CHUNKS_AHEAD, size=_WINDOW_SIZE)
         self._calls = InOrder(

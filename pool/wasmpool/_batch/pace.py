@@ -1,9 +1,10 @@
 """How large the next chunk is.
 
 A chunk costs its place some tenths of a millisecond, so it should have many lines; but one that
-takes long keeps its rows back, and is lost as a whole if its place is. The first chunks are small,
-and each that was done fast lets later ones be up to twice as large. Near the end of an input whose
-size is known, each place gets a share of what is left.
+takes long keeps its rows back, and is lost as a whole if its place is. The first chunks are small:
+they have as many lines as a place can answer at once. Each that was done fast lets later ones be up
+to twice as large. Near the end of an input whose size is known, each place gets a share of what is
+left.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ MOST_LINES: Final = 1000
 MOST_SIZE: Final = 1 << 20
 """Bytes of lines in a chunk, and about as many of rows."""
 
-_FIRST_LINES: Final = 16
 _SECONDS: Final = 0.25
 """That a chunk should take at most: Ctrl-C and a lost place cost so much work, and no more."""
 _LEAST_SIZE: Final = 4096
@@ -32,15 +32,19 @@ class Pace:
 
     Args:
         most_lines: that the places want in a chunk.
+        least_lines: that keep a place busy, however long they take.
         places: how many chunks may be under way at once.
         input_size: in bytes; None if it is not known.
     """
 
-    def __init__(self, most_lines: int, places: int, input_size: int | None) -> None:
+    def __init__(
+        self, most_lines: int, places: int, input_size: int | None, least_lines: int = 1
+    ) -> None:
         self._most_lines = min(most_lines, MOST_LINES)
+        self._least_lines = min(least_lines, self._most_lines)
         self._places = places
         self._left = input_size
-        self.lines = min(self._most_lines, _FIRST_LINES)
+        self.lines = self._least_lines
 
     @property
     def size(self) -> int:
@@ -62,5 +66,5 @@ class Pace:
         if rows.seconds > 0:
             in_time = int(rows.count * _SECONDS / rows.seconds)
         in_size = rows.count * MOST_SIZE // max(1, len(rows.content))
-        wanted = min(in_time, in_size, 2 * max(self.lines, rows.count))
-        self.lines = max(1, min(wanted, self._most_lines))
+        wanted = max(in_time, self._least_lines)  # those of a place that waits are at once
+        self.lines = max(1, min(wanted, in_size, 2 * self.lines, self._most_lines))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from wasmpool import WasmpoolError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,7 +22,7 @@ class PlaceLost(Exception):
     """A place has ended with chunks in it; the message says how: "the process was killed ..."."""
 
 
-class PlacesFailed(Exception):
+class PlacesFailed(WasmpoolError):
     """No more chunks can be done, as no place can be had; the message says why."""
 
 

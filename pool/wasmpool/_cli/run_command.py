@@ -71,6 +71,7 @@ async def run_lines(options: RunOptions) -> int:
                 numbered=options.numbered,
                 retries=options.retries,
                 first_line=begun.kept.count + 1,
+                tasks=options.tasks,
             )
             run = Run(
                 rows=rows, source=source, results=begun.results, bar=bar, tally=tally, stop=stop

@@ -1,0 +1,185 @@
+"""`wasmpool.batch.map_lines`, as a program uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from tests.batch.children import batch_processes
+
+from wasmpool import CompileError, Limits, Module
+from wasmpool._batch.choice import NoSuchTool
+from wasmpool.batch import Row, map_lines
+from wasmpool.example import PATH as EXAMPLE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+PROGRAM = Path(__file__).parents[1] / "guests" / "c_program.wasm"
+
+
+async def rows_of(*args: Any, **options: Any) -> list[Row]:
+    async with map_lines(*args, **options) as rows:
+        return [row async for row in rows]
+
+
+def words(rows: list[Row]) -> list[int]:
+    return [json.loads(row.data)["words"] for row in rows]
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+async def test_each_line_has_a_row(processes: int | None, cache: Path) -> None:
+    """In order, numbered, wherever they are done; bad ones are errors."""
+    lines = ["to be\n", b"or not", "", "{broken", "that is the question"]
+    rows = await rows_of(EXAMPLE, lines, tool="word_count", processes=processes, cache=cache)
+    assert [row.number for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.is_error for row in rows] == [False, False, False, True, False]
+    assert "is not a JSON object" in rows[3].data
+    assert words([row for row in rows if not row.is_error]) == [2, 2, 0, 4]
+    assert batch_processes() == []
+
+
+async def test_a_file_is_read_line_by_line(tmp_path: Path, cache: Path) -> None:
+    """A path is a file, for a program as well; its name and arguments are the program's."""
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\r\ntwo")
+    rows = await rows_of(PROGRAM, path, args=["cat"], cache=cache)
+    assert rows == [Row(1, "one\r\n"), Row(2, "two")]
+    (row,) = await rows_of(str(PROGRAM), ["x"], args=["args", "y"], cache=cache)
+    assert row.data == "c_program.wasm\nargs\ny\n"
+    with pytest.raises(OSError, match="no regular file"):
+        await rows_of(PROGRAM, Path(os.devnull), args=["cat"], cache=cache)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        await rows_of(PROGRAM, tmp_path / "pipe", args=["cat"], cache=cache)
+
+
+async def test_an_async_input_may_never_end(cache: Path) -> None:
+    """A line is answered when it is there, and the task that reads the input closes it."""
+    tasks: list[trio.lowlevel.Task] = []
+    sent = 0
+
+    async def lines() -> AsyncGenerator[str]:
+        nonlocal sent
+        try:
+            while True:
+                tasks.append(trio.lowlevel.current_task())
+                sent += 1
+                yield f"line {sent}"
+                await trio.lowlevel.checkpoint()
+        finally:
+            tasks.append(trio.lowlevel.current_task())
+
+    async with map_lines(EXAMPLE, lines(), tool="word_count", size=1, cache=cache) as rows:
+        first = await anext(rows)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sent < 100
+        assert (first.number, words([first])) == (1, [2])
+    assert len(set(tasks)) == 1
+    with pytest.raises(RuntimeError, match="the block of map_lines has ended"):
+        await anext(rows)
+
+
+async def test_what_the_input_raises_comes_after_the_rows_before(cache: Path) -> None:
+    """As itself, also for what is no line."""
+    for wrong, error in ((3, TypeError), ("a\nb", ValueError), ("\ud800", UnicodeEncodeError)):
+        found: list[Row] = []
+        with pytest.raises(error):
+            async with map_lines(EXAMPLE, _and_then(wrong), tool="echo", cache=cache) as rows:
+                found.extend([row async for row in rows])
+    assert await _take_until_error(cache) == [1, 2]
+
+
+async def _and_then(wrong: Any) -> AsyncGenerator[Any]:
+    await trio.lowlevel.checkpoint()
+    yield "good"
+    yield "good"
+    yield wrong
+
+
+async def _take_until_error(cache: Path) -> list[int]:
+    numbers: list[int] = []
+    async with map_lines(EXAMPLE, _and_then(3), tool="echo", cache=cache) as rows:
+        try:
+            async for row in rows:
+                numbers.append(row.number)  # noqa: PERF401 - those before the error
+        except TypeError:
+            return numbers
+    raise AssertionError
+
+
+async def test_a_limit_ends_one_line(cache: Path) -> None:
+    """The others are answered."""
+    limits = Limits(call_seconds=0.05)
+    lines = ['{"ms": 1}', '{"ms": 60000}', '{"ms": 1}']
+    rows = await rows_of(EXAMPLE, lines, tool="nap", limits=limits, retries=1, cache=cache)
+    assert [row.is_error for row in rows] == [False, True, False]
+    assert "took longer than limits.call_seconds" in rows[1].data
+
+
+async def test_a_cancel_ends_the_block_and_its_calls(cache: Path) -> None:
+    """Wherever it waits."""
+    with trio.move_on_after(0.2) as scope:
+        await rows_of(EXAMPLE, ['{"ms": 60000}'], tool="nap", cache=cache)
+    assert scope.cancelled_caught
+
+
+async def test_rows_can_be_shared_by_tasks(cache: Path) -> None:
+    """Each is given to one of them."""
+    seen: list[int] = []
+
+    async def take(rows: Any) -> None:
+        async for row in rows:
+            seen.append(row.number)
+            await trio.lowlevel.checkpoint()
+
+    async with (
+        map_lines(EXAMPLE, ["x"] * 50, tool="word_count", cache=cache) as rows,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(3):
+            nursery.start_soon(take, rows)
+    assert sorted(seen) == list(range(1, 51))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        ({"lines": "lines.txt"}, TypeError, "not a str: give pathlib.Path"),
+        ({"lines": 3}, TypeError, "not 3"),
+        ({"processes": -1}, ValueError, "processes must be at least 0"),
+        ({"processes": True}, TypeError, "processes must be a whole number"),
+        ({"size": 0}, ValueError, "size must be at least 1"),
+        ({"retries": 1.5}, TypeError, "retries must be a whole number"),
+        ({"limits": 3}, TypeError, "limits must be Limits or None"),
+        ({"http": True}, TypeError, "http must be HttpPolicy or None"),
+        ({"args": "ab"}, TypeError, "args must be strings"),
+        ({"credentials": [1]}, TypeError, "credentials must be a mapping"),
+    ],
+)
+def test_wrong_use_is_told_at_once(
+    wrong: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    """Before anything is opened."""
+    given: dict[str, Any] = {"lines": [], **wrong}
+    with pytest.raises(error, match=says):
+        map_lines(EXAMPLE, given.pop("lines"), **given)
+
+
+async def test_what_does_not_fit_the_guest_is_told_on_entering(cache: Path) -> None:
+    """In words of the arguments."""
+    with pytest.raises(NoSuchTool, match="has 10 tools, choose one with tool="):
+        await rows_of(EXAMPLE, [], cache=cache)
+    with pytest.raises(ValueError, match="is a plugin, which takes no arguments"):
+        await rows_of(EXAMPLE, [], tool="echo", args=["x"], cache=cache)
+    with pytest.raises(ValueError, match=r"tool: c_program.wasm is a program"):
+        await rows_of(PROGRAM, [], tool="echo", cache=cache)
+    with pytest.raises(CompileError):
+        await rows_of(b"\0asm", [], tool="echo")
+    with pytest.raises(TypeError, match="a Module cannot go to another process"):
+        map_lines(await Module.compile("(module)"), [])  # type: ignore[arg-type]
