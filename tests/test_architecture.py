@@ -24,7 +24,6 @@ LAYERS: Final = (
     {"wasmpool.__main__"},
     {"wasmpool._cli"},
     {"wasmpool.batch"},
-    {"wasmpool._dask"},
     {"wasmpool._batch"},
     {"wasmpool._serve"},
     {"wasmpool.mcp"},

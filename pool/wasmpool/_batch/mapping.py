@@ -19,6 +19,8 @@ from wasmpool._plugin.options import copy_credentials
 from wasmpool._plugin.source import as_module_source
 from wasmpool_host.lowlevel import Source, check_trio
 
+from .dask.address import read_address
+from .dask.extra import check_installed
 from .guest import is_program_source, open_guest
 from .here import Here
 from .input import check_lines, open_blocks
@@ -103,6 +105,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
     tool: str | None = None,
     args: Iterable[str] = (),
     processes: int | None = None,
+    dask: str | None = None,
     size: int | None = None,
     tasks: int | None = None,
     limits: Limits | None = None,
@@ -130,8 +133,13 @@ def map_lines(  # noqa: PLR0913 - options, by name
         args: the arguments of a program, without its name.
         processes: in how many processes the calls are made; 0 is one per CPU. None is the present
             trio run.
-        size: the most instances, in each process; None is one per CPU, divided among the processes.
-        tasks: the most calls at the same time, in each process; None is 4 per instance.
+        dask: the cluster of Dask whose workers make the calls: ``HOST:PORT`` of its scheduler, or
+            ``local`` for a cluster on this machine that ends with the block, ``local:N`` with N
+            workers. None is no cluster. It needs the extra ``dask``.
+        size: the most instances, in each process or for each thread of a worker; None is one per
+            CPU, divided among the processes, and one for each thread of a worker.
+        tasks: the most calls at the same time, in each process or for each thread of a worker; None
+            is 4 per instance.
         limits: of each instance.
         max_uses: the calls after which an instance of a plugin is replaced; None is no limit.
         http: the hosts that the plugin can reach; None is no host.
@@ -139,13 +147,16 @@ def map_lines(  # noqa: PLR0913 - options, by name
         retries: how often a line is tried again that failed for a reason of the world:
             `CallTimeout`, `PoolUnavailable` and the like, MemoryError, or two processes that were
             killed while they did the line. Not what the guest decides: its errors, traps and exits.
-        cache: a directory for compiled code. None is none; with processes, a temporary one.
+        cache: a directory for compiled code. None is none; with processes, a temporary one. Workers
+            of Dask have their own.
 
     Returns:
         A block that yields the `Rows`: a `Row` for each line, in the order of the input. Memory
         stays bounded, however long the input is.
 
     Raises:
+        ImportError: ``dask`` is given, and the extra is not installed.
+        PlacesFailed: on entering: the scheduler does not answer, or its versions differ.
         TypeError, ValueError: an argument is of the wrong type, or out of its range; on entering: a
             tool, credentials or HTTP for a program, or arguments for a plugin.
         Exception: on entering: as `open_plugin`, or for a program as `Module.compile` and
@@ -154,9 +165,9 @@ def map_lines(  # noqa: PLR0913 - options, by name
         RuntimeError: outside of trio, or in a forked child.
 
     What reading the input raises is raised by the rows, after those of the lines before. If no
-    process can be started, they raise `PlacesFailed`. A process that is killed is replaced, and its
-    lines are tried once more; then they are errors that say how it ended. The end of the block ends
-    all calls and processes, however it ends, and so does a cancel.
+    process can be started, or the scheduler is gone, they raise `PlacesFailed`. A process that is
+    killed is replaced, and its lines are tried once more; then they are errors that say how it
+    ended. The end of the block ends all calls and processes, however it ends, and so does a cancel.
     """
     check_lines(lines)
     if isinstance(source, Module):
@@ -166,7 +177,9 @@ def map_lines(  # noqa: PLR0913 - options, by name
     cpus = len(os.sched_getaffinity(0))
     if processes is not None:
         processes = min(processes or cpus, _MOST_PROCESSES)
-    size = _count("size", size, 1) or -(-cpus // (processes or 1))
+    if dask is not None:
+        _check_cluster(dask, processes)
+    size = _count("size", size, 1) or (-(-cpus // (processes or 1)) if dask is None else 1)
     job = Job(
         file="module.wasm",
         tool=tool,
@@ -180,18 +193,22 @@ def map_lines(  # noqa: PLR0913 - options, by name
         retries=_count("retries", retries, 0) or 0,
         cache=None if cache is None else os.path.abspath(cache),  # noqa: PTH100 - no Path of it
     )
-    return Block("map_lines", "rows", _open(job, as_module_source(source), lines, processes))
+    return Block("map_lines", "rows", _open(job, as_module_source(source), lines, processes, dask))
 
 
 @asynccontextmanager
 async def _open(
-    job: Job, given: os.PathLike[str] | bytes | str | Source, lines: Lines, processes: int | None
+    job: Job,
+    given: os.PathLike[str] | bytes | str | Source,
+    lines: Lines,
+    processes: int | None,
+    dask: str | None,
 ) -> AsyncGenerator[Rows]:
     check_trio("map_lines")
     source = await trio.to_thread.run_sync(Source.read, given, abandon_on_cancel=True)
     job = _for_source(job, source)
     async with AsyncExitStack() as stack:
-        places = await stack.enter_async_context(_open_places(job, source, processes))
+        places = await stack.enter_async_context(_open_places(job, source, processes, dask))
         blocks = await open_blocks(lines)
         ordered = OrderedRows(places, blocks, retries=job.retries, tasks=job.tasks)
         nursery = await stack.enter_async_context(open_plain_nursery())
@@ -222,7 +239,17 @@ def _for_source(job: Job, source: Source) -> Job:
 
 
 @asynccontextmanager
-async def _open_places(job: Job, source: Source, processes: int | None) -> AsyncGenerator[Places]:
+async def _open_places(
+    job: Job, source: Source, processes: int | None, dask: str | None
+) -> AsyncGenerator[Places]:
+    if dask is not None:
+        from .dask.places import open_dask  # noqa: PLC0415 - an extra
+
+        async with open_guest(attrs.evolve(job, size=1), source) as guest:
+            chosen = attrs.evolve(job, tool=guest.tool)
+        async with open_dask(dask, chosen, source) as cluster:
+            yield cluster
+        return
     if processes is None:
         async with open_guest(job, source) as guest:
             yield Here(Work(guest, job), job.tasks)
@@ -232,6 +259,15 @@ async def _open_places(job: Job, source: Source, processes: int | None) -> Async
             chosen = attrs.evolve(cached, tool=guest.tool)
         async with open_processes(chosen, source, processes) as places:
             yield places
+
+
+def _check_cluster(dask: Any, processes: int | None) -> None:
+    if not isinstance(dask, str):
+        raise TypeError(f"dask must be the address of a cluster or None, not {dask!r}")
+    if processes is not None:
+        raise ValueError("processes and dask exclude each other: a worker of Dask is a process")
+    read_address(dask)
+    check_installed("map_lines with dask")
 
 
 def _count(name: str, value: Any, least: int) -> int | None:

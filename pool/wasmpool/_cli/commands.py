@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .option_values import as_args, as_credentials, as_directories, as_env, as_hosts, as_size
+from .option_values import (
+    as_args,
+    as_cluster,
+    as_credentials,
+    as_directories,
+    as_env,
+    as_hosts,
+    as_size,
+)
 from .standard_streams import FAILED, write_error, write_out
 
 if TYPE_CHECKING:
@@ -132,6 +140,14 @@ def cli(context: click.Context) -> int:
     " them.  [default: in the command itself]",
 )
 @click.option(
+    "--dask",
+    metavar="ADDRESS",
+    callback=as_cluster,
+    help="Have the workers of a Dask cluster answer the lines: HOST:PORT of its scheduler, or local"
+    " for a cluster on this machine, local:N with N workers. --size (1 by default) and --tasks are"
+    " for each thread of a worker.  [default: no cluster]",
+)
+@click.option(
     "--retries",
     metavar="N",
     type=click.IntRange(min=0),
@@ -170,6 +186,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
     allow_hosts: tuple[str, ...],
     credentials: Mapping[str, str] | None,
     processes: int | None,
+    dask: str | None,
     retries: int,
     resume: str | None,
     errors: str | None,
@@ -200,8 +217,10 @@ def run(  # noqa: PLR0913 - one parameter for each option
     if resume is not None and output is not None:
         raise click.UsageError("--resume FILE is the output: leave out --output")
     cpus = len(os.sched_getaffinity(0))
+    if processes is not None and dask is not None:
+        raise click.UsageError("--processes and --dask exclude each other: a worker is a process")
     processes = cpus if processes == 0 else processes
-    size = size or -(-cpus // (processes or 1))
+    size = size or (1 if dask is not None else -(-cpus // (processes or 1)))
     options = RunOptions(
         plugin=plugin,
         args=args,
@@ -216,6 +235,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
         allow_hosts=allow_hosts,
         credentials=credentials,
         processes=processes,
+        dask=dask,
         retries=retries,
         resume=resume,
         errors=errors,

@@ -41,6 +41,8 @@ class RunOptions:
     """The most bytes of linear memory of an instance."""
     processes: int | None = None
     """How many processes answer lines; None is this one."""
+    dask: str | None = None
+    """The address of a cluster whose workers answer lines."""
     resume: str | None = None
     """The output with the results of an earlier run."""
     errors: str | None = None

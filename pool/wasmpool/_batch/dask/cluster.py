@@ -33,6 +33,8 @@ _START_SECONDS: Final = 120.0
 """That the scheduler and the workers have: each imports Dask, on a busy machine perhaps."""
 _END_SECONDS: Final = 8.0
 """That they have to end when they are told to; then they are killed."""
+_LOG_FORMAT: Final = {"DASK_DISTRIBUTED__ADMIN__LOG_FORMAT": "%(name)s: %(message)s"}
+"""Their lines are part of the records of this process, which have a time and a level."""
 _LONGEST_LINE: Final = 4096
 """Bytes of a line of their log."""
 _BLOCK: Final = 64 << 10
@@ -75,11 +77,12 @@ async def open_cluster(workers: int) -> AsyncGenerator[Cluster]:
 async def _process(directory: str) -> AsyncGenerator[trio.Process]:
     """Run the process of a cluster; its log is this one's."""
     process = await trio.lowlevel.open_process(
-        python_command("wasmpool._dask.cluster_process", []),
+        python_command("wasmpool._batch.dask.cluster_process", []),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=directory,
+        env={**os.environ, **_LOG_FORMAT, "TMPDIR": directory},  # Dask keeps a folder there
         process_group=0,  # Ctrl-C goes to the batch alone, and all can be killed at once
     )
     try:

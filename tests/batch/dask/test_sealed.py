@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 import sys
 
-from wasmpool._dask.sealed import Sealed
+from wasmpool._batch.dask.sealed import Sealed
 
 
 def test_what_is_sealed_is_shown_nowhere_and_arrives() -> None:

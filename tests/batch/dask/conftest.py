@@ -10,14 +10,14 @@ import pytest
 from distributed import Scheduler, Worker
 from tests.compiled_once import each_module_compiled_once
 
-from wasmpool._dask.asyncio_thread import open_asyncio_thread
+from wasmpool._batch.dask.asyncio_thread import open_asyncio_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from wasmpool._dask.asyncio_thread import AsyncioThread
+    from wasmpool._batch.dask.asyncio_thread import AsyncioThread
 
 
 @final

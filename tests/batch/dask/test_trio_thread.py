@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from wasmpool._dask.trio_thread import Ended, TrioThread
+from wasmpool._batch.dask.trio_thread import Ended, TrioThread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from wasmpool._dask.trio_thread import Job
+    from wasmpool._batch.dask.trio_thread import Job
 
 SECONDS = 30.0
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import dask.config
@@ -55,8 +56,13 @@ async def _serve(options: dict[str, Any]) -> None:
         asynchronous=True,
     )
     async with cluster:
-        place = {"address": cluster.scheduler_address, "page": cluster.dashboard_link}
+        place = {"address": cluster.scheduler_address, "page": _page(cluster.dashboard_link)}
         print(json.dumps(place), flush=True)  # noqa: T201 - its answer
         await asyncio.to_thread(sys.stdin.buffer.read)
         async with asyncio.timeout(_CLOSE_SECONDS):
             await cluster.close()
+
+
+def _page(link: str) -> str:
+    """Return the address of the page that there is: the one with plots needs Bokeh."""
+    return link if find_spec("bokeh") else f"{link.removesuffix('/status')}/info/main/workers.html"

@@ -78,7 +78,7 @@ async def do_chunk(
 
     @asynccontextmanager
     async def opening() -> AsyncGenerator[Work]:
-        async with _open(recipe.open(), module.open(), worker.local_directory) as work:
+        async with _open(recipe.open(), module.open(), worker) as work:
             yield work
 
     async def do(open_: OpenWork[Work]) -> ChunkRows:
@@ -99,9 +99,15 @@ class _CannotOpen(Exception):
 
 
 @asynccontextmanager
-async def _open(recipe: Recipe, binary: bytes, directory: str) -> AsyncGenerator[Work]:
-    """Open the guest in the trio run of this process."""
-    job = attrs.evolve(recipe.job, cache=str(Path(directory) / _CACHE))
+async def _open(recipe: Recipe, binary: bytes, worker: Worker) -> AsyncGenerator[Work]:
+    """Open the guest in the trio run of this process; its job is that of one thread."""
+    threads = worker.state.nthreads
+    job = attrs.evolve(
+        recipe.job,
+        size=recipe.job.size * threads,
+        tasks=recipe.job.tasks * threads,
+        cache=str(Path(worker.local_directory) / _CACHE),
+    )
     source = await trio.to_thread.run_sync(Source, binary, Path(job.file))
     assert source.digest == recipe.module_digest
     async with AsyncExitStack() as stack:

@@ -18,6 +18,7 @@ class Recipe:
     """What is done with each line, and with which module."""
 
     job: Job
+    """What each thread of a worker does: its instances and calls are for one thread."""
     module_digest: str
     """The SHA-256 of the module, which is sent apart."""
 

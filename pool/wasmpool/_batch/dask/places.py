@@ -83,7 +83,7 @@ async def open_dask(address: str, job: Job, source: Source) -> AsyncGenerator[Da
 
     Args:
         address: as `read_address` reads it.
-        job: what is done with each line.
+        job: what is done with each line. Its instances and calls are for each thread of a worker.
         source: the module.
 
     Raises:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from wasmpool._dask.address import Local, Remote, read_address
+from wasmpool._batch.dask.address import Local, Remote, read_address
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from wasmpool._dask.asyncio_thread import open_asyncio_thread
+from wasmpool._batch.dask.asyncio_thread import open_asyncio_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

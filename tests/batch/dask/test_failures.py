@@ -7,8 +7,8 @@ import pytest
 from distributed import KilledWorker
 from distributed.client import ClosedClientError, FutureCancelledError
 
+from wasmpool._batch.dask.failures import meaning_of
 from wasmpool._batch.places import PlaceLost, PlacesFailed
-from wasmpool._dask.failures import meaning_of
 
 SCHEDULER = "tcp://scheduler:1"
 
@@ -71,7 +71,7 @@ def test_a_task_that_somebody_has_cancelled_ends_the_batch() -> None:
 def test_a_side_without_wasmpool_is_told_what_to_install() -> None:
     """Also where the reason is the cause of another error."""
     error = RuntimeError("Error during deserialization of the task graph")
-    error.__cause__ = ModuleNotFoundError("No module", name="wasmpool._dask")
+    error.__cause__ = ModuleNotFoundError("No module", name="wasmpool._batch.dask")
     meaning = meaning_of(error, SCHEDULER, [])
     assert isinstance(meaning, PlacesFailed)
     assert 'has no wasmpool: install "wasmpool[dask]" there' in str(meaning)

@@ -7,13 +7,13 @@ import pytest
 import trio
 import trio.testing
 
-from wasmpool._dask.open_work import keep_open
+from wasmpool._batch.dask.open_work import keep_open
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from wasmpool._dask.open_work import OpenWork
+    from wasmpool._batch.dask.open_work import OpenWork
 
 
 class Opened:

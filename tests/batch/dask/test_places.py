@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, final
@@ -12,11 +14,12 @@ import pytest
 import trio
 
 from wasmpool._batch.chunk import Chunk
+from wasmpool._batch.dask import connection, extra, worker
+from wasmpool._batch.dask.places import open_dask
 from wasmpool._batch.job import Job
 from wasmpool._batch.places import PlacesFailed
 from wasmpool._batch.work import Work, open_work
-from wasmpool._dask import connection, worker
-from wasmpool._dask.places import open_dask
+from wasmpool.batch import map_lines
 from wasmpool.example import PATH
 from wasmpool_host.lowlevel import Source
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from tests.dask.conftest import InThread
+    from tests.batch.dask.conftest import InThread
 
     from wasmpool._batch.chunk import ChunkRows
     from wasmpool._batch.places import Places
@@ -373,3 +376,42 @@ async def test_a_cancel_while_it_connects_leaves_nothing(source: Source) -> None
                 pytest.fail("it is connected")
         assert scope.cancelled_caught
         nursery.cancel_scope.cancel()
+
+
+async def test_map_lines_has_the_rows_of_a_cluster(in_thread: OpenInThread) -> None:
+    """In the order of the input, with bad lines as errors."""
+    lines = [f"some words {number}" for number in range(3000)]
+    lines[1234] = "{no json"
+    async with in_thread(2) as cluster:
+        opening = map_lines(PATH, lines, tool="word_count", dask=cluster.address)
+        async with opening as rows:
+            found = [row async for row in rows]
+    assert [row.number for row in found] == list(range(1, 3001))
+    assert [row.number for row in found if row.is_error] == [1235]
+
+
+def test_map_lines_checks_the_cluster_before_anything_begins() -> None:
+    """Its address, and that nothing else is to do the lines."""
+    with pytest.raises(ValueError, match="'nowhere' is not the address of a scheduler"):
+        map_lines(PATH, [], dask="nowhere")
+    with pytest.raises(ValueError, match="exclude each other"):
+        map_lines(PATH, [], dask="local", processes=2)
+    with pytest.raises(TypeError, match="dask must be the address of a cluster or None, not 7"):
+        map_lines(PATH, [], dask=7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("missing", ["distributed", "cryptography"])
+def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is asked for."""
+    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == missing else name)
+    with pytest.raises(ImportError, match=rf'{missing}: pip install "wasmpool\[dask\]"'):
+        map_lines(PATH, [], dask="local")
+
+
+def test_dask_is_imported_by_those_who_use_it() -> None:
+    """Neither by the package, nor by what a batch without it needs, nor by the help."""
+    program = (
+        "import sys, wasmpool.batch, wasmpool._cli.run_command, wasmpool._cli.commands;"
+        " assert not {'distributed', 'dask', 'cryptography'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wasmpool._dask.versions import differences, report_differences, versions_here
+from wasmpool._batch.dask.versions import differences, report_differences, versions_here
 
 HERE = {"Python": "3.12", "wasmpool": "0.1.0", "wasmtime": "50.0.1", "distributed": "2026.8.0"}
 
