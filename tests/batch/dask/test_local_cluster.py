@@ -142,7 +142,7 @@ def test_a_scheduler_that_goes_away_leaves_what_was_done_for_a_resume(folder: Pa
     text = write_lines(folder / "in.txt", [json.dumps({"ms": 50, "n": n}) for n in range(200)])
     output = folder / "out.jsonl"
     options: list[str | Path] = [PATH, "--tool", "nap", "--input", text]
-    run = Run(*options, "--output", output, "--dask", "local:2")
+    run = Run(*options, "--resume", output, "--dask", "local:2")
     in_time(lambda: output.exists() and output.stat().st_size)
     processes = run.processes()
     os.kill(processes[0], signal.SIGKILL)
@@ -212,10 +212,11 @@ def test_a_plugin_that_uses_up_the_memory_of_its_worker_fails_only_its_lines(
 ) -> None:
     """Their rows name the end; the lines of the other chunks are answered."""
     lines = [json.dumps({"bytes": 1, "n": number}) for number in range(1000)]
-    lines[500:520] = ['{"bytes": 250000000}'] * 20
+    lines[500:520] = ['{"bytes": 600000000}'] * 20
     text = write_lines(folder / "in.txt", lines)
     output = folder / "out.jsonl"
-    run = Run(PATH, "--tool", "grow", "--input", text, "--output", output, "--dask", small_cluster)
+    options: list[str | Path] = [PATH, "--tool", "grow", "--memory", "1GiB", "--input", text]
+    run = Run(*options, "--output", output, "--dask", small_cluster)
     status, errors = run.end()
     assert status == 1, errors
     rows = [json.loads(row) for row in output.read_text().splitlines()]
