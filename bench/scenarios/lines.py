@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -26,7 +27,7 @@ from wasmpool._batch.work import Work
 from wasmpool_host.lowlevel import Source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from bench._effort import Effort
     from bench._results import Results
@@ -37,6 +38,7 @@ __all__ = ["SCENARIO"]
 
 _HERE: Final = "wasmpool"
 _PROCESSES: Final = "processes"
+_DASK: Final = "dask"
 _SHORT: Final = "10 us"
 _SECONDS: Final = {_SHORT: 10e-6, "1 ms": 1e-3, "100 ms": 0.1}
 """What a line takes in the guest, about."""
@@ -46,7 +48,8 @@ _STEADY: Final = 40
 
 def _cases(effort: Effort) -> list[Case]:
     lengths = (_SHORT, "1 ms") if effort.quick else tuple(_SECONDS)
-    return [Case(f"lines of {each}", (_HERE, _PROCESSES)) for each in lengths]
+    contenders = [_HERE, _PROCESSES, *([_DASK] if find_spec("distributed") else [])]
+    return [Case(f"lines of {each}", contenders) for each in lengths]
 
 
 @asynccontextmanager
@@ -64,7 +67,8 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
                 seconds = _SECONDS[case.removeprefix("lines of ")]
                 line = b'{"rounds": %d}\n' % effort.spins(seconds * 1000)
                 lines = max(count, round(effort.seconds * _STEADY / 10 / (seconds + 30e-6)))
-                await _answer(places, job, line, 1)  # processes are ready
+                # Processes are ready, and each worker has opened the guest.
+                await _answer(places, job, line, 32 * count if contender == _DASK else 1)
                 began, cpu = time.perf_counter(), _cpu_seconds()
                 await _answer(places, job, line, lines)
                 took, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
@@ -80,6 +84,11 @@ async def _open_places(
     if contender == _PROCESSES:
         async with open_processes(job, source, count) as places:
             yield places
+    elif contender == _DASK:
+        from wasmpool._batch.dask.places import open_dask  # noqa: PLC0415 - an extra
+
+        async with open_dask(f"local:{count}", job, source) as workers:
+            yield workers
     else:
         async with open_guest(job, source) as guest:
             yield Here(Work(guest, job), job.tasks)
@@ -119,13 +128,22 @@ class _Repeated:
 
 
 def _cpu_seconds() -> float:
-    """The processor time of this process and of its children, also of those that run."""
+    """The processor time of this process, of those below it that run, and of those that ran."""
     own = os.times()
-    lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
-    children = {child for each in lists for child in each.split()}
-    stats = [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2] for child in children]
-    ticks = sum(int(stat.split()[11]) + int(stat.split()[12]) for stat in stats)
+    ticks = sum(_ticks(child) for child in _descendants("self"))
     return own.user + own.system + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _descendants(process: str) -> Iterator[str]:
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in path.read_text().split():
+            yield child
+            yield from _descendants(child)
+
+
+def _ticks(process: str) -> int:
+    stat = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(stat[11]) + int(stat[12])
 
 
 def _bounds(results: Results) -> Sequence[Bound]:
@@ -154,7 +172,8 @@ SCENARIO: Final = Scenario(
     name="lines",
     measures=(
         "What a line of an input costs in all, by how long the guest takes for it: in one trio run,"
-        " and in chunks that as many processes as CPUs do."
+        " and in chunks that as many processes as CPUs do, or as many workers of a local cluster of"
+        " Dask."
     ),
     objection=(
         "The input is in memory and the rows are dropped; the processes have started. A guest that"

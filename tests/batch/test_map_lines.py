@@ -180,7 +180,11 @@ async def test_rows_can_be_shared_by_tasks(cache: Path) -> None:
         ({"processes": -1}, ValueError, "processes must be at least 0"),
         ({"processes": True}, TypeError, "processes must be a whole number"),
         ({"threads": -1}, ValueError, "threads must be at least 0"),
-        ({"threads": 2, "processes": 2}, ValueError, "there are processes, too"),
+        (
+            {"threads": 2, "processes": 2},
+            ValueError,
+            "processes=2 and threads=2 exclude each other",
+        ),
         ({"size": 0}, ValueError, "size must be at least 1"),
         ({"retries": 1.5}, TypeError, "retries must be a whole number"),
         ({"limits": 3}, TypeError, "limits must be Limits or None"),

@@ -21,6 +21,8 @@ from wasmpool._plugin.options import copy_credentials
 from wasmpool._plugin.source import as_module_source
 from wasmpool_host.lowlevel import Source, check_trio
 
+from .dask.address import read_address
+from .dask.extra import check_installed
 from .guest import is_program_source, open_guest
 from .here import Here
 from .input import check_lines, open_blocks
@@ -107,6 +109,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
     args: Iterable[str] = (),
     processes: int | None = None,
     threads: int | None = None,
+    dask: str | None = None,
     size: int | None = None,
     tasks: int | None = None,
     limits: Limits | None = None,
@@ -135,9 +138,15 @@ def map_lines(  # noqa: PLR0913 - options, by name
         processes: in how many processes the calls are made; 0 is one per CPU. None is the present
             trio run.
         threads: the same with threads of this process, each with a trio run of its own. It needs a
-            free-threaded Python, and goes without ``processes``.
-        size: the most instances, in each process or thread; None is one per CPU, divided among all.
-        tasks: the most calls at the same time, in each process or thread; None is 4 per instance.
+            free-threaded Python.
+        dask: the cluster of Dask whose workers make the calls: ``HOST:PORT`` of its scheduler, or
+            ``local`` for a cluster on this machine that ends with the block, ``local:N`` with N
+            workers. None is no cluster. It needs the extra ``dask``. Only one of ``processes``,
+            ``threads`` and ``dask`` can be given.
+        size: the most instances, in each process or thread, or for each thread of a worker; None is
+            one per CPU, divided among all, and one for each thread of a worker.
+        tasks: the most calls at the same time, in each process or thread, or for each thread of a
+            worker; None is 4 per instance.
         limits: of each instance.
         max_uses: the calls after which an instance of a plugin is replaced; None is no limit.
         http: the hosts that the plugin can reach; None is no host.
@@ -146,13 +155,15 @@ def map_lines(  # noqa: PLR0913 - options, by name
             `CallTimeout`, `PoolUnavailable` and the like, MemoryError, or two processes that were
             killed while they did the line. Not what the guest decides: its errors, traps and exits.
         cache: a directory for compiled code. None is none; with processes or threads, a temporary
-            one.
+            one. Workers of Dask have their own.
 
     Returns:
         A block that yields the `Rows`: a `Row` for each line, in the order of the input. Memory
         stays bounded, however long the input is.
 
     Raises:
+        ImportError: ``dask`` is given, and the extra is not installed.
+        PlacesFailed: on entering: the scheduler does not answer, or its versions differ.
         TypeError, ValueError: an argument is of the wrong type, or out of its range; on entering: a
             tool, credentials or HTTP for a program, or arguments for a plugin.
         Exception: on entering: as `open_plugin`, or for a program as `Module.compile` and
@@ -162,18 +173,23 @@ def map_lines(  # noqa: PLR0913 - options, by name
         RuntimeError: outside of trio, or in a forked child.
 
     What reading the input raises is raised by the rows, after those of the lines before. If no
-    process can be started, they raise `PlacesFailed`. A process that is killed is replaced, and its
-    lines are tried once more; then they are errors that say how it ended. The end of the block ends
-    all calls and processes, however it ends, and so does a cancel.
+    process can be started, or the scheduler is gone, they raise `PlacesFailed`. A process that is
+    killed is replaced, and its lines are tried once more; then they are errors that say how it
+    ended. The end of the block ends all calls and processes, however it ends, and so does a cancel.
     """
     check_lines(lines)
     if isinstance(source, Module):
         message = "map_lines takes the file of a module: a Module cannot go to another process"
         raise TypeError(message)
     processes, threads = _places("processes", processes), _places("threads", threads)
-    if threads is not None:
-        _check_threads(threads, processes)
-    size = _count("size", size, 1) or -(-_cpus() // (processes or threads or 1))
+    _check_one_way(processes=processes, threads=threads, dask=dask)
+    if threads is not None and has_gil():
+        raise RuntimeError(why_one_thread(f"threads={threads}", f"processes={threads}"))
+    if dask is not None:
+        _check_cluster(dask)
+    size = _count("size", size, 1) or (
+        -(-_cpus() // (processes or threads or 1)) if dask is None else 1
+    )
     job = Job(
         file="module.wasm",
         tool=tool,
@@ -187,7 +203,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
         retries=_count("retries", retries, 0) or 0,
         cache=None if cache is None else os.path.abspath(cache),  # noqa: PTH100 - no Path of it
     )
-    opening = partial(_open_places, processes=processes, threads=threads)
+    opening = partial(_open_places, processes=processes, threads=threads, dask=dask)
     return Block("map_lines", "rows", _open(job, as_module_source(source), lines, opening))
 
 
@@ -234,8 +250,16 @@ def _for_source(job: Job, source: Source) -> Job:
 
 @asynccontextmanager
 async def _open_places(
-    job: Job, source: Source, *, processes: int | None, threads: int | None
+    job: Job, source: Source, *, processes: int | None, threads: int | None, dask: str | None
 ) -> AsyncGenerator[Places]:
+    if dask is not None:
+        from .dask.places import open_dask  # noqa: PLC0415 - an extra
+
+        async with open_guest(attrs.evolve(job, size=1), source) as guest:
+            chosen = attrs.evolve(job, tool=guest.tool)
+        async with open_dask(dask, chosen, source) as cluster:
+            yield cluster
+        return
     if processes is None and threads is None:
         async with open_guest(job, source) as guest:
             yield Here(Work(guest, job), job.tasks)
@@ -262,11 +286,17 @@ def _places(name: str, value: Any) -> int | None:
     return None if count is None else min(count or _cpus(), _MOST_PLACES)
 
 
-def _check_threads(threads: int, processes: int | None) -> None:
-    if processes is not None:
-        raise ValueError(f"threads={threads}: there are processes, too; leave out one of them")
-    if has_gil():
-        raise RuntimeError(why_one_thread(f"threads={threads}", f"processes={threads}"))
+def _check_one_way(**ways: object) -> None:
+    given = [f"{name}={value!r}" for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other: give one of them")
+
+
+def _check_cluster(dask: Any) -> None:
+    if not isinstance(dask, str):
+        raise TypeError(f"dask must be the address of a cluster or None, not {dask!r}")
+    read_address(dask)
+    check_installed("map_lines with dask")
 
 
 def _count(name: str, value: Any, least: int) -> int | None:

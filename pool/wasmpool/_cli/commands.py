@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .option_values import as_args, as_credentials, as_directories, as_env, as_hosts, as_size
+from .option_values import (
+    as_args,
+    as_cluster,
+    as_credentials,
+    as_directories,
+    as_env,
+    as_hosts,
+    as_size,
+)
 from .standard_streams import FAILED, write_error, write_out
 
 if TYPE_CHECKING:
@@ -139,6 +147,14 @@ def cli(context: click.Context) -> int:
     " --processes and takes less memory; 0 is one per CPU.  [default: in the one that there is]",
 )
 @click.option(
+    "--dask",
+    metavar="ADDRESS",
+    callback=as_cluster,
+    help="Have the workers of a Dask cluster answer the lines: HOST:PORT of its scheduler, or local"
+    " for a cluster on this machine, local:N with N workers. --size (1 by default) and --tasks are"
+    " for each thread of a worker.  [default: no cluster]",
+)
+@click.option(
     "--retries",
     metavar="N",
     type=click.IntRange(min=0),
@@ -178,6 +194,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
     credentials: Mapping[str, str] | None,
     processes: int | None,
     threads: int | None,
+    dask: str | None,
     retries: int,
     resume: str | None,
     errors: str | None,
@@ -210,12 +227,14 @@ def run(  # noqa: PLR0913 - one parameter for each option
 
     if resume is not None and output is not None:
         raise click.UsageError("--resume FILE is the output: leave out --output")
-    if processes is not None and threads is not None:
-        raise click.UsageError("--processes and --threads are two ways to one end: leave out one")
+    ways = {"--processes": processes, "--threads": threads, "--dask": dask}
+    given = [option for option, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other: give one of them")
     cpus = len(os.sched_getaffinity(0))
     processes = cpus if processes == 0 else processes
     threads = cpus if threads == 0 else threads
-    size = size or -(-cpus // (processes or threads or 1))
+    size = size or (1 if dask is not None else -(-cpus // (processes or threads or 1)))
     options = RunOptions(
         plugin=plugin,
         args=args,
@@ -231,6 +250,7 @@ def run(  # noqa: PLR0913 - one parameter for each option
         credentials=credentials,
         processes=processes,
         threads=threads,
+        dask=dask,
         retries=retries,
         resume=resume,
         errors=errors,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Directory",
     "as_args",
+    "as_cluster",
     "as_credentials",
     "as_directories",
     "as_env",
@@ -35,6 +36,18 @@ def as_size(_context: click.Context, _option: click.Parameter, value: str | None
     if size is None:
         _refuse(f"'{shown(value)}' is not a size; give bytes, or KiB, MiB or GiB, such as 64MiB")
     return size
+
+
+def as_cluster(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Check the address of a cluster of Dask."""
+    from wasmpool._batch.dask.address import read_address
+
+    if value is not None:
+        try:
+            read_address(value)
+        except ValueError as error:
+            _refuse(str(error))
+    return value
 
 
 def as_hosts(

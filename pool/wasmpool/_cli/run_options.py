@@ -43,6 +43,8 @@ class RunOptions:
     """How many processes answer lines; None is this one."""
     threads: int | None = None
     """How many threads do so; None is one. Not together with processes."""
+    dask: str | None = None
+    """The address of a cluster whose workers answer lines."""
     resume: str | None = None
     """The output with the results of an earlier run."""
     errors: str | None = None

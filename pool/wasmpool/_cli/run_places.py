@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
+from wasmpool._batch.dask.extra import check_installed
 from wasmpool._batch.here import Here
+from wasmpool._batch.places import PlacesFailed
 from wasmpool._batch.processes import open_processes
 from wasmpool._batch.shared_cache import with_cache
 from wasmpool._batch.threads import open_threads
@@ -15,6 +17,7 @@ from wasmpool._batch.work import Work
 from wasmpool._free_threading import has_gil, why_one_thread
 
 from .run_guest import job_of, open_run_guest, read_guest
+from .standard_streams import write_error
 from .wrong_use import WrongUse
 
 if TYPE_CHECKING:
@@ -57,13 +60,15 @@ async def prepare_places(stack: AsyncExitStack, options: RunOptions) -> RunPlace
         raise WrongUse(why_one_thread(f"--threads {count}", f"--processes {count}"))
     module = await read_guest(options)
     job = job_of(options, module)
-    if options.processes is None and options.threads is None:
+    if options.processes is None and options.threads is None and options.dask is None:
         guest = await open_run_guest(stack, options, job, module)
         here = Here(Work(guest, job), job.tasks)
         job = attrs.evolve(job, tool=guest.tool)
         return RunPlaces(
             title=guest.title, job=job, module=module, opening=nullcontext(here), pool=guest.pool
         )
+    if options.dask is not None:
+        return await _prepare_dask(stack, options, options.dask, job, module)
     job = await stack.enter_async_context(with_cache(job))
     title, job = await _try_out(options, job, module)
     opening: AbstractAsyncContextManager[Places]
@@ -72,6 +77,26 @@ async def prepare_places(stack: AsyncExitStack, options: RunOptions) -> RunPlace
     else:
         opening = open_threads(job, module, options.threads or 1)
     return RunPlaces(title=title, job=job, module=module, opening=opening, pool=None)
+
+
+async def _prepare_dask(
+    stack: AsyncExitStack, options: RunOptions, address: str, job: Job, module: Source
+) -> RunPlaces:
+    """Connect to a cluster, or start one: a mistake in its address leaves the output as it is."""
+    try:
+        check_installed("--dask")
+    except ImportError as error:
+        raise WrongUse(str(error)) from error
+    from wasmpool._batch.dask.places import open_dask
+
+    title, job = await _try_out(options, job, module)
+    try:
+        places = await stack.enter_async_context(open_dask(address, job, module))
+    except PlacesFailed as error:
+        raise WrongUse(f"--dask: {error}") from error
+    if places.page is not None:
+        write_error(f"Dask shows what its workers do at {places.page}\n")
+    return RunPlaces(title=title, job=job, module=module, opening=nullcontext(places), pool=None)
 
 
 async def _try_out(options: RunOptions, job: Job, module: Source) -> tuple[str, Job]:

@@ -1,0 +1,1 @@
+"""Chunks of lines, done by the workers of a cluster of Dask."""
