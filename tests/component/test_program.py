@@ -341,6 +341,62 @@ async def test_what_is_missing_of_wasi_is_named() -> None:
     assert "(there is wasi:cli/environment#get-arguments)" in text
 
 
+async def test_a_function_of_wasi_with_another_type_is_not_provided() -> None:
+    """It would be called with values that it is not for."""
+    wat = """(component
+      (import "wasi:random/random@0.2.0"
+        (instance (export "get-random-bytes" (func (param "len" string) (result (list u8)))))))"""
+    with pytest.raises(LinkError) as caught:
+        await Component.compile(wat)
+    says = "func(len: string) -> list<u8> (that of WASI is (u64) -> list<u8>)"
+    assert says in str(caught.value)
+
+
+async def test_a_resource_of_the_application_is_not_taken_for_one_of_wasi() -> None:
+    """A component may call it by any name: no method of the object is called."""
+
+    class Safe:
+        def blocking_read(self, _size: int) -> bytes:
+            raise AssertionError
+
+        blocking_skip = skip = read = blocking_read
+
+    @host_function("test:host/safes", "open")
+    def open_safe(_: object) -> Safe:
+        return Safe()
+
+    wat = """(component
+      (import "test:host/safes" (instance $safes
+        (export "input-stream" (type $s (sub resource)))
+        (export "open" (func (result (own $s))))))
+      (alias export $safes "input-stream" (type $safe))
+      (import "wasi:io/streams@0.2.0" (instance $streams
+        (export "error" (type $e (sub resource)))
+        (alias outer 1 $safe (type $s0)) (export "input-stream" (type $s (eq $s0)))
+        (type $v (variant (case "last-operation-failed" (own $e)) (case "closed")))
+        (export "stream-error" (type $x (eq $v)))
+        (export "[method]input-stream.skip"
+          (func (param "self" (borrow $s)) (param "len" u64) (result (result u64 (error $x)))))))
+      (core module $memory (memory (export "memory") 1))
+      (core instance $m (instantiate $memory))
+      (alias core export $m "memory" (core memory $memory))
+      (core func $open (canon lower (func $safes "open")))
+      (core func $skip
+        (canon lower (func $streams "[method]input-stream.skip") (memory $memory)))
+      (core module $main
+        (import "h" "open" (func $open (result i32)))
+        (import "h" "skip" (func $skip (param i32 i64 i32)))
+        (func (export "f") (call $skip (call $open) (i64.const 1) (i32.const 0))))
+      (core instance $i (instantiate $main (with "h" (instance
+        (export "open" (func $open)) (export "skip" (func $skip))))))
+      (func (export "f") (canon lift (core func $i "f"))))"""
+    component = await Component.compile(wat, imports=[open_safe])
+    instance = await component.instantiate()
+    with pytest.raises(GuestTrap, match="was given a Safe where it takes a InputStream"):
+        await instance.call("f")
+    await instance.aclose()
+
+
 @pytest.mark.parametrize(
     ("wat", "export", "error", "says"),
     [

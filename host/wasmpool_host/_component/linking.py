@@ -47,21 +47,31 @@ class Provided:
             self._exact[each.module, each.name] = each.function
             self._compatible[_track(each.module), each.name] = each.function
 
-    def find(self, interface: str, name: str) -> Callable[..., Any] | None:
-        """The function for an import, or None."""
+    def find(self, interface: str, name: str, type_: _wit.WitFunction) -> Callable[..., Any] | None:
+        """The function for an import of a type, or None."""
         return (
             self._exact.get((interface, name))
             or self._compatible.get((_track(interface), name))
             or self._exact.get((interface.partition("@")[0], name))
-            or self._find_in_wasi(interface, name)
+            or self._find_in_wasi(interface, name, type_)
         )
 
-    def _find_in_wasi(self, interface: str, name: str) -> Callable[..., Any] | None:
+    def _find_in_wasi(
+        self, interface: str, name: str, type_: _wit.WitFunction
+    ) -> Callable[..., Any] | None:
         if not interface.startswith(_WASI):
             return None
         from wasmpool_host._wasi_p2 import provided  # noqa: PLC0415 - few components need it
 
-        return provided.find(interface, name, self._wasi)
+        return provided.find(interface, name, type_, self._wasi)
+
+    def type_text(self, interface: str, name: str) -> str | None:
+        """The type that a function of WASI has, as text; None if there is no such function."""
+        if not interface.startswith(_WASI):
+            return None
+        from wasmpool_host._wasi_p2 import provided  # noqa: PLC0415 - as above
+
+        return provided.type_text(interface, name)
 
     def names(self, interface: str) -> list[str]:
         """The names of all, for suggestions: also those of WASI where the interface is of it."""
@@ -96,11 +106,12 @@ def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunct
         for name, type_ in items.items():
             if not isinstance(type_, _wit.WitFunction):
                 continue
-            function = provided.find(interface, name)
+            function = provided.find(interface, name, type_)
             label = import_name(interface, name)
             if function is None:
                 near = provided.names(interface) if len(missing) < MOST else []
-                missing.append(_why_missing(label, type_, near))
+                other = provided.type_text(interface, name)
+                missing.append(_why_missing(label, type_, near, other))
                 continue
             try:
                 signature = ComponentSignature(type_, f"import {escaped(label)}")
@@ -117,17 +128,21 @@ def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunct
 def missing_of(world: World, provided: Provided) -> tuple[str, ...]:
     """The names of imports that nobody provides."""
     functions = (
-        (interface, name)
+        (interface, name, type_)
         for interface, items in world.imports.items()
         for name, type_ in items.items()
         if isinstance(type_, _wit.WitFunction)
     )
-    missing = (import_name(*each) for each in functions if provided.find(*each) is None)
+    missing = (import_name(*each[:2]) for each in functions if provided.find(*each) is None)
     return (*world.unknown, *missing)
 
 
-def _why_missing(label: str, type_: _wit.WitFunction, names: Sequence[str]) -> str:
+def _why_missing(
+    label: str, type_: _wit.WitFunction, names: Sequence[str], other: str | None
+) -> str:
     line = f"  {escaped(label)}: {type_}"
+    if other is not None:
+        return f"{line} (that of WASI is {other})"
     near = similar(label, names)
     return f"{line} (there is {near})" if near else line
 

@@ -21,6 +21,7 @@ __all__ = [
     "StreamClosed",
     "Unsuccessful",
     "broken_contract",
+    "check_class",
     "error_code",
     "failed",
 ]
@@ -137,6 +138,23 @@ def failed(failure: Failure, error: Exception) -> object:
     if failure is Failure.CODE and isinstance(error, WasiError | OSError):
         return error_code(error)
     raise error
+
+
+def check_class(thing: object, kind: type) -> None:
+    """Raise unless a component has passed a handle of what a function is for.
+
+    A component decides by itself which of its resources it calls an ``input-stream``. So it may be
+    any object of the host's, also one of an application's own.
+
+    Raises:
+        GuestTrap: it is something else.
+    """
+    if not isinstance(thing, kind):
+        message = (
+            f"a function of WASI was given a {type(thing).__name__} where it takes a"
+            f" {kind.__name__}"
+        )
+        raise broken_contract(message)
 
 
 def broken_contract(message: str) -> GuestTrap:

@@ -17,6 +17,7 @@ from wasmpool_host._wasi.guest_path import check_path
 from wasmpool_host._wasi.layout import FdFlag, FileType, FstFlag, OFlag, filetype_of, timestamp
 from wasmpool_host._wasi.rights import Right
 
+from .failure import IoError, check_class
 from .open_file import OpenFile
 from .resource import Resource
 from .streams import PERMIT, AppendOutput, FileInput, FileOutput
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from wasmpool_host._wasi.process import Process
     from wasmpool_host._wit_values import Variant
 
-    from .failure import IoError
 
 __all__ = [
     "Datetime",
@@ -189,6 +189,7 @@ class Descriptor(Resource):
         self._open.set_times(*_times(access, modification))
 
     def is_same_object(self, other: Descriptor) -> bool:
+        check_class(other, Descriptor)
         one, two = self._status(), other._status()
         return (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
 
@@ -214,6 +215,7 @@ class Descriptor(Resource):
         )
 
     def link_at(self, flags: Flags, old_path: str, new: Descriptor, new_path: str) -> None:
+        check_class(new, Descriptor)
         if flags:
             raise WasiError(Errno.INVAL)
         path_operations.link(
@@ -240,6 +242,7 @@ class Descriptor(Resource):
         path_operations.remove_directory(self._process, self._directory, _path(path))
 
     def rename_at(self, old_path: str, new: Descriptor, new_path: str) -> None:
+        check_class(new, Descriptor)
         path_operations.rename(
             self._process, self._directory, _path(old_path), new._directory, _path(new_path)
         )
@@ -319,6 +322,7 @@ def get_directories(process: Process) -> list[tuple[Descriptor, str]]:
 
 def filesystem_error_code(_process: Process, error: IoError) -> str | None:
     """Why a stream of a file has failed."""
+    check_class(error, IoError)
     return error.code
 
 

@@ -8,8 +8,8 @@ import attrs
 
 from wasmpool_host._wit_values import Err, Ok, Variant
 
-from .failure import Unsuccessful
-from .http_types import FutureIncomingResponse
+from .failure import Unsuccessful, check_class
+from .http_types import FutureIncomingResponse, OutgoingRequest, RequestOptions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.caller import Caller
 
     from .http_fields import Entries
-    from .http_types import OutgoingRequest, RequestOptions
 
 __all__ = [
     "WASI_HTTP_HANDLE",
@@ -85,6 +84,9 @@ def wasi_http_handler(
     """
 
     def handle(_caller: Caller, request: OutgoingRequest, options: RequestOptions | None) -> Any:
+        check_class(request, OutgoingRequest)
+        if options is not None:
+            check_class(options, RequestOptions)
         try:
             url = request.url
         except Unsuccessful as error:

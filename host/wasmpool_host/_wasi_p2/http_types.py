@@ -9,7 +9,7 @@ import trio
 
 from wasmpool_host._wit_values import Err, Ok, Variant
 
-from .failure import Unsuccessful
+from .failure import IoError, Unsuccessful, check_class
 from .http_body import FutureTrailers, IncomingBody, OutgoingBody
 from .http_fields import Entries, Fields
 from .pollable import Pollable
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wasmpool_host._wasi.process import Process
-
-    from .failure import IoError
 
 __all__ = [
     "FutureIncomingResponse",
@@ -302,6 +300,7 @@ class OutgoingResponse(Resource):
 
 def http_error_code(_process: Process, error: IoError) -> Variant | None:
     """Why a stream of a body has failed."""
+    check_class(error, IoError)
     return error.http
 
 
@@ -317,6 +316,7 @@ def fields_from_list(_process: Process, entries: Sequence[tuple[str, bytes]]) ->
 
 def new_request(_process: Process, headers: Fields) -> OutgoingRequest:
     """A request to nowhere yet."""
+    check_class(headers, Fields)
     return OutgoingRequest(headers)
 
 
@@ -327,16 +327,21 @@ def new_options(_process: Process) -> RequestOptions:
 
 def new_response(_process: Process, headers: Fields) -> OutgoingResponse:
     """A response with status 200."""
+    check_class(headers, Fields)
     return OutgoingResponse(headers)
 
 
 def finish_outgoing(_process: Process, body: OutgoingBody, trailers: Fields | None) -> None:
     """The body is whole."""
+    check_class(body, OutgoingBody)
+    if trailers is not None:
+        check_class(trailers, Fields)
     body.finish(trailers)
 
 
-def finish_incoming(_process: Process, _body: IncomingBody) -> FutureTrailers:
+def finish_incoming(_process: Process, body: IncomingBody) -> FutureTrailers:
     """Ask for what follows a body: nothing."""
+    check_class(body, IncomingBody)
     return FutureTrailers()
 
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from . import cli, clocks, filesystem, http_types, pollable, random_numbers, sockets
+from . import (
+    cli,
+    clocks,
+    filesystem,
+    http_body,
+    http_fields,
+    http_types,
+    pollable,
+    random_numbers,
+    sockets,
+    streams,
+)
 from .binding import Function
-from .failure import Failure, broken_contract
+from .failure import Failure, IoError, broken_contract, check_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,10 +34,31 @@ _NONE, _CODE, _STREAM, _VALUE = Failure
 Table = dict[str, Function]
 
 
-def _method(name: str) -> Callable[..., Any]:
+_CLASSES: Final[Mapping[str, type[Resource]]] = {
+    "error": IoError,
+    "pollable": pollable.Pollable,
+    "input-stream": streams.InputStream,
+    "output-stream": streams.OutputStream,
+    "descriptor": filesystem.Descriptor,
+    "directory-entry-stream": filesystem.DirectoryEntryStream,
+    "fields": http_fields.Fields,
+    "outgoing-request": http_types.OutgoingRequest,
+    "request-options": http_types.RequestOptions,
+    "outgoing-body": http_body.OutgoingBody,
+    "incoming-response": http_types.IncomingResponse,
+    "incoming-body": http_body.IncomingBody,
+    "future-trailers": http_body.FutureTrailers,
+    "future-incoming-response": http_types.FutureIncomingResponse,
+    "outgoing-response": http_types.OutgoingResponse,
+}
+"""The resources that components get handles of."""
+
+
+def _method(name: str, kind: type[Resource]) -> Callable[..., Any]:
     attribute = name.replace("-", "_")
 
     def call(_process: Process, resource: Resource, *args: Any) -> Any:
+        check_class(resource, kind)
         return getattr(resource, attribute)(*args)
 
     return call
@@ -34,8 +66,10 @@ def _method(name: str) -> Callable[..., Any]:
 
 def _methods(resource: str, names: str, failure: Failure = _NONE) -> Table:
     """Methods of a resource that its class in Python has, too."""
+    kind = _CLASSES[resource]
     return {
-        f"[method]{resource}.{name}": Function(_method(name), failure) for name in names.split()
+        f"[method]{resource}.{name}": Function(_method(name, kind), failure)
+        for name in names.split()
     }
 
 

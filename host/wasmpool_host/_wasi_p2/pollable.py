@@ -9,7 +9,7 @@ import trio
 
 from wasmpool_host._wasi.clock import MAX_SUBSCRIPTIONS, deadline_of, monotonic
 
-from .failure import broken_contract
+from .failure import broken_contract, check_class
 from .resource import Resource
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ async def poll(_process: Process, pollables: Sequence[Pollable]) -> list[int]:
             f" {MAX_SUBSCRIPTIONS:,} at most"
         )
         raise broken_contract(message)
+    for each in pollables:
+        check_class(each, Pollable)
     await _wait_for_any([each.event for each in pollables])
     return [number for number, each in enumerate(pollables) if each.ready()]
 

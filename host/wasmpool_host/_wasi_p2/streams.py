@@ -12,7 +12,7 @@ import trio
 
 from wasmpool_host._wasi.errno import MustWait, WasiError
 
-from .failure import StreamClosed, Unsuccessful, broken_contract
+from .failure import StreamClosed, Unsuccessful, broken_contract, check_class
 from .pollable import ALWAYS, Pollable
 from .resource import Resource
 
@@ -213,6 +213,7 @@ class OutputStream(Resource):
 
     def splice(self, source: InputStream, size: int) -> int | Awaitable[int]:
         """Read, and write what was read."""
+        check_class(source, InputStream)
         self.flush()
         data = source.read(min(size, PERMIT))
         rest = self._write(data, PERMIT)
@@ -220,6 +221,7 @@ class OutputStream(Resource):
 
     def blocking_splice(self, source: InputStream, size: int) -> int | Awaitable[int]:
         """Read a byte at least, and write what was read."""
+        check_class(source, InputStream)
         source.check_ready()
         return self.splice(source, size)
 

@@ -52,7 +52,8 @@ class Work(exports.Work):
 
     def connect(self, host: str, port: int) -> None:
         try:
-            socket.create_connection((host, port)).close()
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream:
+                stream.connect((host, port))
         except OSError as error:
             raise _why(error) from error
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from wasmpool_host._wasi.errno import Errno
 from wasmpool_host._wasi.layout import FdFlag, OFlag
 from wasmpool_host._wasi.rights import Right
+from wasmpool_host._wasi_p2.binding import bind
 from wasmpool_host._wasi_p2.failure import CODES
-from wasmpool_host._wasi_p2.provided import find
+from wasmpool_host._wasi_p2.interfaces import INTERFACES
 from wasmpool_host._wasi_p2.resource import Resource
 from wasmpool_host._wit_values import Err, Ok, Variant
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from wasmpool_host._wasi import Wasi
 
-VERSION = "0.2.12"
 TYPES = "wasi:filesystem/types"
 STREAMS = "wasi:io/streams"
 
@@ -60,9 +60,7 @@ class FakeComponent:
         return self._keep(await answer if inspect.isawaitable(answer) else answer)
 
     def _function(self, interface: str, name: str) -> Callable[..., Any]:
-        function = find(f"{interface}@{VERSION}", name, self._wasi)
-        assert function is not None, f"there is no {interface}#{name}"
-        return function
+        return bind(INTERFACES[interface][name], self._wasi)
 
     def _keep(self, answer: Any) -> Any:
         value = answer.value if isinstance(answer, Ok | Err) else answer

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from wasmpool_host import _wit
 from wasmpool_host._wasi import Wasi
-from wasmpool_host._wasi_p2.provided import find, is_provided, names
+from wasmpool_host._wasi_p2.provided import find, is_provided, names, type_text
+from wasmpool_host._wasi_p2.signatures import text_of, type_texts
 
 CONTRACT = {
     "wasi:io/error": "[method]error.to-debug-string",
@@ -132,8 +134,27 @@ def test_an_interface_is_there_in_all_versions_of_zero_two(interface: str) -> No
         assert not is_provided(interface + version)
 
 
+NOW = _wit.WitFunction((), _wit.Primitive("u64"))
+CLOCK = "wasi:clocks/monotonic-clock"
+
+
+def test_each_function_has_its_type() -> None:
+    """Written out, without a name that stands for another one."""
+    assert type_texts().keys() == set(names())
+    assert not any("$" in text or "  " in text for text in type_texts().values())
+    assert type_text(f"{CLOCK}@0.2.0", "now") == text_of(NOW) == "() -> u64"
+
+
 def test_what_is_not_there_is_not_found() -> None:
-    """Neither another interface, nor another function of one that is there."""
-    assert find("wasi:keyvalue/store@0.2.0", "open", Wasi()) is None
-    assert find("wasi:io/poll@0.2.0", "poll-all", Wasi()) is None
-    assert find("wasi:io/poll@0.3.0", "poll", Wasi()) is None
+    """Another interface, version, function or type."""
+    assert find(f"{CLOCK}@0.2.5", "now", NOW, Wasi()) is not None
+    assert find("wasi:keyvalue/store@0.2.0", "now", NOW, Wasi()) is None
+    assert find(f"{CLOCK}@0.3.0", "now", NOW, Wasi()) is None
+    assert find(f"{CLOCK}@0.2.0", "later", NOW, Wasi()) is None
+    for type_ in (
+        _wit.WitFunction((), _wit.Primitive("u32")),
+        _wit.WitFunction((("a", _wit.Primitive("u64")),), _wit.Primitive("u64")),
+        _wit.WitFunction((), None),
+        _wit.WitFunction((), _wit.Primitive("u64"), waits=True),
+    ):
+        assert find(f"{CLOCK}@0.2.0", "now", type_, Wasi()) is None

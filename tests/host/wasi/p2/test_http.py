@@ -179,7 +179,8 @@ async def test_trailers_are_none(client: Client) -> None:
 
 async def test_without_a_library_each_request_is_denied(component: FakeComponent) -> None:
     """The component links, and reaches nobody."""
-    request = component.call(HTTP, "[constructor]outgoing-request", None)
+    headers = component.call(HTTP, "[constructor]fields")
+    request = component.call(HTTP, "[constructor]outgoing-request", headers)
     answer = component.call("wasi:http/outgoing-handler", "handle", request, None)
     assert answer == Err(Variant("HTTP-request-denied"))
 
