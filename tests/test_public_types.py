@@ -35,6 +35,21 @@ async def test_a_host_is_typed() -> None:
     await instance.aclose()
 
 
+async def test_a_component_is_typed() -> None:
+    """Values of any type go in and out, so only what is around them is known."""
+    component = assert_type(await wasmpool.Component.compile("(component)"), wasmpool.Component)
+    instance = assert_type(await component.instantiate(), wasmpool.ComponentInstance)
+    assert_type(instance.poisoned, str | None)
+    await instance.aclose()
+    world = assert_type(await wasmpool.Component.inspect("(component)"), wasmpool.ComponentWorld)
+    assert_type(world.missing, tuple[str, ...])
+    async with wasmpool.open_pool(component) as pool:
+        assert_type(pool, wasmpool.Pool)
+        assert_type(await pool.reload(component), int)
+    decorate = wasmpool.host_function("a:b/c", "f")
+    assert_type(decorate(lambda _caller, value: wasmpool.Ok(value)), wasmpool.HostFunction)
+
+
 async def test_a_pool_is_typed() -> None:
     """A pool, a lease and the statistics."""
     module = await wasmpool.Module.compile(SEVEN)

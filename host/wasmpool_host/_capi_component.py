@@ -663,6 +663,7 @@ _TRAPS: Final[Mapping[str, str]] = {
 """Codes by Wasmtime's words: the C API tells the code of a module's trap only."""
 
 _BROKEN_RULES: Final = (
+    ("too much data", "too-much-data"),
     ("string.* out of bounds", "string-out-of-bounds"),
     ("list.* out of bounds|length out of bounds", "list-out-of-bounds"),
     ("realloc|pointer.* memory", "memory-out-of-bounds"),

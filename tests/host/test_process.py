@@ -683,9 +683,11 @@ def test_a_forgotten_instance_is_freed_where_warnings_are_errors() -> None:
 
 def test_nothing_in_the_callbacks_has_the_interpreter_run_other_code() -> None:
     """They make no calls and have no loops, and the look at their start is taken away."""
+    from wasmpool_host._component import host_call as of_components  # noqa: PLC0415 - only here
     from wasmpool_host._instance.host_call import continue_call, note_entry  # noqa: PLC0415 - only here
 
-    for callback in (note_entry, continue_call):
+    callbacks = (note_entry, continue_call, of_components.note_entry, of_components.note_drop)
+    for callback in callbacks:
         steps = list(dis.get_instructions(callback))
         assert [step.arg for step in steps if step.opname == "RESUME"] == [2]
         looks = re.compile("CALL|JUMP_BACKWARD|FOR_ITER|SEND|YIELD|WITH|IMPORT")
