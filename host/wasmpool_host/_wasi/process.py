@@ -120,6 +120,11 @@ class Process:
         self._closed = False
 
     @property
+    def is_closed(self) -> bool:
+        """True once its descriptors are closed, or are about to be."""
+        return self._closed
+
+    @property
     def may_wait(self) -> bool:
         """True if a directory of it lies where an operation may block."""
         return self._may_wait

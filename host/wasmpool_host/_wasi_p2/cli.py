@@ -9,7 +9,7 @@ from wasmpool_host._wasi.layout import FileType
 from wasmpool_host._wit_values import Ok
 
 from .resource import Resource
-from .streams import StandardInput, StandardOutput
+from .streams import STDERR, STDIN, STDOUT, StandardInput, StandardOutput
 
 if TYPE_CHECKING:
     from wasmpool_host._wasi.process import Process
@@ -28,8 +28,6 @@ __all__ = [
     "get_terminal_stdout",
     "initial_cwd",
 ]
-
-_STDIN, _STDOUT, _STDERR = range(3)
 
 
 @final
@@ -78,32 +76,32 @@ def exit_with_code(_process: Process, status: int) -> NoReturn:
 
 def get_stdin(process: Process) -> StandardInput:
     """Standard input."""
-    return StandardInput(process.descriptors.get(_STDIN))
+    return StandardInput(process)
 
 
 def get_stdout(process: Process) -> StandardOutput:
     """Standard output."""
-    return StandardOutput(process.descriptors.get(_STDOUT))
+    return StandardOutput(process, STDOUT)
 
 
 def get_stderr(process: Process) -> StandardOutput:
     """Standard error."""
-    return StandardOutput(process.descriptors.get(_STDERR))
+    return StandardOutput(process, STDERR)
 
 
 def get_terminal_stdin(process: Process) -> Terminal | None:
     """A terminal if standard input is one."""
-    return _terminal(process, _STDIN)
+    return _terminal(process, STDIN)
 
 
 def get_terminal_stdout(process: Process) -> Terminal | None:
     """A terminal, so that C libraries write each line when it ends; see `Output`."""
-    return _terminal(process, _STDOUT)
+    return _terminal(process, STDOUT)
 
 
 def get_terminal_stderr(process: Process) -> Terminal | None:
     """As `get_terminal_stdout`."""
-    return _terminal(process, _STDERR)
+    return _terminal(process, STDERR)
 
 
 def _terminal(process: Process, fd: int) -> Terminal | None:

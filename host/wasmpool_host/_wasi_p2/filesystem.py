@@ -15,6 +15,7 @@ from wasmpool_host._wasi.errno import Errno, WasiError
 from wasmpool_host._wasi.guest_memory import MAX_TRANSFER
 from wasmpool_host._wasi.guest_path import check_path
 from wasmpool_host._wasi.layout import FdFlag, FileType, FstFlag, OFlag, filetype_of, timestamp
+from wasmpool_host._wasi.open_entries import OpenEntries
 from wasmpool_host._wasi.rights import Right
 
 from .failure import IoError, check_class
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from wasmpool_host._wasi.descriptor import Descriptor as AnyDescriptor
     from wasmpool_host._wasi.layout import Status
-    from wasmpool_host._wasi.open_entries import OpenEntries
     from wasmpool_host._wasi.process import Process
     from wasmpool_host._wit_values import Variant
 
@@ -128,6 +128,10 @@ class Descriptor(Resource):
     def waits_on(self) -> int | None:
         return self._file.waits_on
 
+    def enter(self, process: Process) -> None:
+        self._process = process
+        self._file.enter(process)
+
     def close(self) -> None:
         self._file.release()
 
@@ -201,7 +205,7 @@ class Descriptor(Resource):
     def read_directory(self) -> DirectoryEntryStream:
         self._process.descriptors.check_room()
         entries = self._directory.open_entries()
-        return DirectoryEntryStream(OpenFile.add(self._process, entries), entries)
+        return DirectoryEntryStream(OpenFile.add(self._process, entries))
 
     def create_directory_at(self, path: str) -> None:
         path_operations.create_directory(self._process, self._directory, _path(path))
@@ -288,12 +292,11 @@ class Descriptor(Resource):
 class DirectoryEntryStream(Resource):
     """``directory-entry-stream``: a listing of a directory."""
 
-    __slots__ = ("_entries", "_file")
+    __slots__ = ("_file",)
 
-    def __init__(self, file: OpenFile, entries: OpenEntries) -> None:
+    def __init__(self, file: OpenFile) -> None:
         file.hold()
         self._file = file
-        self._entries = entries
 
     @property
     def waits_on(self) -> int | None:
@@ -301,7 +304,9 @@ class DirectoryEntryStream(Resource):
 
     def read_directory_entry(self) -> DirectoryEntry | None:
         """The next entry. One whose name is no UTF-8 is an error, and the one behind it follows."""
-        found = self._entries.next()
+        entries = self._file.descriptor
+        assert isinstance(entries, OpenEntries)
+        found = entries.next()
         if found is None:
             return None
         name, kind = found

@@ -19,13 +19,12 @@ from . import (
 )
 from .binding import Function
 from .failure import Failure, IoError, broken_contract, check_class
+from .resource import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wasmpool_host._wasi.process import Process
-
-    from .resource import Resource
 
 __all__ = ["INTERFACES"]
 
@@ -57,8 +56,12 @@ _CLASSES: Final[Mapping[str, type[Resource]]] = {
 def _method(name: str, kind: type[Resource]) -> Callable[..., Any]:
     attribute = name.replace("-", "_")
 
-    def call(_process: Process, resource: Resource, *args: Any) -> Any:
+    def call(process: Process, resource: Resource, *args: Any) -> Any:
         check_class(resource, kind)
+        resource.enter(process)
+        for each in args:
+            if isinstance(each, Resource):
+                each.enter(process)
         return getattr(resource, attribute)(*args)
 
     return call

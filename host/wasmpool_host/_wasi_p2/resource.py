@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wasmpool_host._wasi.process import Process
+
 __all__ = ["Resource"]
 
 
@@ -14,6 +19,9 @@ class Resource:
     def waits_on(self) -> int | None:
         """The device on which its operations may block; None if they do not."""
         return None
+
+    def enter(self, process: Process) -> None:
+        """Use the process that the instance has now: a run gives it another one."""
 
     def close(self) -> None:
         """Release what it holds: the handle was dropped, or the instance has ended."""

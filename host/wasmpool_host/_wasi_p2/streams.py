@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from wasmpool_host._wasi.descriptor import Descriptor
+    from wasmpool_host._wasi.process import Process
 
     from .open_file import OpenFile
     from .pollable import Event
 
 __all__ = [
     "PERMIT",
+    "STDERR",
+    "STDIN",
+    "STDOUT",
     "AppendOutput",
     "FileInput",
     "FileOutput",
@@ -34,6 +38,11 @@ __all__ = [
     "StandardInput",
     "StandardOutput",
 ]
+
+STDIN: Final = 0
+STDOUT: Final = 1
+STDERR: Final = 2
+"""The numbers of the standard streams among a process's descriptors."""
 
 PERMIT: Final = 64 * 1024
 """Bytes of one read or write: as many as are sent at once. Each takes up to 40 bytes on its way
@@ -129,14 +138,14 @@ class _InputReady:
     """There is something to read from a standard input, or its end, or an error."""
 
     def __init__(self, descriptor: Descriptor) -> None:
-        self._descriptor = descriptor
+        self.descriptor: Descriptor = descriptor
         self._failure: WasiError | None = None
 
     def is_ready(self) -> bool:
-        return self._failure is not None or self._descriptor.wait_readable is None
+        return self._failure is not None or self.descriptor.wait_readable is None
 
     async def wait(self) -> None:
-        wait = self._descriptor.wait_readable
+        wait = self.descriptor.wait_readable
         if wait is None:
             await trio.lowlevel.checkpoint()
             return
@@ -155,12 +164,17 @@ class _InputReady:
 class StandardInput(InputStream):
     """The standard input of the process. All handles are of one stream."""
 
-    __slots__ = ("_descriptor", "_ready")
+    __slots__ = ("_ready",)
 
-    def __init__(self, descriptor: Descriptor) -> None:
+    def __init__(self, process: Process) -> None:
         super().__init__()
-        self._descriptor = descriptor
-        self._ready = _InputReady(descriptor)
+        self._ready = _InputReady(process.descriptors.get(STDIN))
+
+    def enter(self, process: Process) -> None:
+        found = process.descriptors.get(STDIN)
+        if found is not self._ready.descriptor:
+            self._ready.descriptor = found
+            self._failed = False
 
     @property
     def _event(self) -> Event:
@@ -168,7 +182,7 @@ class StandardInput(InputStream):
 
     def _take(self, size: int) -> bytes:
         self._ready.raise_failure()
-        return self._descriptor.read(size)
+        return self._ready.descriptor.read(size)
 
 
 class OutputStream(Resource):
@@ -314,11 +328,19 @@ class AppendOutput(OutputStream):
 class StandardOutput(OutputStream):
     """Standard output or error of the process."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_number")
 
-    def __init__(self, descriptor: Descriptor) -> None:
+    def __init__(self, process: Process, number: int) -> None:
+        """``number``: `STDOUT` or `STDERR`."""
         super().__init__()
-        self._descriptor = descriptor
+        self._number = number
+        self._descriptor = process.descriptors.get(number)
+
+    def enter(self, process: Process) -> None:
+        found = process.descriptors.get(self._number)
+        if found is not self._descriptor:
+            self._descriptor = found
+            self._failed = False
 
     def _put(self, contents: bytes) -> Awaitable[None] | None:
         try:
