@@ -202,7 +202,7 @@ async def test_a_cancel_while_the_reply_is_written() -> None:
 
 async def test_the_time_of_a_call() -> None:
     """``timeout_ms`` of a manifest ends a call by CallTimeout; the plugin serves on."""
-    given = {"wasm": [{"data": guest().encode()}], "timeout_ms": 30}
+    given = {"wasm": [{"data": guest().encode()}], "timeout_ms": 500}
     async with open_extism(given) as plugin:
         with pytest.raises(CallTimeout):
             await plugin.call("spin")
