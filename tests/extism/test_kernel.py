@@ -270,7 +270,7 @@ TestModel.settings = settings(max_examples=5, stateful_step_count=20, deadline=N
 class TestModelAtLength(Model.TestCase):  # type: ignore[misc,valid-type]  # it is made at run time
     """The same, for longer."""
 
-    settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+    settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
 
 
 @pytest.fixture
