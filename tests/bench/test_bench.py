@@ -116,7 +116,9 @@ def test_each_scenario_says_what_it_measures_and_the_objection(name: str) -> Non
     assert scenario.bounds(Results()) is not None  # of nothing, nothing is said
 
 
-@pytest.mark.parametrize("name", ["short", "execute", "compute", "mixed", "lag", "fresh", "cancel"])
+@pytest.mark.parametrize(
+    "name", ["short", "execute", "compute", "mixed", "lag", "fresh", "cancel", "extism"]
+)
 async def test_each_scenario_measures_this_project(name: str) -> None:
     """Its first case gives a number for each column, and a row of the table."""
     scenario = load(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,15 +68,23 @@ def _log(random: Random, _url: str) -> Call:
 
 
 def _fetch(random: Random, url: str) -> Call:
-    method = random.choice(("GET", "get", "POST", "PUT", "DELETE", None))
+    method = random.choice(
+        ("GET", "get", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", None)
+    )
     status = random.choice((200, 201, 204, 400, 404, 500))
+    target = f"{url}/seen?status={status}&n={random.randrange(1_000)}"
+    if method in ("GET", None) and random.random() < 0.5:
+        code = random.choice((301, 302, 303, 307, 308))
+        target = f"{url}/redirect?code={code}&to={quote(target, safe='')}"
+    elif method == "GET":
+        target = f"{url}/gzip?size={random.randrange(10_000)}"
     request = {
-        "url": f"{url}/seen?status={status}&n={random.randrange(1_000)}",
+        "url": target,
         "headers": {f"x-{k}": f"value {k}" for k in range(random.randrange(3))},
     }
     if method is not None:
         request["method"] = method
-    body = _bytes(random) if method in ("POST", "PUT") else b""
+    body = _bytes(random) if method in ("POST", "PUT", "PATCH") else b""
     return "fetch", json.dumps(request).encode() + b"\0" + body
 
 

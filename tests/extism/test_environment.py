@@ -285,3 +285,35 @@ async def test_names_that_are_no_text() -> None:
     async with open_extism(guest()) as plugin:
         with pytest.raises(ExtismError, match="the name is no UTF-8"):
             await plugin.call("run", asks("var_get", b"\xff"))
+
+
+KERNELS = ["free", "length", "length_unsafe", "load_u8", "load_u64", "store_u8", "store_u64"]
+KERNELS += ["input_load_u8", "input_load_u64", "input_set", "output_set", "error_set"]
+
+
+@pytest.mark.parametrize("function", KERNELS)
+async def test_wild_offsets_for_the_kernel(function: str) -> None:
+    """They read as 0 and change nothing: neither the input, nor the output, nor the instance."""
+    wild = [*WILD[3:], (1 << 64) - 8, 1 << 62]
+    steps = [step(function, offset, size) for offset in wild for size in (1, 8, 1 << 40)]
+    last = [step("input_offset"), step("input_length"), step("output_length"), step("error_get")]
+    given = script(*steps, *last)
+    async with open_extism(guest(), size=1) as plugin:
+        found = results(await plugin.call("run", given))
+        assert found == (*[0] * len(steps), 64, len(given), 0, 0)
+        assert await plugin.call("echo", b"on") == b"on"
+        assert plugin.statistics().started == 1
+
+
+async def test_freed_blocks_and_long_regions() -> None:
+    """A block that was freed has no length, and a region beyond all blocks is no output."""
+    written = Script()
+    block = written.add("alloc", 100)
+    written.add("free", block)
+    written.add("length", block)
+    written.add("free", block)
+    written.add("output_set", block, 1 << 20)
+    written.add("output_length")
+    async with open_extism(guest()) as plugin:
+        found = results(await plugin.call("run", written.end()))
+    assert found[2] == found[5] == 0

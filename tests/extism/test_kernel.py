@@ -263,14 +263,14 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
+TestModel.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
 
 
 @pytest.mark.slow
 class TestModelAtLength(Model.TestCase):  # type: ignore[misc,valid-type]  # it is made at run time
     """The same, for longer."""
 
-    settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+    settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_a_billion_allocations() -> None:
 def test_freed_blocks_serve_again(kernel: Kernel) -> None:
     """A guest that frees what it allocates never runs out of memory, in any order of sizes."""
     sizes = [1, 100, 5_000, 64, 65, 300_000, 8, 300_000, 70_000]
-    for _ in range(50):
+    for _ in range(15):
         for size in sizes:
             keep = kernel.call("alloc", 10)
             offset = kernel.call("alloc", size)

@@ -187,6 +187,14 @@ async def test_what_cannot_be_loaded_leaves_the_old_one(tmp_path: Path, guest: P
         assert loader.plugins.keys() == {"guest"}
 
 
+async def test_each_call_can_have_an_instance_of_its_own(guest: Path) -> None:
+    """With ``pristine``, as for a plugin of the contract."""
+    async with open_here(pristine=True) as loader:
+        plugin = await loader.load(guest)
+        assert [await told(plugin, "echo", each) for each in "ab"] == ["a", "b"]
+        assert plugin.pool.statistics().retired["uses"] == 2
+
+
 async def test_admission_sees_the_tools(guest: Path) -> None:
     """What a host raises refuses a plugin of this kind as any other."""
     seen: list[tuple[str, int]] = []

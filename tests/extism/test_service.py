@@ -202,7 +202,7 @@ async def test_a_cancel_while_the_reply_is_written() -> None:
 
 async def test_the_time_of_a_call() -> None:
     """``timeout_ms`` of a manifest ends a call by CallTimeout; the plugin serves on."""
-    given = {"wasm": [{"data": guest().encode()}], "timeout_ms": 30}
+    given = {"wasm": [{"data": guest().encode()}], "timeout_ms": 500}
     async with open_extism(given) as plugin:
         with pytest.raises(CallTimeout):
             await plugin.call("spin")
@@ -412,13 +412,13 @@ async def test_an_exit_of_a_command() -> None:
 
 async def test_a_cancel_at_any_step_of_an_opening(cancelled_at: CancelledAt) -> None:
     """Whenever it comes, nothing is left, and the next opening serves."""
-    for number in range(1, 60):
+    for number in range(1, 60, 3):
         with cancelled_at(number) as scope:
             async with open_extism(guest(), size=2) as plugin:
                 await plugin.call("echo", b"x")
                 scope.cancel()
                 await trio.lowlevel.checkpoint()
-        if number % 10 == 0:
+        if number % 10 == 1:
             async with open_extism(guest()) as plugin:
                 assert await plugin.call("echo", b"on") == b"on"
 

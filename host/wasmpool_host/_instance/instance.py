@@ -305,6 +305,7 @@ class Instance:
         else:
             assert isinstance(prepared, _capi.Linkable)
             for crossing in companion.start(fiber, module, prepared):
+                fiber.start_clock()
                 if not fiber.start(crossing):
                     yield
         fiber.store.take_instance()

@@ -40,6 +40,7 @@ from wasmpool_host import (
 )
 from wasmpool_host.lowlevel import DrivenModule, check_process, check_trio, shown
 
+from .clients import Clients
 from .manifest import is_unicode
 from .revision import Given, load_revision
 from .source import freeze_source
@@ -148,7 +149,7 @@ def _copy_functions(functions: object) -> tuple[HostFunction, ...]:
 async def _opened(source: FrozenSource, given: Given) -> AsyncGenerator[ExtismPlugin, None]:
     check_trio("open_extism")
     async with contextlib.AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(_Clients())
+        clients = await stack.enter_async_context(Clients())
         drains = await stack.enter_async_context(open_plain_nursery())
         revision = clients.add(await load_revision(source, given))
         if given.options.get("pristine"):
@@ -179,31 +180,6 @@ async def _freeze(revision: Revision, given: Given) -> None:
 
 
 @final
-class _Clients:
-    """The HTTP clients of all revisions, which are closed after the pool."""
-
-    def __init__(self) -> None:
-        self._revisions: list[Revision] = []
-
-    def add(self, revision: Revision) -> Revision:
-        """Have the client of a revision closed at the end."""
-        self._revisions.append(revision)
-        return revision
-
-    async def drop(self, revision: Revision) -> None:
-        """Close the client of a revision that serves no more calls."""
-        self._revisions.remove(revision)
-        await revision.environment.requests.aclose()
-
-    async def __aenter__(self) -> _Clients:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        while self._revisions:
-            await self.drop(self._revisions[-1])
-
-
-@final
 class ExtismPlugin:
     """An Extism plugin in service; `open_extism` makes it.
 
@@ -224,7 +200,7 @@ class ExtismPlugin:
         self,
         pool: Pool,
         drains: trio.Nursery,
-        clients: _Clients,
+        clients: Clients,
         revision: Revision,
         given: Given,
     ) -> None:
