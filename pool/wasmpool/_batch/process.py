@@ -83,12 +83,14 @@ async def _work(
         async with open_work(job, source) as work, trio.open_nursery() as nursery:
             await frames.send(message_of({"say": "ready"}))
             async for task, chunk in chunks:
-                nursery.start_soon(_do, frames, work, task, chunk)
+                await nursery.start(_do, frames, work, task, chunk)
     except Exception as error:  # noqa: BLE001 - the batch says it
         why = str(error) or type(error).__name__
         await frames.send(message_of({"say": "failed", "why": why}))
 
 
-async def _do(frames: Frames, work: Work, task: int, chunk: Chunk) -> None:
-    rows = await work.do(chunk)
+async def _do(
+    frames: Frames, work: Work, task: int, chunk: Chunk, *, task_status: trio.TaskStatus[None]
+) -> None:
+    rows = await work.do(chunk, task_status=task_status)
     await frames.send(rows_message(task, rows))
