@@ -108,6 +108,22 @@ async def test_a_chunk_that_is_done_waits_for_no_call_of_another(
         nursery.start_soon(work.do, chunk_of(b"1000\n"))
 
 
+async def test_chunks_that_are_started_in_order_are_begun_in_order(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Also where there is one call for all of them."""
+    work, begun = work_of(FakeGuest(), tasks=1), list[int]()
+
+    async def do(number: int, *, task_status: trio.TaskStatus[None]) -> None:
+        await work.do(chunk_of(b"1\n"), task_status=task_status)
+        begun.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            await nursery.start(do, number)
+    assert begun == list(range(20))
+
+
 async def test_large_rows_end_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the first lines are returned; no more lines are begun than were under way."""
     monkeypatch.setattr(module, "MOST_ROWS", 100)

@@ -7,7 +7,7 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_WAITING: Final = 16
+"""Chunks: more than the batch gives at once, so that its end is read whatever waits."""
+
 
 def main() -> None:
     """Do chunks; the argument is the descriptor of the socket."""
@@ -42,7 +45,7 @@ async def _serve(end: socket.socket) -> None:
     async with trio.open_nursery() as nursery:
         log = LogSender(frames)
         nursery.start_soon(log.send)
-        chunks, received = trio.open_memory_channel[tuple[int, "Chunk"]](0)
+        chunks, received = trio.open_memory_channel[tuple[int, "Chunk"]](_WAITING)
         working = trio.CancelScope()
         nursery.start_soon(_listen, frames, chunks, working, nursery.cancel_scope)
         with working:
@@ -83,12 +86,14 @@ async def _work(
         async with open_work(job, source) as work, trio.open_nursery() as nursery:
             await frames.send(message_of({"say": "ready"}))
             async for task, chunk in chunks:
-                nursery.start_soon(_do, frames, work, task, chunk)
+                await nursery.start(_do, frames, work, task, chunk)
     except Exception as error:  # noqa: BLE001 - the batch says it
         why = str(error) or type(error).__name__
         await frames.send(message_of({"say": "failed", "why": why}))
 
 
-async def _do(frames: Frames, work: Work, task: int, chunk: Chunk) -> None:
-    rows = await work.do(chunk)
+async def _do(
+    frames: Frames, work: Work, task: int, chunk: Chunk, *, task_status: trio.TaskStatus[None]
+) -> None:
+    rows = await work.do(chunk, task_status=task_status)
     await frames.send(rows_message(task, rows))

@@ -53,18 +53,24 @@ class Work:
         self._numbered = job.numbered
         self._calls = trio.Semaphore(job.tasks)
 
-    async def do(self, chunk: Chunk) -> ChunkRows:
+    async def do(
+        self, chunk: Chunk, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> ChunkRows:
         """Do a chunk: answer its lines, and return the rows of all or of its first lines.
 
-        A cancel ends the calls under way.
+        It has started when its first call may begin: chunks that are started one after the other
+        are begun in this order. A cancel ends the calls under way.
         """
         under_way = _UnderWay(chunk.lines(), chunk.first_line, chunk.count)
-        began = trio.current_time()
+        began, has_begun = trio.current_time(), False
         async with trio.open_nursery() as nursery:
             with under_way.starting:
                 while under_way.go_on:
                     await self._calls.acquire()
                     nursery.start_soon(self._caller, under_way)
+                    if not has_begun:
+                        has_begun = True
+                        task_status.started()
                     await trio.lowlevel.checkpoint()  # so that it can take the last line
         return under_way.rows(trio.current_time() - began)
 
