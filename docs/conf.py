@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sphinx.pycode import ModuleAnalyzer
 
 import wasmpool
+import wasmpool.batch
 import wasmpool.mcp
 import wasmpool.telemetry
 import wasmpool_host
@@ -78,6 +79,7 @@ PUBLIC = {
     module.__name__: module
     for module in (
         wasmpool,
+        wasmpool.batch,
         wasmpool.mcp,
         wasmpool.telemetry,
         wasmpool_host,

@@ -33,6 +33,7 @@ import attrs
 import pytest
 
 import wasmpool
+import wasmpool.batch
 import wasmpool.mcp
 import wasmpool.telemetry
 import wasmpool_host
@@ -387,6 +388,7 @@ def public_names() -> Iterator[str]:
         f"wasmpool_host.{name}" for name in wasmpool_host.__all__ if name not in wasmpool.__all__
     )
     yield from (f"wasmpool_host.lowlevel.{name}" for name in wasmpool_host.lowlevel.__all__)
+    yield from (f"wasmpool.batch.{name}" for name in wasmpool.batch.__all__)
     yield from (f"wasmpool.mcp.{name}" for name in wasmpool.mcp.__all__)
     yield from (f"wasmpool.telemetry.{name}" for name in wasmpool.telemetry.__all__)
 

@@ -15,6 +15,7 @@ import pytest
 
 import wasmpool
 import wasmpool_host
+from wasmpool.batch import Row, Rows, map_lines
 from wasmpool.example import PATH
 from wasmpool_host import lowlevel
 
@@ -59,6 +60,15 @@ async def test_a_map_of_a_plugin_is_typed() -> None:
     ):
         async for result in results:
             assert_type(result, wasmpool.ToolResult | Exception)
+
+
+async def test_a_map_of_lines_is_typed() -> None:
+    """Its rows, whatever the lines are."""
+    async with map_lines(PATH, ["a", b"b"], tool="word_count") as rows:
+        assert_type(rows, Rows)
+        async for row in rows:
+            assert_type(row, Row)
+            assert_type((row.number, row.data, row.is_error), tuple[int, str, bool])
 
 
 def test_a_wrong_type_of_a_host_function_is_a_type_error() -> None:

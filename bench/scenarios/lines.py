@@ -23,7 +23,6 @@ from wasmpool._batch.ordered import OrderedRows
 from wasmpool._batch.processes import open_processes
 from wasmpool._batch.shared_cache import with_cache
 from wasmpool._batch.work import Work
-from wasmpool._lines import Line as TextLine
 from wasmpool_host.lowlevel import Source
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from bench._effort import Effort
     from bench._results import Results
     from bench._scenario import Round
-    from wasmpool._batch.guest import Guest
     from wasmpool._batch.places import Places
 
 __all__ = ["SCENARIO"]
@@ -42,7 +40,6 @@ _PROCESSES: Final = "processes"
 _SHORT: Final = "10 us"
 _SECONDS: Final = {_SHORT: 10e-6, "1 ms": 1e-3, "100 ms": 0.1}
 """What a line takes in the guest, about."""
-_SPINS: Final = 1_000_000
 _STEADY: Final = 40
 """Rounds of `effort.seconds` that a measurement takes with one CPU: chunks grow at its start."""
 
@@ -59,13 +56,13 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
     source = await trio.to_thread.run_sync(Source.read, Path(EXAMPLE))
     job = Job(file=str(EXAMPLE), tool="spin", size=size, tasks=4 * size)
     async with with_cache(job) as cached:
-        async with open_guest(cached, source) as guest:  # it is compiled, for all
-            per_ms = await _spins_per_ms(guest)
+        async with open_guest(cached, source):
+            pass  # it is compiled now, for all
         async with _open_places(contender, cached, source, count) as places:
 
             async def measure(case: str) -> Sample:
                 seconds = _SECONDS[case.removeprefix("lines of ")]
-                line = b'{"rounds": %d}\n' % max(1, round(seconds * 1000 * per_ms))
+                line = b'{"rounds": %d}\n' % effort.spins(seconds * 1000)
                 lines = max(count, round(effort.seconds * _STEADY / 10 / (seconds + 30e-6)))
                 await _answer(places, job, line, 1)  # processes are ready
                 began, cpu = time.perf_counter(), _cpu_seconds()
@@ -86,15 +83,6 @@ async def _open_places(
     else:
         async with open_guest(job, source) as guest:
             yield Here(Work(guest, job), job.tasks)
-
-
-async def _spins_per_ms(guest: Guest) -> float:
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        await guest.answer(TextLine(b'{"rounds": %d}' % _SPINS, 0))
-        took.append(time.perf_counter() - began)
-    return _SPINS / (min(took) * 1000)
 
 
 async def _answer(places: Places, job: Job, line: bytes, lines: int) -> None:
