@@ -12,6 +12,7 @@ import itertools
 import os
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, final
@@ -183,7 +184,8 @@ async def run(number: int, shared: Shared, wanted: Callable[[int], bool]) -> int
     ):
         shared.pools.append(pool)
         await loader.load(EXAMPLE)
-        await nursery.start(loader.watch, shared.directory)
+        if find_spec("watchfiles") is not None:  # it has no wheel for each interpreter
+            await nursery.start(loader.watch, shared.directory)
         this = Run(number, shared, pool, loader)
 
         async def use() -> None:
