@@ -239,8 +239,8 @@ async def main():
 
 trio.run(main)
 threads = [each.name for each in threading.enumerate() if not each.name.startswith("Trio thread")]
-links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2]
-sockets = [link for link in links if link.startswith("socket:")]
+files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+sockets = [file for file in files if "socket:" in file]
 children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
 print(threads, sockets, children)
 """
