@@ -13,6 +13,7 @@ import trio.testing
 from tests.batch.children import batch_processes
 
 from wasmpool import CompileError, Limits, Module
+from wasmpool._batch import processes as processes_module
 from wasmpool._batch.choice import NoSuchTool
 from wasmpool.batch import Row, map_lines
 from wasmpool.example import PATH as EXAMPLE
@@ -127,6 +128,18 @@ async def test_a_cancel_ends_the_block_and_its_calls(cache: Path) -> None:
     with trio.move_on_after(0.2) as scope:
         await rows_of(EXAMPLE, ['{"ms": 60000}'], tool="nap", cache=cache)
     assert scope.cancelled_caught
+
+
+async def test_an_early_end_of_the_block_waits_for_no_call(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes stop what they do, and end in order."""
+    monkeypatch.setattr(processes_module, "_LAST_SECONDS", 1e9)
+    lines = ['{"ms": 1}', *['{"ms": 600000}'] * 20]
+    with trio.fail_after(60):
+        async with map_lines(EXAMPLE, lines, tool="nap", processes=1, tasks=1, cache=cache) as rows:
+            assert not (await anext(rows)).is_error
+    assert batch_processes() == []
 
 
 async def test_rows_can_be_shared_by_tasks(cache: Path) -> None:

@@ -134,6 +134,7 @@ async def test_a_line_whose_processes_are_killed_is_an_error(cache: Path, until:
 
 async def test_a_cancel_kills_processes_that_compute(cache: Path, until: Any) -> None:
     """At once, and the block has nothing left when it ends."""
+    pid = 0
     with trio.CancelScope() as scope:
         async with (
             running(cache, 1, program=("spin",)) as processes,

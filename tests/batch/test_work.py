@@ -91,6 +91,39 @@ async def test_chunks_share_the_calls(autojump_clock: trio.testing.MockClock) ->
     assert trio.current_time() - began == pytest.approx(10)
 
 
+async def test_a_chunk_that_is_done_waits_for_no_call_of_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whatever the order in which they came."""
+    work, began = work_of(FakeGuest(), tasks=1), trio.current_time()
+    async with trio.open_nursery() as nursery:
+
+        async def first() -> None:
+            await work.do(chunk_of(b"1\n"))
+            assert trio.current_time() - began == pytest.approx(1)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(work.do, chunk_of(b"1000\n"))
+
+
+async def test_chunks_that_are_started_in_order_are_begun_in_order(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Also where there is one call for all of them."""
+    work, begun = work_of(FakeGuest(), tasks=1), list[int]()
+
+    async def do(number: int, *, task_status: trio.TaskStatus[None]) -> None:
+        await work.do(chunk_of(b"1\n"), task_status=task_status)
+        begun.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            await nursery.start(do, number)
+    assert begun == list(range(20))
+
+
 async def test_large_rows_end_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the first lines are returned; no more lines are begun than were under way."""
     monkeypatch.setattr(module, "MOST_ROWS", 100)
@@ -99,6 +132,18 @@ async def test_large_rows_end_a_chunk_early(monkeypatch: pytest.MonkeyPatch) -> 
     assert 2 <= rows.count <= 4
     assert rows.count == guest.calls
     assert texts(rows) == [each * 60 for each in "abcdefgh"[: rows.count]]
+
+
+async def test_rows_that_are_too_many_are_done_again(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Those of the calls that were under way when the first ones were large; one is always kept."""
+    monkeypatch.setattr(module, "MOST_ROWS", 1)
+    for most, count in ((30, 2), (1, 1)):
+        monkeypatch.setattr(module, "MOST_CONTENT", most)
+        rows = await work_of(FakeGuest(), tasks=4).do(chunk_of(b"1\n1\n1\n1\n1\n"))
+        assert rows.content == b'{"data": "1"}\n' * count
+        assert rows.count == count
 
 
 async def test_a_cancel_ends_the_calls_of_its_chunk_alone(

@@ -99,7 +99,7 @@ class _AsyncBlocks:
     size: None = None
 
     def __init__(self, items: AsyncIterable[str | bytes]) -> None:
-        self._items = items
+        self._items: object = items
         self._iterator = aiter(items)
 
     async def read(self) -> bytes:

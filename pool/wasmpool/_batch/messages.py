@@ -22,7 +22,7 @@ __all__ = [
 MOST_TO_PROCESS: Final = 512 << 20
 """Bytes of a message: twice what a module's file may have."""
 MOST_TO_BATCH: Final = 1 << 30
-"""Bytes of a message: more than `MOST_CONTENT` of rows."""
+"""Bytes of a message: more than `MOST_CONTENT`, and more than one row can have."""
 
 Message: TypeAlias = "tuple[dict[str, Any], bytes]"
 

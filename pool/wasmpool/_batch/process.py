@@ -43,8 +43,10 @@ async def _serve(end: socket.socket) -> None:
         log = LogSender(frames)
         nursery.start_soon(log.send)
         chunks, received = trio.open_memory_channel[tuple[int, "Chunk"]](0)
-        nursery.start_soon(_listen, frames, chunks, nursery.cancel_scope)
-        await _work(frames, read_message(opening), received, log)
+        working = trio.CancelScope()
+        nursery.start_soon(_listen, frames, chunks, working, nursery.cancel_scope)
+        with working:
+            await _work(frames, read_message(opening), received, log)
         await log.send_waiting()
         nursery.cancel_scope.cancel()
 
@@ -52,13 +54,14 @@ async def _serve(end: socket.socket) -> None:
 async def _listen(
     frames: Frames,
     chunks: trio.MemorySendChannel[tuple[int, Chunk]],
+    working: trio.CancelScope,
     scope: trio.CancelScope,
 ) -> None:
-    """Pass on chunks; where the batch has ended, all ends at once."""
+    """Pass on chunks, until nothing more is wanted; where the batch is gone, all ends at once."""
     while (received := await frames.receive()) is not None:
         message = read_message(received)
         if message[0]["do"] == "end":
-            chunks.close()
+            working.cancel()
         else:
             await chunks.send((message[0]["task"], chunk_of(message)))
     scope.cancel()
@@ -80,12 +83,14 @@ async def _work(
         async with open_work(job, source) as work, trio.open_nursery() as nursery:
             await frames.send(message_of({"say": "ready"}))
             async for task, chunk in chunks:
-                nursery.start_soon(_do, frames, work, task, chunk)
+                await nursery.start(_do, frames, work, task, chunk)
     except Exception as error:  # noqa: BLE001 - the batch says it
         why = str(error) or type(error).__name__
         await frames.send(message_of({"say": "failed", "why": why}))
 
 
-async def _do(frames: Frames, work: Work, task: int, chunk: Chunk) -> None:
-    rows = await work.do(chunk)
+async def _do(
+    frames: Frames, work: Work, task: int, chunk: Chunk, *, task_status: trio.TaskStatus[None]
+) -> None:
+    rows = await work.do(chunk, task_status=task_status)
     await frames.send(rows_message(task, rows))

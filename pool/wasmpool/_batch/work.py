@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from .guest import Answer, Guest
     from .job import Job
 
-__all__ = ["MOST_ROWS", "Work", "open_work"]
+__all__ = ["MOST_CONTENT", "MOST_ROWS", "Work", "open_work"]
 
 MOST_ROWS: Final = 16 << 20
 """Bytes of a chunk's rows after which no more of its lines are begun: they are done later. With the
 rows of calls under way, it bounds what a chunk takes in memory."""
+
+MOST_CONTENT: Final = 256 << 20
+"""Bytes of rows that are returned; calls that were under way may have brought more. The lines of
+those are done again, one at a time if need be."""
 
 
 @final
@@ -49,18 +53,25 @@ class Work:
         self._numbered = job.numbered
         self._calls = trio.Semaphore(job.tasks)
 
-    async def do(self, chunk: Chunk) -> ChunkRows:
+    async def do(
+        self, chunk: Chunk, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> ChunkRows:
         """Do a chunk: answer its lines, and return the rows of all or of its first lines.
 
-        A cancel ends the calls under way.
+        It has started when its first call may begin: chunks that are started one after the other
+        are begun in this order. A cancel ends the calls under way.
         """
-        under_way = _UnderWay(chunk.lines(), chunk.first_line)
-        began = trio.current_time()
+        under_way = _UnderWay(chunk.lines(), chunk.first_line, chunk.count)
+        began, has_begun = trio.current_time(), False
         async with trio.open_nursery() as nursery:
-            while under_way.go_on:
-                await self._calls.acquire()
-                nursery.start_soon(self._caller, under_way)
-                await trio.lowlevel.checkpoint()  # so that it can take the last line
+            with under_way.starting:
+                while under_way.go_on:
+                    await self._calls.acquire()
+                    nursery.start_soon(self._caller, under_way)
+                    if not has_begun:
+                        has_begun = True
+                        task_status.started()
+                    await trio.lowlevel.checkpoint()  # so that it can take the last line
         return under_way.rows(trio.current_time() - began)
 
     async def do_line(self, chunk: Chunk) -> ChunkRows:
@@ -108,6 +119,10 @@ class _UnderWay:
 
     _lines: Iterator[Line]
     first_line: int
+    _count: int
+    starting: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+    """Around the start of callers, which may wait for calls of other chunks: cancelled when no more
+    of them are wanted."""
     go_on: bool = attrs.field(init=False, default=True)
     """False once no more lines are taken."""
     _rows: list[bytes] = attrs.field(init=False, factory=list[bytes])
@@ -116,12 +131,13 @@ class _UnderWay:
 
     def take(self) -> tuple[int, Line] | None:
         """Return the next line and its place; None if there is none, or the rows are large."""
-        line = next(self._lines, None) if self.go_on else None
-        if line is None:
-            self.go_on = False
+        if not self.go_on:
             return None
+        place = len(self._rows)
         self._rows.append(b"")
-        return len(self._rows) - 1, line
+        if place + 1 == self._count:
+            self._take_no_more()
+        return place, next(self._lines)
 
     def finish(self, place: int, row: bytes, *, failed: bool) -> None:
         """Keep the row of a line that was taken."""
@@ -130,16 +146,29 @@ class _UnderWay:
         if failed:
             self._failed.append(place)
         if self._size >= MOST_ROWS:
-            self.go_on = False
+            self._take_no_more()
+
+    def _take_no_more(self) -> None:
+        self.go_on = False
+        self.starting.cancel()
 
     def rows(self, seconds: float) -> ChunkRows:
         """Return the rows, when all that were taken are finished."""
+        rows = self._rows if self._size <= MOST_CONTENT else self._first_rows()
         return ChunkRows(
-            count=len(self._rows),
-            content=b"".join(self._rows),
-            failed=tuple(sorted(self._failed)),
+            count=len(rows),
+            content=b"".join(rows),
+            failed=tuple(sorted(place for place in self._failed if place < len(rows))),
             seconds=seconds,
         )
+
+    def _first_rows(self) -> list[bytes]:
+        size = 0
+        for place, row in enumerate(self._rows):
+            size += len(row)
+            if place and size > MOST_CONTENT:
+                return self._rows[:place]
+        return self._rows
 
 
 @asynccontextmanager
