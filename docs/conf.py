@@ -60,7 +60,7 @@ nitpick_ignore_regex = [
     # There is no inventory of other projects here: the pages are built without a network.
     ("py:.*", r"(trio|collections|contextlib|os|types|typing|enum)\..*"),
     # Aliases in signatures, which the parameters' texts explain.
-    ("py:class", r"(.*\.)?(Admit|Setup|Check|Keep|QueueOnClose|PluginSource|PluginOptions)"),
+    ("py:class", r"(.*\.)?(Admit|Setup|Check|Keep|Lines|QueueOnClose|PluginSource|PluginOptions)"),
     (
         "py:class",
         r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType|AddressType)",

@@ -7,7 +7,7 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_WAITING: Final = 16
+"""Chunks: more than the batch gives at once, so that its end is read whatever waits."""
+
 
 def main() -> None:
     """Do chunks; the argument is the descriptor of the socket."""
@@ -42,7 +45,7 @@ async def _serve(end: socket.socket) -> None:
     async with trio.open_nursery() as nursery:
         log = LogSender(frames)
         nursery.start_soon(log.send)
-        chunks, received = trio.open_memory_channel[tuple[int, "Chunk"]](0)
+        chunks, received = trio.open_memory_channel[tuple[int, "Chunk"]](_WAITING)
         working = trio.CancelScope()
         nursery.start_soon(_listen, frames, chunks, working, nursery.cancel_scope)
         with working:

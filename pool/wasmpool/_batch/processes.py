@@ -97,6 +97,7 @@ class Processes:
         self._running: list[_Process] = []
         self._ready: list[_Process] = []
         self._room = trio.lowlevel.ParkingLot()
+        self._turn = trio.Lock()  # first come, first served: the next rows are those of the first
         self._tasks = 0
         self._replaced = 0
         self._given_up = 0
@@ -105,10 +106,11 @@ class Processes:
 
     async def do(self, chunk: Chunk, /) -> ChunkRows:
         """Do a chunk in the process that has the fewest."""
-        process = await self._process_with_room()
-        self._tasks += 1
-        number, task = self._tasks, _Task()
-        process.tasks[number] = task
+        async with self._turn:
+            process = await self._process_with_room()
+            self._tasks += 1
+            number, task = self._tasks, _Task()
+            process.tasks[number] = task
         try:
             await process.frames.send(chunk_message(number, chunk))
             await task.done.wait()
