@@ -6,6 +6,8 @@ import asyncio
 from typing import Any, final
 
 import pytest
+import trio
+import trio.testing
 from distributed.client import FutureCancelledError
 
 from wasmpool._batch.chunk import Chunk, ChunkRows
@@ -145,27 +147,70 @@ class Inline:
 
 @final
 class Losing:
-    """A connection that loses each chunk."""
+    """A connection that loses each chunk, when it is told to."""
 
     threads = 2
     address = "tcp://scheduler:1"
 
     def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
+        self.under_way: list[int] = []
+        self.go_on = trio.Event()
 
     async def do(self, chunk: Chunk) -> ChunkRows:
-        self.chunks.append(chunk)
-        raise PlaceLost(f"number {len(self.chunks)}")
+        self.under_way.append(chunk.number)
+        await self.go_on.wait()
+        raise PlaceLost("lost")
 
 
-async def test_a_chunk_that_dask_has_lost_is_not_given_to_it_at_once_again() -> None:
-    """It has tried several workers already. Half of the chunk is another one."""
+async def test_chunks_that_were_lost_are_tried_again_one_at_a_time() -> None:
+    """The others go on meanwhile. So only the one that ends workers is lost again."""
     losing = Losing()
     thread: Any = Inline()
     connection: Any = losing
     places = DaskPlaces(thread, connection, None)
-    whole = Chunk(number=0, first_line=1, count=2, data=b"a\nb\n")
-    for chunk, sentence in ((whole, "1"), (whole, "1"), (whole.parts(1)[0], "2"), (whole, "3")):
-        with pytest.raises(PlaceLost, match=f"number {sentence}"):
+    chunks = [
+        Chunk(number=number, first_line=number + 1, count=1, data=b"a\n") for number in range(4)
+    ]
+
+    async def do(chunk: Chunk) -> None:
+        with pytest.raises(PlaceLost):
             await places.do(chunk)
-    assert len(losing.chunks) == 3
+
+    losing.go_on.set()
+    for chunk in chunks[:3]:
+        await do(chunk)
+    losing.go_on, losing.under_way = trio.Event(), []
+    async with trio.open_nursery() as nursery:
+        for chunk in chunks:
+            nursery.start_soon(do, chunk)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(losing.under_way) == 2
+        assert 3 in losing.under_way
+        losing.go_on.set()
+    assert sorted(losing.under_way) == [0, 1, 2, 3]
+
+
+async def test_a_cancelled_suspect_makes_way_for_the_next() -> None:
+    """While it is tried again, and while it waits."""
+    losing = Losing()
+    thread: Any = Inline()
+    connection: Any = losing
+    places = DaskPlaces(thread, connection, None)
+    chunks = [
+        Chunk(number=number, first_line=number + 1, count=1, data=b"a\n") for number in range(3)
+    ]
+    losing.go_on.set()
+    for chunk in chunks:
+        with pytest.raises(PlaceLost):
+            await places.do(chunk)
+    losing.go_on, losing.under_way = trio.Event(), []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(places.do, chunks[0])
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(places.do, chunks[1])
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    losing.go_on.set()
+    with pytest.raises(PlaceLost):
+        await places.do(chunks[2])
+    assert losing.under_way == [0, 2]

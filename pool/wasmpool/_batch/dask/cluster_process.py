@@ -26,8 +26,8 @@ __all__ = ["main"]
 
 _CLOSE_SECONDS: Final = 5.0
 """That the workers have to end; then they are killed."""
-_ALLOWED_FAILURES: Final = 1
-"""A chunk whose worker has ended is tried once more: both may have been ended by another chunk."""
+_ALLOWED_FAILURES: Final = 0
+"""A chunk whose worker has ended is lost. The batch tries it once more, apart from other such."""
 
 
 def main() -> None:

@@ -53,22 +53,25 @@ class DaskPlaces:
         self.page = page
         self._thread = thread
         self._connection = connection
-        self._lost: dict[tuple[int, int], PlaceLost] = {}
+        self._suspects: set[tuple[int, int]] = set()
+        self._one_suspect = trio.Lock()
 
     async def do(self, chunk: Chunk, /) -> ChunkRows:
         """Have a chunk done by a worker, as `Places` says.
 
-        Dask has tried a chunk on several workers before it is lost. So the same chunk is not given
-        to it once more: its place is lost again at once.
+        Dask blames all chunks that a worker had when it ended, those that it had not begun, too.
+        So those that were lost are tried again one at a time: the one that ends workers is then
+        lost alone.
         """
         lines = chunk.first_line, chunk.count
-        if (again := self._lost.pop(lines, None)) is not None:
-            await trio.lowlevel.checkpoint()
-            raise again
+        if lines in self._suspects:
+            self._suspects.remove(lines)
+            async with self._one_suspect:
+                return await self._thread.run(self._connection.do, chunk)
         try:
             return await self._thread.run(self._connection.do, chunk)
-        except PlaceLost as lost:
-            self._lost[lines] = lost
+        except PlaceLost:
+            self._suspects.add(lines)
             raise
 
     def facts(self) -> Iterator[tuple[str, str]]:
