@@ -77,4 +77,4 @@ def test_threads_and_processes_are_not_mixed() -> None:
     """It says so."""
     ran = run_here("run", "--threads", "2", "--processes", "2")
     assert ran.returncode == 2
-    assert "leave out one" in ran.stderr
+    assert "--processes and --threads exclude each other" in ran.stderr

@@ -50,7 +50,8 @@ async def open_output(
         WrongUse: one cannot be opened, or is a file that the run reads or writes already.
     """
     goes_on = options.resume is not None
-    path = options.resume or options.output or "-"
+    chosen = options.output if options.resume is None else options.resume
+    path = "-" if chosen is None else chosen
     name = "standard output" if path == "-" else f"the output {shown(path)}"
     sink = await _open(stack, path, name, goes_on=goes_on)
     written = {name: sink}
