@@ -113,6 +113,25 @@ async def test_the_module_is_compiled_once_by_a_worker(
     assert [job.cache for job in opened] == [f"{directory}/wasmpool"]
 
 
+async def test_the_module_is_not_sent_with_each_chunk(
+    in_thread: OpenInThread, source: Source
+) -> None:
+    """One worker has it first, and the other fetches it once."""
+    async with in_thread(2) as cluster:
+        opening = open_dask(cluster.address, JOB, source)
+        async with opening as places, trio.open_nursery() as nursery:
+            for number in range(12):
+                nursery.start_soon(places.do, chunk_of(["words"] * 20, number))
+        fetched = [
+            key
+            for each in cluster.workers
+            for transfer in each.transfer_incoming_log
+            for key in transfer["keys"]
+            if "module" in key
+        ]
+    assert len(fetched) <= 1
+
+
 async def test_the_trio_run_of_workers_ends_with_them(
     in_thread: OpenInThread, source: Source
 ) -> None:
