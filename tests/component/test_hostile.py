@@ -335,6 +335,27 @@ def test_the_reader_of_components_only_says_that_it_cannot_read(data: st.DataObj
     augment(bytes(damaged))
 
 
+def test_a_function_that_is_itself_is_not_looked_for_for_ever() -> None:
+    """Nor is one that comes later; Wasmtime refuses both."""
+    for index in (0, 1, 7):
+        export = bytes((11, 7, 1, 0, 1, ord("f"), 1, index, 0))
+        with pytest.raises(Unreadable, match="before itself"):
+            read_anatomy(BINARY[:8] + export)
+        alias = bytes((5, 8, 1, 1, 1, 0, 1, ord("f"), 1, index)) + bytes(
+            (6, 6, 1, 1, 0, 0, 1, ord("f"))
+        )
+        with pytest.raises(Unreadable, match="before itself"):
+            read_anatomy(BINARY[:8] + alias)
+
+
+def test_components_in_components_are_read_to_a_depth() -> None:
+    nested = BINARY[:8]
+    for _ in range(60):
+        size = len(nested)
+        nested = BINARY[:8] + b"\4" + bytes((size & 127 | 128, size >> 7)) + nested
+    assert read_anatomy(nested).count("component") == 1
+
+
 # --- cancels ---------------------------------------------------------------------------------
 
 ENDLESS = """(component

@@ -15,7 +15,7 @@ import attrs
 from wasmpool_host._compile.reader import BinaryReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "Anatomy",
@@ -138,7 +138,8 @@ class _Reader(BinaryReader):
     """Reads one component."""
 
     def __init__(self, binary: bytes, at: int = 8, end: int | None = None, level: int = 0) -> None:
-        super().__init__(binary if end is None else binary[:end], at)
+        super().__init__(binary, at)
+        self._end: int = len(binary) if end is None else end
         if level > _MOST_DEEP:
             raise Unreadable("it is too deep")
         self._level = level
@@ -164,6 +165,14 @@ class _Reader(BinaryReader):
         self._resolve()
         return self._made
 
+    def _sections(self) -> Iterator[tuple[int, int]]:
+        """As the base's, up to the end of this component: it may be inside another one."""
+        while self._at < self._end:
+            section, size = self._byte(), self._number()
+            end = self._at + size
+            yield section, end
+            self._at = end
+
     def _readers(self) -> dict[int, Callable[[], None]]:
         return {
             _CORE_TYPES: self._refuse,
@@ -188,6 +197,12 @@ class _Reader(BinaryReader):
                 made.instances[name] = {
                     inner: self._original(each) for inner, each in self._insides[index].items()
                 }
+
+    def _note_same(self, new: int, old: int) -> None:
+        """Note that a function is another one: always an earlier one, so `_original` ends."""
+        if old >= new:
+            raise Unreadable("a function comes before itself")
+        self._same[new] = old
 
     def _original(self, function: int) -> int:
         while function in self._same:
@@ -240,7 +255,7 @@ class _Reader(BinaryReader):
         instance, name = self._number(), self._text()
         index = self._made.add(sort)
         if kind == 0 and sort == "func" and name in self._insides.get(instance, {}):
-            self._same[index] = self._insides[instance][name]
+            self._note_same(index, self._insides[instance][name])
 
     # --- functions ---
 
@@ -302,7 +317,7 @@ class _Reader(BinaryReader):
         self._made.exported[name] = sort, index
         new = self._made.add(sort)
         if sort == "func":
-            self._same[new] = index
+            self._note_same(new, index)
         elif sort == "instance" and index in self._insides:
             self._insides[new] = self._insides[index]
 

@@ -43,6 +43,8 @@ _MODULE, _CORE_INSTANCE, _TYPE, _CANON, _EXPORT = 1, 2, 7, 8, 11
 _PRIMITIVES: Final = {"u32": 0x79, "u64": 0x77, "f32": 0x76, "f64": 0x75}
 _FUNC, _TYPE_SORT = b"\x01", b"\x03"
 _REALLOC: Final = ("u32",) * 4
+_MOST_MEMORIES: Final = 64
+"""Memories, by all their names, that are shown: a module may have 100."""
 
 
 @attrs.frozen
@@ -110,7 +112,7 @@ class _Extension:
 
     def _show_memories(self) -> int:
         count = self._made.count("core memory")
-        if not count:
+        if not 0 < count <= _MOST_MEMORIES:
             return 0
         names = range(count)
         imports = " ".join(f'(import "" "{k}" (memory 0))' for k in names)

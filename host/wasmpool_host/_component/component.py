@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from wasmpool_host import _capi_component as capi
 from wasmpool_host import _wit
 from wasmpool_host._engine import check_process, component_engine_of
 from wasmpool_host._in_trio import check_trio
@@ -26,6 +25,7 @@ from .imported import import_name
 from .instance import ComponentInstance, DrivenComponentInstance
 from .linked_component import LinkedComponent
 from .linking import Provided, link, missing_of, resolve
+from .reading import read_world
 from .world import ComponentWorld
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Component:
         imports: the same of what it imports.
         limits: as given.
         wasi: as given.
+        identity: equal for components of the same binary, imports, WASI and limits: a pool's reload
+            from one to the other does nothing.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, from one place
@@ -70,7 +72,7 @@ class Component:
     ) -> None:
         """Link the compiled code; `Component.compile` makes components."""
         engine = component_engine_of(limits.stack)
-        world = capi.read_world(engine.wasmtime, compiled)
+        world = read_world(engine.wasmtime, compiled)
         self.digest: str = source.digest
         self.name: str = (source.name or self.digest[:12])[:LONGEST]
         self.limits: Limits = limits
@@ -178,7 +180,7 @@ class Component:
             directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
 
         def make(_: Source, compiled: Any, __: Augmented | None) -> ComponentWorld:
-            world = capi.read_world(component_engine_of(stack).wasmtime, compiled)
+            world = read_world(component_engine_of(stack).wasmtime, compiled)
             return ComponentWorld(
                 _flat(world.imports), _shown(_flat(world.exports)), missing_of(world, provided)
             )

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     import wasmtime
 
-    from wasmpool_host._capi_component import World
     from wasmpool_host._instance.host_function import HostFunction
     from wasmpool_host._wasi import Wasi
+
+    from .reading import World
 
 __all__ = ["Provided", "link", "missing_of", "resolve"]
 
