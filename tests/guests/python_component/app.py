@@ -34,7 +34,7 @@ class Work(exports.Work):
             raise _why(error) from error
 
     def names(self, path: str) -> list[str]:
-        return sorted(os.listdir(path))  # noqa: PTH208 - names, not paths
+        return sorted(each.name for each in Path(path).iterdir())
 
     def environment(self, name: str) -> str | None:
         return os.environ.get(name)
