@@ -678,6 +678,7 @@ async def test_http2_over_tls(
 ) -> None:
     """It is spoken where the server offers it, without being asked for."""
     trusting = ssl.create_default_context(cafile=certificate)
+    trusting.set_alpn_protocols(["h2", "http/1.1"])
     monkeypatch.setattr("wasmpool._http.client._read_tls_context", lambda: trusting)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
