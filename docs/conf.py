@@ -60,12 +60,16 @@ nitpick_ignore_regex = [
     # There is no inventory of other projects here: the pages are built without a network.
     ("py:.*", r"(trio|collections|contextlib|os|types|typing|enum)\..*"),
     # Aliases in signatures, which the parameters' texts explain.
-    ("py:class", r"(.*\.)?(Admit|Setup|Check|Keep|Lines|QueueOnClose|PluginSource|PluginOptions)"),
+    (
+        "py:class",
+        r"(.*\.)?(Admit|Setup|Check|Keep|Lines|QueueOnClose|PluginSource|PluginOptions|ExtismSource)",
+    ),
     (
         "py:class",
         r"(.*\.)?(LeasedMemory|ModuleLike|Results|Sink|StrPath|ExternType|ValueType|PassedType|AddressType)",
     ),
     ("py:class", r"(.*\.)?(Mode|Scripts|Address|BaseRoute|ASGIApp)"),
+    ("py:class", r"(.*\.)?(DrivenComponentInstance|WitFunction|Resource)"),
     ("py:class", r"T|Ts"),
     ("py:attr", r".*_Pending\.PENDING"),
     ("py:class", r"(.*\.)?(Collector|MeterProvider|TracerProvider)"),

@@ -158,19 +158,18 @@ async def test_a_call_that_returns_wins_over_its_cancel(instance_of: InstanceOf)
         scope.cancel()
         return 42
 
-    for _ in range(20):
+    ends = []
+    while not outcomes and len(ends) < 20:
         instance = await instance_of(
             '(module (import "env" "cancel" (func (result i32))) (export "go" (func 0)))',
             imports=[cancel],
         )
         with trio.CancelScope() as scope:
             outcomes.append(await instance.call("go"))
-        if instance.poisoned is None:
-            break
-        assert (instance.poisoned, scope.cancelled_caught) == ("cancelled", True)
+        ends.append((instance.poisoned, scope.cancelled_caught))
     assert outcomes == [42]
-    assert instance.poisoned is None
-    assert not scope.cancelled_caught
+    assert ends.pop() == (None, False)
+    assert set(ends) <= {("cancelled", True)}
 
 
 async def test_a_call_takes_no_longer_than_its_limit(instance_of: InstanceOf) -> None:

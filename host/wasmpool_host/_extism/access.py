@@ -72,9 +72,9 @@ class KernelAccess:
         """Free blocks, and make one of ``data``; what is no block is left alone.
 
         Returns:
-            Its offset, or 0 for no bytes: what a host function returns. It is an awaitable where
-            the kernel's memory has to grow for it, which raises GuestMemoryError if there is no
-            room. A cancel ends the guest's call.
+            The offset of the block, 0 for no bytes; it is what a host function returns. It is an
+            awaitable where the kernel's memory has to grow for it, which raises GuestMemoryError if
+            there is no room. A cancel ends the guest's call.
         """
         given = self._blocks.give(data, freed)
         return given if given is not None else self._caller._alloc(data)  # noqa: SLF001 - as above
