@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from typing import TYPE_CHECKING, final
+import os
+import random
+from time import monotonic
+from typing import TYPE_CHECKING, Final, final
 
 import pytest
 import trio
@@ -12,6 +15,31 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from pathlib import Path
+
+
+SLOW_SECONDS: Final = os.environ.get("WASMPOOL_SLOW_SECONDS")
+"""Seconds after which no further slow test begins; None is no limit."""
+
+SLOW_SEED: Final = os.environ.get("WASMPOOL_SLOW_SEED", "1")
+"""Decides the order of the files then, so that each of them has its turn."""
+
+_BEGAN: Final = monotonic()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle the files, if there is not the time for all slow tests."""
+    if SLOW_SECONDS is not None:
+        files = list(dict.fromkeys(item.path for item in items))
+        random.Random(SLOW_SEED).shuffle(files)
+        items.sort(key=lambda item: files.index(item.path))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin no slow test once the time for them is over."""
+    if SLOW_SECONDS is not None and item.get_closest_marker("slow") is not None:
+        over = monotonic() - _BEGAN - float(SLOW_SECONDS)
+        if over > 0:
+            pytest.skip(f"WASMPOOL_SLOW_SECONDS={SLOW_SECONDS} are over")
 
 
 def pytest_collection_finish() -> None:
