@@ -42,7 +42,10 @@ async def test_an_import_of_no_known_kind_is_listed_alone() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (b"\0asm\x0d\0\x01\0", "is a WebAssembly component, which wasmpool does not support"),
+        (
+            b"\0asm\x0d\0\x01\0",
+            "is a WebAssembly component, not a module: compile it by Component.compile",
+        ),
         ("(module (memory 1 1 shared))", "needs shared memory, which wasmpool does not support"),
         (
             "(module (memory 1) (func (atomic.fence)))",
