@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -12,6 +12,9 @@ import trio.testing
 
 import wasmpool
 from wasmpool import example
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 FOR_EVER = 2**63
 
@@ -200,12 +203,14 @@ async def test_bytes_that_are_no_wasm_are_a_compile_error() -> None:
         await wasmpool.Module.compile(b"MZ this is something else")
 
 
-async def test_when_the_block_ends_nothing_is_left(module: wasmpool.Module) -> None:
+async def test_when_the_block_ends_nothing_is_left(
+    module: wasmpool.Module, until: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
     """No ticker, no instance, also where guests were computing."""
     async with wasmpool.open_pool(module, size=3, grace=0) as pool, trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(_until_revoked, pool)
-        await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: pool.statistics().leased == 3)
         await pool.aclose()
     statistics = pool.statistics()
     assert statistics.started == statistics.closed == 3
