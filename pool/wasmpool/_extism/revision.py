@@ -57,8 +57,11 @@ class Revision:
     def __init__(
         self, read: ReadSource, module: Module, environment: Environment, name: str
     ) -> None:
-        self.manifest = read.manifest
-        self.digests = (read.main.digest, *(each.digest for each in read.libraries.values()))
+        self.manifest: Manifest = read.manifest
+        self.digests: tuple[str, ...] = (
+            read.main.digest,
+            *(each.digest for each in read.libraries.values()),
+        )
         self.module = module
         self.environment = environment
         self.name = name
