@@ -150,7 +150,7 @@ async def test_a_call_that_returns_wins_over_its_cancel(instance_of: InstanceOf)
     On a busy machine the guest's slice may end just after the host function, and it is cancelled
     before it has returned. That is right, too, but rare.
     """
-    outcomes = []
+    outcomes: list[object] = []
 
     @host_function("env", "cancel", results=("i32",))
     def cancel(caller: Caller) -> int:
@@ -158,7 +158,7 @@ async def test_a_call_that_returns_wins_over_its_cancel(instance_of: InstanceOf)
         scope.cancel()
         return 42
 
-    ends = []
+    ends: list[tuple[str | None, bool]] = []
     while not outcomes and len(ends) < 20:
         instance = await instance_of(
             '(module (import "env" "cancel" (func (result i32))) (export "go" (func 0)))',
