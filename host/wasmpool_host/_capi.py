@@ -864,7 +864,7 @@ class Window:
         """A view of its bytes, and how many there are now; use them before the guest runs again.
 
         The view spans all addresses behind the base, mapped or not, as in `Store`: it has to be
-        made again only if the memory has moved. So whoever uses it compares with the size first.
+        made again only if the memory has moved. So compare with the size before each use.
         """
         base = _memory_data(self._context_at, self._at) or 0
         if base != self._base:

@@ -229,7 +229,7 @@ async def main(file, cache):
             nursery.start_soon(processes.do, Chunk(number=0, first_line=1, count=1, data=b"\\n"))
             while not processes._ready:
                 await trio.sleep(0.01)
-            await trio.sleep(0.05)
+            await trio.sleep(0.05)  # the guest may be at it; it need not
             print("spins", flush=True)
             await trio.sleep_forever()
 

@@ -6,7 +6,7 @@ within a component's reach. So sections are appended to the binary; what was the
 
 * **The same core functions, lifted once more**, to functions of plain integers: a pointer and a
   size for each list. `bytes_call` writes the bytes into the guest's memory itself. The guest's
-  allocator and its ``post-return`` are lifted likewise.
+  allocator and its ``post-return`` are lifted in the same way.
 * **A function that drops a resource**, for each that the component defines.
 * **A module that is given all memories and exports them**, and does nothing else. The host finds
   its instance in the store (`_capi_component.find_memories`).

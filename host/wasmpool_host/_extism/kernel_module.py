@@ -119,7 +119,7 @@ KERNEL: Final = """(module
   ;; been since the last reset, in bytes. At 184: 1 if blocks were freed since the last join.
   (data (memory $state) (i32.const 176) "\\40\\00\\00\\00\\40\\00\\00\\00")
 
-  ;; Whether [at, at + size) is below the end of the blocks.
+  ;; Returns 1 if [at, at + size) is below the end of the blocks.
   (func $inside (param $at i64) (param $size i64) (result i32)
     (local $end i64)
     (local.set $end (i64.extend_i32_u (i32.load $state (i32.const 176))))
@@ -306,7 +306,7 @@ KERNEL: Final = """(module
     (if (call $inside (local.get $at) (i64.const 8))
       (then (i64.store $memory (i32.wrap_i64 (local.get $at)) (local.get $value)))))
 
-  ;; Whether [at, at + size) is inside the input.
+  ;; Returns 1 if [at, at + size) is inside the input.
   (func $given (param $at i64) (param $size i64) (result i32)
     (local $length i64)
     (local.set $length (i64.load $state (i32.const 136)))
