@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, Unpack, final
 
 import trio
@@ -27,6 +28,7 @@ from wasmpool._plugin.options import (
     check_options,
     pool_options,
 )
+from wasmpool._plugin.switch import Switch
 from wasmpool._pool.options import Options
 from wasmpool._pool.pool import run_pool
 from wasmpool._pool.pool_state import PoolState
@@ -334,7 +336,7 @@ class ExtismPlugin:
         failed: list[Exception] = []
 
         async def reload(*, task_status: trio.TaskStatus[int]) -> None:
-            switch = _Switch(self, revision, task_status)
+            switch = Switch(partial(self._take_over, revision), task_status)
             try:
                 await self.pool._reload(  # noqa: SLF001 - more than `reload` takes
                     revision.instances_of,
@@ -385,21 +387,3 @@ class ExtismPlugin:
 
     def _is_closed(self) -> PluginClosed:
         return PluginClosed(f"plugin {self.name!r} is closed: open it anew")
-
-
-class _Switch:
-    """A task status that puts the revision in service in the same step as the pool's."""
-
-    def __init__(
-        self, plugin: ExtismPlugin, revision: Revision, task_status: trio.TaskStatus[int]
-    ) -> None:
-        self._plugin = plugin
-        self._revision = revision
-        self._task_status = task_status
-        self.done = False
-
-    def started(self, value: int | None = None) -> None:
-        assert value is not None  # the new generation's number
-        self.done = True
-        self._plugin._take_over(self._revision)  # noqa: SLF001 - a part of `_switch`
-        self._task_status.started(value)

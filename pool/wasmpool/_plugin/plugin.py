@@ -62,6 +62,7 @@ from .options import (
 )
 from .revision import PluginRevision
 from .source import freeze_source, name_of_file
+from .switch import Switch
 from .tool_result import CLOSED, ToolResult, read_large_result, read_tool_result
 
 if TYPE_CHECKING:
@@ -561,7 +562,7 @@ class Plugin:
         failed: list[Exception] = []
 
         async def reload(*, task_status: trio.TaskStatus[int]) -> None:
-            switch = _Switch(self, revision, task_status)
+            switch = Switch(partial(self._put_in_service, revision), task_status)
             try:
                 await self.pool._reload(  # noqa: SLF001 - more than `reload` takes
                     revision.instances_of,
@@ -615,6 +616,11 @@ class Plugin:
         self._revision = revision
         self.pool._core.rename(revision.name)  # noqa: SLF001 - its messages name the plugin
 
+    def _put_in_service(self, revision: PluginRevision) -> None:
+        self._take_over(revision)
+        if self._registration is not None:
+            self._registration.switched()
+
     @property
     def _credentials(self) -> Mapping[str, str] | None:
         """Those in service; never shown to users."""
@@ -648,27 +654,6 @@ def _as_object(args: Mapping[str, Any] | None) -> dict[str, Any]:
         return dict(args or ())
     message = f"they must be a mapping of names to values, not {reprlib.repr(args)}"
     raise TypeError(message)
-
-
-class _Switch:
-    """A task status that puts the plugin's revision in service in the same step as the pool's."""
-
-    def __init__(
-        self, plugin: Plugin, revision: PluginRevision, task_status: trio.TaskStatus[int]
-    ) -> None:
-        self._plugin = plugin
-        self._revision = revision
-        self._task_status = task_status
-        self.done = False
-
-    def started(self, value: int | None = None) -> None:
-        assert value is not None  # the new generation's number
-        self.done = True
-        plugin = self._plugin
-        plugin._take_over(self._revision)  # noqa: SLF001 - a part of `Plugin._switch`
-        if plugin._registration is not None:  # noqa: SLF001 - as above
-            plugin._registration.switched()  # noqa: SLF001 - as above
-        self._task_status.started(value)
 
 
 def _same(new: Module, old: Module, *, given: bool) -> bool:
