@@ -10,6 +10,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self, final
 
 import attrs
@@ -18,7 +19,7 @@ from bench._results import Results, Sample
 from bench.contenders import ALL, is_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench._effort import Effort
     from bench._scenario import Case, Scenario
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _MOST_TIMES: Final = 2
+_MOST_SECONDS: Final = 60
+"""For the further rounds of a scenario; else those that take long would double the whole run."""
 
 
 @final
@@ -76,7 +79,8 @@ def run(scenario: Scenario, effort: Effort, tell: Callable[[str], None]) -> Resu
     """Measure a scenario; ``tell`` gets a short text at each step.
 
     After the rounds, a case whose spread is large is measured again, until it is not: at most
-    `_MOST_TIMES` as often. `Results.unsteady` has those whose spread is large even then.
+    `_MOST_TIMES` as often, and for `_MOST_SECONDS`. `Results.unsteady` has those whose spread is
+    large even then.
     """
     results = Results()
     cases = [_present(case, tell) for case in scenario.cases(effort)]
@@ -84,14 +88,30 @@ def run(scenario: Scenario, effort: Effort, tell: Callable[[str], None]) -> Resu
     rounds = max(2, -(-effort.rounds // scenario.seldom))
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(scenario.name, name, effort)) for name in names}
-        for turn in range(rounds * _MOST_TIMES):
-            if turn >= rounds:
-                unsteady = results.unsteady(scenario.columns[0].key)
-                cases = [case for case in cases if case.name in unsteady]
-            for case, name in _turns(cases):
-                tell(f"{scenario.name}: round {turn + 1} of {rounds}: {name}, {case}")
-                results.add(case, name, workers[name].measure(case))
+        for turn in range(rounds):
+            _measure(
+                cases, workers, results, tell, f"{scenario.name}: round {turn + 1} of {rounds}"
+            )
+        until = perf_counter() + _MOST_SECONDS
+        for turn in range(rounds, rounds * _MOST_TIMES):
+            unsteady = results.unsteady(scenario.columns[0].key)
+            cases = [case for case in cases if case.name in unsteady]
+            if not cases or perf_counter() > until:
+                break
+            _measure(cases, workers, results, tell, f"{scenario.name}: again, round {turn + 1}")
     return results
+
+
+def _measure(
+    cases: Sequence[Case],
+    workers: Mapping[str, Worker],
+    results: Results,
+    tell: Callable[[str], None],
+    which: str,
+) -> None:
+    for case, name in _turns(cases):
+        tell(f"{which}: {name}, {case}")
+        results.add(case, name, workers[name].measure(case))
 
 
 def _turns(cases: Sequence[Case]) -> Iterator[tuple[str, str]]:

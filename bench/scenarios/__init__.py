@@ -12,7 +12,7 @@ __all__ = ["ALL", "load"]
 
 ALL: Final = (
     "short", "execute", "wait", "compute", "mixed", "lag", "fresh", "pristine", "program", "cancel",
-    "reload", "scale", "start", "telemetry", "extism", "component", "lines",
+    "reload", "scale", "start", "telemetry", "extism", "component", "http", "lines",
 )  # fmt: skip
 """In the order in which they run."""
 

@@ -17,7 +17,7 @@ from bench._load import per_call
 from bench._plot import Line, Plot
 from bench._results import Sample
 from bench._scenario import Bound, Case, Column, Scenario
-from wasmpool import Module, open_pool
+from wasmpool import Module, host_function, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench._effort import Effort
     from bench._results import Results
     from bench._scenario import Round
+    from wasmpool import Caller
 
 __all__ = ["SCENARIO"]
 
@@ -32,7 +33,14 @@ INSTANCES: Final = (1, 10, 100, 1_000, 5_000)
 WAITERS: Final = (0, 10, 100, 1_000, 10_000)
 PAYLOADS: Final = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 _SIZE: Final = 8
-_INSTANCES, _WAITERS, _BYTES = "instances", "waiters", "bytes"
+_MOST_KB: Final = 16
+_MOST_WAITING_KB: Final = 22
+WAITING: Final = 10_000
+_INSTANCES, _WAITERS, _IN_HOST, _BYTES = "instances", "waiters", "calls in a host function", "bytes"
+_APART: Final = "wasmpool, apart"
+"""A process of its own, which has not kept the memory of other cases."""
+_WAIT: Final = """(module (import "env" "wait" (func)) (memory (export "memory") 1)
+  (export "go" (func 0)))"""
 
 
 def _name(number: int, of: str) -> str:
@@ -46,6 +54,7 @@ def _cases(effort: Effort) -> list[Case]:
     return [
         *(Case(_name(n, _INSTANCES), ("wasmpool",)) for n in instances),
         *(Case(_name(n, _WAITERS), ("wasmpool",)) for n in waiters),
+        Case(_name(WAITING, _IN_HOST), (_APART,)),
         *(Case(_name(n, _BYTES), ("memcpy", "wasmpool")) for n in payloads),
     ]
 
@@ -61,10 +70,11 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
         echo = await Module.compile(ECHO_BYTES)
         bytes_pool = await stack.enter_async_context(open_pool(echo, size=1))
 
-        weighed: set[int] = set()
+        weighed: set[int | str] = set()
 
         async def measure(case: str) -> Sample:
-            number, of = int(case.split(maxsplit=1)[0].replace(",", "")), case.split()[1]
+            count, of = case.split(maxsplit=1)
+            number = int(count.replace(",", ""))
             if of == _INSTANCES:
                 sample = await _measure_instances(module, number, effort.seconds)
                 # The process may have kept memory that it got from the system the first time.
@@ -74,6 +84,12 @@ async def _open(contender: str, effort: Effort) -> AsyncGenerator[Round]:
                 return sample
             if of == _WAITERS:
                 return await _measure_waiters(pool, number, effort.seconds)
+            if of == _IN_HOST:
+                sample = await _measure_calls_in_host(number)
+                if _IN_HOST in weighed:
+                    del sample.values["kB"]
+                weighed.add(_IN_HOST)
+                return sample
             step = partial(bytes_pool.exchange, "echo", bytes(number))
             return Sample({"us": await per_call(step, 1, effort.seconds / 2)})
 
@@ -90,6 +106,29 @@ async def _measure_instances(module: Module, count: int, seconds: float) -> Samp
         each = (_resident() - before) / count / 1_000
         us = await per_call(partial(pool.call, "add", 1, 2), 1, seconds / 2)
     return Sample({"us": us, "kB": each})
+
+
+async def _measure_calls_in_host(count: int) -> Sample:
+    """What each of many calls that wait in a host function takes, with its instance and task."""
+    waiting, everybody, leave = 0, trio.Event(), trio.Event()
+
+    @host_function("env", "wait")
+    async def wait(_caller: Caller) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == count:
+            everybody.set()
+        await leave.wait()
+
+    module = await Module.compile(_WAIT, imports=[wait])
+    before, began = _resident(), perf_counter()
+    async with open_pool(module, size=count) as pool, trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(pool.call, "go")
+        await everybody.wait()
+        each = (_resident() - before) / count / 1_000
+        leave.set()
+    return Sample({"us": (perf_counter() - began) / count * 1e6, "kB": each})
 
 
 async def _measure_waiters(pool: Any, waiters: int, seconds: float) -> Sample:
@@ -163,7 +202,13 @@ def _bounds(results: Results) -> Sequence[Bound]:
         Bound(
             "for each of 5,000 idle tiny instances",
             results.median(_name(INSTANCES[-1], _INSTANCES), "wasmpool", "kB"),
-            at_most=25,
+            at_most=_MOST_KB,
+            unit="kB",
+        ),
+        Bound(
+            "for each of 10,000 waiting calls, with its instance",
+            results.median(_name(WAITING, _IN_HOST), _APART, "kB"),
+            at_most=_MOST_WAITING_KB,
             unit="kB",
         ),
     ]
@@ -178,7 +223,7 @@ def _plots(results: Results) -> Sequence[Plot]:
         Plot(
             title="Memory of idle instances", x="instances", y="kB each",
             lines={"wasmpool": _line(results, INSTANCES, _INSTANCES, "wasmpool", "kB")},
-            x_scale="log", limit=25,
+            x_scale="log", limit=_MOST_KB,
         ),
         Plot(
             title="A call's cost by instances and by waiters", x="instances, or waiters",

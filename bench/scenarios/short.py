@@ -58,7 +58,7 @@ def _bounds(results: Results) -> Sequence[Bound]:
 
     return [
         Bound("of floor, 1 task", faster(_ALONE, "floor", _ALONE), at_least=0.5),
-        Bound("of floor, 32 tasks", faster(_MANY, "floor", _MANY), at_least=0.5),
+        Bound("of floor, 32 tasks", faster(_MANY, "floor", _MANY), at_least=0.62),
         Bound("as fast as direct, 1 task", faster(_ALONE, "direct", _ALONE), at_least=2.5),
         Bound("as fast as direct, 32 tasks", faster(_MANY, "direct", _ALONE), at_least=4),
         Bound("as fast as threads, 32 tasks", faster(_MANY, "threads", _MANY), at_least=15),

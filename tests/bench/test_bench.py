@@ -80,6 +80,16 @@ def test_a_case_is_measured_again_while_its_spread_is_large(
     assert results.unsteady("us") == unsteady
 
 
+def test_no_case_is_measured_again_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scenario that takes long and is unsteady does not double the whole run."""
+    monkeypatch.setattr(_runner, "Worker", lambda *_: Worker({"restless": [20.0, 40, 20]}))
+    monkeypatch.setattr(_runner, "_MOST_SECONDS", 0)
+    scenario = attrs.evolve(load("short"), cases=lambda _: [Case("restless", ("wasmpool",))])
+    results = _runner.run(scenario, attrs.evolve(LITTLE, rounds=3), lambda _: None)
+    assert len(results.samples["restless"]["wasmpool"]) == 3
+    assert results.unsteady("us") == ["restless"]
+
+
 def test_percentiles_end_at_the_largest_value() -> None:
     """The hundredth percentile is the worst; of nothing it is nothing."""
     assert percentile([3, 1, 2], 100) == 3
