@@ -28,8 +28,8 @@ from wasmpool_host import (
     host_function,
 )
 from wasmpool_host import _wit as wit
-from wasmpool_host._component.anatomy import Unreadable, read_anatomy
 from wasmpool_host._compile.encoding import sized, unsigned, vector
+from wasmpool_host._component.anatomy import Unreadable, read_anatomy
 from wasmpool_host._component.augment import augment
 
 if TYPE_CHECKING:

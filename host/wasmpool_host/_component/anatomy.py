@@ -3,8 +3,8 @@
 The format is the component model's:
 https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md. The component was
 not validated before: Wasmtime does that when it compiles what is made of it. So the time and the
-memory that this takes are bounded. Only what `augment` needs is kept: how functions are lifted, which
-memories and resources there are, and how many of everything, so that more can follow.
+memory that this takes are bounded. Only what `augment` needs is kept: how functions are lifted,
+which memories and resources there are, and how many of everything, so that more can follow.
 """
 
 from __future__ import annotations
