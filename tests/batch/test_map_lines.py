@@ -57,6 +57,18 @@ async def test_threads_do_the_same(cache: Path, monkeypatch: pytest.MonkeyPatch)
         map_lines(EXAMPLE, lines, threads=2)
 
 
+async def test_what_a_program_prints_on_standard_error_cannot_forge_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each line is a record, escaped; and however much there is, the records have an end."""
+    text = "a\x1b[31m\nb\n" + "x\n" * 5_000
+    await rows_of(PROGRAM, [""], args=["say", "out", text])
+    logged = [each.getMessage() for each in caplog.records if each.name == "wasmpool.guest.stderr"]
+    assert logged[:3] == ["a\\x1b[31m", "b", "x"]
+    assert logged[3:-1] == ["x"] * 61
+    assert logged[-1] == "... (9,876 more bytes)"
+
+
 async def test_a_file_is_read_line_by_line(tmp_path: Path, cache: Path) -> None:
     """A path is a file, for a program as well; its name and arguments are the program's."""
     path = tmp_path / "lines"
