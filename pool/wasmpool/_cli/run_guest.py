@@ -21,7 +21,7 @@ from wasmpool._batch.job import Job
 from wasmpool._extism.recognise import is_extism
 
 from .limits import limits_of
-from .program_module import all_args, read_source
+from .program_module import all_args, module_unreadable, read_source
 from .standard_streams import reason_of
 from .wrong_use import WrongUse
 
@@ -126,7 +126,7 @@ async def open_run_guest(
         if not is_extism(source):
             raise
         if isinstance(error, OSError):
-            raise WrongUse(f"a file of {name} cannot be read: {reason_of(error)}") from error
+            raise WrongUse(module_unreadable(name, error)) from error
         raise WrongUse(f"{name} {cannot}: {error}") from error  # of its manifest
 
 

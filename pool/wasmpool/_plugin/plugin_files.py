@@ -115,6 +115,7 @@ def read_file(directory: str, name: str) -> tuple[Source, Stamp]:
     Raises:
         Unsettled: it changed while it was read, or has been removed.
         OSError: it cannot be read, is not a regular file, or is too large.
+        CompileError: it ends with ``.wat``, and is no module in the text format.
     """
     path = os.path.join(directory, name)  # noqa: PTH118 - a Path would normalize the name
     try:
@@ -132,7 +133,7 @@ def read_file(directory: str, name: str) -> tuple[Source, Stamp]:
             raise Unsettled(message)
     finally:
         os.close(descriptor)
-    return Source(content, Path(path)), _stamp(before)
+    return Source.of_file(content, Path(path)), _stamp(before)
 
 
 def _check_regular(path: str, status: os.stat_result) -> None:
