@@ -69,6 +69,16 @@ async def test_what_a_program_prints_on_standard_error_cannot_forge_the_log(
     assert logged[-1] == "... (9,876 more bytes)"
 
 
+async def test_each_call_may_have_an_instance_of_its_own(cache: Path) -> None:
+    """By ``pristine``, which a program has no use for: it has one anyway."""
+    rows = await rows_of(EXAMPLE, ["a b", "c"], tool="word_count", pristine=True, cache=cache)
+    assert words(rows) == [2, 1]
+    with pytest.raises(ValueError, match="pristine: c_program.wasm is a program"):
+        await rows_of(PROGRAM, ["a"], pristine=True)
+    with pytest.raises(TypeError, match="pristine must be True or False, not 1"):
+        await rows_of(EXAMPLE, ["a"], tool="word_count", pristine=1)
+
+
 async def test_a_file_is_read_line_by_line(tmp_path: Path, cache: Path) -> None:
     """A path is a file, for a program as well; its name and arguments are the program's."""
     path = tmp_path / "lines"

@@ -97,6 +97,7 @@ def test_what_a_program_says_on_standard_error_is_logged() -> None:
     ("args", "says"),
     [
         (["--tool", "x"], "--tool: program.wasm is a program, which has no tools"),
+        (["--pristine"], "--pristine: program.wasm is a program, which gets a new instance"),
         (["--max-uses", "1"], "--max-uses: program.wasm is a program, which gets a new instance"),
         (["--allow-host", "a.b"], "--allow-host: program.wasm is a program, which can reach no"),
         (["--credential", "a=b"], "--credential: program.wasm is a program, which takes no"),

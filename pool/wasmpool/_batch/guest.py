@@ -219,6 +219,7 @@ def _plugin_options(job: Job) -> PluginOptions:
     options: PluginOptions = {
         "size": job.size,
         "max_uses": job.max_uses,
+        "pristine": job.pristine,
         "limits": job.limits,
         "cache": job.cache,
     }

@@ -114,6 +114,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
     tasks: int | None = None,
     limits: Limits | None = None,
     max_uses: int | None = None,
+    pristine: bool = False,
     http: HttpPolicy | None = None,
     credentials: Mapping[str, str] | None = None,
     retries: int = 0,
@@ -149,6 +150,8 @@ def map_lines(  # noqa: PLR0913 - options, by name
             worker; None is 4 per instance.
         limits: of each instance.
         max_uses: the calls after which an instance of a plugin is replaced; None is no limit.
+        pristine: True gives each call of a plugin an instance that no other call has used; it costs
+            less than ``max_uses=1``.
         http: the hosts that the plugin can reach; None is no host.
         credentials: the plugin's, strings by name.
         retries: how often a line is tried again that failed for a reason of the world:
@@ -198,6 +201,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
         tasks=_count("tasks", tasks, 1) or _TASKS_PER_INSTANCE * size,
         limits=_of_type("limits", limits, Limits) or Limits(),
         max_uses=max_uses,
+        pristine=pristine,
         http=_of_type("http", http, HttpPolicy),
         credentials=copy_credentials(credentials),
         retries=_count("retries", retries, 0) or 0,
@@ -242,8 +246,8 @@ def _for_source(job: Job, source: Source) -> Job:
         if job.args:
             raise ValueError(f"args={job.args!r}: {file} is a plugin, which takes no arguments")
         return attrs.evolve(job, file=file)
-    for option in ("tool", "max_uses", "http", "credentials"):
-        if getattr(job, option) is not None:
+    for option in ("tool", "max_uses", "pristine", "http", "credentials"):
+        if getattr(job, option) not in (None, False):
             raise ValueError(f"{option}: {file} is a program, which has no use for it")
     return attrs.evolve(job, file=file, args=(file, *job.args))
 
