@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
@@ -75,7 +76,7 @@ class Rows(AsyncIterator[Row]):
     def __init__(self, ordered: OrderedRows) -> None:
         """`map_lines` makes it."""
         self._ordered = ordered
-        self._ready: deque[Row] = deque()
+        self._ready: Iterator[Row] = iter(())
         self._taking = trio.Lock()
         self._ended = False
 
@@ -84,19 +85,20 @@ class Rows(AsyncIterator[Row]):
         if self._ended:
             raise RuntimeError("the block of map_lines has ended, and its rows with it")
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._ready:
+        row = next(self._ready, None)
+        if row is None:
             async with self._taking:
-                while not self._ready:
+                while (row := next(self._ready, None)) is None:
                     done = await self._ordered.take()
                     if not done:
                         raise StopAsyncIteration
-                    for each in done:
-                        self._ready.extend(_rows_of(each))
-        return self._ready.popleft()
+                    self._ready = chain.from_iterable(map(_rows_of, done))
+        return row
 
 
 def _rows_of(done: Done) -> Iterator[Row]:
-    for number, row in enumerate(done.rows.content.splitlines(), done.chunk.first_line):
+    """Read the rows of a chunk one by one: it may have hundreds of megabytes."""
+    for number, row in enumerate(BytesIO(done.rows.content), done.chunk.first_line):
         ((key, text),) = json.loads(row).items()
         yield Row(number, text, key == "error")
 

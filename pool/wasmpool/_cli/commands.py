@@ -117,8 +117,8 @@ def cli(context: click.Context) -> int:
 @click.option(
     "--pristine",
     is_flag=True,
-    help="Give every call an instance that no other call has used. It is made from a snapshot, which"
-    " takes less time than --max-uses 1.",
+    help="Give every call an instance that no other call has used. It is made from a snapshot,"
+    " which takes less time than --max-uses 1.",
 )
 @click.option(
     "--allow-host",
