@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasmpool_host._compile.source import Source
 from wasmpool_host._errors import LinkError
+from wasmpool_host._given import cache_directory
 from wasmpool_host._limits import Limits
 from wasmpool_host._module import Module, compile_source
 
@@ -66,7 +66,7 @@ async def compile_extism(  # noqa: PLR0913 - as `Module.compile`, and one more
     A cancel is as for `Module.compile`.
     """
     limits = limits if limits is not None else Limits()
-    directory = None if cache is None else Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
+    directory = cache_directory(cache)
     if MODULE in (libraries or {}):
         raise LinkError(
             f"a module is named {MODULE!r}, as what the kernel provides: name it otherwise"
