@@ -23,7 +23,7 @@ from wasmpool_host.lowlevel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from tests.host.wasi.preview2 import FakeComponent
 
@@ -62,6 +62,10 @@ class Client:
     def body(self, request: Any) -> tuple[Any, Any]:
         body = self.call("[method]outgoing-request.body", request).value
         return body, self.call("[method]outgoing-body.write", body).value
+
+    def drop_all(self, handles: Iterable[Any]) -> None:
+        for handle in handles:
+            self.component.drop(handle)
 
     def handle(self, request: Any, options: Any = None) -> Any:
         answer = self._handle(self.component, request, options)
@@ -261,12 +265,9 @@ async def test_all_bodies_together_are_bounded(
     _, stream = client.body(client.request())
     failed = client.component.write(stream, bytes(PERMIT))
     assert client.call("http-error-code", failed.value) == Variant("HTTP-request-body-size", PERMIT)
-    for handle in bodies.pop():
-        client.component.drop(handle)
-    del handle, stream
-    for request in client.component.of_type(OutgoingRequest)[2:]:
-        client.component.drop(request)
-    del request
+    client.drop_all(bodies.pop())
+    client.drop_all(client.component.of_type(OutgoingRequest)[2:])
+    del stream
     _, stream = client.body(client.request())
     assert client.component.write(stream, bytes(PERMIT)) is None
 
