@@ -73,6 +73,7 @@ class Incoming:
         found = GuestResource(capi.copy_handle(handle), store, resource)
         if not store.keeps_resources:
             found.let_go()
+            store.forgotten += 1
         return found
 
 

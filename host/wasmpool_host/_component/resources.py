@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from wasmpool_host import _wit
     from wasmpool_host._capi_component import ComponentStore
 
-__all__ = ["MOST_HANDLES", "GuestResource", "HostHandles", "close_object"]
+__all__ = ["FULL", "MOST_HANDLES", "GuestResource", "HostHandles", "close_object"]
 
 MOST_HANDLES: Final = 10_000
 """Handles of host resources, and of its own, that one instance may have at a time. A guest that
 forgets to drop them ends here, before the process has no memory left."""
+
+FULL: Final = "memory"
+"""The word of `Instance.poisoned` for one with as many resources that nobody can drop any more: a
+pool's callers have had them. The guest has done nothing wrong, so no call fails for it."""
 
 
 @final
