@@ -415,7 +415,7 @@ def doubled(times: int) -> str:
 
 async def test_a_type_of_very_many_parts_is_none_that_can_be_passed() -> None:
     """A few bytes stand for a million parts: they are not read, nor written into a message."""
-    wanted = r"x: func\(a: a type of more than 10,000 parts\)"
+    wanted = r"x: func\(a: a type of more than 5,000 parts\)"
     with pytest.raises(LinkError, match=wanted) as info:
         await Component.compile(f'(component {doubled(17)} (import "x" (func (param "a" $t17))))')
     assert len(str(info.value)) < 1_000
@@ -428,9 +428,9 @@ async def test_a_long_type_is_shortened_in_a_message() -> None:
 
 
 async def test_functions_of_very_many_parts_together_are_refused() -> None:
-    functions = "".join(f'(import "x{k}" (func (param "a" $t11)))' for k in range(100))
+    functions = "".join(f'(import "x{k}" (func (param "a" $t10)))' for k in range(100))
     with pytest.raises(CompileError, match="more than 200,000 parts"):
-        await Component.compile(f"(component {doubled(11)} {functions})")
+        await Component.compile(f"(component {doubled(10)} {functions})")
 
 
 # --- cancels ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_PARTS", "World", "read_world"]
 
-MOST_PARTS: Final = 10_000
+MOST_PARTS: Final = 5_000
 """Types inside the types of one function. Each type may be used many times in the next one, so a
 few bytes can stand for a million; all that is done with a type takes time for each part."""
 _MOST_IN_ALL: Final = 200_000
