@@ -95,12 +95,13 @@ class Source:
         return cls.of_file(content, path)
 
     @classmethod
-    def of_file(cls, content: bytes, path: Path) -> Source:
+    def of_file(cls, content: bytes, file: str | os.PathLike[str]) -> Source:
         """Take the content of a file; that of one that ends with ``.wat`` is text.
 
         Raises:
             CompileError: the text is no module in the text format.
         """
+        path = Path(file)
         if path.suffix == ".wat":
             shown_path = escaped(str(path))
             _check_utf_8(content, shown_path)

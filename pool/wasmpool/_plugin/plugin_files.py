@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
@@ -133,7 +132,7 @@ def read_file(directory: str, name: str) -> tuple[Source, Stamp]:
             raise Unsettled(message)
     finally:
         os.close(descriptor)
-    return Source.of_file(content, Path(path)), _stamp(before)
+    return Source.of_file(content, path), _stamp(before)
 
 
 def _check_regular(path: str, status: os.stat_result) -> None:
