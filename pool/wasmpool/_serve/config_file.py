@@ -200,7 +200,9 @@ _SCRIPT_LIMITS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 def _read_script_limits(table: Table) -> ScriptLimits | None:
     table.check_keys(tuple(_SCRIPT_LIMITS))
-    given = {key: table.read(key, reader) for key, reader in _SCRIPT_LIMITS.items() if key in table}
+    given: dict[str, Any] = {
+        key: table.read(key, reader) for key, reader in _SCRIPT_LIMITS.items() if key in table
+    }
     if not given:
         return None
     from wasmpool._scripts.limits import ScriptLimits  # noqa: PLC0415 - few servers run scripts
