@@ -41,6 +41,7 @@ LAYERS: Final = (
     {"wasmpool_host.lowlevel"},
     {"wasmpool_host._statistics", "wasmpool_host._extism"},
     {"wasmpool_host._module", "wasmpool_host._component"},
+    {"wasmpool_host._given"},
     {"wasmpool_host._linking", "wasmpool_host._snapshot"},
     {"wasmpool_host._wasi_p2"},
     {"wasmpool_host._wasi"},

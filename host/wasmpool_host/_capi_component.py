@@ -337,14 +337,15 @@ class ComponentStore(Store):
         handles: what the numbers stand for (`HostHandles`).
         payload: bytes that the strings and lists of one call may have.
         guest_handles: how many resources of the guest's the host has.
+        forgotten: how many it has had, and can no longer drop.
         drop_resource: drops one of them, by a call; None until the instance has started.
         keeps_resources: True if who makes a call has the instance afterwards, too.
         tenure: counts the tasks that have had the instance.
     """
 
     __slots__ = (
-        "_memories", "drop_resource", "dropped", "guest_handles", "handles", "keeps_resources",
-        "payload", "tenure",
+        "_memories", "drop_resource", "dropped", "forgotten", "guest_handles", "handles",
+        "keeps_resources", "payload", "tenure",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - its parts, from one place
@@ -362,11 +363,18 @@ class ComponentStore(Store):
         self.handles: Any = handles
         self.payload: int = payload
         self.guest_handles: int = 0
+        self.forgotten: int = 0
         self.drop_resource: Callable[[Any], Awaitable[Any]] | None = None
         self.keeps_resources: bool = True
         self.tenure: int = 0
         self._memories: tuple[Any, ...] | None = None
         """None before `find_memories`."""
+
+    def end_tenure(self) -> None:
+        """Nobody can use the resources any more that a task has had of the guest's."""
+        self.tenure += 1
+        self.forgotten += self.guest_handles
+        self.guest_handles = 0
 
     def close_dropped(self) -> None:
         """Close the host resources that the guest has dropped since the last time."""

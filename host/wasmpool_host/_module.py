@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from math import inf
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
@@ -18,14 +17,13 @@ from ._compile.compiler import SUBPROCESS_THRESHOLD, compile_here, compile_in_su
 from ._compile.source import Source, memory_exports
 from ._engine import check_faulthandler, check_process, engine_of, pooled_engine_of
 from ._errors import CompileError, SnapshotError
+from ._given import checked
 from ._in_trio import check_trio
 from ._instance.driven_instance import DrivenInstance
 from ._instance.instance import Instance
 from ._instance.linked_module import Code, LinkedModule
 from ._instance.pending import PENDING
-from ._limits import Limits
 from ._linking import (
-    check_imports,
     check_limits,
     fits_into_slot,
     link,
@@ -43,6 +41,7 @@ from ._types import FunctionType
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Hashable, Mapping, Sequence
+    from pathlib import Path
 
     import wasmtime
 
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from ._engine import Engine
     from ._instance.companion import CompanionKind
     from ._instance.host_function import HostFunction
+    from ._limits import Limits
     from ._snapshot.take import Plan, Setup, Taken
     from ._types import ExternType
     from ._wasi import Wasi
@@ -234,27 +234,18 @@ class Module:
         companion: CompanionKind | None,
     ) -> Module:
         """Do `compile`, of a module whose instances may have a ``companion``."""
-        from ._wasi import Wasi  # noqa: PLC0415 - `import wasmpool` is faster without it
-
-        check_process()
-        check_trio("Module.compile")
-        check_imports(imports)
-        # Copies: the caller may change the originals while a thread or a process compiles.
-        imports = tuple(imports)
-        if isinstance(source, (bytearray, memoryview)):
-            source = bytes(source)
-        _check_type("limits", limits, Limits)
-        _check_type("wasi", wasi, Wasi)
-        limits = limits if limits is not None else Limits()
-        wasi = wasi if wasi is not None else Wasi()
-        directory = None
-        if cache is not None:
-            directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
+        given = checked(
+            "Module.compile", source, imports=imports, wasi=wasi, limits=limits, cache=cache
+        )
 
         def make(read: Source, compiled: wasmtime.Module) -> Module:
-            return cls(read, compiled, imports, wasi, limits, cache=directory, companion=companion)
+            return cls(
+                read, compiled, given.imports, given.wasi, given.limits,
+                cache=given.directory, companion=companion,
+            )  # fmt: skip
 
-        return await compile_source(partial(Source.read, source), make, limits.stack, directory)
+        read = partial(Source.read, given.source)
+        return await compile_source(read, make, given.limits.stack, given.directory)
 
     @enable_ki_protection
     async def instantiate(self) -> Instance:
@@ -492,9 +483,3 @@ def _compiled(engine: Engine, read: Source, code: bytes | None) -> wasmtime.Modu
         with suppress(_capi.CApiError):
             return _capi.deserialize(engine.wasmtime, code)
     return compile_here(engine.wasmtime, read.code, read.label)
-
-
-def _check_type(knob: str, value: object, type_: type) -> None:
-    if value is not None and not isinstance(value, type_):
-        message = f"{knob} must be a {type_.__name__}(...) or None, not {value!r}"
-        raise TypeError(message)

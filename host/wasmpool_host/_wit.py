@@ -29,6 +29,7 @@ __all__ = [
     "Variant",
     "WitFunction",
     "WitType",
+    "in_message",
 ]
 
 PRIMITIVES: Final = {
@@ -202,3 +203,13 @@ class WitFunction:
         params = ", ".join(f"{escaped(name)}: {type_}" for name, type_ in self.params)
         result = "" if self.result is None else f" -> {self.result}"
         return f"{'async ' if self.waits else ''}func({params}){result}"
+
+
+_LONGEST: Final = 300
+"""Characters of a type in a message: one of a guest may have hundreds of thousands."""
+
+
+def in_message(type_: WitType | WitFunction) -> str:
+    """Return a type as a message shows it: shortened if it is long."""
+    text = str(type_)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

@@ -16,7 +16,9 @@ from wasmpool import CompileError, Limits, Module
 from wasmpool._batch import mapping
 from wasmpool._batch import processes as processes_module
 from wasmpool._batch.choice import NoSuchTool
-from wasmpool.batch import Row, map_lines
+from wasmpool._batch.chunk import Chunk, ChunkRows
+from wasmpool._batch.ordered import Done
+from wasmpool.batch import Row, Rows, map_lines
 from wasmpool.example import PATH as EXAMPLE
 
 if TYPE_CHECKING:
@@ -55,6 +57,45 @@ async def test_threads_do_the_same(cache: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(mapping, "has_gil", lambda: True)
     with pytest.raises(RuntimeError, match="threads=2 needs a free-threaded .*: use processes=2"):
         map_lines(EXAMPLE, lines, threads=2)
+
+
+async def test_what_a_program_prints_on_standard_error_cannot_forge_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each line is a record, escaped; and however much there is, the records have an end."""
+    text = "a\x1b[31m\nb\n" + "x\n" * 5_000
+    await rows_of(PROGRAM, [""], args=["say", "out", text])
+    logged = [each.getMessage() for each in caplog.records if each.name == "wasmpool.guest.stderr"]
+    assert logged[:3] == ["a\\x1b[31m", "b", "x"]
+    assert logged[3:-1] == ["x"] * 61
+    assert logged[-1] == "... (9,876 more bytes)"
+
+
+async def test_a_row_is_read_when_it_is_asked_for() -> None:
+    """Not all of a chunk at once: it may have hundreds of megabytes."""
+
+    class Ordered:
+        async def take(self) -> list[Done]:
+            await trio.lowlevel.checkpoint()
+            content = b'{"data": "a"}\n{"error": "b"}\nno row\n'
+            chunk = Chunk(number=0, first_line=7, count=3, data=b"\n\n\n", too_long=0)
+            return [Done(chunk, ChunkRows(count=3, content=content, failed=(1,)))]
+
+    rows = Rows(Ordered())  # type: ignore[arg-type]  # a fake
+    assert await anext(rows) == Row(7, "a")
+    assert await anext(rows) == Row(8, "b", is_error=True)
+    with pytest.raises(ValueError, match="Expecting value"):
+        await anext(rows)
+
+
+async def test_each_call_may_have_an_instance_of_its_own(cache: Path) -> None:
+    """By ``pristine``, which a program has no use for: it has one anyway."""
+    rows = await rows_of(EXAMPLE, ["a b", "c"], tool="word_count", pristine=True, cache=cache)
+    assert words(rows) == [2, 1]
+    with pytest.raises(ValueError, match="pristine: c_program.wasm is a program"):
+        await rows_of(PROGRAM, ["a"], pristine=True)
+    with pytest.raises(TypeError, match="pristine must be True or False, not 1"):
+        await rows_of(EXAMPLE, ["a"], tool="word_count", pristine=1)
 
 
 async def test_a_file_is_read_line_by_line(tmp_path: Path, cache: Path) -> None:

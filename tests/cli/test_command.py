@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections
 import contextlib
 import json
@@ -482,6 +483,31 @@ def test_max_uses_replaces_instances() -> None:
     assert table(ran.stderr)["uses"] == "3"
 
 
+def test_pristine_gives_each_call_an_instance_of_its_own(tmp_path: Path) -> None:
+    """The table counts them; what no snapshot can be made of is told."""
+    ran = run_here("run", "--pristine", "--input", "-", text="a\nb\nc\n")
+    assert ran.returncode == 0
+    assert table(ran.stderr)["uses"] == "3"
+    ran = run_here("run", "--pristine", "--processes", "1", "--input", "-", text="a\nb\n")
+    assert ran.returncode == 0
+    ran = run_here("run", "--pristine", "--max-uses", "2", text="")
+    assert ran.returncode == 2
+    assert "--pristine and --max-uses exclude each other" in ran.stderr
+    library = '(module (func (export "f")))'
+    calls = """(module (import "l" "f" (func))
+      (import "extism:host/env" "output_set" (func (param i64 i64)))
+      (func (export "call")))"""
+    modules = [
+        {"name": name, "data": base64.b64encode(text.encode()).decode()}
+        for name, text in (("l", library), ("main", calls))
+    ]
+    (tmp_path / "two.json").write_text(json.dumps({"wasm": modules}))
+    ran = run_here("run", tmp_path / "two.json", "--pristine", text="")
+    assert ran.returncode == 2
+    assert "cannot be used as an Extism plugin: " in ran.stderr
+    assert "linked to other modules" in ran.stderr.replace("\n  ", " ")
+
+
 def test_memory_bounds_each_instance() -> None:
     """A guest that wants more is refused, and a plugin that starts with more is not started."""
     lines = '{"bytes": 33554432}\n'
@@ -554,6 +580,7 @@ def test_help_names_every_option() -> None:
         "--timeout SECONDS",
         "--memory SIZE",
         "--max-uses N",
+        "--pristine",
         "--allow-host HOST",
         "--credential KEY=VALUE",
     ):

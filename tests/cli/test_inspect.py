@@ -167,7 +167,11 @@ def test_a_manifest_that_is_wrong_is_wrong_use(tmp_path: Path) -> None:
     for more, message in (
         ({"confg": {}}, f"{str(wrong)!r}: the manifest has a member 'confg'"),
         ({"wasm": [{"path": str(guest), "hash": "0" * 64}]}, "has the SHA-256"),
-        ({"wasm": [{"path": str(tmp_path / "no")}]}, "cannot be read: No such file or directory"),
+        (
+            {"wasm": [{"path": str(tmp_path / "no")}]},
+            f"Error: the module {tmp_path / 'no'} of {wrong} cannot be read: No such file",
+        ),
+        ({"wasm": [{"path": "/dev/null"}]}, "Error: the module /dev/null of "),
     ):
         done = run_here("inspect", write_manifest(wrong, guest, **more))
         assert (done.returncode, done.stdout) == (2, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,8 @@ import pytest
 from tests.cli.in_fork import started
 from tests.cli.in_process import run_here
 
+from wasmpool._cli.resume import ResumedInput, RunRecord
+from wasmpool._cli.streams import SampleSource
 from wasmpool.example import PATH as EXAMPLE
 
 if TYPE_CHECKING:
@@ -187,6 +190,10 @@ def test_a_record_that_is_missing_or_broken_is_refused(lines: Path) -> None:
         (b"{", "is no record of a run"),
         (b"[]", "is no record of a run"),
         (b'{"form": 1}', "is no record of a run"),
+        (b'{"form": 1, "size": "9", "digest": "", "work": {}}', "is no record of a run"),
+        (b'{"form": 1, "size": NaN, "digest": "", "work": {}}', "is no record of a run"),
+        (b'{"form": 1, "size": 9, "digest": "", "work": []}', "is no record of a run"),
+        (b"[" * 100_000, "is no record of a run"),
         (b'{"form": 2}', "is of another version of wasmpool"),
     ):
         record.unlink(missing_ok=True)
@@ -195,6 +202,27 @@ def test_a_record_that_is_missing_or_broken_is_refused(lines: Path) -> None:
         ran = resumed(lines)
         assert ran.returncode == 2
         assert says in ran.stderr.replace("\n  ", " ")
+
+
+async def test_a_record_of_which_only_a_part_is_written_takes_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk takes a part of it, and then no more: the record of before stays."""
+    path = tmp_path / "out.resume"
+    record = RunRecord(str(path), ResumedInput(SampleSource()), {})
+    path.write_bytes(b"before")
+    taken = iter((7, OSError(errno.ENOSPC, "No space left on device")))
+
+    def write(_descriptor: int, _data: bytes) -> int:
+        done = next(taken)
+        if isinstance(done, OSError):
+            raise done
+        return done
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        await record.cover([])
+    assert path.read_bytes() == b"before"
 
 
 def test_two_runs_do_not_write_one_output(lines: Path) -> None:

@@ -89,13 +89,15 @@ def test_what_a_program_says_on_standard_error_is_logged() -> None:
     """Where it succeeds; escaped, as all that comes from a guest."""
     ran = run_here("run", PROGRAM, "--", "say", "out", "a\x1b\nb", text="\n")
     assert rows(ran.stdout) == [{"data": "out"}]
-    assert ran.stderr.startswith("warning: wasmpool.guest.stderr: a\\x1b\n  b\n")
+    start = "warning: wasmpool.guest.stderr: "
+    assert ran.stderr.startswith(f"{start}a\\x1b\n{start}b\n")
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
         (["--tool", "x"], "--tool: program.wasm is a program, which has no tools"),
+        (["--pristine"], "--pristine: program.wasm is a program, which gets a new instance"),
         (["--max-uses", "1"], "--max-uses: program.wasm is a program, which gets a new instance"),
         (["--allow-host", "a.b"], "--allow-host: program.wasm is a program, which can reach no"),
         (["--credential", "a=b"], "--credential: program.wasm is a program, which takes no"),

@@ -28,6 +28,7 @@ from wasmpool_host import (
     host_function,
 )
 from wasmpool_host import _wit as wit
+from wasmpool_host._compile.encoding import sized, unsigned, vector
 from wasmpool_host._component.anatomy import Unreadable, read_anatomy
 from wasmpool_host._component.augment import augment
 
@@ -354,6 +355,82 @@ def test_components_in_components_are_read_to_a_depth() -> None:
         size = len(nested)
         nested = BINARY[:8] + b"\4" + bytes((size & 127 | 128, size >> 7)) + nested
     assert read_anatomy(nested).count("component") == 1
+
+
+# --- small components that would take the host hours -------------------------------------------
+
+HEADER = BINARY[:8]
+
+
+def section(number: int, *items: bytes) -> bytes:
+    return bytes((number,)) + sized(vector(items))
+
+
+def named(name: str) -> bytes:
+    return b"\0" + sized(name.encode())
+
+
+def test_components_that_reach_out_of_each_other_are_not_read() -> None:
+    """Each level would read the rest of the file once more."""
+    rest = b""
+    for _ in range(40):
+        inner = HEADER + b"\4" + unsigned(len(rest) + 8) + HEADER
+        rest = b"\4" + sized(inner) + rest
+    assert read_anatomy(HEADER + rest).count("component") == 40
+
+
+def test_an_index_without_an_end_is_not_read() -> None:
+    """Its sum would take longer with each byte."""
+    with pytest.raises(Unreadable, match="an index is too long"):
+        read_anatomy(HEADER + section(7, b"\x70" + b"\xff" * 1_000_000))
+
+
+def test_many_instances_of_many_functions_are_not_read() -> None:
+    """Their names are as many as the product of both."""
+    function = section(7, b"\x40\0\1\0")
+    given = section(10, named("f") + b"\1\0")
+    exports = section(11, *(named(f"f{k}") + b"\1\0\0" for k in range(1_000)))
+    inner = b"\4" + sized(HEADER + function + given + exports)
+    instance = b"\0\0" + vector([sized(b"f") + b"\1\0"])
+    outer = HEADER + function + given + inner
+    assert read_anatomy(outer + section(5, *[instance] * 50)).count("instance") == 50
+    with pytest.raises(Unreadable, match="too many functions"):
+        read_anatomy(outer + section(5, *[instance] * 1_000))
+
+
+def test_a_function_under_many_names_is_found_at_once() -> None:
+    """Each export is the one before it: no name goes all the way back."""
+    exports = (named(f"f{k}") + b"\1" + unsigned(k) + b"\0" for k in range(100_000))
+    binary = HEADER + section(7, b"\x40\0\1\0") + section(10, named("f") + b"\1\0")
+    found = read_anatomy(binary + section(11, *exports)).functions
+    assert len(found) == 100_000
+    assert set(found.values()) == {0}
+
+
+def doubled(times: int) -> str:
+    """Types of which each has the one before twice."""
+    types = "".join(f"(type $t{k + 1} (tuple $t{k} $t{k}))" for k in range(times))
+    return f"(type $t0 (tuple u8 u8)) {types}"
+
+
+async def test_a_type_of_very_many_parts_is_none_that_can_be_passed() -> None:
+    """A few bytes stand for a million parts: they are not read, nor written into a message."""
+    wanted = r"x: func\(a: a type of more than 5,000 parts\)"
+    with pytest.raises(LinkError, match=wanted) as info:
+        await Component.compile(f'(component {doubled(17)} (import "x" (func (param "a" $t17))))')
+    assert len(str(info.value)) < 1_000
+
+
+async def test_a_long_type_is_shortened_in_a_message() -> None:
+    with pytest.raises(LinkError, match=r"x: func\(a: tuple<tuple<.* \.\.\.$") as info:
+        await Component.compile(f'(component {doubled(10)} (import "x" (func (param "a" $t10))))')
+    assert len(str(info.value)) < 1_000
+
+
+async def test_functions_of_very_many_parts_together_are_refused() -> None:
+    functions = "".join(f'(import "x{k}" (func (param "a" $t10)))' for k in range(100))
+    with pytest.raises(CompileError, match="more than 200,000 parts"):
+        await Component.compile(f"(component {doubled(10)} {functions})")
 
 
 # --- cancels ---------------------------------------------------------------------------------

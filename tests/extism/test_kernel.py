@@ -352,3 +352,22 @@ def test_guests_import_no_more_than_the_contract() -> None:
         found: Any = types[name]
         assert tuple(map(str, found.params)) == type_.params
         assert tuple(map(str, found.results)) == type_.results
+
+
+def test_what_takes_long_to_clear_is_cleared_by_the_kernel() -> None:
+    """It can be interrupted there: there may be 64 MiB, which no guest has touched."""
+    kernel = Kernel(pages=64)
+    size = 3 << 20
+    at = kernel.call("alloc", size)
+    last = at + size - 1
+    for offset in (at, at + (1 << 16) - 1, at + (1 << 16), last):
+        kernel.call("store_u8", offset, 7)
+    assert not kernel.host.begin(b"input")
+    assert kernel.call("begin", 5) == GRANULE
+    kernel.state.write(kernel.store, (at + size).to_bytes(4, "little"), NUMBERS[1] + 4)  # the end
+    for offset in (at, at + (1 << 16) - 1, at + (1 << 16), last):
+        assert kernel.call("load_u8", offset) == 0
+    entries = kernel.state.read(kernel.store, ENTRIES + 2 * ENTRY.size, ENTRIES + (size >> 3))
+    assert not any(entries)
+    kernel.call("reset")
+    assert kernel.host.begin(b"input")

@@ -137,6 +137,9 @@ async def test_wrong_libraries() -> None:
     with pytest.raises(LinkError, match="module 'p' is a program"):
         async with open_extism(manifest(("p", program), ("main", MAIN))):
             pass
+    with pytest.raises(LinkError, match="a module is named 'extism:host/env'"):
+        async with open_extism(manifest(("extism:host/env", UPPER), ("main", MAIN))):
+            pass
     with pytest.raises(SnapshotError, match="linked to other modules"):
         async with open_extism(BOTH, pristine=True):
             pass

@@ -122,6 +122,7 @@ def test_what_is_refused(given: Any, why: str) -> None:
         (b"a = [", "the manifest is neither JSON nor TOML"),
         (b"\xff\xfe", "neither a module nor a manifest"),
         ("{" * 100_000, "the manifest is no JSON"),
+        (b"a = " + b"[" * 100_000, "the manifest is neither JSON nor TOML"),
     ],
 )
 def test_what_is_no_manifest(source: Any, why: str) -> None:
@@ -194,6 +195,18 @@ async def test_memory_is_bounded_together() -> None:
         assert plugin.statistics().retired["memory"] == 1
         found = results(await plugin.call("run", script(step("memory_bytes"))))
         assert found == (1 << 16,)
+
+
+async def test_variables_are_bounded_by_the_limits() -> None:
+    """They are in the host's memory, so that a manifest alone does not say how many there are."""
+    limits = Limits(memory=8 << 20)
+    given = {"wasm": [ENTRY], "memory": {"max_var_bytes": 8 << 20}}
+    async with open_extism(given, limits=limits):
+        pass
+    given["memory"] = {"max_var_bytes": (8 << 20) + 1}
+    with pytest.raises(ValueError, match=r"max_var_bytes is 8,388,609, above limits\.memory=8,388"):
+        async with open_extism(given, limits=limits):
+            pass
 
 
 async def test_directories(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def test_a_source_is_bytes_text_or_a_path(form: str, tmp_path: Path) -> No
     [
         (b"", "is no valid WebAssembly module"),
         (b"not wasm at all", "it begins with b'not ', not b'.*asm'"),
-        (b"(module)", "it begins with b'.mod', not b'.*asm'"),
+        (b"(module)", "it begins with b'.mod', not b'.*asm'; text is given as a str, or in a file"),
         (b"\0asm\x01\0\0\0\xff", "is no valid WebAssembly module"),
         ("plugin.wasm", "give a pathlib.Path for a file"),
         ("(;\udc80;)", r"no module in the text format: .*UTF-8, as character 2 is '.udc80'"),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCResponse
 from tests.mcp.serving import call_request
 
 import wasmpool
@@ -320,6 +322,30 @@ async def test_a_client_that_does_not_read_megabytes(
     monkeypatch.setattr(stdio._Unanswered, "add", counting)
     await _send_without_reading(busy, many=2_000)
     assert 5 < max(opened) < 20
+
+
+async def test_answers_that_nobody_reads_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small request may have a large answer."""
+    monkeypatch.setattr(stdio, "_MAX_OPEN_BYTES", 10_000)
+    unanswered = stdio._Unanswered()
+    send, receive = trio.open_memory_channel[bytes](0)
+    answers = stdio._Answers(unanswered, send)
+    answer = JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "x" * 10_000})
+    unanswered.add(1, 50)
+    has_room = trio.Event()
+
+    async def wait_for_room() -> None:
+        await unanswered.wait_for_room()
+        has_room.set()
+
+    async with receive, trio.open_nursery() as nursery:
+        nursery.start_soon(answers.send, SessionMessage(answer))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(wait_for_room)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not has_room.is_set()
+        assert len(await receive.receive()) > 10_000
+        await has_room.wait()
 
 
 async def _send_without_reading(busy: wasmpool.Loader, many: int) -> None:

@@ -375,6 +375,23 @@ async def test_a_file_that_is_followed_twice(
         nursery.cancel_scope.cancel()
 
 
+async def test_a_text_is_followed_as_a_binary_is(
+    tmp_path: Path, wat: Callable[..., str], caplog: pytest.LogCaptureFixture, until: Until
+) -> None:
+    """Where its file ends with .wat; a broken one leaves the one before serving."""
+    path = tmp_path / "p.wat"
+    path.write_text(wat(version="v1"))
+    async with open_loader() as loader, trio.open_nursery() as nursery:
+        await nursery.start(loader.watch_file, path)
+        assert version(loader, "p") == "v1"
+        path.write_text("(module nonsense)")
+        await until(lambda: f"{path} is no module in the text format" in caplog.text)
+        assert version(loader, "p") == "v1"
+        path.write_text(wat(version="v2"))
+        await until(lambda: version(loader, "p") == "v2")
+        nursery.cancel_scope.cancel()
+
+
 async def test_two_directories_with_the_same_name(
     tmp_path: Path, binary: Callable[..., bytes], caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:

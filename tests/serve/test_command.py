@@ -54,6 +54,7 @@ def test_an_address_that_is_in_use_is_named() -> None:
             ["--config", "missing.toml"],
             "missing.toml: it cannot be read: No such file or directory",
         ),
+        (["mistyped.wasm"], "/mistyped.wasm: there is no such file or directory\n"),
     ],
 )
 def test_what_cannot_be_served(args: list[str], sentence: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wasmpool import HttpPolicy, Limits
+from wasmpool._scripts.limits import ScriptLimits
 from wasmpool._serve.address import Address
 from wasmpool._serve.config_file import Arguments, build_config, read_file
 from wasmpool._serve.table import ConfigError
@@ -46,6 +47,9 @@ def test_a_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:
         tools = "search"
         scripts = true
         directories = ["more", "/elsewhere"]
+        [scripts]
+        seconds = 5
+        memory = "128MiB"
         [defaults]
         size = 4
         pristine = true
@@ -67,6 +71,7 @@ def test_a_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(server.http) == "0.0.0.0:8000"
     assert (server.token, server.workers, server.grace) == ("s3cret", 2, 5)
     assert (server.tools, server.scripts) == ("search", True)
+    assert server.script_limits == ScriptLimits(seconds=5, memory=128 << 20)
     assert (server.hosts, server.origins) == (
         ("tools.example.com",),
         ("https://app.example.com",),
@@ -191,6 +196,8 @@ def test_arguments_come_before_the_file(tmp_path: Path) -> None:
         ("[server]\nhosts = ['*']", "server.hosts: must be names or addresses"),
         ("[server]\norigins = ['a']", "server.origins: must be origins"),
         ("[server]\ngrace = -1", "server.grace: must be 0 or more seconds, not -1"),
+        ("[scripts]\nsecs = 1", "scripts.secs: there is no such key; did you mean seconds? There"),
+        ("[scripts]\nmemory = 1", "scripts: ScriptLimits.memory must be from 67,108,864 to "),
         (f"[server]\nworkers = 2\n{PLUGIN}", "2 workers need an address"),
         (f"[server]\nhttp = '0.0.0.0:80'\n{PLUGIN}", "0.0.0.0:80 can be reached by other machines"),
         (f"[server]\nhttp = '[::]:80'\n{PLUGIN}", "[::]:80 can be reached by other machines, so"),

@@ -241,12 +241,13 @@ def test_a_hangup_reads_the_configuration_again(tmp_path: Path) -> None:
         assert tools() == {"a", "b"}
         config.write_text(
             "[plugins.a]\nsource = 'a.wasm'\nprefix = 'x_'\n[plugins.c]\nsource = 'c.wasm'\n"
-            "[server]\ntools = 'search'\n"
+            "[server]\ntools = 'search'\n[scripts]\ncalls = 7\n"
         )
         server.send_signal(signal.SIGHUP)
         server.logged("the configuration has been read again")
         assert tools() == {"x_a", "c"}
-        assert any("server.tools changed, which needs a restart" in line for line in server.log)
+        changed = "server.tools and scripts changed, which needs a restart"
+        assert any(changed in line for line in server.log)
         assert any("plugin 'b' is unloaded" in line for line in server.log)
         assert server.stop() == 0
 

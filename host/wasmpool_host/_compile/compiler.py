@@ -85,10 +85,7 @@ def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime
         CompileError: the binary is no valid module.
     """
     if not binary.startswith(MAGIC):  # the wheel would read it as the text format
-        message = (
-            f"{label} is no valid WebAssembly module: it begins with {binary[:4]!r}, not {MAGIC!r}"
-        )
-        raise CompileError(message)
+        raise CompileError(f"{label} is no valid WebAssembly module: {_why_no_binary(binary)}")
     if binary[len(MAGIC) : len(MAGIC) + 4] == _COMPONENT:
         message = (
             f"{label} is a WebAssembly component, not a module: compile it by Component.compile"
@@ -100,14 +97,17 @@ def compile_here(engine: wasmtime.Engine, binary: bytes, label: str) -> wasmtime
         raise CompileError(why_refused(label, str(error))) from None
 
 
+def _why_no_binary(content: bytes) -> str:
+    why = f"it begins with {content[:4]!r}, not {MAGIC!r}"
+    if content[:64].lstrip().startswith((b"(", b";;")):
+        why += "; text is given as a str, or in a file that ends with .wat"
+    return why
+
+
 def check_component(binary: bytes, label: str) -> None:
     """Raise CompileError if these bytes are certainly no component."""
     if not binary.startswith(MAGIC):
-        message = (
-            f"{label} is no valid WebAssembly component: it begins with {binary[:4]!r}, not"
-            f" {MAGIC!r}"
-        )
-        raise CompileError(message)
+        raise CompileError(f"{label} is no valid WebAssembly component: {_why_no_binary(binary)}")
     if binary[len(MAGIC) : len(MAGIC) + 4] != _COMPONENT:
         message = f"{label} is a WebAssembly module, not a component: compile it by Module.compile"
         raise CompileError(message)

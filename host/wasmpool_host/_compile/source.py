@@ -85,13 +85,25 @@ class Source:
 
     @classmethod
     def _read_file(cls, path: Path) -> Source:
-        shown_path = escaped(str(path))
         with open_regular(str(path)) as (fd, status):
             content = read_at_most(fd, FILE_MOST) if status.st_size <= FILE_MOST else None
         if content is None:
-            message = f"{shown_path} has more than {FILE_MOST:,} bytes, which no module may have"
+            message = (
+                f"{escaped(str(path))} has more than {FILE_MOST:,} bytes, which no module may have"
+            )
             raise CompileError(message)
+        return cls.of_file(content, path)
+
+    @classmethod
+    def of_file(cls, content: bytes, file: str | os.PathLike[str]) -> Source:
+        """Take the content of a file; that of one that ends with ``.wat`` is text.
+
+        Raises:
+            CompileError: the text is no module in the text format.
+        """
+        path = Path(file)
         if path.suffix == ".wat":
+            shown_path = escaped(str(path))
             _check_utf_8(content, shown_path)
             content = _assemble(content, shown_path)
         return cls(content, path)

@@ -1,9 +1,10 @@
 """What a component is made of at its top level: which core function is behind each export.
 
 The format is the component model's:
-https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md. The component is
-valid, as Wasmtime compiles what is made of it. Only what `augment` needs is kept: how functions are
-lifted, which memories and resources there are, and how many of everything, so that more can follow.
+https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md. The component was
+not validated before: Wasmtime does that when it compiles what is made of it. So the time and the
+memory that this takes are bounded. Only what `augment` needs is kept: how functions are lifted,
+which memories and resources there are, and how many of everything, so that more can follow.
 """
 
 from __future__ import annotations
@@ -38,11 +39,16 @@ _CORE_SORTS: Final = {
 }  # fmt: skip
 
 _RESOURCE, _FUNCTION, _LIST, _RESULT = 0x3F, 0x40, 0x70, 0x6A
+_INDEX_BITS: Final = 35
+"""Of the index of a type, with its sign: a valid one has at most five bytes."""
 _DECLARED: Final = (0x41, 0x42)
 """Types of components, and of instances."""
 
 _MOST_DEEP: Final = 50
 """Levels of components in components, and of types in types, that are read."""
+_MOST_NAMES: Final = 100_000
+"""Functions of instances, by all their names. An instance has those of its component anew, so a
+small component may have any number."""
 
 Sorted: TypeAlias = tuple[str, int]
 """A sort, and an index among those of it."""
@@ -148,7 +154,8 @@ class _Reader(BinaryReader):
         self._insides: dict[int, Mapping[str, int]] = {}
         """Functions of instances by name, of those whose functions are known."""
         self._same: dict[int, int] = {}
-        """Functions that are others under a new index."""
+        """Functions that are others under a new index, and the first index of each."""
+        self._names = 0
 
     def read(self) -> Anatomy:
         for section, end in self._sections():
@@ -166,10 +173,15 @@ class _Reader(BinaryReader):
         return self._made
 
     def _sections(self) -> Iterator[tuple[int, int]]:
-        """As the base's, up to the end of this component: it may be inside another one."""
+        """As the base's, up to the end of this component: it may be inside another one.
+
+        A section that went on behind that would be read several times, at each level of components.
+        """
         while self._at < self._end:
             section, size = self._byte(), self._number()
             end = self._at + size
+            if end > self._end:
+                raise Unreadable("a section is longer than its component")
             yield section, end
             self._at = end
 
@@ -194,20 +206,25 @@ class _Reader(BinaryReader):
             if sort == "func":
                 made.functions[name] = self._original(index)
             elif sort == "instance" and index in self._insides:
+                self._count_names(len(self._insides[index]))
                 made.instances[name] = {
                     inner: self._original(each) for inner, each in self._insides[index].items()
                 }
 
     def _note_same(self, new: int, old: int) -> None:
-        """Note that a function is another one: always an earlier one, so `_original` ends."""
+        """Note that a function is another one, always an earlier one."""
         if old >= new:
             raise Unreadable("a function comes before itself")
-        self._same[new] = old
+        self._same[new] = self._original(old)
 
     def _original(self, function: int) -> int:
-        while function in self._same:
-            function = self._same[function]
-        return function
+        return self._same.get(function, function)
+
+    def _count_names(self, number: int) -> None:
+        """Count names before they are noted."""
+        self._names += number
+        if self._names > _MOST_NAMES:
+            raise Unreadable("its instances have too many functions")
 
     def _component(self, end: int) -> None:
         self._made.add("component")
@@ -229,6 +246,7 @@ class _Reader(BinaryReader):
         component = self._components[self._number()]
         args = {self._text(): self._sort_index() for _ in range(self._number())}
         if component is not None:
+            self._count_names(len(component.imported) + len(component.functions))
             self._insides[index] = dict(_passed_through(component, args))
 
     def _sort_index(self) -> Sorted:
@@ -374,13 +392,13 @@ class _Reader(BinaryReader):
 
     def _type_index(self) -> int:
         """An index; a primitive is negative."""
-        value = shift = 0
-        while True:
+        value = 0
+        for shift in range(0, _INDEX_BITS, 7):
             byte = self._byte()
             value |= (byte & 0x7F) << shift
-            shift += 7
             if byte < 0x80:
-                return value - (1 << shift) if byte & 0x40 else value
+                return value - (0x80 << shift) if byte & 0x40 else value
+        raise Unreadable("an index is too long")
 
     def _labelled(self) -> int:
         self._text()

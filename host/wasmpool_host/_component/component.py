@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
@@ -12,11 +11,11 @@ from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host import _wit
 from wasmpool_host._engine import check_process, component_engine_of
+from wasmpool_host._given import checked
 from wasmpool_host._in_trio import check_trio
 from wasmpool_host._instance.linked_module import Code
 from wasmpool_host._instance.pending import PENDING
-from wasmpool_host._limits import Limits
-from wasmpool_host._linking import check_imports, new_world
+from wasmpool_host._linking import new_world
 from wasmpool_host._suggest import LONGEST
 
 from .augment import HIDDEN
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from wasmpool_host._compile.source import Source
     from wasmpool_host._instance.host_function import HostFunction
+    from wasmpool_host._limits import Limits
     from wasmpool_host._wasi import Wasi
 
     from .augment import Augmented
@@ -127,26 +127,17 @@ class Component:
         A cancel returns at once; the thread finishes the compilation, and its result is dropped.
         A process is killed.
         """
-        from wasmpool_host._wasi import Wasi  # noqa: PLC0415 - `import wasmpool` is faster without
-
-        check_process()
-        check_trio("Component.compile")
-        check_imports(imports)
-        imports = tuple(imports)
-        if isinstance(source, (bytearray, memoryview)):
-            source = bytes(source)
-        _check_type("limits", limits, Limits)
-        _check_type("wasi", wasi, Wasi)
-        limits = limits if limits is not None else Limits()
-        wasi = wasi if wasi is not None else Wasi()
-        directory = None
-        if cache is not None:
-            directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
+        given = checked(
+            "Component.compile", source, imports=imports, wasi=wasi, limits=limits, cache=cache
+        )
 
         def make(read: Source, compiled: Any, augmented: Augmented | None) -> Component:
-            return cls(read, compiled, imports, wasi=wasi, limits=limits, augmented=augmented)
+            return cls(
+                read, compiled, given.imports,
+                wasi=given.wasi, limits=given.limits, augmented=augmented,
+            )  # fmt: skip
 
-        return await compile_component(source, make, limits.stack, directory)
+        return await compile_component(given.source, make, given.limits.stack, given.directory)
 
     @classmethod
     async def inspect(
@@ -168,16 +159,11 @@ class Component:
 
         A cancel is as for `compile`.
         """
-        from wasmpool_host._wasi import Wasi  # noqa: PLC0415 - as in `compile`
-
-        check_process()
-        check_trio("Component.inspect")
-        check_imports(imports)
-        provided = Provided(tuple(imports), Wasi())
-        stack = Limits().stack
-        directory = None
-        if cache is not None:
-            directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
+        given = checked(
+            "Component.inspect", source, imports=imports, wasi=None, limits=None, cache=cache
+        )
+        provided = Provided(given.imports, given.wasi)
+        stack = given.limits.stack
 
         def make(_: Source, compiled: Any, __: Augmented | None) -> ComponentWorld:
             world = read_world(component_engine_of(stack).wasmtime, compiled)
@@ -185,7 +171,7 @@ class Component:
                 _flat(world.imports), _shown(_flat(world.exports)), missing_of(world, provided)
             )
 
-        return await compile_component(source, make, stack, directory)
+        return await compile_component(given.source, make, stack, given.directory)
 
     @enable_ki_protection
     async def instantiate(self) -> ComponentInstance:
@@ -248,8 +234,3 @@ def _shown(
     return MappingProxyType(
         {name: type_ for name, type_ in exports.items() if not name.startswith(HIDDEN)}
     )
-
-
-def _check_type(knob: str, value: object, type_: type) -> None:
-    if value is not None and not isinstance(value, type_):
-        raise TypeError(f"{knob} must be a {type_.__name__}(...) or None, not {value!r}")

@@ -10,7 +10,9 @@ from wasmpool_host import _capi_component as capi
 from wasmpool_host._instance.crossing import ExportCrossing
 from wasmpool_host._instance.pending import PENDING
 
+from . import resources
 from .lifting import Incoming
+from .resources import FULL
 from .signature import blank_values
 
 if TYPE_CHECKING:
@@ -138,6 +140,8 @@ class ComponentCrossing(ExportCrossing):
             source = Incoming(f"the result of {self.label}", self._payload, store)
             result = self._wit.lift_result(content, source)
             store.close_dropped()
+            if store.forgotten >= resources.MOST_HANDLES and not store.keeps_resources:
+                self._fiber.poisoned = self._fiber.poisoned or FULL
         except BaseException as error:
             self._fiber.poison(error)
             raise

@@ -12,6 +12,7 @@ from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host import _capi
 from wasmpool_host import _capi_component as capi
+from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._instance.host_call import HostCall, fibers, host_calls
 from wasmpool_host._instance.unchecked import by_subscript, unchecked
 
@@ -57,6 +58,9 @@ class ComponentHostCall(HostCall):
         if out is not None:
             try:
                 capi.clone_value(out.seal(), self.results_at)
+            except GuestMemoryError:  # it has no more handles: the instance ends, and they with it
+                out.close_refused()
+                raise
             finally:
                 out.release()
         self.done = True

@@ -15,9 +15,11 @@ from wasmpool_host._instance.driven_instance import DrivenInstance
 from wasmpool_host._instance.instance import Instance
 from wasmpool_host._instance.pending import PENDING
 
+from . import resources
 from .bytes_call import BytesCalls, is_worth_it
 from .crossing import ComponentCrossing
 from .host_call import ComponentHostCall
+from .resources import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -209,7 +211,9 @@ class DrivenComponentInstance(ComponentInstance, DrivenInstance):
 
     def end_output(self) -> None:
         """End the output, and the use of resources, of a lease."""
-        self._store.tenure += 1
+        self._store.end_tenure()
+        if self._store.forgotten >= resources.MOST_HANDLES:
+            self._fiber.poisoned = self._fiber.poisoned or FULL
         super().end_output()
 
     @property

@@ -7,6 +7,7 @@ was counted: a guest decides how much that is, and `Incoming` how much it may be
 
 from __future__ import annotations
 
+from functools import cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
@@ -73,6 +74,7 @@ class Incoming:
         found = GuestResource(capi.copy_handle(handle), store, resource)
         if not store.keeps_resources:
             found.let_go()
+            store.forgotten += 1
         return found
 
 
@@ -127,6 +129,7 @@ def size_of(type_: WitType | None) -> int:
 # --- scalars ------------------------------------------------------------------------------------
 
 
+@cache  # as in `lowering`
 def _lift_primitive(name: str) -> Lift:
     if name == "string":
         return _lift_string

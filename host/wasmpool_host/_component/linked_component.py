@@ -172,7 +172,8 @@ class LinkedComponent(LinkedModule):
         type_ = self._wit_type(export)
         if type_.params or type_.result not in _RETURN_CODES:
             message = (
-                f"{self}: export {export!r} is {type_}: a program is func(), or func() -> result"
+                f"{self}: export {export!r} is {_wit.in_message(type_)}: a program is func(), or"
+                " func() -> result"
             )
             raise TypeError(message)
         return export

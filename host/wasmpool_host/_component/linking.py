@@ -141,7 +141,7 @@ def missing_of(world: World, provided: Provided) -> tuple[str, ...]:
 def _why_missing(
     label: str, type_: _wit.WitFunction, names: Sequence[str], other: str | None
 ) -> str:
-    line = f"  {escaped(label)}: {type_}"
+    line = f"  {escaped(label)}: {_wit.in_message(type_)}"
     if other is not None:
         return f"{line} (that of WASI is {other})"
     near = similar(label, names)

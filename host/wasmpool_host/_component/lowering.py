@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -84,6 +84,7 @@ def is_optional(type_: WitType) -> bool:
 # --- scalars ------------------------------------------------------------------------------------
 
 
+@cache  # a type may have thousands of them
 def _lower_primitive(name: str) -> Lower:
     if name in INTEGERS:
         return _lower_integer(name)

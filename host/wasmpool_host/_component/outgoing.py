@@ -6,12 +6,14 @@ grows and its address is fixed.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, final
 
 from wasmpool_host import _capi
 from wasmpool_host import _capi_component as capi
+
+from .resources import close_object
 
 if TYPE_CHECKING:
     from wasmpool_host import _wit
@@ -87,8 +89,11 @@ class Outgoing:
         Resources are last: a value that does not fit leaves no trace of those before it.
         """
         buffer = self.buffer
-        for at, resource, value in self._owned:
+        self._owned.reverse()
+        while self._owned:  # what is left of them when it fails: see `close_refused`
+            at, resource, value = self._owned[-1]
             self._put_host(at, resource, value, owned=True)
+            self._owned.pop()
         for at, resource, value in self._borrowed:
             self._put_host(at, resource, value, owned=False)
         for at, handle, owned in self._moved:
@@ -109,6 +114,13 @@ class Outgoing:
         if not owned:
             self._lent.append((rep, pointer))
         put_size(self.buffer, at, pointer)
+
+    def close_refused(self) -> None:
+        """Close the objects that were to be the guest's, and that it has no handles of."""
+        owned, self._owned = self._owned, []
+        with ExitStack() as stack:
+            for _, _, value in owned:
+                stack.callback(close_object, value)
 
     def release(self) -> None:
         """Free what the values have needed."""

@@ -5,17 +5,24 @@ The wheel's own classes read them, which is slow, and done once for each compone
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wasmpool_host import _capi_component as capi
 from wasmpool_host import _wit
+from wasmpool_host._errors import CompileError
 
 if TYPE_CHECKING:
     import wasmtime
 
     from wasmpool_host._wit import WitType
 
-__all__ = ["World", "read_world"]
+__all__ = ["MOST_PARTS", "World", "read_world"]
+
+MOST_PARTS: Final = 5_000
+"""Types inside the types of one function. Each type may be used many times in the next one, so a
+few bytes can stand for a million; all that is done with a type takes time for each part."""
+_MOST_IN_ALL: Final = 200_000
+"""The same of all functions together."""
 
 
 class World:
@@ -36,7 +43,11 @@ class World:
 
 
 def read_world(engine: wasmtime.Engine, component: Any) -> World:
-    """Read the types of a component."""
+    """Read the types of a component.
+
+    Raises:
+        CompileError: its functions have types of too many parts.
+    """
     return _WorldReader(engine).read(component)
 
 
@@ -48,6 +59,9 @@ class _WorldReader:
         self._types: Any = capi.wheel()._types  # noqa: SLF001 - the wheel's classes of types
         self._resources: list[tuple[Any, _wit.Resource]] = []
         self._importing = True
+        self._parts = 0
+        self._parts_before = 0
+        """Those of the functions before the one that is read."""
 
     def read(self, component: Any) -> World:
         world = World()
@@ -84,13 +98,25 @@ class _WorldReader:
         return True
 
     def _function(self, type_: Any) -> _wit.WitFunction:
+        self._parts_before = self._parts
         params = tuple((name, self._value(each)) for name, each in type_.params)
-        result = type_.result
-        return _wit.WitFunction(
-            params,
-            None if result is None else self._value(result),
-            waits=capi.is_async(type_),
-        )
+        result = None if type_.result is None else self._value(type_.result)
+        if self._is_too_large:
+            params, result = tuple((name, _TOO_LARGE) for name, _ in params), None
+        return _wit.WitFunction(params, result, waits=capi.is_async(type_))
+
+    @property
+    def _is_too_large(self) -> bool:
+        """True if the function that is read has too many parts."""
+        return self._parts - self._parts_before > MOST_PARTS
+
+    def _count_part(self) -> None:
+        self._parts += 1
+        if self._parts > _MOST_IN_ALL:
+            message = (
+                f"the types of the component's functions have more than {_MOST_IN_ALL:,} parts"
+            )
+            raise CompileError(message)
 
     def _resource(self, type_: Any, name: str = "") -> _wit.Resource:
         """The resource of a type; one that was not seen yet gets the name."""
@@ -102,8 +128,11 @@ class _WorldReader:
         self._resources.append((type_, made))
         return made
 
-    def _value(self, type_: Any) -> WitType:  # noqa: PLR0911 - a table
+    def _value(self, type_: Any) -> WitType:  # noqa: C901, PLR0911 - a table
         types = self._types
+        self._count_part()
+        if self._is_too_large:
+            return _TOO_LARGE
         match type_:
             case types.ListType():
                 return _wit.List(self._value(type_.element))
@@ -131,6 +160,9 @@ class _WorldReader:
 
     def _optional(self, type_: Any) -> WitType | None:
         return None if type_ is None else self._value(type_)
+
+
+_TOO_LARGE: Final = _wit.Unsupported(f"a type of more than {MOST_PARTS:,} parts")
 
 
 def _item_type(item: Any) -> Any:

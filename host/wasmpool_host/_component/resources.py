@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from wasmpool_host import _wit
     from wasmpool_host._capi_component import ComponentStore
 
-__all__ = ["MOST_HANDLES", "GuestResource", "HostHandles"]
+__all__ = ["FULL", "MOST_HANDLES", "GuestResource", "HostHandles", "close_object"]
 
 MOST_HANDLES: Final = 10_000
 """Handles of host resources, and of its own, that one instance may have at a time. A guest that
 forgets to drop them ends here, before the process has no memory left."""
+
+FULL: Final = "memory"
+"""The word of `Instance.poisoned` for one with as many resources that nobody can drop any more: a
+pool's callers have had them. The guest has done nothing wrong, so no call fails for it."""
 
 
 @final
@@ -78,7 +82,7 @@ class HostHandles:
 
     def drop(self, number: int) -> None:
         """The guest has dropped its handle: close the object."""
-        _close(self._objects.pop(number, None))
+        close_object(self._objects.pop(number, None))
 
     def close(self) -> None:
         """The instance is gone: close all that it had, the last first, even if one fails."""
@@ -86,10 +90,11 @@ class HostHandles:
         with contextlib.ExitStack() as stack:
             for number, thing in objects.items():
                 if number not in self._lent:
-                    stack.callback(_close, thing)
+                    stack.callback(close_object, thing)
 
 
-def _close(thing: Any) -> None:
+def close_object(thing: Any) -> None:
+    """Call the ``close`` of an object that the guest had, if it has one."""
     close = getattr(thing, "close", None)
     if callable(close):
         close()

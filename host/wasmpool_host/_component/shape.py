@@ -41,7 +41,7 @@ class Shape:
 def shape_of(anatomy: Anatomy, lifted: Lifted) -> Shape | None:
     """Return the shape of a function; None if it has another one, or no bytes in it."""
     type_ = anatomy.types.get(lifted.type)
-    if not isinstance(type_, FunctionType):
+    if not isinstance(type_, FunctionType) or len(type_.params) > _MOST_FLAT:
         return None
     params = [_part(anatomy, each) for each in type_.params]
     result = _result(anatomy, type_.result)

@@ -64,7 +64,7 @@ class ComponentSignature:
             self._lower = None if type_.result is None else lower_of(type_.result)
             self._lift = None if type_.result is None else lift_of(type_.result)
         except TypeError as error:
-            raise TypeError(f"{label} is {type_}: {error}") from None
+            raise TypeError(f"{label} is {_wit.in_message(type_)}: {error}") from None
         self.size: int = len(types) * VALUE
         self.numbers: _Places | None = _numbers(types)
         self.owns_memory: bool = type_.result is not None and _owns_memory(type_.result)
@@ -119,7 +119,9 @@ class ComponentSignature:
     def _miscounted(self, args: Sequence[Any], label: str) -> TypeError:
         count = len(self._names)
         wanted = f"{count} argument{'' if count == 1 else 's'}"
-        params = ", ".join(f"{escaped(name)}: {type_}" for name, type_ in self.type.params)
+        params = ", ".join(
+            f"{escaped(name)}: {_wit.in_message(type_)}" for name, type_ in self.type.params
+        )
         return TypeError(f"{label} takes {wanted} ({params}), not {len(args)}")
 
     def put_numbers(self, buffer: bytearray, args: Sequence[Any]) -> bool:

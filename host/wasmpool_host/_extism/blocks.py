@@ -37,6 +37,8 @@ _CALL, _CALL_AT = CALL
 _NUMBERS, _NUMBERS_AT = NUMBERS
 _END_AT: Final = _NUMBERS_AT + _U32.size
 _TOP: Final = struct.Struct("<2I")
+_MOST_CLEARED: Final = 1 << 20
+"""Bytes that are cleared here. A guest may leave 64 MiB, which it has not even touched."""
 _ZEROS: Final = memoryview(bytes(1 << 16))
 
 
@@ -80,7 +82,8 @@ class Blocks:
         """Clear all that the last call has left, and take an input.
 
         Returns:
-            False, and nothing is done, if a memory has to grow for it.
+            False, and nothing is done, if a memory has to grow for it, or if there is so much to
+            clear that the loop would wait for it: then the kernel's ``begin`` has to be called.
         """
         state, state_size = self._state.open()
         memory, memory_size = self._memory.open()
@@ -90,6 +93,8 @@ class Blocks:
         if end > memory_size or _entry_of(end) > state_size:
             return False
         number, _, high = _NUMBERS.unpack_from(state, _NUMBERS_AT)
+        if high > _MOST_CLEARED:
+            return False
         _clear(memory, GRANULE, high)
         _clear(state, 0, MOST_PAGES_AT)
         _clear(state, ENTRIES, _entry_of(high))
@@ -203,7 +208,7 @@ class Blocks:
 
 
 def _clear(view: Any, start: int, stop: int) -> None:
-    """Write zeros, piece by piece: there may be 64 MiB, and nothing has to be allocated."""
+    """Write zeros, piece by piece, so that nothing has to be allocated."""
     for at in range(start, stop, len(_ZEROS)):
         end = min(at + len(_ZEROS), stop)
         view[at:end] = _ZEROS[: end - at]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wasmpool_host._compile.source import Source
+from wasmpool_host._errors import LinkError
+from wasmpool_host._given import cache_directory
 from wasmpool_host._limits import Limits
 from wasmpool_host._module import Module, compile_source
 
 from .kernel import KernelKind
+from .kernel_module import MODULE
 from .library import Library, in_order
 
 if TYPE_CHECKING:
@@ -57,13 +59,18 @@ async def compile_extism(  # noqa: PLR0913 - as `Module.compile`, and one more
             instance has its own instances of them.
 
     Raises:
-        LinkError: libraries import from each other in a circle, or one is a program.
+        LinkError: libraries import from each other in a circle, one is a program, or one has the
+            kernel's name.
         Exception: as `Module.compile`.
 
     A cancel is as for `Module.compile`.
     """
     limits = limits if limits is not None else Limits()
-    directory = None if cache is None else Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
+    directory = cache_directory(cache)
+    if MODULE in (libraries or {}):
+        raise LinkError(
+            f"a module is named {MODULE!r}, as what the kernel provides: name it otherwise"
+        )
     compiled: list[Library] = []
     for name, library in (libraries or {}).items():
         read, make = partial(Source.read, library), partial(Library, name)

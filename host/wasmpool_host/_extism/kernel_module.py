@@ -346,12 +346,29 @@ KERNEL: Final = """(module
   (func (export "memory_bytes") (result i64)
     (i64.shl (i64.extend_i32_u (memory.size $memory)) (i64.const 16)))
 
+  ;; Write zeros up to `end`, piece by piece: one instruction cannot be interrupted.
+  (func $clear_blocks (param $at i32) (param $end i32)
+    (loop $next
+      (memory.fill $memory (local.get $at) (i32.const 0)
+        (call $piece (local.get $at) (local.get $end)))
+      (local.set $at (i32.add (local.get $at) (i32.const 65536)))
+      (br_if $next (i32.lt_u (local.get $at) (local.get $end)))))
+  (func $clear_entries (param $at i32) (param $end i32)
+    (loop $next
+      (memory.fill $state (local.get $at) (i32.const 0)
+        (call $piece (local.get $at) (local.get $end)))
+      (local.set $at (i32.add (local.get $at) (i32.const 65536)))
+      (br_if $next (i32.lt_u (local.get $at) (local.get $end)))))
+  (func $piece (param $at i32) (param $end i32) (result i32)
+    (local $left i32)
+    (local.set $left (i32.sub (local.get $end) (local.get $at)))
+    (select (local.get $left) (i32.const 65536) (i32.lt_u (local.get $left) (i32.const 65536))))
+
   (func $reset (export "reset")
-    (memory.fill $memory (i32.const 64) (i32.const 0)
-      (i32.sub (i32.load $state (i32.const 180)) (i32.const 64)))
+    (call $clear_blocks (i32.const 64) (i32.load $state (i32.const 180)))
     (memory.fill $state (i32.const 0) (i32.const 0) (i32.const 168))
-    (memory.fill $state (i32.const 256) (i32.const 0)
-      (i32.shr_u (i32.load $state (i32.const 180)) (i32.const 3)))
+    (call $clear_entries (i32.const 256)
+      (i32.add (i32.const 256) (i32.shr_u (i32.load $state (i32.const 180)) (i32.const 3))))
     (i32.store $state (i32.const 176) (i32.const 64))
     (i32.store $state (i32.const 180) (i32.const 64)))
 

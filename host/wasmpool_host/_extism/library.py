@@ -48,7 +48,7 @@ class Library:
         return hash((self.name, self._digest))
 
     def __str__(self) -> str:
-        return f"module {escaped(self.name)!r}"
+        return f"module '{escaped(self.name)}'"
 
 
 def in_order(libraries: Sequence[Library]) -> tuple[Library, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
@@ -88,7 +88,7 @@ class Process:
 
     __slots__ = (
         "_closed", "_lock", "_may_wait", "_offloaded", "_open_lines", "_preopened", "args",
-        "descriptors", "dropped", "env",
+        "descriptors", "dropped", "env", "http",
     )  # fmt: skip
 
     # Invariant: while `_offloaded`, a thread uses the files, and closes them if `_closed`.
@@ -115,6 +115,8 @@ class Process:
         self._may_wait = any(preopen.may_wait for preopen in wasi.preopens.values())
         self.dropped: list[int] = []
         """Descriptors that the guest has dropped, and that are to be closed in a thread."""
+        self.http: Any = None
+        """What the HTTP of a component takes (`_wasi_p2.http_memory`); None before it uses any."""
         self._lock = threading.Lock()
         self._offloaded = False
         self._closed = False

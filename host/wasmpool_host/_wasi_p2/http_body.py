@@ -9,12 +9,14 @@ import trio
 from wasmpool_host._wit_values import Err, Ok, Variant
 
 from .failure import IoError, Unsuccessful
+from .http_memory import MemoryIsFull, Share
 from .pollable import ALWAYS, Pollable
 from .resource import Resource
 from .streams import InputStream, OutputStream
 
 if TYPE_CHECKING:
     from .http_fields import Fields
+    from .http_memory import HttpMemory
 
 __all__ = ["MOST_BODY", "FutureTrailers", "IncomingBody", "OutgoingBody"]
 
@@ -26,9 +28,10 @@ MOST_BODY: Final = 16 * 2**20
 class OutgoingBody(Resource):
     """``outgoing-body``: what the guest writes, until it says that this is all."""
 
-    __slots__ = ("_is_taken", "content", "ended", "expected", "is_whole")
+    __slots__ = ("_is_taken", "_share", "content", "ended", "expected", "is_whole")
 
-    def __init__(self, expected: int | None) -> None:
+    def __init__(self, expected: int | None, memory: HttpMemory) -> None:
+        self._share = Share(memory)
         self.content = bytearray()
         self.expected: int | None = expected
         """The length that the request's headers say."""
@@ -44,6 +47,21 @@ class OutgoingBody(Resource):
             raise Unsuccessful
         self._is_taken = True
         return _BodyOutput(self)
+
+    def add(self, contents: bytes) -> None:
+        """Take more of it.
+
+        Raises:
+            Unsuccessful: it would be too long, or there is no room for it.
+        """
+        size = len(self.content) + len(contents)
+        if size > MOST_BODY:
+            raise _too_long(f"the body of a request is longer than {MOST_BODY:,} bytes", MOST_BODY)
+        try:
+            self._share.resize(size)
+        except MemoryIsFull:
+            raise _too_long("there is no room for more bodies and headers", size) from None
+        self.content += contents
 
     def finish(self, trailers: Fields | None) -> None:
         """Take it as it is."""
@@ -69,21 +87,24 @@ class _BodyOutput(OutputStream):
         self._body = body
 
     def _put(self, contents: bytes) -> None:
-        if len(self._body.content) + len(contents) > MOST_BODY:
-            text = f"the body of a request is longer than {MOST_BODY:,} bytes"
-            code = Variant("HTTP-request-body-size", MOST_BODY)
-            raise Unsuccessful(Variant("last-operation-failed", IoError(text, http=code)))
-        self._body.content += contents
+        self._body.add(contents)
+
+
+def _too_long(text: str, size: int) -> Unsuccessful:
+    code = Variant("HTTP-request-body-size", size)
+    return Unsuccessful(Variant("last-operation-failed", IoError(text, http=code)))
 
 
 @final
 class IncomingBody(Resource):
     """``incoming-body``: the body of a reply, which has arrived."""
 
-    __slots__ = ("_content", "_is_taken")
+    __slots__ = ("_content", "_is_taken", "_share")
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, share: Share) -> None:
+        """``share`` is that of the reply."""
         self._content = content
+        self._share = share
         self._is_taken = False
 
     def stream(self) -> _BodyInput:
@@ -91,18 +112,19 @@ class IncomingBody(Resource):
         if self._is_taken:
             raise Unsuccessful
         self._is_taken = True
-        return _BodyInput(self._content)
+        return _BodyInput(self._content, self._share)
 
 
 @final
 class _BodyInput(InputStream):
     """The stream out of the body of a reply."""
 
-    __slots__ = ("_content", "_position")
+    __slots__ = ("_content", "_position", "_share")
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, share: Share) -> None:
         super().__init__()
         self._content = content
+        self._share = share
         self._position = 0
 
     def _take(self, size: int) -> bytes:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
+from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._wit_values import Variant
 
 from .failure import Unsuccessful
+from .http_memory import MOST_BYTES, MemoryIsFull, Share
 from .resource import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Entries", "Fields"]
+    from .http_memory import HttpMemory
+
+__all__ = ["Entries", "Fields", "memory_size"]
 
 Entries: TypeAlias = "list[tuple[str, bytes]]"
 """Names in their original case, and values, in their order."""
 
 _MOST_ENTRIES: Final = 1000
-_MOST_BYTES: Final = 100 * 1024
-"""Of names and values together. Servers accept less."""
+_MOST_SIZE: Final = 100 * 1024
+"""Bytes of names and values together. Servers accept less."""
+_OF_AN_ENTRY: Final = 150
+"""Bytes of the host's memory for an entry, beside its name and its value."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _NOT_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # section 5.5
@@ -45,21 +51,35 @@ _FORBIDDEN: Final = frozenset(
 class Fields(Resource):
     """Names and values."""
 
-    __slots__ = ("_entries", "_is_mutable")
+    __slots__ = ("_entries", "_is_mutable", "_share")
 
     # Invariant: what a guest puts in is valid, and within the bounds.
 
-    def __init__(self, entries: Entries | None = None, *, is_mutable: bool = True) -> None:
-        self._entries: Entries = [] if entries is None else entries
+    def __init__(self, entries: Entries, share: Share, *, is_mutable: bool = True) -> None:
+        """``share`` is of these entries; all fields that have them have it."""
+        self._entries = entries
+        self._share = share
         self._is_mutable = is_mutable
 
     @classmethod
-    def from_list(cls, entries: Sequence[tuple[str, bytes]]) -> Fields:
+    def new(cls, memory: HttpMemory) -> Fields:
+        """Fields without entries."""
+        return cls([], Share(memory))
+
+    @classmethod
+    def from_list(cls, entries: Sequence[tuple[str, bytes]], memory: HttpMemory) -> Fields:
         """Check what a guest gives, and take a copy."""
         _check_bounds(entries)
         for name, value in entries:
             _check(name, value)
-        return cls(list(entries))
+        made = cls.new(memory)
+        made._replace(list(entries))
+        return made
+
+    @property
+    def memory(self) -> HttpMemory:
+        """What they take their bytes of."""
+        return self._share.memory
 
     def entries(self) -> Entries:
         """All of them."""
@@ -67,11 +87,21 @@ class Fields(Resource):
 
     def as_immutable(self) -> Fields:
         """The same fields, which cannot be changed by this handle."""
-        return Fields(self._entries, is_mutable=False)
+        return Fields(self._entries, self._share, is_mutable=False)
 
     def clone(self) -> Fields:
-        """A copy that can be changed."""
-        return Fields(list(self._entries))
+        """A copy that can be changed.
+
+        Raises:
+            GuestMemoryError: there is no room for it, and the contract knows no error of it.
+        """
+        share = Share(self.memory)
+        try:
+            share.resize(memory_size(self._entries))
+        except MemoryIsFull:
+            message = f"wasi:http: the headers and bodies have {MOST_BYTES:,} bytes, and no more"
+            raise GuestMemoryError(message) from None
+        return Fields(list(self._entries), share)
 
     def get(self, name: str) -> list[bytes]:
         """The values of a name, whatever its case."""
@@ -91,25 +121,34 @@ class Fields(Resource):
         kept = self._without(name)
         added = [(name, value) for value in values]
         _check_bounds(kept + added)
-        self._entries[:] = kept + added
+        self._replace(kept + added)
 
     def delete(self, name: str) -> None:
         """Remove the values of a name."""
         self._check_mutable()
         if not _TOKEN.fullmatch(name):
             raise Unsuccessful(Variant("invalid-syntax"))
-        self._entries[:] = self._without(name)
+        self._replace(self._without(name))
 
     def append(self, name: str, value: bytes) -> None:
         """Add a value to those of a name."""
         self._check_mutable()
         _check(name, value)
-        _check_bounds([*self._entries, (name, value)])
-        self._entries.append((name, value))
+        more = [*self._entries, (name, value)]
+        _check_bounds(more)
+        self._replace(more)
 
     def _without(self, name: str) -> Entries:
         lower = name.lower()
         return [entry for entry in self._entries if entry[0].lower() != lower]
+
+    def _replace(self, entries: Entries) -> None:
+        """Put these entries in the place of all, if there is room."""
+        try:
+            self._share.resize(memory_size(entries))
+        except MemoryIsFull:
+            raise Unsuccessful(Variant("forbidden")) from None
+        self._entries[:] = entries
 
     def _check_mutable(self) -> None:
         if not self._is_mutable:
@@ -125,8 +164,13 @@ def _check(name: str, value: bytes) -> None:
 
 def _check_bounds(entries: Sequence[tuple[str, bytes]]) -> None:
     """Refuse more than a server would take. The contract has no other word for it."""
-    if len(entries) > _MOST_ENTRIES or _size(entries) > _MOST_BYTES:
+    if len(entries) > _MOST_ENTRIES or _size(entries) > _MOST_SIZE:
         raise Unsuccessful(Variant("forbidden"))
+
+
+def memory_size(entries: Sequence[tuple[str, bytes]]) -> int:
+    """Return how many bytes of the host's memory entries take."""
+    return _size(entries) + _OF_AN_ENTRY * len(entries)
 
 
 def _size(entries: Sequence[tuple[str, bytes]]) -> int:

@@ -91,7 +91,7 @@ def wasi_http_handler(
             url = request.url
         except Unsuccessful as error:
             return Err(error.value)
-        future = FutureIncomingResponse()
+        future = FutureIncomingResponse(request.memory)
         start(_serve, send, request, url, _timeout(options), future)
         return Ok(future)
 
@@ -108,15 +108,17 @@ async def _serve(
     """Send one request when the component has written it, and keep the reply for it."""
     try:
         with future.scope:
-            reply = await send(
-                WasiHttpRequest(
-                    method=request.verb,
-                    url=url,
-                    headers=_headers(request),
-                    body=await request.read_body(),
-                    timeout=seconds,
+            body = await request.read_body()
+            async with request.memory.sending:
+                reply = await send(
+                    WasiHttpRequest(
+                        method=request.verb,
+                        url=url,
+                        headers=_headers(request),
+                        body=body,
+                        timeout=seconds,
+                    )
                 )
-            )
             future.answer(reply.status, reply.headers, reply.body)
     except Unsuccessful as error:
         future.fail(error.value)

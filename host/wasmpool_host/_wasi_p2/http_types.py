@@ -11,7 +11,8 @@ from wasmpool_host._wit_values import Err, Ok, Variant
 
 from .failure import IoError, Unsuccessful, check_class
 from .http_body import FutureTrailers, IncomingBody, OutgoingBody
-from .http_fields import Entries, Fields
+from .http_fields import Entries, Fields, memory_size
+from .http_memory import HttpMemory, MemoryIsFull, Share
 from .pollable import Pollable
 from .resource import Resource
 
@@ -54,10 +55,11 @@ def _check(pattern: re.Pattern[str], text: str) -> None:
 class OutgoingRequest(Resource):
     """``outgoing-request``."""
 
-    __slots__ = ("_authority", "_body", "_fields", "_method", "_path", "_scheme")
+    __slots__ = ("_authority", "_body", "_fields", "_method", "_path", "_scheme", "_share")
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
+        self._share = Share(fields.memory)
         self._method = Variant("get")
         self._path: str | None = None
         self._scheme: Variant | None = None
@@ -70,7 +72,8 @@ class OutgoingRequest(Resource):
             raise Unsuccessful
         lengths = self._fields.get("content-length")
         given = lengths[0] if lengths else b""
-        self._body = OutgoingBody(int(given) if _DIGITS.fullmatch(given) else None)
+        expected = int(given) if _DIGITS.fullmatch(given) else None
+        self._body = OutgoingBody(expected, self.memory)
         return self._body
 
     def method(self) -> Variant:
@@ -79,6 +82,7 @@ class OutgoingRequest(Resource):
     def set_method(self, method: Variant) -> None:
         if method.case == "other":
             _check(_TOKEN, method.value)
+        self._make_room(method, self._path, self._scheme, self._authority)
         self._method = method
 
     def path_with_query(self) -> str | None:
@@ -87,6 +91,7 @@ class OutgoingRequest(Resource):
     def set_path_with_query(self, path: str | None) -> None:
         if path is not None:
             _check(_PATH, path)
+        self._make_room(self._method, path, self._scheme, self._authority)
         self._path = path
 
     def scheme(self) -> Variant | None:
@@ -95,6 +100,7 @@ class OutgoingRequest(Resource):
     def set_scheme(self, scheme: Variant | None) -> None:
         if scheme is not None and scheme.case == "other":
             _check(_SCHEME, scheme.value)
+        self._make_room(self._method, self._path, scheme, self._authority)
         self._scheme = scheme
 
     def authority(self) -> str | None:
@@ -103,12 +109,26 @@ class OutgoingRequest(Resource):
     def set_authority(self, authority: str | None) -> None:
         if authority is not None:
             _check(_AUTHORITY, authority)
+        self._make_room(self._method, self._path, self._scheme, authority)
         self._authority = authority
 
     def headers(self) -> Fields:
         return self._fields.as_immutable()
 
+    def _make_room(self, *texts: str | Variant | None) -> None:
+        """Take the bytes of these texts."""
+        known = [each.value if isinstance(each, Variant) else each for each in texts]
+        try:
+            self._share.resize(sum(len(text) for text in known if text is not None))
+        except MemoryIsFull:
+            raise Unsuccessful from None
+
     # --- for the host ---
+
+    @property
+    def memory(self) -> HttpMemory:
+        """What it takes its bytes of."""
+        return self._share.memory
 
     @property
     def verb(self) -> str:
@@ -183,10 +203,14 @@ class IncomingResponse(Resource):
 
     __slots__ = ("_body", "_fields", "_status")
 
-    def __init__(self, status: int, headers: Entries, body: bytes) -> None:
+    def __init__(self, status: int, headers: Entries, body: bytes, memory: HttpMemory) -> None:
+        """Take it, if there is room; else raise `MemoryIsFull`."""
+        head, content = Share(memory), Share(memory)
+        head.resize(memory_size(headers))
+        content.resize(len(body))
         self._status = status
-        self._fields = Fields(headers, is_mutable=False)
-        self._body: IncomingBody | None = IncomingBody(body)
+        self._fields = Fields(headers, head, is_mutable=False)
+        self._body: IncomingBody | None = IncomingBody(body, content)
 
     def status(self) -> int:
         return self._status
@@ -227,9 +251,10 @@ class FutureIncomingResponse(Resource):
         scope: of that task. It is cancelled when the guest drops the future.
     """
 
-    __slots__ = ("_arrived", "_is_taken", "_result", "scope")
+    __slots__ = ("_arrived", "_is_taken", "_memory", "_result", "scope")
 
-    def __init__(self) -> None:
+    def __init__(self, memory: HttpMemory) -> None:
+        self._memory = memory
         self.scope: trio.CancelScope = trio.CancelScope()
         self._arrived = _Arrived()
         self._result: Ok | Err = Err(Variant("internal-error"))
@@ -258,8 +283,11 @@ class FutureIncomingResponse(Resource):
         return self._arrived.is_ready()
 
     def answer(self, status: int, headers: Entries, body: bytes) -> None:
-        """The reply has arrived."""
-        self._result = Ok(IncomingResponse(status, headers, body))
+        """The reply has arrived. It is lost if there is no room for it."""
+        try:
+            self._result = Ok(IncomingResponse(status, headers, body, self._memory))
+        except MemoryIsFull:
+            self._result = Err(Variant("HTTP-response-body-size", len(body)))
         self._arrived.set()
 
     def fail(self, code: Variant) -> None:
@@ -294,7 +322,7 @@ class OutgoingResponse(Resource):
         """The body, once."""
         if self._body is not None:
             raise Unsuccessful
-        self._body = OutgoingBody(None)
+        self._body = OutgoingBody(None, self._fields.memory)
         return self._body
 
 
@@ -304,14 +332,14 @@ def http_error_code(_process: Process, error: IoError) -> Variant | None:
     return error.http
 
 
-def new_fields(_process: Process) -> Fields:
+def new_fields(process: Process) -> Fields:
     """Empty fields."""
-    return Fields()
+    return Fields.new(HttpMemory.of(process))
 
 
-def fields_from_list(_process: Process, entries: Sequence[tuple[str, bytes]]) -> Fields:
+def fields_from_list(process: Process, entries: Sequence[tuple[str, bytes]]) -> Fields:
     """Fields with these entries."""
-    return Fields.from_list(entries)
+    return Fields.from_list(entries, HttpMemory.of(process))
 
 
 def new_request(_process: Process, headers: Fields) -> OutgoingRequest:

@@ -112,7 +112,11 @@ async def _wait_for_any(events: Sequence[Event]) -> None:
 
 
 async def _wait(deadline: float, events: Sequence[Event]) -> None:
-    """Wait until a time of trio's, or for one of the events."""
+    """Wait until a time of trio's, or for one of the events.
+
+    What a stream of the caller's raises comes out as itself, as it does where it is alone.
+    """
+    failed: list[Exception] = []
     with trio.CancelScope(deadline=deadline) as scope:
         if not events:
             await trio.sleep_forever()
@@ -121,9 +125,14 @@ async def _wait(deadline: float, events: Sequence[Event]) -> None:
             return
         async with trio.open_nursery() as nursery:
             for event in events:
-                nursery.start_soon(_wait_and_cancel, event, scope)
+                nursery.start_soon(_wait_and_cancel, event, scope, failed)
+    if failed:  # behind the scope, whose cancel has ended the others
+        raise failed[0]
 
 
-async def _wait_and_cancel(event: Event, scope: trio.CancelScope) -> None:
-    await event.wait()
+async def _wait_and_cancel(event: Event, scope: trio.CancelScope, failed: list[Exception]) -> None:
+    try:
+        await event.wait()
+    except Exception as error:  # noqa: BLE001 - raised by the one who waits: not in a group
+        failed.append(error)
     scope.cancel()

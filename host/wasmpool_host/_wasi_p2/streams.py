@@ -108,8 +108,23 @@ class InputStream(Resource):
         raise NotImplementedError
 
 
+class _OfFile(Resource):
+    """What the streams of files have in common."""
+
+    __slots__ = ()
+
+    _file: OpenFile
+
+    @property
+    def waits_on(self) -> int | None:
+        return self._file.waits_on
+
+    def close(self) -> None:
+        self._file.release()
+
+
 @final
-class FileInput(InputStream):
+class FileInput(_OfFile, InputStream):
     """A file from an offset on."""
 
     __slots__ = ("_file", "_offset")
@@ -120,17 +135,10 @@ class FileInput(InputStream):
         self._file = file
         self._offset = offset
 
-    @property
-    def waits_on(self) -> int | None:
-        return self._file.waits_on
-
     def _take(self, size: int) -> bytes:
         data = self._file.descriptor.pread(size, self._offset)
         self._offset += len(data)
         return data
-
-    def close(self) -> None:
-        self._file.release()
 
 
 @final
@@ -274,7 +282,7 @@ async def _after(rest: Awaitable[None], size: int) -> int:
 
 
 @final
-class FileOutput(OutputStream):
+class FileOutput(_OfFile, OutputStream):
     """A file from an offset on."""
 
     __slots__ = ("_file", "_offset")
@@ -285,10 +293,6 @@ class FileOutput(OutputStream):
         self._file = file
         self._offset = offset
 
-    @property
-    def waits_on(self) -> int | None:
-        return self._file.waits_on
-
     def _put(self, contents: bytes) -> None:
         done = 0
         while done < len(contents):  # less is written at a time where there is little room left
@@ -296,12 +300,9 @@ class FileOutput(OutputStream):
             done += written
             self._offset += written
 
-    def close(self) -> None:
-        self._file.release()
-
 
 @final
-class AppendOutput(OutputStream):
+class AppendOutput(_OfFile, OutputStream):
     """The end of a file, wherever it is at each write."""
 
     __slots__ = ("_file",)
@@ -311,17 +312,10 @@ class AppendOutput(OutputStream):
         file.hold()
         self._file = file
 
-    @property
-    def waits_on(self) -> int | None:
-        return self._file.waits_on
-
     def _put(self, contents: bytes) -> None:
         done = 0
         while done < len(contents):
             done += self._file.descriptor.append(contents[done:])
-
-    def close(self) -> None:
-        self._file.release()
 
 
 @final

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 import attrs
 
@@ -22,6 +22,7 @@ from wasmpool._extism.recognise import is_extism
 from wasmpool._plugin.module_kind import is_program
 from wasmpool._plugin.options import check_options, copy_credentials, new_environment
 from wasmpool._plugin.plugin import load_plugin
+from wasmpool_host.lowlevel import escaped
 
 from .choice import choose_tool
 from .rows import LONGEST_LINE, BadLine, arguments, as_text, check_length
@@ -47,6 +48,10 @@ __all__ = [
 ]
 
 _log = logging.getLogger("wasmpool.guest.stderr")
+
+_MOST_LOGGED: Final = 8 << 10
+"""Bytes of the standard error of one run that are logged: as many as one record of a guest has."""
+_MOST_LINES: Final = 64
 
 
 class Answer(Protocol):
@@ -138,11 +143,24 @@ class Program:
         except (GuestExit, GuestTrap) as error:
             # A note has the last lines of standard error: there the program says what it was.
             return Output("\n".join([str(error), *getattr(error, "__notes__", ())]), is_error=True)
-        if done.stderr:
-            _log.warning("%s", done.stderr.decode(errors="backslashreplace"))
+        _log_lines(done.stderr)
         if "stdout" in done.truncated:
             raise BadLine(f"the output is too long: above the limit of {LONGEST_LINE} bytes")
         return Output(as_text(done.stdout, "the output"))
+
+
+def _log_lines(printed: bytes) -> None:
+    """Log what a program has printed: each line is a record, and there is an end to them."""
+    if not printed:
+        return
+    *lines, rest = printed[:_MOST_LOGGED].split(b"\n", _MOST_LINES)
+    if rest and len(lines) < _MOST_LINES:
+        lines.append(rest)
+    for line in lines:
+        _log.warning("%s", escaped(line.decode(errors="backslashreplace"), tabs=True))
+    left = len(printed) - len(b"\n".join(lines)) - 1
+    if left > 0:
+        _log.warning("... (%s more bytes)", f"{left:,}")
 
 
 def is_program_source(source: Source) -> bool:
@@ -201,6 +219,7 @@ def _plugin_options(job: Job) -> PluginOptions:
     options: PluginOptions = {
         "size": job.size,
         "max_uses": job.max_uses,
+        "pristine": job.pristine,
         "limits": job.limits,
         "cache": job.cache,
     }

@@ -31,6 +31,8 @@ class Job:
     """The most calls at the same time in each place."""
     limits: Limits = attrs.field(factory=Limits)
     max_uses: int | None = None
+    pristine: bool = False
+    """True if each call of a plugin has an instance of its own, made from a snapshot."""
     http: HttpPolicy | None = None
     credentials: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     numbered: bool = False

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
@@ -75,7 +76,7 @@ class Rows(AsyncIterator[Row]):
     def __init__(self, ordered: OrderedRows) -> None:
         """`map_lines` makes it."""
         self._ordered = ordered
-        self._ready: deque[Row] = deque()
+        self._ready: Iterator[Row] = iter(())
         self._taking = trio.Lock()
         self._ended = False
 
@@ -84,19 +85,20 @@ class Rows(AsyncIterator[Row]):
         if self._ended:
             raise RuntimeError("the block of map_lines has ended, and its rows with it")
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._ready:
+        row = next(self._ready, None)
+        if row is None:
             async with self._taking:
-                while not self._ready:
+                while (row := next(self._ready, None)) is None:
                     done = await self._ordered.take()
                     if not done:
                         raise StopAsyncIteration
-                    for each in done:
-                        self._ready.extend(_rows_of(each))
-        return self._ready.popleft()
+                    self._ready = chain.from_iterable(map(_rows_of, done))
+        return row
 
 
 def _rows_of(done: Done) -> Iterator[Row]:
-    for number, row in enumerate(done.rows.content.splitlines(), done.chunk.first_line):
+    """Read the rows of a chunk one by one: it may have hundreds of megabytes."""
+    for number, row in enumerate(BytesIO(done.rows.content), done.chunk.first_line):
         ((key, text),) = json.loads(row).items()
         yield Row(number, text, key == "error")
 
@@ -114,6 +116,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
     tasks: int | None = None,
     limits: Limits | None = None,
     max_uses: int | None = None,
+    pristine: bool = False,
     http: HttpPolicy | None = None,
     credentials: Mapping[str, str] | None = None,
     retries: int = 0,
@@ -149,6 +152,8 @@ def map_lines(  # noqa: PLR0913 - options, by name
             worker; None is 4 per instance.
         limits: of each instance.
         max_uses: the calls after which an instance of a plugin is replaced; None is no limit.
+        pristine: True gives each call of a plugin an instance that no other call has used; it costs
+            less than ``max_uses=1``.
         http: the hosts that the plugin can reach; None is no host.
         credentials: the plugin's, strings by name.
         retries: how often a line is tried again that failed for a reason of the world:
@@ -198,6 +203,7 @@ def map_lines(  # noqa: PLR0913 - options, by name
         tasks=_count("tasks", tasks, 1) or _TASKS_PER_INSTANCE * size,
         limits=_of_type("limits", limits, Limits) or Limits(),
         max_uses=max_uses,
+        pristine=pristine,
         http=_of_type("http", http, HttpPolicy),
         credentials=copy_credentials(credentials),
         retries=_count("retries", retries, 0) or 0,
@@ -242,8 +248,8 @@ def _for_source(job: Job, source: Source) -> Job:
         if job.args:
             raise ValueError(f"args={job.args!r}: {file} is a plugin, which takes no arguments")
         return attrs.evolve(job, file=file)
-    for option in ("tool", "max_uses", "http", "credentials"):
-        if getattr(job, option) is not None:
+    for option in ("tool", "max_uses", "pristine", "http", "credentials"):
+        if getattr(job, option) not in (None, False):
             raise ValueError(f"{option}: {file} is a program, which has no use for it")
     return attrs.evolve(job, file=file, args=(file, *job.args))
 

@@ -10,7 +10,7 @@ from wasmpool._extism.recognise import is_extism
 from wasmpool._plugin.inspect import inspect_plugin
 
 from .log import show_log
-from .program_module import read_source
+from .program_module import module_unreadable, read_source
 from .shown import shown, shown_whole
 from .standard_streams import reason_of, write_out
 from .wrong_use import WrongUse
@@ -36,19 +36,24 @@ async def inspect_file(name: str) -> int:
     """
     show_log()
     try:
-        source = await read_source(Path(name))
+        source = await _read(name)
         if source.is_component:
             write_out(f"{shown_whole(_component_text(await Component.inspect(source)))}\n")
             return 1
-        report = await _inspect(source)
+        report = await _inspect(source, name)
     except (CompileError, DigestError) as error:
         raise WrongUse(str(error)) from error
-    except OSError as error:
-        raise WrongUse(f"{shown(name)} cannot be read: {reason_of(error)}") from error
     except ValueError as error:
         raise WrongUse(str(error)) from error  # of a manifest; it begins with the file
     write_out(f"{shown_whole(str(report))}\n")
     return 0 if report.meets_contract else 1
+
+
+async def _read(name: str) -> Source:
+    try:
+        return await read_source(Path(name))
+    except OSError as error:
+        raise WrongUse(f"{shown(name)} cannot be read: {reason_of(error)}") from error
 
 
 def _component_text(world: ComponentWorld) -> str:
@@ -59,9 +64,12 @@ def _component_text(world: ComponentWorld) -> str:
     return "\n\n".join(parts)
 
 
-async def _inspect(source: Source) -> Inspection | ExtismInspection:
+async def _inspect(source: Source, name: str) -> Inspection | ExtismInspection:
     if not is_extism(source):
         return await inspect_plugin(source)
     from wasmpool._extism.inspect import inspect_extism
 
-    return await inspect_extism(source)
+    try:
+        return await inspect_extism(source)
+    except OSError as error:
+        raise WrongUse(module_unreadable(shown(name), error)) from error

@@ -10,6 +10,8 @@ import trio
 from wasmpool import CompileError, Component, GuestMemoryError, LinkError, Module
 from wasmpool_host.lowlevel import Source
 
+from .shown import shown
+from .standard_streams import reason_of
 from .wrong_use import WrongUse
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from wasmpool import Limits
 
-__all__ = ["all_args", "compile_program", "read_source"]
+__all__ = ["all_args", "compile_program", "module_unreadable", "read_source"]
 
 CANNOT_RUN: Final = (CompileError, LinkError, GuestMemoryError)
 """The errors of a file that cannot be run here."""
@@ -32,6 +34,12 @@ async def read_source(path: Path) -> Source:
         OSError: it cannot be read.
     """
     return await trio.to_thread.run_sync(Source.read, path, abandon_on_cancel=True)
+
+
+def module_unreadable(manifest: str, error: OSError) -> str:
+    """Return the sentence for a module of a manifest, named as in messages, that cannot be read."""
+    file = "a module" if error.filename is None else f"the module {shown(str(error.filename))}"
+    return f"{file} of {manifest} cannot be read: {reason_of(error)}"
 
 
 async def compile_program(

@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from .shown import shown
+from .standard_streams import write_all
 from .wrong_use import WrongUse
 
 if TYPE_CHECKING:
@@ -70,12 +71,24 @@ class Record:
             with open(path, "rb") as file:  # noqa: PTH123 - a name as it was given
                 found = json.loads(file.read(_LONGEST))
             if found.pop("form") == _FORM:
-                return cls(**found)
+                return cls(**_checked(found))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WrongUse(f"{shown(path)} is no record of a run: {error}") from error
         raise WrongUse(f"{shown(path)} is of another version of wasmpool")
+
+
+def _checked(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a record, if they have the right types.
+
+    Raises:
+        TypeError: the message names one that has not.
+    """
+    for name, type_ in (("size", int), ("digest", str), ("work", dict)):
+        if type(found.get(name)) is not type_:
+            raise TypeError(f"its {name} is {shown(repr(found.get(name)))}")
+    return found
 
 
 @final
@@ -262,7 +275,7 @@ def _replace(path: str, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(new, flags, 0o666)
     try:
-        os.write(descriptor, content)
+        write_all(descriptor, content)  # a full disk takes a part of it first
     finally:
         os.close(descriptor)
     Path(new).replace(path)

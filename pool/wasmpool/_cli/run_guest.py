@@ -14,6 +14,7 @@ from wasmpool import (
     HttpPolicy,
     LinkError,
     PoolUnavailable,
+    SnapshotError,
 )
 from wasmpool._batch.choice import NoSuchTool
 from wasmpool._batch.guest import is_program_source, open_guest
@@ -21,7 +22,7 @@ from wasmpool._batch.job import Job
 from wasmpool._extism.recognise import is_extism
 
 from .limits import limits_of
-from .program_module import all_args, read_source
+from .program_module import all_args, module_unreadable, read_source
 from .standard_streams import reason_of
 from .wrong_use import WrongUse
 
@@ -38,12 +39,15 @@ __all__ = ["job_of", "open_run_guest", "read_guest"]
 
 EXAMPLE_TOOL: Final = "word_count"
 
-UNUSABLE: Final = (AbiError, CompileError, GuestExit, GuestMemoryError, GuestTrap, LinkError)
+UNUSABLE: Final = (
+    AbiError, CompileError, GuestExit, GuestMemoryError, GuestTrap, LinkError, SnapshotError,
+)  # fmt: skip
 """The errors of a file that cannot be used as a plugin, or be run."""
 
 MEANINGLESS: Final = {
     "tool": "--tool: {} is a program, which has no tools",
     "max_uses": "--max-uses: {} is a program, which gets a new instance for each line",
+    "pristine": "--pristine: {} is a program, which gets a new instance for each line",
     "allow_hosts": "--allow-host: {} is a program, which can reach no host",
     "credentials": "--credential: {} is a program, which takes no credentials",
 }
@@ -88,6 +92,7 @@ def job_of(options: RunOptions, source: Source) -> Job:
         tasks=options.tasks,
         limits=limits_of(timeout=options.timeout, memory=options.memory),
         max_uses=options.max_uses,
+        pristine=options.pristine,
         http=HttpPolicy(allow_hosts=options.allow_hosts) if options.allow_hosts else None,
         credentials=options.credentials,
         numbered=options.numbered,
@@ -126,7 +131,7 @@ async def open_run_guest(
         if not is_extism(source):
             raise
         if isinstance(error, OSError):
-            raise WrongUse(f"a file of {name} cannot be read: {reason_of(error)}") from error
+            raise WrongUse(module_unreadable(name, error)) from error
         raise WrongUse(f"{name} {cannot}: {error}") from error  # of its manifest
 
 

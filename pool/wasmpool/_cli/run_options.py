@@ -35,6 +35,8 @@ class RunOptions:
     credentials: Mapping[str, str] | None = None
     max_uses: int | None = None
     """Calls after which an instance is replaced."""
+    pristine: bool = False
+    """True if each call has an instance that no other call has used."""
     args: tuple[str, ...] = ()
     """The arguments of a program, without its name."""
     memory: int | None = None

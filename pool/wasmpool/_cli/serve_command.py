@@ -14,6 +14,7 @@ from wasmpool._serve.config_file import Arguments, build_config, read_file
 from wasmpool._serve.log import show_log
 from wasmpool._serve.table import ConfigError
 
+from .shown import shown
 from .wrong_use import WrongUse
 
 if TYPE_CHECKING:
@@ -59,9 +60,11 @@ def run_server(arguments: Arguments) -> int:
     """Serve until the end, and return the exit status.
 
     Raises:
-        WrongUse: the configuration cannot be used, or the address cannot be had.
+        WrongUse: the configuration cannot be used, a plugin is not there, or the address cannot be
+            had.
     """
     _check_extra("serving", "serve", EXTRA)
+    _check_paths(arguments.paths)
     try:
         content = None if arguments.file is None else read_file(arguments.file)
         config = build_config(arguments, content)
@@ -90,6 +93,13 @@ def _check_extra(what: str, extra: str, modules: Sequence[str]) -> None:
             f"{what} needs more than is installed ({' and '.join(missing)}): "
             f'pip install "wasmpool[{extra}]"'
         )
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    """Refuse what is mistyped. A file that a configuration names may come later."""
+    for path in map(Path, paths):
+        if not path.exists():
+            raise WrongUse(f"{shown(str(path))}: there is no such file or directory")
 
 
 def _config_error(error: BaseException) -> ConfigError | None:

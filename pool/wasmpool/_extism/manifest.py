@@ -20,12 +20,12 @@ from wasmpool_host.lowlevel import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PAGE", "Manifest", "WasmEntry", "is_unicode", "read_manifest"]
+__all__ = ["MAX_VAR_BYTES", "PAGE", "Manifest", "WasmEntry", "is_unicode", "read_manifest"]
 
 PAGE: Final = 1 << 16
 """Bytes of a page of WebAssembly."""
 
-_MAX_VAR_BYTES: Final = 1 << 20
+MAX_VAR_BYTES: Final = 1 << 20
 """Extism's default for the variables of a plugin."""
 _MOST_PAGES: Final = 1 << 16
 _MOST_HOSTS: Final = 1_000
@@ -66,7 +66,7 @@ class Manifest:
     """The modules that it is linked to, by name."""
     max_pages: int | None = None
     max_http_response_bytes: int | None = None
-    max_var_bytes: int = _MAX_VAR_BYTES
+    max_var_bytes: int = MAX_VAR_BYTES
     """0: the plugin has no variables."""
     config: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     allowed_hosts: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def read_manifest(given: Mapping[str, Any]) -> Manifest:
         libraries=entries,
         max_pages=_count(memory, "max_pages", 1, _MOST_PAGES),
         max_http_response_bytes=_count(memory, "max_http_response_bytes", 1, None),
-        max_var_bytes=_MAX_VAR_BYTES if var_bytes is None else var_bytes,
+        max_var_bytes=MAX_VAR_BYTES if var_bytes is None else var_bytes,
         config=_strings(given, "config"),
         allowed_hosts=_hosts(given),
         allowed_paths=_strings(given, "allowed_paths"),

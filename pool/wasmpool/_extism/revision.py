@@ -10,7 +10,7 @@ from wasmpool_host import FunctionType, Limits, Wasi
 from wasmpool_host.lowlevel import compile_extism
 
 from .environment import ENV, Environment
-from .manifest import PAGE
+from .manifest import MAX_VAR_BYTES, PAGE
 from .requests import Requests
 from .source import read_source
 
@@ -119,6 +119,8 @@ async def load_revision(source: FrozenSource, given: Given) -> Revision:
     options = given.options
     policy = _policy(options.get("http"), manifest)
     requests = Requests(policy, manifest.allowed_hosts)
+    limits = _limits(options.get("limits", Limits()), manifest)
+    _check_variables(manifest, limits)
     wasi = _wasi(options.get("wasi"), manifest)
     environment = Environment(
         _config(manifest.config, given.config), manifest.max_var_bytes, requests, lambda: "unknown"
@@ -128,7 +130,7 @@ async def load_revision(source: FrozenSource, given: Given) -> Revision:
         libraries=read.libraries,
         imports=(*environment.functions(), *given.functions),
         wasi=wasi,
-        limits=_limits(options.get("limits", Limits()), manifest),
+        limits=limits,
         cache=given.cache,
         most_of_guest=None if manifest.max_pages is None else manifest.max_pages * PAGE,
     )
@@ -148,6 +150,17 @@ def _config(ours: Mapping[str, str], given: Mapping[str, str | None]) -> dict[st
 def _limits(limits: Limits, manifest: Manifest) -> Limits:
     seconds = [s for s in (limits.call_seconds, manifest.timeout) if s is not None]
     return attrs.evolve(limits, call_seconds=min(seconds, default=None))
+
+
+def _check_variables(manifest: Manifest, limits: Limits) -> None:
+    """Refuse more variables than the guest may have memory: they are in the host's."""
+    most = max(limits.memory, MAX_VAR_BYTES)
+    if manifest.max_var_bytes > most:
+        message = (
+            f"the manifest's max_var_bytes is {manifest.max_var_bytes:,}, above"
+            f" limits.memory={limits.memory:,}"
+        )
+        raise ValueError(message)
 
 
 def _policy(policy: HttpPolicy | None, manifest: Manifest) -> HttpPolicy | None:

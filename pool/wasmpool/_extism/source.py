@@ -166,7 +166,7 @@ def _parsed(content: bytes) -> Mapping[str, Any]:
 
         try:
             return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as wrong:
+        except (tomllib.TOMLDecodeError, RecursionError) as wrong:
             message = f"the manifest is neither JSON nor TOML: {wrong}"
             raise ValueError(message) from None
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -56,7 +57,7 @@ _MAX_OPEN: Final = 1_024
 """Requests without an answer: while there are more, no more are read. An endpoint refuses calls
 before that, so this happens only if the client does not read its answers."""
 _MAX_OPEN_BYTES: Final = 32 << 20
-"""Of the requests without an answer: what was read of them stays in memory."""
+"""Of the requests without an answer, and of the answers that wait for the client to read."""
 _FLUSH_SECONDS: Final = 5.0
 """That the client has to read the last answers after a shutdown."""
 
@@ -121,9 +122,9 @@ async def _end_when_drained(
 
 @final
 class _Unanswered:
-    """The requests that have no answer yet."""
+    """The requests that have no answer yet, and the answers that are not written yet."""
 
-    # Invariant: `_bytes` is the sum of all numbers in `_sizes`.
+    # Invariant: `_bytes` is the sum of all numbers in `_sizes`, and of the answers that wait.
 
     def __init__(self) -> None:
         self._count = 0
@@ -147,6 +148,16 @@ class _Unanswered:
             if not sizes:
                 del self._sizes[id_]
         self._fewer.set()
+
+    @contextmanager
+    def answer_waits(self, size: int) -> Iterator[None]:
+        """A block in which an answer of so many bytes waits to be written."""
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+            self._fewer.set()
 
     async def wait_for_room(self) -> None:
         """Wait until one more can be read."""
@@ -258,8 +269,10 @@ class _Answers(_Closable):
         self._messages = messages
 
     async def send(self, item: SessionMessage, /) -> None:
+        message = _encode(item.message)
         try:
-            await self._messages.send(_encode(item.message))
+            with self._unanswered.answer_waits(len(message)):
+                await self._messages.send(message)
         except trio.BrokenResourceError:
             raise anyio.BrokenResourceError from None
         if isinstance(item.message, JSONRPCResponse | JSONRPCError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
@@ -115,6 +114,7 @@ def read_file(directory: str, name: str) -> tuple[Source, Stamp]:
     Raises:
         Unsettled: it changed while it was read, or has been removed.
         OSError: it cannot be read, is not a regular file, or is too large.
+        CompileError: it ends with ``.wat``, and is no module in the text format.
     """
     path = os.path.join(directory, name)  # noqa: PTH118 - a Path would normalize the name
     try:
@@ -132,7 +132,7 @@ def read_file(directory: str, name: str) -> tuple[Source, Stamp]:
             raise Unsettled(message)
     finally:
         os.close(descriptor)
-    return Source(content, Path(path)), _stamp(before)
+    return Source.of_file(content, path), _stamp(before)
 
 
 def _check_regular(path: str, status: os.stat_result) -> None:

@@ -427,7 +427,7 @@ class _Watch:
             file.updated = listed  # the next listing has another stamp
             file.retry_in(_SETTLED * 2.0 ** min(file.failures, 10))
             return
-        except OSError as error:
+        except (OSError, CompileError) as error:
             self._registry.failed(file.name, error)
             raise
         # 2. Load it if its content is new, or if its plugin no longer serves since the last change.

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from wasmpool._scripts.limits import ScriptLimits
+
     from .address import Address
 
 __all__ = ["Config", "Mode", "PluginConfig", "ServerConfig"]
@@ -42,6 +44,8 @@ class ServerConfig:
     """How the tools are listed."""
     scripts: bool = False
     """True if clients may send scripts that call tools."""
+    script_limits: ScriptLimits | None = None
+    """What each of them may take; None is the default."""
 
 
 @final

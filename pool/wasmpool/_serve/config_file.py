@@ -19,17 +19,19 @@ from .address import Address
 from .config import Config, Mode, PluginConfig, ServerConfig
 from .plugin_table import read_defaults, read_plugin
 from .table import ConfigError, Table, Wrong
-from .values import as_choice, as_flag, as_number, as_text, as_texts, as_token, as_whole
+from .values import as_choice, as_flag, as_number, as_size, as_text, as_texts, as_token, as_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from wasmpool._scripts.limits import ScriptLimits
 
 __all__ = ["Arguments", "build_config", "read_file"]
 
 _MOST: Final = 1 << 20
 """Bytes of a file."""
 _MOST_WORKERS: Final = 256
-_TABLES: Final = ("server", "defaults", "plugins")
+_TABLES: Final = ("server", "defaults", "plugins", "scripts")
 
 
 @final
@@ -113,7 +115,7 @@ def _read(content: bytes, path: str) -> Config:
     defaults = read_defaults(table.inner("defaults"), base)
     server, plugins = table.inner("server"), table.inner("plugins")
     return Config(
-        server=_read_server(server),
+        server=_read_server(server, table.inner("scripts")),
         defaults=defaults,
         plugins={key: read_plugin(key, plugins.inner(key), base, defaults) for key in plugins},
         directories=_read_directories(server, base),
@@ -183,12 +185,40 @@ _SERVER: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-def _read_server(table: Table) -> ServerConfig:
+_SCRIPT_LIMITS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "seconds": as_number,
+    "calls": as_whole,
+    "at_once": as_whole,
+    "source_bytes": as_size,
+    "output_bytes": as_size,
+    "request_bytes": as_size,
+    "answer_bytes": as_size,
+    "memory": as_size,
+    "files": as_size,
+}
+
+
+def _read_script_limits(table: Table) -> ScriptLimits | None:
+    table.check_keys(tuple(_SCRIPT_LIMITS))
+    given: dict[str, Any] = {
+        key: table.read(key, reader) for key, reader in _SCRIPT_LIMITS.items() if key in table
+    }
+    if not given:
+        return None
+    from wasmpool._scripts.limits import ScriptLimits  # noqa: PLC0415 - few servers run scripts
+
+    try:
+        return ScriptLimits(**given)
+    except (TypeError, ValueError) as wrong:  # out of its range, in words
+        raise table.error(None, str(wrong)) from None
+
+
+def _read_server(table: Table, scripts: Table) -> ServerConfig:
     table.check_keys((*_SERVER, "directories"))
     given: dict[str, Any] = {
         key: table.read(key, reader) for key, reader in _SERVER.items() if key in table
     }
-    return ServerConfig(**given)
+    return ServerConfig(**given, script_limits=_read_script_limits(scripts))
 
 
 def _with_paths(config: Config, arguments: Arguments) -> Config:

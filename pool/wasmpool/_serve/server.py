@@ -75,7 +75,7 @@ async def _open_scripts(config: Config, catalog: Catalog) -> AsyncGenerator[Scri
         return
     from wasmpool._scripts import open_scripts  # noqa: PLC0415 - it has an extra of its own
 
-    async with open_scripts(catalog.call) as scripts:
+    async with open_scripts(catalog.call, limits=config.server.script_limits) as scripts:
         yield scripts
 
 
@@ -167,4 +167,5 @@ def _needs_restart(before: Config, now: Config) -> list[str]:
     """The keys of what has changed and cannot be changed while the server runs."""
     one, other = before.server, now.server
     keys = ("http", "token", "hosts", "origins", "workers", "threads", "tools", "scripts")
-    return [f"server.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
+    changed = [f"server.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
+    return changed + ["scripts"] * (one.script_limits != other.script_limits)

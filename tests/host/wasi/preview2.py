@@ -48,6 +48,10 @@ class FakeComponent:
         self._handles.remove(handle)
         handle.close()
 
+    def of_type(self, kind: type[Resource]) -> list[Resource]:
+        """The handles of a kind, in the order in which they came."""
+        return [handle for handle in self._handles if isinstance(handle, kind)]
+
     def call(self, interface: str, name: str, *args: Any) -> Any:
         """Call a function that does not wait."""
         answer = self._function(interface, name)(self, *args)

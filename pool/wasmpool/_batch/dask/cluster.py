@@ -21,6 +21,7 @@ from wasmpool._batch.places import PlacesFailed
 from wasmpool._child_process import python_command
 from wasmpool._lines import LineSplitter
 from wasmpool._plain_nursery import open_plain_nursery
+from wasmpool_host.lowlevel import escaped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -136,4 +137,5 @@ async def _log_lines(process: trio.Process) -> None:
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while block := await process.stderr.receive_some(_BLOCK):
             for line in lines.feed(bytes(block)):
-                _log.warning("%s", line.content.decode(errors="backslashreplace"))
+                text = line.content.decode(errors="backslashreplace")
+                _log.warning("%s", escaped(text, tabs=True))

@@ -9,7 +9,10 @@ import trio
 import trio.testing
 from tests.host.wasi.preview2 import STREAMS
 
+from wasmpool_host import GuestMemoryError
+from wasmpool_host._wasi_p2 import http_memory
 from wasmpool_host._wasi_p2.http_body import MOST_BODY
+from wasmpool_host._wasi_p2.http_types import OutgoingRequest
 from wasmpool_host._wasi_p2.streams import PERMIT
 from wasmpool_host._wit_values import Err, Ok, Variant
 from wasmpool_host.lowlevel import (
@@ -20,7 +23,7 @@ from wasmpool_host.lowlevel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from tests.host.wasi.preview2 import FakeComponent
 
@@ -59,6 +62,10 @@ class Client:
     def body(self, request: Any) -> tuple[Any, Any]:
         body = self.call("[method]outgoing-request.body", request).value
         return body, self.call("[method]outgoing-body.write", body).value
+
+    def drop_all(self, handles: Iterable[Any]) -> None:
+        for handle in handles:
+            self.component.drop(handle)
 
     def handle(self, request: Any, options: Any = None) -> Any:
         answer = self._handle(self.component, request, options)
@@ -245,6 +252,94 @@ async def test_a_body_is_bounded(client: Client) -> None:
     assert code == Variant("HTTP-request-body-size", MOST_BODY)
     check = client.component.call(STREAMS, "[method]output-stream.check-write", stream)
     assert check == Err(Variant("closed"))
+
+
+async def test_all_bodies_together_are_bounded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of headers and bodies, whoever has them; what is dropped makes room."""
+    monkeypatch.setattr(http_memory, "MOST_BYTES", 4 * PERMIT)
+    bodies = [client.body(client.request()) for _ in range(3)]
+    for _, stream in bodies:
+        assert client.component.write(stream, bytes(PERMIT)) is None
+    _, stream = client.body(client.request())
+    failed = client.component.write(stream, bytes(PERMIT))
+    assert client.call("http-error-code", failed.value) == Variant("HTTP-request-body-size", PERMIT)
+    client.drop_all(bodies.pop())
+    client.drop_all(client.component.of_type(OutgoingRequest)[2:])
+    del stream
+    _, stream = client.body(client.request())
+    assert client.component.write(stream, bytes(PERMIT)) is None
+
+
+async def test_all_headers_together_are_bounded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each way to have more of them ends in an error that there is."""
+    monkeypatch.setattr(http_memory, "MOST_BYTES", 2_000)
+    request = client.request(path_with_query="/")
+    fields = client.fields(("a", bytes(range(65, 91)) * 50))
+    assert client.fields(("a", b"b" * 500)) == Variant("forbidden")
+    for method in "set", "append":
+        value = [b"b" * 500] if method == "set" else b"b" * 500
+        answer = client.call(f"[method]fields.{method}", fields, "b", value)
+        assert answer == Err(Variant("forbidden"))
+    set_path = "[method]outgoing-request.set-path-with-query"
+    assert client.call(set_path, request, "/" + "a" * 700) == Err(None)
+    assert client.call(set_path, request, "/" + "a" * 50) == Ok()
+    with pytest.raises(GuestMemoryError, match="the headers and bodies have"):
+        client.call("[method]fields.clone", fields)
+    assert client.call("[method]fields.delete", fields, "a") == Ok()
+    assert client.call("[method]fields.entries", client.fields(("a", b"b" * 500))) != []
+
+
+async def test_a_reply_without_room_is_lost(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The component is told how long it was; the next one finds room."""
+    request = client.request()
+    body, stream = client.body(request)
+    client.component.write(stream, bytes(1_000))
+    assert client.call("[static]outgoing-body.finish", body, None) == Ok()
+    monkeypatch.setattr(http_memory, "MOST_BYTES", 1_900)
+    answer = await client.answer(client.handle(request))
+    assert answer == Ok(Err(Variant("HTTP-response-body-size", 1_000)))
+    answer = await client.answer(client.handle(client.request()))
+    assert read_all(client, answer.value.value) == b"empty"
+
+
+async def test_some_requests_are_sent_at_once_and_more_wait(
+    component: FakeComponent, nursery: trio.Nursery
+) -> None:
+    """A body that is not finished keeps no place from others; a dropped future gives its place."""
+    under_way = most = 0
+
+    async def send(_: WasiHttpRequest) -> WasiHttpReply:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await gate.wait()
+        finally:
+            under_way -= 1
+        return WasiHttpReply(status=200, headers=[], body=b"")
+
+    gate = trio.Event()
+    client = Client(component, nursery, send)
+    unfinished = [client.request() for _ in range(http_memory.MOST_AT_ONCE)]
+    for request in unfinished:
+        client.body(request)
+        client.handle(request)
+    futures = [client.handle(client.request()) for _ in range(2 * http_memory.MOST_AT_ONCE)]
+    await trio.testing.wait_all_tasks_blocked()
+    assert under_way == http_memory.MOST_AT_ONCE
+    component.drop(futures.pop(0))
+    await trio.testing.wait_all_tasks_blocked()
+    assert under_way == http_memory.MOST_AT_ONCE
+    gate.set()
+    for future in futures:
+        assert isinstance((await client.answer(future)).value, Ok)
+    assert most == http_memory.MOST_AT_ONCE
 
 
 async def test_a_future_that_is_dropped_ends_its_request(

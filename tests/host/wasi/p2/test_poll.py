@@ -11,7 +11,7 @@ import trio.testing
 
 from wasmpool_host import GuestTrap
 from wasmpool_host._wasi.clock import SECOND, deadline_of, monotonic
-from wasmpool_host._wasi_p2.pollable import Pollable
+from wasmpool_host._wasi_p2.pollable import Event, Pollable
 
 from .test_streams import of_input, of_output, stdin, stdout, with_streams
 
@@ -184,3 +184,32 @@ async def test_a_list_of_pollables_is_bounded(component: FakeComponent) -> None:
     for count in (0, 1025):
         with pytest.raises(GuestTrap, match=f"a list of {count:,} pollables"):
             await poll(component, *[ready] * count)
+
+
+class Fails:
+    """An event of a stream of the caller's, which is broken."""
+
+    def is_ready(self) -> bool:
+        return False
+
+    async def wait(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise LookupError("of the caller")
+
+
+class Never:
+    def is_ready(self) -> bool:
+        return False
+
+    async def wait(self) -> None:
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_what_a_stream_of_the_callers_raises_comes_out_as_itself(
+    component: FakeComponent, others: int
+) -> None:
+    """Also where it is waited for beside others."""
+    events: list[Event] = [Fails(), *(Never() for _ in range(others))]
+    with pytest.raises(LookupError, match="of the caller"):
+        await poll(component, timer(component, HOUR), *map(Pollable, events))
