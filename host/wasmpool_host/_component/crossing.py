@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.call_history import CallHistory
     from wasmpool_host._instance.fiber import Fiber
 
-    from .augment import RawFunction
+    from .augmented import RawFunction
     from .outgoing import Outgoing
     from .signature import ComponentSignature
 
@@ -35,7 +35,9 @@ class ComponentCrossing(ExportCrossing):
     laid out anew for each call, since they are of any length.
     """
 
-    __slots__ = ("_after_args", "_before_args", "_numbers", "_out", "_payload", "_wit", "raw")
+    __slots__ = (
+        "_after_args", "_before_args", "_memory", "_numbers", "_out", "_payload", "_wit", "raw",
+    )  # fmt: skip
 
     _before_args: tuple[Any, ...]
 
@@ -49,9 +51,22 @@ class ComponentCrossing(ExportCrossing):
         label: str,
         payload: int,
         raw: RawFunction | None,
+        memory: int | None,
     ) -> None:
-        """``raw`` is the function that stands for it, if its bytes can be put in memory."""
+        """Take the parts together.
+
+        Args:
+            arena: the buffers of the store.
+            place: where the function's handle is written.
+            signature: its type.
+            history: that of its calls.
+            label: its name in messages.
+            payload: bytes that the strings and lists of the result may have.
+            raw: the function that stands for it where there are many bytes, if there is one.
+            memory: where this is such a function: the number of the memory that they are in.
+        """
         self.raw: RawFunction | None = raw
+        self._memory = memory
         self._place = place
         self._wit = signature
         self._payload = payload
@@ -103,22 +118,27 @@ class ComponentCrossing(ExportCrossing):
             if take is None or fiber.store.dropped:  # type: ignore[attr-defined]  # a component's
                 return self.take()
             return take(self._results)[0]
-        self._lay_out(args)
+        return self.start_laid_out(self.lay_out(args))
+
+    def lay_out(self, args: Sequence[object]) -> Outgoing:
+        """Write arguments to a buffer.
+
+        Raises:
+            TypeError: as `start`.
+        """
+        store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
+        return self._wit.lower(args, self.label, store)
+
+    def start_laid_out(self, out: Outgoing) -> Any:
+        """Do `start` with arguments that are laid out; what is to be copied was copied."""
+        self._out = out
         try:
+            self.begin = self._begin_with(out.seal())
             done = self._fiber.start(self)
         except BaseException:
             self._end_args()
             raise
         return self.take() if done else PENDING
-
-    def _lay_out(self, args: Sequence[object]) -> None:
-        store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
-        self._out = out = self._wit.lower(args, self.label, store)
-        try:
-            self.begin = self._begin_with(out.seal())
-        except BaseException:
-            self._end_args()
-            raise
 
     def _end_args(self) -> None:
         out, self._out = self._out, None
@@ -135,7 +155,7 @@ class ComponentCrossing(ExportCrossing):
         store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
         try:
             content = bytes(self._results)
-            source = Incoming(f"the result of {self.label}", self._payload, store)
+            source = Incoming(f"the result of {self.label}", self._payload, store, self._memory)
             result = self._wit.lift_result(content, source)
             store.close_dropped()
         except BaseException as error:

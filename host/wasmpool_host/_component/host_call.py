@@ -12,13 +12,20 @@ from trio.lowlevel import enable_ki_protection
 
 from wasmpool_host import _capi
 from wasmpool_host import _capi_component as capi
-from wasmpool_host._instance.host_call import HostCall, fibers, host_calls
+from wasmpool_host._errors import GuestMemoryError
+from wasmpool_host._instance.host_call import HostCall, NestedCall, fibers, host_calls
+from wasmpool_host._instance.signature import Signature
 from wasmpool_host._instance.unchecked import by_subscript, unchecked
+from wasmpool_host._types import FunctionType
 
 from .lifting import Incoming
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from .augmented import PairedImport
     from .imported import ImportedFunction
+    from .outgoing import Outgoing
 
 __all__ = ["DESTRUCTOR", "ENTRY", "ComponentHostCall"]
 
@@ -40,26 +47,73 @@ class ComponentHostCall(HostCall):
         store = self.fiber.store
         assert isinstance(store, capi.ComponentStore)
         store.close_dropped()
+        memory = None
         try:
-            most = store.payload
+            if function.paired is not None:
+                memory = function.paired.memory
+                store.find_memory(memory)
+            owner = f"the call of host function {function}"
             return function.signature.lift_args(
-                self.taken, Incoming(f"the call of host function {function}", most, store)
+                self.taken, Incoming(owner, store.payload, store, memory)
             )
         finally:
             self._free()
 
-    def answer(self, value: object) -> None:
-        """Write the results to where the guest reads them."""
+    @property
+    def context(self) -> int:
+        """What a component's callback is given."""
+        return self.caller
+
+    def answer(self, value: object) -> Awaitable[None] | None:
+        """Write the results to where the guest reads them; bytes are left to await."""
         function: ImportedFunction = self.function
         store = self.fiber.store
         assert isinstance(store, capi.ComponentStore)
         out = function.signature.lower_result(value, f"host function {function}", store)
         if out is not None:
-            try:
-                capi.clone_value(out.seal(), self.results_at)
-            finally:
-                out.release()
+            if out.copies and function.paired is not None:
+                return self._answer_with_bytes(function, function.paired, out)
+            self._put(out)
         self.done = True
+        return None
+
+    def _put(self, out: Outgoing) -> None:
+        try:
+            capi.clone_value(out.seal(), self.results_at)
+        finally:
+            out.release()
+
+    async def _answer_with_bytes(
+        self, function: ImportedFunction, paired: PairedImport, out: Outgoing
+    ) -> None:
+        """Copy the bytes of the results into memory of the guest's own allocator first.
+
+        Raises:
+            GuestMemoryError: what this returns is outside of the memory.
+            GuestTrap, BaseException: as the call of the allocator ends.
+        """
+        for at, content in out.copies:
+            out.put_pointer(at, await self._allocated(function, paired, content))
+        self._put(out)
+        self.done = True
+
+    async def _allocated(
+        self, function: ImportedFunction, paired: PairedImport, content: Any
+    ) -> int:
+        """Call the guest's allocator, which it would not let in as a component; copy bytes."""
+        store = self.fiber.store
+        assert isinstance(store, capi.ComponentStore)
+        assert paired.realloc is not None
+        label = f"the allocator for host function {function}"
+        store.find_shown([paired.realloc])
+        size = len(content)
+        nested = NestedCall(store.shown(paired.realloc), _ALLOCATOR, (0, 0, 1, size), label)
+        pointer: Any = await self.fiber.call_back(self, nested, label)
+        pointer &= _LOW
+        if not store.write_to(paired.memory, pointer, content):
+            message = f"{label}: {size:,} bytes at {pointer:#x} are outside the guest's memory"
+            raise GuestMemoryError(message)
+        return int(pointer)
 
     def forget(self) -> None:
         """Free the arguments if they were not read, before the fiber is dropped."""
@@ -74,6 +128,9 @@ class ComponentHostCall(HostCall):
             for at in range(base, base + len(taken), capi.VALUE):
                 capi.delete_value(at)
 
+
+_ALLOCATOR: Final = Signature(FunctionType(("i32",) * 4, ("i32",)), "a guest's allocator")
+_LOW: Final = (1 << 32) - 1
 
 _ADDRESS_SPACE: Final = _capi.ADDRESS_SPACE
 _CONTENT: Final[Any] = capi.CONTENT

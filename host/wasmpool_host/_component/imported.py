@@ -9,6 +9,7 @@ from wasmpool_host._escape import escaped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .augmented import PairedImport
     from .signature import ComponentSignature
 
 __all__ = ["ImportedFunction", "import_name"]
@@ -19,23 +20,31 @@ class ImportedFunction:
     """A host function, with the name and the type that a component imports it by.
 
     Attributes:
+        name: as it is imported.
+        linked_name: the name that it is linked by; another one where it is called with pairs.
         function: the Python function.
         signature: its type.
+        paired: where the bytes are that it is called with, if it is called with pairs.
         blank: what the entry callback leaves in place of the arguments that it takes.
         size: bytes of these.
     """
 
-    __slots__ = ("blank", "function", "interface", "name", "signature", "size")
+    __slots__ = (
+        "blank", "function", "interface", "linked_name", "name", "paired", "signature", "size",
+    )  # fmt: skip
 
     def __init__(
         self,
         interface: str,
-        name: str,
+        linked_name: str,
         function: Callable[..., Any],
         signature: ComponentSignature,
+        paired: PairedImport | None = None,
     ) -> None:
         self.interface: str = interface
-        self.name: str = name
+        self.linked_name: str = linked_name
+        self.name: str = linked_name if paired is None else paired.name
+        self.paired: PairedImport | None = paired
         self.function: Callable[..., Any] = function
         self.signature: ComponentSignature = signature
         self.size: int = signature.size

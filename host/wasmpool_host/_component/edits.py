@@ -1,0 +1,82 @@
+"""Changes inside a component's binary: of sections, and of the core modules in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from wasmpool_host._compile.encoding import sized, unsigned
+from wasmpool_host._compile.reader import BinaryReader
+
+from .anatomy import Unreadable
+from .paired_types import encoded_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .anatomy import Section, Span
+
+__all__ = ["edited", "with_exports"]
+
+_HEADER: Final = 8
+_EXPORTS: Final = 7
+
+
+def edited(
+    binary: bytes, sections: Sequence[Section], edits: Sequence[tuple[Span, bytes]]
+) -> bytes:
+    """Return a component in which parts of sections are others; they do not overlap."""
+    parts = [binary[:_HEADER]]
+    left = sorted(edits, key=lambda edit: edit[0].start, reverse=True)
+    for section in sections:
+        at, end = section.content.start, section.content.end
+        if not left or left[-1][0].start > end:
+            parts.append(binary[section.header : end])
+            continue
+        content = bytearray()
+        while left and left[-1][0].start <= end:
+            span, new = left.pop()
+            content += binary[at : span.start] + new
+            at = span.end
+        content += binary[at:end]
+        parts.append(bytes((section.number,)) + sized(bytes(content)))
+    return b"".join(parts)
+
+
+def with_exports(module: bytes, added: Mapping[str, str]) -> bytes:
+    """Return a core module that exports some of its exports once more.
+
+    Args:
+        module: the binary.
+        added: the names that there are by the new names.
+
+    Raises:
+        Unreadable: one of them is not there.
+    """
+    return _Module(module).with_exports(added)
+
+
+@final
+class _Module(BinaryReader):
+    """Finds the exports of a core module."""
+
+    def with_exports(self, added: Mapping[str, str]) -> bytes:
+        header = self._at
+        for section, end in self._sections():
+            if section != _EXPORTS:
+                header = end
+                continue
+            number, first = self._number(), self._at
+            items = dict([self._export() for _ in range(number)])
+            if not all(old in items for old in added.values()):
+                break
+            new = b"".join(encoded_text(name) + items[old] for name, old in added.items())
+            content = unsigned(number + len(added)) + self._bytes[first:end] + new
+            changed = bytes((_EXPORTS,)) + sized(content)
+            return self._bytes[:header] + changed + self._bytes[end:]
+        raise Unreadable("a core module does not have what is used of it")
+
+    def _export(self) -> tuple[str, bytes]:
+        name, start = self._text(), self._at
+        self._byte()
+        self._number()
+        return name, self._bytes[start : self._at]
