@@ -32,7 +32,7 @@ from wasmpool_host import _capi
 from wasmpool_host._compile.encoding import signed, sized, unsigned, vector
 
 from .anatomy import Span, Unreadable, read_anatomy
-from .augmented import HIDDEN, Augmented, PairedImport, RawFunction
+from .augmented import BATCH, HIDDEN, Augmented, PairedImport, RawFunction
 from .edits import edited, with_exports
 from .flat_types import core_function
 from .imported import import_name
@@ -83,6 +83,8 @@ class _Shown:
         self._added: dict[int, dict[str, str]] = {}
         self.memories: dict[int, int] = {}
         """The numbers of the memories that are shown, by their index."""
+        self.allocators: set[int] = set()
+        """The functions that are shown."""
         for index in range(min(made.count("core memory"), _MOST_MEMORIES)):
             number = len(self.memories)
             if self._show("core memory", index, f"{_capi.SHOWN_MEMORY}{number}"):
@@ -90,8 +92,11 @@ class _Shown:
 
     def allocator(self, core: int) -> str | None:
         """Show a function; return the name, or None if that cannot be done."""
-        name = f"{_capi.SHOWN_MEMORY}realloc-{core}"
-        return name if self._show("core func", core, name) else None
+        name = f"{_capi.SHOWN}realloc-{core}"
+        if not self._show("core func", core, name):
+            return None
+        self.allocators.add(core)
+        return name
 
     def _show(self, sort: str, index: int, name: str) -> bool:
         """Have something exported by a name; return False unless one instance exports it."""
@@ -174,7 +179,8 @@ class _Imports:
         more.function(name, FunctionType(tuple(params), made))
         self.edits.append((imported.span, encoded_text(name)))
         interface = self._made.interfaces[imported.instance]
-        self.found[interface, name] = PairedImport(imported.name, memory, realloc)
+        allocate = None if realloc is None else _allocate_name(lowered.realloc)
+        self.found[interface, name] = PairedImport(imported.name, memory, realloc, allocate)
 
 
 @final
@@ -234,6 +240,7 @@ class _Exports:
             resource=lambda index: self._exported_resources.get(index, index),
         )
         self.raw = dict(self._raw_functions())
+        self._show_allocators(sorted(shown.allocators))
 
     def _section(self, number: int, items: Iterable[bytes]) -> None:
         self.parts.append(bytes((number,)) + sized(vector(items)))
@@ -308,7 +315,7 @@ class _Exports:
         return _Described(
             index, lifted, core_function(space, type_), FunctionType(tuple(params), made), memory,
             takes=takes, returns=returns,
-            returns_bytes=result is not None and types.has_pairs(space, result, Paired.ALL_BYTES),
+            returns_bytes=result is not None and types.has_pairs(space, result, Paired.BYTES),
         )  # fmt: skip
 
     def _raw_function(
@@ -352,21 +359,55 @@ class _Exports:
         made = self._made
         fields = [_apart_fields(each.index, *each.core) for each in functions]
         imports, rest = zip(*fields, strict=True)
-        module = _capi.text_to_binary(f"(module {' '.join(imports)} {' '.join(rest)})")
-        self.parts.append(bytes((_MODULE,)) + sized(module))
-        index = made.add("core module")
-        given = made.add("core instance", 2)
-        listed, names = [], []
+        given: dict[str, int] = {}
         for each in functions:
-            for name, core in (("call", each.lifted.core), ("end", each.lifted.post_return)):
-                names.append(f"{name}-{each.index}")
-                listed.append(encoded_text(names[-1]) + b"\0" + unsigned(core or 0))
-        args = vector([encoded_text("") + b"\x12" + unsigned(given)])
-        self._section(_CORE_INSTANCE, [b"\1" + vector(listed), b"\0" + unsigned(index) + args])
-        owner = b"\0\0\1" + unsigned(given + 1)
+            given[f"call-{each.index}"] = each.lifted.core
+            given[f"end-{each.index}"] = each.lifted.post_return or 0
+        instance = self._instantiate(f"(module {' '.join(imports)} {' '.join(rest)})", given)
+        names = list(given)
+        owner = b"\0\0\1" + unsigned(instance)
         self._section(_ALIAS, [owner + encoded_text(name) for name in names])
         first = made.add("core func", len(names))
         return {each.index: (first + 2 * k, first + 2 * k + 1) for k, each in enumerate(functions)}
+
+    def _show_allocators(self, cores: Sequence[int]) -> None:
+        """Show functions that call an allocator for several sizes."""
+        if cores:
+            imports = " ".join(
+                f'(import "" "{core}" (func $realloc-{core} (param i32 i32 i32 i32) (result i32)))'
+                for core in cores
+            )
+            functions = " ".join(map(_allocating, cores))
+            given = {str(core): core for core in cores}
+            self._instantiate(f"(module {imports} {functions})", given)
+
+    def _instantiate(self, text: str, given: Mapping[str, int]) -> int:
+        """Add a core module, and an instance that imports core functions; return its index."""
+        made = self._made
+        self.parts.append(bytes((_MODULE,)) + sized(_capi.text_to_binary(text)))
+        index = made.add("core module")
+        listed = made.add("core instance", 2)
+        items = [encoded_text(name) + b"\0" + unsigned(core) for name, core in given.items()]
+        args = vector([encoded_text("") + b"\x12" + unsigned(listed)])
+        self._section(_CORE_INSTANCE, [b"\1" + vector(items), b"\0" + unsigned(index) + args])
+        return listed + 1
+
+
+def _allocate_name(core: int | None) -> str:
+    return f"{_capi.SHOWN}allocate-{core}"
+
+
+def _allocating(core: int) -> str:
+    """A function that is given how many sizes there are, and sizes; it returns pointers."""
+    calls = " ".join(
+        f"""(if (result i32) (i32.gt_u (local.get 0) (i32.const {k}))
+          (then (call $realloc-{core} (i32.const 0) (i32.const 0) (i32.const 1)
+            (local.get {k + 1})))
+          (else (i32.const 0)))"""
+        for k in range(BATCH)
+    )
+    types = " i32" * BATCH
+    return f'(func (export "{_allocate_name(core)}") (param i32{types}) (result{types}) {calls})'
 
 
 def _apart_fields(index: int, params: Sequence[str], results: Sequence[str]) -> tuple[str, str]:

@@ -9,10 +9,14 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HIDDEN", "Augmented", "PairedImport", "RawFunction"]
+__all__ = ["BATCH", "HIDDEN", "Augmented", "PairedImport", "RawFunction"]
 
 HIDDEN: Final = "wasmpool-"
 """What the names of the exports, and of the imports, begin with."""
+
+
+BATCH: Final = 16
+"""Sizes for which a guest's allocator is called in one crossing."""
 
 
 @attrs.frozen
@@ -44,11 +48,13 @@ class PairedImport:
         name: of the function that it stands for.
         memory: the number of the memory that the bytes are in.
         realloc: the name that the guest's allocator is shown by; None if it is not needed.
+        allocate: that of a function that calls it for up to `BATCH` sizes.
     """
 
     name: str
     memory: int
     realloc: str | None
+    allocate: str | None
 
 
 @attrs.frozen

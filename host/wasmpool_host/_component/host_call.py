@@ -18,10 +18,11 @@ from wasmpool_host._instance.signature import Signature
 from wasmpool_host._instance.unchecked import by_subscript, unchecked
 from wasmpool_host._types import FunctionType
 
+from .augmented import BATCH
 from .lifting import Incoming
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from .augmented import PairedImport
     from .imported import ImportedFunction
@@ -92,28 +93,47 @@ class ComponentHostCall(HostCall):
             GuestMemoryError: what this returns is outside of the memory.
             GuestTrap, BaseException: as the call of the allocator ends.
         """
-        for at, content in out.copies:
-            out.put_pointer(at, await self._allocated(function, paired, content))
+        copies = out.copies
+        while copies:
+            batch, copies = copies[:BATCH], copies[BATCH:]
+            pointers = await self._allocated(paired, [len(content) for _, content in batch])
+            for (at, content), pointer in zip(batch, pointers, strict=True):
+                self._copy(function, paired.memory, pointer, content)
+                out.put_pointer(at, pointer)
         self._put(out)
         self.done = True
 
-    async def _allocated(
-        self, function: ImportedFunction, paired: PairedImport, content: Any
-    ) -> int:
-        """Call the guest's allocator, which it would not let in as a component; copy bytes."""
-        store = self.fiber.store
-        assert isinstance(store, capi.ComponentStore)
+    async def _allocated(self, paired: PairedImport, sizes: Sequence[int]) -> Sequence[int]:
+        """Call the guest's allocator, which it would not let in as a component."""
+        store: Any = self.fiber.store
         assert paired.realloc is not None
-        label = f"the allocator for host function {function}"
-        store.find_shown([paired.realloc])
-        size = len(content)
-        nested = NestedCall(store.shown(paired.realloc), _ALLOCATOR, (0, 0, 1, size), label)
-        pointer: Any = await self.fiber.call_back(self, nested, label)
-        pointer &= _LOW
-        if not store.write_to(paired.memory, pointer, content):
-            message = f"{label}: {size:,} bytes at {pointer:#x} are outside the guest's memory"
-            raise GuestMemoryError(message)
-        return int(pointer)
+        assert paired.allocate is not None
+        # During the start there is no instance yet that can do it for several.
+        if len(sizes) > 1 and store.started and store.find_shown((paired.allocate,)):
+            given = (len(sizes), *sizes, *[0] * (BATCH - len(sizes)))
+            found = await self._nested(store.shown(paired.allocate), _SEVERAL, given)
+            return [pointer & _LOW for pointer in found[: len(sizes)]]
+        store.find_shown((paired.realloc,))
+        realloc = store.shown(paired.realloc)
+        return [(await self._nested(realloc, _ONE, (0, 0, 1, size))) & _LOW for size in sizes]
+
+    async def _nested(self, function: Any, signature: Signature, args: Sequence[int]) -> Any:
+        nested = NestedCall(function, signature, args, _ALLOCATOR)
+        return await self.fiber.call_back(self, nested, _ALLOCATOR)
+
+    def _copy(
+        self,
+        function: ImportedFunction,
+        memory: int,
+        pointer: int,
+        content: bytes | bytearray | memoryview,
+    ) -> None:
+        store: Any = self.fiber.store
+        if not store.write_to(memory, pointer, content):
+            raise GuestMemoryError(
+                f"the result of host function {function}: {len(content):,} bytes at {pointer:#x},"
+                f" from {_ALLOCATOR}, are outside the guest's memory"
+            )
 
     def forget(self) -> None:
         """Free the arguments if they were not read, before the fiber is dropped."""
@@ -129,7 +149,9 @@ class ComponentHostCall(HostCall):
                 capi.delete_value(at)
 
 
-_ALLOCATOR: Final = Signature(FunctionType(("i32",) * 4, ("i32",)), "a guest's allocator")
+_ALLOCATOR: Final = "the guest's allocator"
+_ONE: Final = Signature(FunctionType(("i32",) * 4, ("i32",)), _ALLOCATOR)
+_SEVERAL: Final = Signature(FunctionType(("i32",) * (1 + BATCH), ("i32",) * BATCH), _ALLOCATOR)
 _LOW: Final = (1 << 32) - 1
 
 _ADDRESS_SPACE: Final = _capi.ADDRESS_SPACE

@@ -11,7 +11,7 @@ import attrs
 
 from wasmpool_host import _wit
 
-from .paired_types import Paired, inside_list
+from .paired_types import Paired
 
 if TYPE_CHECKING:
     from wasmpool_host._wit import WitType
@@ -39,7 +39,11 @@ def paired_export(type_: _wit.WitFunction) -> _wit.WitFunction:
 
 
 def paired_import(type_: _wit.WitFunction) -> _wit.WitFunction:
-    """Return the type by which a host function's values are passed."""
+    """Return the type by which a host function's values are passed.
+
+    A string in the result is as it was: most are short, and to call the guest's allocator for one
+    takes longer than to pass it as a value.
+    """
     return _paired(type_, Paired.BYTES)
 
 
@@ -52,10 +56,10 @@ def _value(type_: WitType, what: Paired) -> Any:  # noqa: PLR0911 - a table
     match type_:
         case _wit.Primitive("string") if what is Paired.ALL:
             return Region(is_text=True)
-        case _wit.List(_wit.Primitive("u8")) if what is not Paired.NONE:
+        case _wit.List(_wit.Primitive("u8")):
             return Region(is_text=False)
         case _wit.List(element):
-            return _wit.List(_value(element, inside_list(what)))
+            return _wit.List(_value(element, what))
         case _wit.Record(fields):
             return Fields(tuple((name, _value(each, what)) for name, each in fields))
         case _wit.Tuple(elements):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .type_space import Definition, TypeSpace
 
-__all__ = ["Paired", "PairedTypes", "Unpairable", "encoded_text", "inside_list"]
+__all__ = ["Paired", "PairedTypes", "Unpairable", "encoded_text"]
 
 _STRING: Final = -13
 _U8: Final = -3
@@ -49,17 +49,7 @@ class Paired(enum.Enum):
     ALL = enum.auto()
     """Every ``list<u8>`` and every string."""
     BYTES = enum.auto()
-    """Each ``list<u8>`` that is not in a list. For each, the guest's allocator has to be called:
-    so not for many, nor for strings, which are short."""
-    ALL_BYTES = enum.auto()
-    """Each ``list<u8>``, also in lists."""
-    NONE = enum.auto()
-    """Nothing: only records are tuples."""
-
-
-def inside_list(what: Paired) -> Paired:
-    """Return what pairs stand for in the items of a list."""
-    return Paired.NONE if what is Paired.BYTES else what
+    """Every ``list<u8>``."""
 
 
 class Unpairable(Exception):
@@ -128,10 +118,8 @@ class PairedTypes:
         key = (id(space), index, what)
         if key not in self._found:
             inner, definition = _find(space, index, level)
-            is_list = isinstance(definition, ListType)
-            inside = inside_list(what) if is_list else what
             self._found[key] = any(
-                self.has_pairs(inner, each, inside, level + 1) for each in parts_of(definition)
+                self.has_pairs(inner, each, what, level + 1) for each in parts_of(definition)
             )
         return self._found[key]
 
@@ -139,8 +127,6 @@ class PairedTypes:
     def _is_pair(space: TypeSpace, index: int, what: Paired) -> bool:
         if index < 0:
             return what is Paired.ALL and index == _STRING
-        if what is Paired.NONE:
-            return False
         found = space.find(index)
         return found is not None and found[1] == ListType(_U8)
 
@@ -153,8 +139,7 @@ class PairedTypes:
 
         match definition:
             case ListType(element):
-                inside = self.make(space, element, inside_list(what), level)
-                return self._define(b"\x70" + signed(inside))
+                return self._define(b"\x70" + made(element))
             case RecordType() | TupleType():
                 return self._define(b"\x6f" + vector(map(made, parts_of(definition))))
             case OptionType(payload):
