@@ -53,7 +53,7 @@ def are_worth_it(raw: RawFunction, out: Outgoing) -> bool:
     count = len(out.copies)
     if raw.returns_bytes and count <= _FEW:
         return True
-    return out.weight >= _SMALLEST * count > 0
+    return count > 0 and out.weight >= _SMALLEST * count
 
 
 @final

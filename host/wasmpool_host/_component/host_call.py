@@ -53,9 +53,8 @@ class ComponentHostCall(HostCall):
             if function.paired is not None:
                 memory = function.paired.memory
                 store.find_memory(memory)
-            owner = f"the call of host function {function}"
             return function.signature.lift_args(
-                self.taken, Incoming(owner, store.payload, store, memory)
+                self.taken, Incoming(function.owner, store.payload, store, memory)
             )
         finally:
             self._free()
@@ -70,7 +69,7 @@ class ComponentHostCall(HostCall):
         function: ImportedFunction = self.function
         store = self.fiber.store
         assert isinstance(store, capi.ComponentStore)
-        out = function.signature.lower_result(value, f"host function {function}", store)
+        out = function.signature.lower_result(value, function.label, store)
         if out is not None:
             if out.copies and function.paired is not None:
                 return self._answer_with_bytes(function, function.paired, out)
@@ -131,7 +130,7 @@ class ComponentHostCall(HostCall):
         store: Any = self.fiber.store
         if not store.write_to(memory, pointer, content):
             raise GuestMemoryError(
-                f"the result of host function {function}: {len(content):,} bytes at {pointer:#x},"
+                f"the result of {function.label}: {len(content):,} bytes at {pointer:#x},"
                 f" from {_ALLOCATOR}, are outside the guest's memory"
             )
 

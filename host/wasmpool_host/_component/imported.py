@@ -25,12 +25,15 @@ class ImportedFunction:
         function: the Python function.
         signature: its type.
         paired: where the bytes are that it is called with, if it is called with pairs.
+        label: names it in messages.
+        owner: names its call in messages.
         blank: what the entry callback leaves in place of the arguments that it takes.
         size: bytes of these.
     """
 
     __slots__ = (
-        "blank", "function", "interface", "linked_name", "name", "paired", "signature", "size",
+        "blank", "function", "interface", "label", "linked_name", "name", "owner", "paired",
+        "signature", "size",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +52,8 @@ class ImportedFunction:
         self.signature: ComponentSignature = signature
         self.size: int = signature.size
         self.blank: bytes = bytes(signature.size)
+        self.label: str = f"host function {self}"
+        self.owner: str = f"the call of {self.label}"
 
     def __str__(self) -> str:
         return escaped(import_name(self.interface, self.name))
