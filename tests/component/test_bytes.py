@@ -183,3 +183,30 @@ async def test_a_pool_passes_bytes_and_counts_memory() -> None:
         async with pool.lease() as lease:
             assert await lease.call("same", data) == data
         assert pool.statistics().retired["memory"] == 2
+
+
+TEXTS = f"""(component
+{LIBRARY}
+  (alias core export $library "memory" (core memory $memory))
+  (alias core export $library "realloc" (core func $realloc))
+  (alias core export $library "reset" (core func $reset))
+  (core module $main
+    (import "" "memory" (memory 0))
+    (func (export "same") (param i32 i32) (result i32)
+      (i32.store (i32.const 16) (local.get 0))
+      (i32.store (i32.const 20) (local.get 1))
+      (i32.const 16)))
+  (core instance $main (instantiate $main (with "" (instance
+    (export "memory" (memory $memory))))))
+  (func (export "same") (param "text" string) (result string)
+    (canon lift (core func $main "same") (memory $memory) (realloc $realloc)
+      (post-return $reset))))"""
+
+
+async def test_text_of_any_length_goes_in_and_out() -> None:
+    """As values, or from memory to memory after a long one, and back to values."""
+    instance = await (await Component.compile(TEXTS)).instantiate()
+    for length in (0, 3, 100_000, 200_000, 5, 0, 1, 1 << 20):
+        text = "aé😀"[:length] * (length // 3) + "z"
+        assert await instance.call("same", text) == text
+    await instance.aclose()

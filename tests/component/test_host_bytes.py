@@ -133,16 +133,16 @@ class Host:
     def __init__(self) -> None:
         self.given: list[Any] = []
         self.reply: Callable[[Any], Any] = lambda value: value
+        functions: dict[str, Any] = {
+            "open": lambda _: self,
+            "take": self._take,
+            "say": self._echo,
+            "get": lambda _, size: self.reply(bytes(range(256)) * (size // 256)),
+            "many": lambda _, chunks: self._many(chunks),
+            "read": lambda _, file: self.reply(file),
+        }
         self.functions = [
-            host_function("test:host/bytes", name)(function)
-            for name, function in {
-                "open": lambda _: self,
-                "take": self._take,
-                "say": self._echo,
-                "get": lambda _, size: self.reply(bytes(range(256)) * (size // 256)),
-                "many": lambda _, chunks: self._many(chunks),
-                "read": lambda _, file: self.reply(file),
-            }.items()
+            host_function("test:host/bytes", name)(each) for name, each in functions.items()
         ]
 
     def _take(self, _: object, data: bytes) -> None:
@@ -154,7 +154,7 @@ class Host:
 
     def _many(self, chunks: list[Record]) -> Any:
         self.given += chunks
-        return self.reply([chunk.data for chunk in chunks])  # type: ignore[attr-defined]  # a field
+        return self.reply([chunk.data for chunk in chunks])
 
 
 async def started(host: Host, text: str = "", **limits: float) -> ComponentInstance:
@@ -318,7 +318,7 @@ async def test_a_call_is_cancelled_while_the_allocator_runs() -> None:
 
 async def test_a_time_limit_ends_the_allocator() -> None:
     host = Host()
-    instance = await started(host, component(SPINNING), call_seconds=0.02)
+    instance = await started(host, component(SPINNING), call_seconds=0.5)
     with pytest.raises(CallTimeout):
         await instance.call("get", 256)
     assert instance.poisoned == "timeout"

@@ -35,9 +35,9 @@ _FEW: Final = 64
 _SCALARS: Final = frozenset((int, float, bool, str, bytes, type(None)))
 
 
-def may_be_worth_it(raw: RawFunction, args: Sequence[Any]) -> bool:
+def may_be_worth_it(raw: RawFunction, args: Sequence[Any], *, returns_much: bool) -> bool:
     """Return True if there may be many bytes in the arguments, or in the result."""
-    if raw.returns_bytes:
+    if returns_much:
         return True
     if not raw.takes_bytes:
         return False
@@ -48,10 +48,10 @@ def may_be_worth_it(raw: RawFunction, args: Sequence[Any]) -> bool:
     return False
 
 
-def are_worth_it(raw: RawFunction, out: Outgoing) -> bool:
+def are_worth_it(out: Outgoing, *, returns_much: bool) -> bool:
     """Return True if arguments that were laid out should be passed in this way."""
     count = len(out.copies)
-    if raw.returns_bytes and count <= _FEW:
+    if returns_much and count <= _FEW:
         return True
     return count > 0 and out.weight >= _SMALLEST * count
 
@@ -67,8 +67,20 @@ class BytesCalls(Stepwise[Any]):
         super().__init__(fiber)
         self._resolve = resolve
 
-    def start(self, raw: RawFunction, crossing: ComponentCrossing, out: Outgoing) -> Any | Pending:
-        """Run the first slices of a call, with arguments that are laid out.
+    def start(
+        self,
+        raw: RawFunction,
+        crossing: ComponentCrossing,
+        out: Outgoing,
+        stands_for: ComponentCrossing,
+    ) -> Any | Pending:
+        """Run the first slices of a call.
+
+        Args:
+            raw: the function.
+            crossing: that of the function.
+            out: the arguments, laid out for it.
+            stands_for: the crossing by values.
 
         Returns:
             Its result, or PENDING.
@@ -77,13 +89,19 @@ class BytesCalls(Stepwise[Any]):
             GuestMemoryError: the allocator returns what is outside of the memory; or the result is
                 outside of it, or too large.
         """
-        return self._begin(self._call(raw, crossing, out))
+        return self._begin(self._call(raw, crossing, out, stands_for))
 
     @property
     def _store(self) -> ComponentStore:
         return self._fiber.store  # type: ignore[return-value]  # a component's
 
-    def _call(self, raw: RawFunction, crossing: ComponentCrossing, out: Outgoing) -> Steps[Any]:
+    def _call(
+        self,
+        raw: RawFunction,
+        crossing: ComponentCrossing,
+        out: Outgoing,
+        stands_for: ComponentCrossing,
+    ) -> Steps[Any]:
         for at, content in out.copies:
             pointer = yield from self._allocated(raw, content, crossing.label)
             out.put_pointer(at, pointer)
@@ -92,6 +110,7 @@ class BytesCalls(Stepwise[Any]):
         if result is PENDING:
             yield
             result = crossing.take()
+        stands_for.note_returned(crossing.returned)
         if raw.end is not None:
             yield from self._cross(self._resolve(raw.end), ())
         return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from wasmpool_host import _capi
 from wasmpool_host import _capi_component as capi
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ComponentCrossing"]
 
+_MUCH: Final = 16_384
+"""Bytes of strings for which another crossing is worth it."""
+
 
 @final
 class ComponentCrossing(ExportCrossing):
@@ -37,6 +40,7 @@ class ComponentCrossing(ExportCrossing):
 
     __slots__ = (
         "_after_args", "_before_args", "_memory", "_numbers", "_out", "_payload", "_wit", "raw",
+        "returned", "returns_much",
     )  # fmt: skip
 
     _before_args: tuple[Any, ...]
@@ -66,6 +70,10 @@ class ComponentCrossing(ExportCrossing):
             memory: where this is such a function: the number of the memory that they are in.
         """
         self.raw: RawFunction | None = raw
+        self.returns_much: bool = raw is not None and raw.returns_bytes
+        """True if the result may have many bytes: if it has some, or the last one had."""
+        self.returned: int = 0
+        """Bytes of the strings and lists in the last result."""
         self._memory = memory
         self._place = place
         self._wit = signature
@@ -157,6 +165,7 @@ class ComponentCrossing(ExportCrossing):
             content = bytes(self._results)
             source = Incoming(f"the result of {self.label}", self._payload, store, self._memory)
             result = self._wit.lift_result(content, source)
+            self.note_returned(source.counted)
             store.close_dropped()
         except BaseException as error:
             self._fiber.poison(error)
@@ -165,6 +174,12 @@ class ComponentCrossing(ExportCrossing):
             self._end_args()
             self._free_result()
         return result
+
+    def note_returned(self, size: int) -> None:
+        """Note how many bytes a result has had; the next one is expected to have as many."""
+        self.returned = size
+        if self.raw is not None:
+            self.returns_much = self.raw.returns_bytes or size >= _MUCH
 
     def _free_result(self) -> None:
         if self._wit.owns_memory:

@@ -106,21 +106,32 @@ class ComponentInstance(Instance):
         if fiber.call_seconds is not None:
             fiber.start_clock()
         raw = crossing.raw
-        if raw is not None and may_be_worth_it(raw, args) and self._store.find_memories():
+        much = crossing.returns_much
+        if (
+            raw is not None
+            and may_be_worth_it(raw, args, returns_much=much)
+            and self._store.find_memories()
+        ):
             paired: ComponentCrossing = self._resolve(raw.call)  # type: ignore[assignment]  # as above
             out = paired.lay_out(args)
-            if are_worth_it(raw, out):
-                return self._start_bytes(raw, paired, out)
+            if are_worth_it(out, returns_much=much):
+                return self._start_bytes(raw, paired, out, crossing)
         result = crossing.start(args)
         if result is PENDING:
             self._note_pending(crossing)
         return result
 
-    def _start_bytes(self, raw: RawFunction, paired: ComponentCrossing, out: Outgoing) -> Any:
+    def _start_bytes(
+        self,
+        raw: RawFunction,
+        paired: ComponentCrossing,
+        out: Outgoing,
+        stands_for: ComponentCrossing,
+    ) -> Any:
         """Do the same for a call of several crossings."""
         calls = BytesCalls(self._fiber, self._resolve)
         self._exchange = calls  # type: ignore[assignment]  # what is pending, of several crossings
-        result = calls.start(raw, paired, out)
+        result = calls.start(raw, paired, out, stands_for)
         if result is PENDING:
             self._note_pending(None)
         return result

@@ -76,6 +76,11 @@ class Incoming:
             )
             raise GuestMemoryError(message)
 
+    @property
+    def counted(self) -> int:
+        """How many bytes there were."""
+        return self._most - self._left
+
     def region(self, pointer: int, size: int) -> bytes:
         """Count and copy bytes of the guest's memory.
 
