@@ -386,3 +386,41 @@ def test_the_imports_are_those_of_the_component() -> None:
         assert len(world.missing) == 6
 
     trio.run(main)
+
+
+NAMED = f"""(component
+  (import "test:host/named" (instance $host
+    (type $byte-own u8) (export "byte" (type $byte (eq $byte-own)))
+    (type $blob-own (list $byte)) (export "blob" (type $blob (eq $blob-own)))
+    (type $text-own string) (export "text" (type $text (eq $text-own)))
+    (type $pair-own (record (field "a" $blob) (field "b" $text) (field "c" $byte)))
+    (export "pair" (type $pair (eq $pair-own)))
+    (export "f" (func (param "x" $pair) (result (option $pair))))))
+  (alias export $host "pair" (type $pair))
+{LIBRARY.replace("REALLOC", "")}
+  (alias export $host "f" (func $f))
+  (core func $f-core (canon lower (func $f) (memory $memory) (realloc $realloc)))
+  (core module $main (import "" "f" (func $f (param i32 i32 i32 i32 i32 i32)))
+    (func (export "f") (param i32 i32 i32 i32 i32) (result i32)
+      (call $f (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)
+        (i32.const 64))
+      (i32.const 64)))
+  (core instance $main (instantiate $main (with "" (instance (export "f" (func $f-core))))))
+  (func (export "f") (param "x" $pair) (result (option $pair))
+    (canon lift (core func $main "f") (memory $memory) (realloc $realloc))))"""
+
+
+async def test_types_with_names_of_their_own() -> None:
+    """``type blob = list<byte>`` is a ``list<u8>``."""
+
+    @host_function("test:host/named", "f")
+    def f(_: object, pair: Any) -> Any:
+        assert (type(pair.a), type(pair.b)) == (bytes, str)
+        return {"a": pair.a[::-1], "b": pair.b.upper(), "c": pair.c + 1}
+
+    instance = await (await Component.compile(NAMED, imports=[f])).instantiate()
+    for size in (0, 3, 100_000):
+        value = {"a": bytes(range(256))[:size] * 400, "b": "é" * size, "c": 7}
+        found = await instance.call("f", value)
+        assert (found.a, found.b, found.c) == (value["a"][::-1], "É" * size, 8)  # type: ignore[index]
+    await instance.aclose()

@@ -269,8 +269,8 @@ async def test_names_of_a_guest_are_escaped() -> None:
     assert repr(component).startswith("<Component '")
 
 
-def _host() -> Any:
-    @host_function("", "host")
+def _host(interface: str = "") -> Any:
+    @host_function(interface, "host")
     def host(_: object, x: Any) -> Any:
         return x
 
@@ -301,20 +301,23 @@ async def test_a_large_component_is_compiled_by_another_process(start: Start) ->
     assert await instance.call("echo", 8) == 8
 
 
-BINARY = bytes(wasmtime.wat2wasm(echo_component(wit.List(wit.Record((("a", wit.Flags(("b",))),))))))
+SHAPE = wit.List(wit.Record((("a", wit.Flags(("b",))), ("c", wit.List(wit.Primitive("u8"))))))
+BINARY = bytes(wasmtime.wat2wasm(echo_component(SHAPE)))
+BINARIES = [BINARY, bytes(wasmtime.wat2wasm(echo_component(SHAPE, "test:host/host")))]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_damaged_components_end_in_an_error_of_ours(data: st.DataObject) -> None:
     """Whatever byte is another one: refused, or a component that links or does not."""
-    damaged = bytearray(BINARY)
+    damaged = bytearray(data.draw(st.sampled_from(BINARIES)))
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
 
     async def main() -> None:
         try:
-            component = await Component.compile(bytes(damaged), imports=[_host()])
+            functions = [_host(), _host("test:host/host")]
+            component = await Component.compile(bytes(damaged), imports=functions)
             await (await component.instantiate()).aclose()
         except (WasmpoolError, MemoryError):
             pass
@@ -325,7 +328,7 @@ def test_damaged_components_end_in_an_error_of_ours(data: st.DataObject) -> None
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_the_reader_of_components_only_says_that_it_cannot_read(data: st.DataObject) -> None:
-    damaged = bytearray(BINARY)
+    damaged = bytearray(data.draw(st.sampled_from(BINARIES)))
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -346,6 +349,23 @@ def test_a_function_that_is_itself_is_not_looked_for_for_ever() -> None:
         )
         with pytest.raises(Unreadable, match="before itself"):
             read_anatomy(BINARY[:8] + alias)
+
+
+def test_types_that_double_at_each_level_are_read_once() -> None:
+    """As values there would be more of them than the process can have: Wasmtime refuses that."""
+    doubled = "\n".join(f"(type $t{k} (tuple $t{k - 1} $t{k - 1}))" for k in range(1, 45))
+    text = f"""(component
+      (type $t0 (list u8)) {doubled}
+      (import "a:b/c" (instance $i (alias outer 1 $t44 (type $t))
+        (export "f" (func (param "x" $t) (result $t)))))
+      {LIBRARY}
+      (alias core export $library "memory" (core memory $memory))
+      (alias core export $library "realloc" (core func $realloc))
+      (alias export $i "f" (func $f))
+      (core func (canon lower (func $f) (memory $memory) (realloc $realloc))))"""
+    augmented = augment(bytes(wasmtime.wat2wasm(text)))
+    assert augmented is not None
+    assert len(augmented.imports) == 1
 
 
 def test_components_in_components_are_read_to_a_depth() -> None:

@@ -23,6 +23,7 @@ from .type_space import (
     InstanceType,
     ListType,
     OptionType,
+    PrimitiveType,
     RecordType,
     ResultType,
     TupleType,
@@ -141,7 +142,8 @@ class Anatomy:
         instances: exported instances by name: indices of their functions by name.
         sections: all sections, in order.
         core_modules: where the core modules are, by index.
-        core_instances: the module that each of the core instances is made of, if it is one.
+        core_instances: the module that each of the core instances is made of, or else what it has,
+            by name.
         core_aliases: by what sort they are, and their index.
         instance_types: indices of the types of imported instances, by the instance's index.
         interfaces: names of these instances.
@@ -164,7 +166,7 @@ class Anatomy:
         self.exported: dict[str, Sorted] = {}
         self.sections: list[Section] = []
         self.core_modules: dict[int, Section] = {}
-        self.core_instances: list[int | None] = []
+        self.core_instances: list[int | Mapping[str, Sorted]] = []
         self.core_aliases: dict[Sorted, CoreAlias] = {}
         self.instance_types: dict[int, int] = {}
         self.interfaces: dict[int, str] = {}
@@ -178,6 +180,18 @@ class Anatomy:
     def count(self, sort: str) -> int:
         """How many there are of a sort."""
         return self.types.count if sort == "type" else self.counts.get(sort, 0)
+
+    def core_export(self, sort: str, index: int) -> CoreAlias | None:
+        """Return which export of which instance of a module something is, if it is one."""
+        alias = self.core_aliases.get((sort, index))
+        for _ in range(_MOST_DEEP):
+            if alias is None:
+                return None
+            instance = self.core_instances[alias.instance]
+            if isinstance(instance, int):
+                return alias
+            alias = self.core_aliases.get(instance.get(alias.name, ("", 0)))
+        return None
 
     def add(self, sort: str, number: int = 1) -> int:
         """Count some more; return the index of the first."""
@@ -296,11 +310,11 @@ class _Reader(BinaryReader):
     def _core_instance(self) -> None:
         self._made.add("core instance")
         if self._byte() == 1:  # what it exports is listed
-            self._made.core_instances.append(None)
+            listed: dict[str, Sorted] = {}
             for _ in range(self._number()):
-                self._text()
-                self._byte()
-                self._number()
+                name = self._text()
+                listed[name] = _CORE_SORTS[self._byte()], self._number()
+            self._made.core_instances.append(listed)
             return
         self._made.core_instances.append(self._number())
         for _ in range(self._number()):
@@ -521,7 +535,7 @@ class _Reader(BinaryReader):
             case 0x69 | 0x68:
                 return HandleType(form == 0x69, self._type_index())
             case _ if 0x73 <= form <= 0x7F:
-                return None
+                return PrimitiveType(form - 0x80)
             case _:
                 raise Unreadable(f"type {form}")
 

@@ -101,11 +101,13 @@ class _Shown:
     def _show(self, sort: str, index: int, name: str) -> bool:
         """Have something exported by a name; return False unless one instance exports it."""
         made = self._made
-        alias = made.core_aliases.get((sort, index))
+        alias = made.core_export(sort, index)
         if alias is None:
             return False
         module = made.core_instances[alias.instance]
-        if module not in made.core_modules or made.core_instances.count(module) > 1:
+        if not isinstance(module, int) or module not in made.core_modules:
+            return False
+        if made.core_instances.count(module) > 1:
             return False
         self._added.setdefault(module, {})[name] = alias.name
         return True

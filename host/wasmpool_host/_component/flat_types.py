@@ -12,6 +12,7 @@ from .type_space import (
     HandleType,
     ListType,
     OptionType,
+    PrimitiveType,
     RecordType,
     ResultType,
     TupleType,
@@ -76,6 +77,8 @@ class _Flattening:
 
     def _flat(self, space: TypeSpace, definition: Definition, level: int) -> list[str]:  # noqa: PLR0911 - a table
         match definition:
+            case PrimitiveType(index):
+                return self.of(space, index, level)
             case ListType():
                 return ["i32", "i32"]
             case RecordType(fields):

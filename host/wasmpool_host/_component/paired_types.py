@@ -23,6 +23,7 @@ from .type_space import (
     HandleType,
     ListType,
     OptionType,
+    PrimitiveType,
     RecordType,
     ResultType,
     TupleType,
@@ -125,10 +126,13 @@ class PairedTypes:
 
     @staticmethod
     def _is_pair(space: TypeSpace, index: int, what: Paired) -> bool:
-        if index < 0:
-            return what is Paired.ALL and index == _STRING
+        if space.primitive(index) == _STRING:
+            return what is Paired.ALL
         found = space.find(index)
-        return found is not None and found[1] == ListType(_U8)
+        if found is None:
+            return False
+        inner, definition = found
+        return isinstance(definition, ListType) and inner.primitive(definition.element) == _U8
 
     def _make(self, space: TypeSpace, definition: Definition, what: Paired, level: int) -> int:  # noqa: C901, PLR0911 - a table
         def made(index: int) -> bytes:
@@ -138,6 +142,8 @@ class PairedTypes:
             return b"\0" if index is None else b"\1" + made(index)
 
         match definition:
+            case PrimitiveType(index):
+                return index
             case ListType(element):
                 return self._define(b"\x70" + made(element))
             case RecordType() | TupleType():

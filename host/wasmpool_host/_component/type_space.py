@@ -20,6 +20,7 @@ __all__ = [
     "InstanceType",
     "ListType",
     "OptionType",
+    "PrimitiveType",
     "RecordType",
     "ResultType",
     "TupleType",
@@ -39,6 +40,13 @@ class FunctionType:
 
     params: tuple[tuple[str, int], ...]
     result: int | None
+
+
+@attrs.frozen
+class PrimitiveType:
+    """A primitive under an index."""
+
+    index: int
 
 
 @attrs.frozen
@@ -133,6 +141,7 @@ class _Alias:
 
 Definition: TypeAlias = (
     FunctionType
+    | PrimitiveType
     | ListType
     | RecordType
     | TupleType
@@ -170,6 +179,13 @@ class TypeSpace:
         if is_defined:
             self._known[at] = _Alias(space, index)
         return at
+
+    def primitive(self, index: int) -> int | None:
+        """The negative index of a type that is a primitive; None for all others."""
+        if index < 0:
+            return index
+        found = self.find(index)
+        return found[1].index if found and isinstance(found[1], PrimitiveType) else None
 
     def find(self, index: int) -> tuple[TypeSpace, Definition] | None:
         """What a type is, and the space of the indices in it; None if that is not known."""
