@@ -42,6 +42,7 @@ __all__ = [
     "Imported",
     "Lifted",
     "Lowered",
+    "RootImport",
     "Section",
     "Span",
     "Unreadable",
@@ -109,6 +110,20 @@ class Imported:
 
 
 @attrs.frozen
+class RootImport:
+    """A function that is imported at the root: where this is written, and after how many instances.
+
+    ``section`` is the header of the section that it is in.
+    """
+
+    name: str
+    type: int
+    section: int
+    span: Span
+    instances: int
+
+
+@attrs.frozen
 class Lowered:
     """How a function is lowered: the memory and the allocator of what calls it."""
 
@@ -151,6 +166,10 @@ class Anatomy:
         outer_types: indices of types that are perhaps used within other types and components.
         is_whole: False if a component in it could not be read.
         imports: imported functions by index.
+        root_imports: functions that are imported at the root, by index.
+        import_spans: where the imports of a section are, by the section's header.
+        type_spans: where types are defined, by index.
+        instance_uses: where instances are referred to, and which.
         lowered: how functions are lowered, by index.
         passed: indices of functions that are used for something else, too.
     """
@@ -174,6 +193,10 @@ class Anatomy:
         self.outer_types: set[int] = set()
         self.is_whole: bool = True
         self.imports: dict[int, Imported] = {}
+        self.root_imports: dict[int, RootImport] = {}
+        self.import_spans: dict[int, list[Span]] = {}
+        self.type_spans: dict[int, Span] = {}
+        self.instance_uses: list[tuple[Span, int]] = []
         self.lowered: dict[int, list[Lowered]] = {}
         self.passed: set[int] = set()
 
@@ -334,9 +357,12 @@ class _Reader(BinaryReader):
             self._insides[index] = dict(_passed_through(component, args))
 
     def _sort_index(self) -> Sorted:
-        sort, index = self._sort(), self._number()
+        sort, start = self._sort(), self._at
+        index = self._number()
         if sort == "func":
             self._made.passed.add(index)
+        elif sort == "instance":
+            self._made.instance_uses.append((Span(start, self._at), index))
         elif sort == "type":
             self._use_type(index)
         return sort, index
@@ -363,7 +389,9 @@ class _Reader(BinaryReader):
             self._note_outer(sort, self._number())
             self._made.add(sort)
             return
-        instance, start = self._number(), self._at
+        first, instance, start = self._at, self._number(), self._at
+        if kind == 0:
+            self._made.instance_uses.append((Span(first, start), instance))
         name, span = self._text(), Span(start, self._at)
         if sort == "type":
             self._alias_type(instance, name)
@@ -399,6 +427,7 @@ class _Reader(BinaryReader):
             core = self._number()
             options = self._options()
             type_ = self._number()
+            self._use_type(type_)
             index = self._made.add("func")
             if options is not None:
                 found, utf8 = options
@@ -444,10 +473,15 @@ class _Reader(BinaryReader):
     # --- imports and exports ---
 
     def _import(self) -> None:
+        start, instances = self._at, self._made.count("instance")
         name = self._name()
         sort, type_ = self._description()
+        section, span = self._made.sections[-1].header, Span(start, self._at)
+        self._made.import_spans.setdefault(section, []).append(span)
         index = self._add_type(type_) if sort == "type" else self._made.add(sort)
         self._made.imported[name] = sort, index
+        if sort == "func" and type_ is not None:
+            self._made.root_imports[index] = RootImport(name, type_, section, span, instances)
         if sort == "instance" and type_ is not None:
             self._made.instance_types[index] = type_
             self._made.interfaces[index] = name
@@ -487,10 +521,11 @@ class _Reader(BinaryReader):
     # --- types ---
 
     def _component_type(self) -> None:
-        types = self._made.types
+        types, start = self._made.types, self._at
         if self._peek() == _RESOURCE:
             self._made.resources.append(types.count)
-        types.add(self._definition(0, types))
+        index = types.add(self._definition(0, types))
+        self._made.type_spans[index] = Span(start, self._at)
 
     def _definition(self, level: int, space: TypeSpace) -> Definition | None:
         """Read a type; return it if it is of a kind that is kept."""

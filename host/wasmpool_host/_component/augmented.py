@@ -45,12 +45,14 @@ class PairedImport:
     """An imported function with pairs, beside the one that it stands for.
 
     Attributes:
-        name: of the function that it stands for.
+        interface: of the function that it stands for; ``""`` at the root.
+        name: of that function.
         memory: the number of the memory that the bytes are in.
         realloc: the name that the guest's allocator is shown by; None if it is not needed.
         allocate: that of a function that calls it for up to `BATCH` sizes.
     """
 
+    interface: str
     name: str
     memory: int
     realloc: str | None

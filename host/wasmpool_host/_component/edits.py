@@ -22,13 +22,26 @@ _EXPORTS: Final = 7
 
 
 def edited(
-    binary: bytes, sections: Sequence[Section], edits: Sequence[tuple[Span, bytes]]
+    binary: bytes,
+    sections: Sequence[Section],
+    edits: Sequence[tuple[Span, bytes]],
+    replaced: Mapping[int, bytes],
 ) -> bytes:
-    """Return a component in which parts of sections are others; they do not overlap."""
+    """Return a component with changes.
+
+    Args:
+        binary: the component.
+        sections: all of its sections.
+        edits: what is inside of sections, and what is to be there; they do not overlap.
+        replaced: whole sections, by where their headers are, and what is to be there.
+    """
     parts = [binary[:_HEADER]]
     left = sorted(edits, key=lambda edit: edit[0].start, reverse=True)
     for section in sections:
         at, end = section.content.start, section.content.end
+        if section.header in replaced:
+            parts.append(replaced[section.header])
+            continue
         if not left or left[-1][0].start > end:
             parts.append(binary[section.header : end])
             continue

@@ -20,6 +20,7 @@ class ImportedFunction:
     """A host function, with the name and the type that a component imports it by.
 
     Attributes:
+        interface: the name of the interface that it is linked in.
         name: as it is imported.
         linked_name: the name that it is linked by; another one where it is called with pairs.
         function: the Python function.
@@ -56,7 +57,8 @@ class ImportedFunction:
         self.owner: str = f"the call of {self.label}"
 
     def __str__(self) -> str:
-        return escaped(import_name(self.interface, self.name))
+        interface = self.interface if self.paired is None else self.paired.interface
+        return escaped(import_name(interface, self.name))
 
 
 def import_name(interface: str, name: str) -> str:

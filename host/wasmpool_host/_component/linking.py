@@ -143,7 +143,7 @@ def _paired(
     """The same functions where they are called with pairs."""
     known = {(each.interface, each.name): each for each in functions}
     for (interface, name), paired in (augmented.imports if augmented else {}).items():
-        original = known[interface, paired.name]
+        original = known[paired.interface, paired.name]
         type_ = original.signature.type
         signature = ComponentSignature(type_, f"import {original}", paired_import(type_))
         yield ImportedFunction(interface, name, original.function, signature, paired)
