@@ -12,11 +12,12 @@ something is added to what is there:
   of its own.
 * **Imported functions with pairs in their types**, beside those that they stand for: the type of
   the instance that they are in has more of them, and the core functions are lowered from those.
+  At the root there is an instance for each (`root_imports`).
 * **A function that drops a resource**, for each that the component defines.
 * **Memories and allocators under names that are known**, exported by the core modules that have
   them. The host finds these modules' instances in the store (`_capi_component.find_shown`).
 
-Nothing that has an index gets another one. Wasmtime checks the whole as it checks any component. A
+Nothing but instances gets another index. Wasmtime checks the whole as it checks any component. A
 component that cannot be read or changed in this way is compiled as it is. Then its lists go by
 values, its memory is not counted, and its resources are dropped with the instance.
 """
@@ -28,6 +29,7 @@ from .augmented import Augmented
 from .edits import edited
 from .paired_exports import PairedExports
 from .paired_imports import PairedImports
+from .root_imports import RootImports
 from .shown import Shown
 
 __all__ = ["augment"]
@@ -39,14 +41,16 @@ def augment(binary: bytes) -> Augmented | None:
         anatomy = read_anatomy(binary)
         shown = Shown(anatomy)
         imports = PairedImports(anatomy, shown)
+        roots = RootImports(binary, anatomy, shown)
         exports = PairedExports(anatomy, shown)
-        edits = [*imports.edits, *shown.edits(binary)]
+        edits = [*imports.edits, *roots.edits, *shown.edits(binary)]
     except (Unreadable, IndexError, UnicodeDecodeError):
         return None
+    changed = edited(binary, anatomy.sections, edits, roots.replaced)
     return Augmented(
-        edited(binary, anatomy.sections, edits, {}) + b"".join(exports.parts),
+        changed + b"".join([*roots.parts, *exports.parts]),
         len(shown.memories),
         exports.raw,
         exports.drops,
-        imports.found,
+        {**imports.found, **roots.found},
     )

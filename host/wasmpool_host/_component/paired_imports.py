@@ -4,27 +4,86 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+import attrs
+
 from wasmpool_host._compile.encoding import unsigned
 
 from .anatomy import Span
 from .augmented import HIDDEN, PairedImport
-from .function_types import encoded_function, function_of
-from .paired_types import Paired, PairedTypes, Unpairable, encoded_text
+from .declarations import Declarations
+from .function_types import function_of
+from .paired_types import Paired, Unpairable, encoded_text
 from .shown import allocate_name
 from .type_space import FunctionType, InstanceType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .anatomy import Anatomy, Imported, Lowered
+    from .anatomy import Anatomy
+    from .paired_types import PairedTypes
     from .shown import Shown
+    from .type_space import TypeSpace
 
-__all__ = ["PairedImports"]
+__all__ = ["PairedImports", "Plan", "plan_of"]
+
+
+@attrs.frozen
+class Plan:
+    """How a function is imported with pairs: its type, and where the bytes are."""
+
+    type: FunctionType
+    memory: int
+    realloc: str | None
+    allocate: str | None
+
+    def import_of(self, interface: str, name: str) -> PairedImport:
+        """Return what is to be known of the function when it stands for another one."""
+        return PairedImport(interface, name, self.memory, self.realloc, self.allocate)
+
+
+def plan_of(
+    made: Anatomy,
+    shown: Shown,
+    types: PairedTypes,
+    index: int,
+    function: tuple[TypeSpace, FunctionType],
+) -> Plan:
+    """Return how a function is to be imported.
+
+    Raises:
+        Unpairable: it is not to be. It has no pairs; or it is lowered in several ways, or used
+            otherwise, too; or its memory or its allocator cannot be shown.
+    """
+    ways = set(made.lowered.get(index, ()))
+    if len(ways) != 1 or index in made.passed:
+        raise Unpairable
+    (lowered,) = ways
+    space, type_ = function
+    takes = any(types.has_pairs(space, each, Paired.ALL) for _, each in type_.params)
+    result = type_.result
+    returns = result is not None and types.has_pairs(space, result, Paired.BYTES)
+    memory = shown.memories.get(-1 if lowered.memory is None else lowered.memory)
+    if memory is None or not (takes or returns) or not lowered.utf8:
+        raise Unpairable
+    realloc = allocate = None
+    if returns:
+        realloc = None if lowered.realloc is None else shown.allocator(lowered.realloc)
+        if realloc is None:
+            raise Unpairable
+        allocate = allocate_name(lowered.realloc)
+    params = [(name, types.make(space, each, Paired.ALL)) for name, each in type_.params]
+    made_result = None if result is None else types.make(space, result, Paired.BYTES)
+    return Plan(FunctionType(tuple(params), made_result), memory, realloc, allocate)
 
 
 @final
 class PairedImports:
-    """The imported functions with pairs."""
+    """The functions in interfaces: the type of the imported instance has more of them.
+
+    Attributes:
+        edits: what to change in the component.
+        found: the functions by their interface and their name.
+    """
 
     def __init__(self, made: Anatomy, shown: Shown) -> None:
         self._made = made
@@ -42,88 +101,24 @@ class PairedImports:
 
     def _extend(self, type_: InstanceType, functions: Sequence[int]) -> None:
         """Add functions to the type of an instance."""
-        more = MoreDeclared(type_)
+        more = Declarations(type_.space, type_.space.count)
         for index in functions:
-            imported = self._made.imports[index]
-            lowered = self._lowered(index)
-            if lowered is not None and imported.name in type_.functions:
+            if self._made.imports[index].name in type_.functions:
                 try:
-                    self._add(type_, more, index, imported, lowered)
+                    self._add(type_, more, index)
                 except Unpairable:
                     continue
-        self.edits += more.edits()
+        if more.added:
+            number = unsigned(type_.number + len(more.added))
+            self.edits.append((Span(type_.counted, type_.declared), number))
+            self.edits.append((Span(type_.end, type_.end), b"".join(more.added)))
 
-    def _lowered(self, index: int) -> Lowered | None:
-        """How a function is lowered; None if not in one way, or if it is used otherwise, too."""
-        ways = set(self._made.lowered.get(index, ()))
-        return ways.pop() if len(ways) == 1 and index not in self._made.passed else None
-
-    def _add(
-        self,
-        type_: InstanceType,
-        more: MoreDeclared,
-        index: int,
-        imported: Imported,
-        lowered: Lowered,
-    ) -> None:
-        space, function = function_of(type_.space, type_.functions[imported.name])
-        takes = any(more.types.has_pairs(space, each, Paired.ALL) for _, each in function.params)
-        result = function.result
-        returns = result is not None and more.types.has_pairs(space, result, Paired.BYTES)
-        memory = self._shown.memories.get(-1 if lowered.memory is None else lowered.memory)
-        if memory is None or not (takes or returns) or not lowered.utf8:
-            return
-        realloc = None
-        if returns:
-            realloc = None if lowered.realloc is None else self._shown.allocator(lowered.realloc)
-            if realloc is None:
-                return
-        params = [(n, more.types.make(space, each, Paired.ALL)) for n, each in function.params]
-        made = None if result is None else more.types.make(space, result, Paired.BYTES)
+    def _add(self, type_: InstanceType, more: Declarations, index: int) -> None:
+        imported = self._made.imports[index]
+        function = function_of(type_.space, type_.functions[imported.name])
+        plan = plan_of(self._made, self._shown, more.types, index, function)
         name = f"{HIDDEN}import-{index}"
-        more.function(name, FunctionType(tuple(params), made))
+        more.function(name, plan.type)
         self.edits.append((imported.span, encoded_text(name)))
         interface = self._made.interfaces[imported.instance]
-        allocate = None if realloc is None else allocate_name(lowered.realloc)
-        self.found[interface, name] = PairedImport(
-            interface, imported.name, memory, realloc, allocate
-        )
-
-
-@final
-class MoreDeclared:
-    """What is added to the type of an instance."""
-
-    def __init__(self, type_: InstanceType) -> None:
-        self._type = type_
-        self._count = type_.space.count
-        self._added: list[bytes] = []
-        self.types = PairedTypes(
-            type_.space, define=self._define, name=self._named, resource=lambda index: index
-        )
-
-    def _define(self, definition: bytes) -> int:
-        self._added.append(b"\1" + definition)
-        self._count += 1
-        return self._count - 1
-
-    def _named(self, index: int) -> int:
-        name = encoded_text(f"{HIDDEN}type-{index}")
-        self._added.append(b"\4\0" + name + b"\3\0" + unsigned(index))
-        self._count += 1
-        return self._count - 1
-
-    def function(self, name: str, type_: FunctionType) -> None:
-        index = self._define(encoded_function(type_))
-        self._added.append(b"\4\0" + encoded_text(name) + b"\1" + unsigned(index))
-
-    def edits(self) -> list[tuple[Span, bytes]]:
-        """What to change in the component."""
-        if not self._added:
-            return []
-        type_ = self._type
-        number = unsigned(type_.number + len(self._added))
-        return [
-            (Span(type_.counted, type_.declared), number),
-            (Span(type_.end, type_.end), b"".join(self._added)),
-        ]
+        self.found[interface, name] = plan.import_of(interface, imported.name)
