@@ -198,8 +198,7 @@ SCENARIO: Final = Scenario(
     ),
     objection=(
         "The guest's allocator always returns the same memory, which is in the cache. Strings in"
-        " the results of host functions go by values, and so does all of a function that a"
-        " component imports at its root: that is many times as slow."
+        " the results of host functions go by values, which is many times as slow."
     ),
     cases=_cases,
     open=_open,

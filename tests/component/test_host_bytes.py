@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
+import wasmtime
 
 from wasmpool import open_pool
 from wasmpool_host import (
@@ -22,6 +23,7 @@ from wasmpool_host import (
     Variant,
     host_function,
 )
+from wasmpool_host._component.augment import augment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -423,4 +425,87 @@ async def test_types_with_names_of_their_own() -> None:
         value = {"a": bytes(range(256))[:size] * 400, "b": "é" * size, "c": 7}
         found = await instance.call("f", value)
         assert (found.a, found.b, found.c) == (value["a"][::-1], "É" * size, 8)  # type: ignore[index]
+    await instance.aclose()
+
+
+ROOT = f"""(component
+  (import "file" (type $file (sub resource)))
+  (type $same (func (param "x" (list u8)) (result (list u8))))
+  (import "a" (func $a (type $same)))
+  (import "test:host/one" (instance $one (export "f" (func (param "x" u32) (result u32)))))
+  (import "b" (func $b (type $same)))
+  (import "open" (func $open (result (own $file))))
+  (import "read" (func $read (param "self" (borrow $file)) (result (list u8))))
+  (import "test:host/two" (instance $two (export "g" (func (param "x" string) (result (list u8))))))
+  (alias export $one "f" (func $f))
+  (alias export $two "g" (func $g))
+{LIBRARY.replace("REALLOC", "")}
+  (core func $a-core (canon lower (func $a) (memory $memory) (realloc $realloc)))
+  (core func $b-core (canon lower (func $b) (memory $memory) (realloc $realloc)))
+  (core func $g-core (canon lower (func $g) (memory $memory) (realloc $realloc)))
+  (core func $read-core (canon lower (func $read) (memory $memory) (realloc $realloc)))
+  (core func $f-core (canon lower (func $f)))
+  (core func $open-core (canon lower (func $open)))
+  (core func $drop (canon resource.drop $file))
+  (core module $main
+    (import "" "a" (func $a (param i32 i32 i32)))
+    (import "" "b" (func $b (param i32 i32 i32)))
+    (import "" "g" (func $g (param i32 i32 i32)))
+    (import "" "read" (func $read (param i32 i32)))
+    (import "" "f" (func $f (param i32) (result i32)))
+    (import "" "open" (func $open (result i32)))
+    (import "" "drop" (func $drop (param i32)))
+    (func (export "a") (param i32 i32) (result i32)
+      (call $a (local.get 0) (local.get 1) (i32.const 64)) (i32.const 64))
+    (func (export "b") (param i32 i32) (result i32)
+      (call $b (local.get 0) (local.get 1) (i32.const 64)) (i32.const 64))
+    (func (export "g") (param i32 i32) (result i32)
+      (call $g (local.get 0) (local.get 1) (i32.const 64)) (i32.const 64))
+    (func (export "read") (result i32) (local $file i32)
+      (local.set $file (call $open))
+      (call $read (local.get $file) (i32.const 64))
+      (call $drop (local.get $file))
+      (i32.const 64))
+    (func (export "f") (param i32) (result i32) (call $f (local.get 0))))
+  (core instance $main (instantiate $main (with "" (instance
+    (export "a" (func $a-core)) (export "b" (func $b-core)) (export "g" (func $g-core))
+    (export "read" (func $read-core)) (export "f" (func $f-core))
+    (export "open" (func $open-core)) (export "drop" (func $drop))))))
+  (func (export "a") (param "x" (list u8)) (result (list u8))
+    (canon lift (core func $main "a") (memory $memory) (realloc $realloc)))
+  (func (export "b") (param "x" (list u8)) (result (list u8))
+    (canon lift (core func $main "b") (memory $memory) (realloc $realloc)))
+  (func (export "g") (param "x" string) (result (list u8))
+    (canon lift (core func $main "g") (memory $memory) (realloc $realloc)))
+  (func (export "read") (result (list u8)) (canon lift (core func $main "read") (memory $memory)))
+  (func (export "f") (param "x" u32) (result u32) (canon lift (core func $main "f")))
+  (component $inner
+    (import "two" (instance (export "g" (func (param "x" string) (result (list u8)))))))
+  (instance (instantiate $inner (with "two" (instance $two)))))"""
+
+
+async def test_functions_at_the_root_between_instances() -> None:
+    """Other instances get other indices, and all that refers to them with them."""
+    found = augment(bytes(wasmtime.wat2wasm(ROOT)))
+    assert found is not None
+    assert {each.name for each in found.imports.values()} == {"a", "b", "read", "g"}
+    functions: dict[tuple[str, str], Any] = {
+        ("", "a"): lambda _, data: data[::-1],
+        ("", "b"): lambda _, data: data + b"b",
+        ("", "open"): lambda _: "a file",
+        ("", "read"): lambda _, file: file.encode() * 1_000,
+        ("test:host/one", "f"): lambda _, number: number + 1,
+        ("test:host/two", "g"): lambda _, text: text.encode() * 2,
+    }
+    imports = [host_function(*name)(function) for name, function in functions.items()]
+    component = await Component.compile(ROOT, imports=imports)
+    at_root = [name for name in component.imports if "#" not in name]
+    assert at_root == ["file", "a", "b", "open", "read"]
+    instance = await component.instantiate()
+    data = bytes(range(256)) * 500
+    assert await instance.call("a", data) == data[::-1]
+    assert await instance.call("b", data) == data + b"b"
+    assert await instance.call("g", "é" * 5_000) == "é".encode() * 10_000
+    assert await instance.call("read") == b"a file" * 1_000
+    assert await instance.call("f", 41) == 42
     await instance.aclose()

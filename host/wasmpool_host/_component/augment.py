@@ -53,4 +53,5 @@ def augment(binary: bytes) -> Augmented | None:
         exports.raw,
         exports.drops,
         {**imports.found, **roots.found},
+        tuple(anatomy.imported),
     )

@@ -69,6 +69,7 @@ class Augmented:
         raw: functions by the name of the export that they stand for.
         drops: names of functions that drop a resource.
         imports: imported functions by their interface and their name.
+        names: those of all imports, in the order that they had before.
     """
 
     binary: bytes
@@ -76,3 +77,4 @@ class Augmented:
     raw: Mapping[str, RawFunction]
     drops: tuple[str, ...]
     imports: Mapping[tuple[str, str], PairedImport]
+    names: tuple[str, ...]

@@ -72,7 +72,7 @@ class Component:
     ) -> None:
         """Link the compiled code; `Component.compile` makes components."""
         engine = component_engine_of(limits.stack)
-        world = read_world(engine.wasmtime, compiled)
+        world = read_world(engine.wasmtime, compiled, augmented)
         self.digest: str = source.digest
         self.name: str = (source.name or self.digest[:12])[:LONGEST]
         self.limits: Limits = limits
@@ -180,8 +180,8 @@ class Component:
         if cache is not None:
             directory = Path(cache).absolute()  # noqa: ASYNC240 - it reads no file
 
-        def make(_: Source, compiled: Any, __: Augmented | None) -> ComponentWorld:
-            world = read_world(component_engine_of(stack).wasmtime, compiled)
+        def make(_: Source, compiled: Any, augmented: Augmented | None) -> ComponentWorld:
+            world = read_world(component_engine_of(stack).wasmtime, compiled, augmented)
             return ComponentWorld(
                 _flat(world.imports), _flat(world.exports), missing_of(world, provided)
             )

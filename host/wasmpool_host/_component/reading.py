@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from wasmpool_host._wit import WitType
 
+    from .augmented import Augmented
+
 __all__ = ["World", "read_world"]
 
 
@@ -35,9 +37,14 @@ class World:
         self.unknown: list[str] = []
 
 
-def read_world(engine: wasmtime.Engine, component: Any) -> World:
-    """Read the types of a component."""
-    return _WorldReader(engine).read(component)
+def read_world(engine: wasmtime.Engine, component: Any, augmented: Augmented | None) -> World:
+    """Read the types of a component, to which something was added."""
+    world = _WorldReader(engine).read(component)
+    if augmented is not None and "" in world.imports:
+        found = world.imports[""]
+        names = [name for name in augmented.names if name in found]
+        world.imports[""] = {name: found[name] for name in dict.fromkeys([*names, *found])}
+    return world
 
 
 class _WorldReader:
