@@ -48,7 +48,7 @@ def augment(binary: bytes) -> Augmented | None:
         return None
     changed = edited(binary, anatomy.sections, edits, roots.replaced)
     return Augmented(
-        changed + b"".join([*roots.parts, *exports.parts]),
+        b"".join([*changed, *roots.parts, *exports.parts]),
         len(shown.memories),
         exports.raw,
         exports.drops,

@@ -26,8 +26,8 @@ def edited(
     sections: Sequence[Section],
     edits: Sequence[tuple[Span, bytes]],
     replaced: Mapping[int, bytes],
-) -> bytes:
-    """Return a component with changes.
+) -> list[bytes | memoryview]:
+    """Return the parts of a component with changes.
 
     Args:
         binary: the component.
@@ -35,7 +35,8 @@ def edited(
         edits: what is inside of sections, and what is to be there; they do not overlap.
         replaced: whole sections, by where their headers are, and what is to be there.
     """
-    parts = [binary[:_HEADER]]
+    whole = memoryview(binary)  # its slices are no copies: a component may have many megabytes
+    parts: list[bytes | memoryview] = [whole[:_HEADER]]
     left = sorted(edits, key=lambda edit: edit[0].start, reverse=True)
     for section in sections:
         at, end = section.content.start, section.content.end
@@ -43,16 +44,17 @@ def edited(
             parts.append(replaced[section.header])
             continue
         if not left or left[-1][0].start > end:
-            parts.append(binary[section.header : end])
+            parts.append(whole[section.header : end])
             continue
-        content = bytearray()
+        content: list[bytes | memoryview] = []
         while left and left[-1][0].start <= end:
             span, new = left.pop()
-            content += binary[at : span.start] + new
+            content += (whole[at : span.start], new)
             at = span.end
-        content += binary[at:end]
-        parts.append(bytes((section.number,)) + sized(bytes(content)))
-    return b"".join(parts)
+        content.append(whole[at:end])
+        parts.append(bytes((section.number,)) + unsigned(sum(map(len, content))))
+        parts += content
+    return parts
 
 
 def with_exports(module: bytes, added: Mapping[str, str]) -> bytes:
@@ -84,8 +86,9 @@ class _Module(BinaryReader):
                 break
             new = b"".join(encoded_text(name) + items[old] for name, old in added.items())
             content = unsigned(number + len(added)) + self._bytes[first:end] + new
+            whole = memoryview(self._bytes)
             changed = bytes((_EXPORTS,)) + sized(content)
-            return self._bytes[:header] + changed + self._bytes[end:]
+            return b"".join([whole[:header], changed, whole[end:]])
         raise Unreadable("a core module does not have what is used of it")
 
     def _export(self) -> tuple[str, bytes]:
