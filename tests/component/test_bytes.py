@@ -174,6 +174,19 @@ async def test_a_call_with_bytes_is_cancelled_and_closed() -> None:
         await instance.aclose()
 
 
+async def test_a_bytearray_keeps_its_size_during_the_call() -> None:
+    """The guest is told a size first, and the bytes are copied later."""
+    instance = await started()
+    data = bytearray(10_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(instance.call, "spin", data)
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        with pytest.raises(BufferError):
+            data.append(1)
+        nursery.cancel_scope.cancel()
+    await instance.aclose()
+
+
 async def test_a_pool_passes_bytes_and_counts_memory() -> None:
     component = await Component.compile(BYTES)
     data = bytes(range(256)) * 4_096

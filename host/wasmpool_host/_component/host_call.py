@@ -92,9 +92,8 @@ class ComponentHostCall(HostCall):
             GuestMemoryError: what this returns is outside of the memory.
             GuestTrap, BaseException: as the call of the allocator ends.
         """
-        copies = out.copies
-        while copies:
-            batch, copies = copies[:BATCH], copies[BATCH:]
+        for first in range(0, len(out.copies), BATCH):
+            batch = out.copies[first : first + BATCH]
             pointers = await self._allocated(paired, [len(content) for _, content in batch])
             for (at, content), pointer in zip(batch, pointers, strict=True):
                 self._copy(function, paired.memory, pointer, content)

@@ -240,6 +240,8 @@ def _lower_bytes(out: Outgoing, at: int, value: Any) -> None:
 
 def _lower_region(out: Outgoing, at: int, value: Any) -> None:
     content = _content(value)
+    if isinstance(content, bytearray):
+        content = memoryview(content)  # nobody can change its size until it is copied
     _put_region(out, at, content, weight=len(content))
 
 
