@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS",
+    "SHOWN",
     "SHOWN_MEMORY",
     "Arena",
     "CApiError",
@@ -261,8 +262,10 @@ MEMORIES: Final = 16
 MOST_MEMORY: Final = 1 << 40
 """Bytes that a limit of memory may allow; a guest with addresses of 32 bits has 4 GiB at most."""
 
-SHOWN_MEMORY: Final = "wasmpool:memory-"
-"""What the names begin with by which a module in a component shows the component's memories."""
+SHOWN: Final = "wasmpool:"
+"""What the names begin with by which modules in a component show its memories and allocators."""
+SHOWN_MEMORY: Final = f"{SHOWN}memory-"
+"""The same of memories."""
 
 _ONE: Final = number(1)
 """The deadline of an epoch, also a number of 64 bits: a guest yields at the next tick."""

@@ -344,8 +344,8 @@ class ComponentStore(Store):
     """
 
     __slots__ = (
-        "_memories", "drop_resource", "dropped", "forgotten", "guest_handles", "handles",
-        "keeps_resources", "payload", "tenure",
+        "_empty", "_has_all", "_memories", "_searched", "_shown", "drop_resource", "dropped",
+        "forgotten", "guest_handles", "handles", "keeps_resources", "payload", "tenure",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - its parts, from one place
@@ -357,7 +357,14 @@ class ComponentStore(Store):
         *,
         handles: Any,
         payload: int,
+        empty: EmptyModule | None,
+        memories: int,
     ) -> None:
+        """Make a store, as `Store` is made.
+
+        ``empty`` is a module by which to find what is shown, or None if nothing is; ``memories``
+        says how many memories are.
+        """
         super().__init__(engine, key, limits, arena)
         self.dropped: list[int] = []
         self.handles: Any = handles
@@ -367,8 +374,14 @@ class ComponentStore(Store):
         self.drop_resource: Callable[[Any], Awaitable[Any]] | None = None
         self.keeps_resources: bool = True
         self.tenure: int = 0
-        self._memories: tuple[Any, ...] | None = None
-        """None before `find_memories`."""
+        self._empty = empty
+        self._memories = [f"{_capi.SHOWN_MEMORY}{k}" for k in range(memories)]
+        self._shown: dict[str, _capi.Place] = {}
+        """Memories and functions that were found, by the names that they are shown by."""
+        self._has_all = False
+        """True once all memories were found."""
+        self._searched = False
+        """True once they were looked for after the start."""
 
     def end_tenure(self) -> None:
         """Nobody can use the resources any more that a task has had of the guest's."""
@@ -381,41 +394,51 @@ class ComponentStore(Store):
         while self.dropped:
             self.handles.drop(self.dropped.pop(0))
 
-    def find_memories(self, empty: EmptyModule, count: int) -> bool:
-        """Look for the instance of the module that shows the component's memories.
+    def find_memories(self) -> bool:
+        """Find all memories that are shown; return False if there are none, or not all there."""
+        if not self._has_all and not self._searched and self._memories:
+            self._has_all = self.find_shown(self._memories)
+            self._searched = self.started
+        return self._has_all
+
+    def find_memory(self, number: int) -> None:
+        """Find a memory, which is there: a function was lowered with it."""
+        if not self._has_all:
+            self.find_shown((self._memories[number],))
+
+    def find_shown(self, names: Sequence[str]) -> bool:
+        """Look for the instances that show memories and functions; return True if all are found.
 
         The C API has no way from a component to the core instances in it. But all of them are
         instances of the store like others, and a ``wasmtime_instance_t`` is no more than the
         store's number and theirs, which counts up. So an empty module is instantiated, which has
-        the highest number; those below it exist, and one of them has the exports in question.
-
-        Args:
-            empty: the module.
-            count: how many memories there are; more than 0.
-
-        Returns:
-            True if they were found, now or before. No call may be under way.
+        the highest number; those below it exist, and some of them have the exports in question.
+        That may be done whenever the guest does not run, also while it waits in a host function.
         """
-        if self._memories is None:
-            self._memories = tuple(self._look_for_memories(empty, count))
-        return bool(self._memories)
+        wanted = [name for name in names if name not in self._shown]
+        if wanted and self._empty is not None:
+            self._look_for(self._empty, wanted)
+        return all(name in self._shown for name in names)
 
-    def _look_for_memories(self, empty: EmptyModule, count: int) -> list[Any]:
+    def _look_for(self, empty: EmptyModule, names: Sequence[str]) -> None:
         store, last = empty.instance_in(self)
-        names = [_capi.Place(f"{_capi.SHOWN_MEMORY}{k}") for k in range(count)]
+        left = {name: _capi.Place(name) for name in names}
         instance = bytearray(_INSTANCE.size)
         at = pointer(_capi.address(instance))
         for index in range(last - 1, -1, -1):
             _INSTANCE.pack_into(instance, 0, store, index)
-            if self.find_in(at, names[0]):
-                found = [self.find_in(at, place) for place in names]
-                return names if all(found) else []
-        return []
+            found = [name for name, place in left.items() if self.find_in(at, place)]
+            self._shown.update((name, left.pop(name)) for name in found)
+            if not left:
+                return
+
+    def shown(self, name: str) -> Any:
+        """The extern of something that was found."""
+        return self._shown[name].extern
 
     def memory(self, number: int) -> tuple[int, int]:
         """The base and the size of a memory that was found, until the guest runs again."""
-        assert self._memories
-        return self.region_of(self._memories[number].extern)
+        return self.region_of(self._shown[self._memories[number]].extern)
 
     def read_from(self, memory: int, ptr: int, size: int) -> bytes | None:
         """A copy of bytes in a memory that was found; None if not all are inside."""
@@ -425,7 +448,7 @@ class ComponentStore(Store):
         copied: bytes = CONTENT[base + ptr : base + ptr + size]
         return copied
 
-    def write_to(self, memory: int, ptr: int, content: bytes | memoryview) -> bool:
+    def write_to(self, memory: int, ptr: int, content: bytes | bytearray | memoryview) -> bool:
         """Copy bytes into a memory that was found; return False if they are not all inside."""
         base, total = self.memory(memory)
         end = ptr + len(content)
@@ -436,7 +459,7 @@ class ComponentStore(Store):
 
     def total_memory(self) -> int:
         """Bytes of all memories that were found; one that has several names counts once."""
-        regions = (self.region_of(place.extern) for place in self._memories or ())
+        regions = (self.memory(number) for number in range(len(self._memories)))
         return sum(dict(regions).values())
 
     def begin_instance(self, prepared: Any) -> partial[int]:

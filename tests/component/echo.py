@@ -74,10 +74,11 @@ def _joined(cases: list[wit.WitType | None]) -> list[str]:
 
 
 class _Types:
-    """Defines types that have to have names, by imports."""
+    """Defines types that have to have names, by imports, or by exports of an imported instance."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: str = "import") -> None:
         self.text: list[str] = []
+        self._word = word
 
     def name(self, type_: wit.WitType) -> str:  # noqa: PLR0911 - a table
         """The text of a type, where it is used."""
@@ -111,7 +112,8 @@ class _Types:
     def _named(self, text: str) -> str:
         name = f"t{len(self.text)}"
         self.text.append(
-            f'  (type ${name}-own {text})\n  (import "{name}" (type ${name} (eq ${name}-own)))'
+            f"  (type ${name}-own {text})\n"
+            f'  ({self._word} "{name}" (type ${name} (eq ${name}-own)))'
         )
         return f"${name}"
 
@@ -120,9 +122,12 @@ def _quoted(names: tuple[str, ...]) -> str:
     return " ".join(f'"{name}"' for name in names)
 
 
-def echo_component(type_: wit.WitType) -> str:
-    """The text of a component that imports ``host`` and exports ``echo``, both of T to T."""
-    types = _Types()
+def echo_component(type_: wit.WitType, interface: str = "") -> str:
+    """The text of a component that imports ``host`` and exports ``echo``, both of T to T.
+
+    ``host`` is in an interface, or at the root.
+    """
+    types = _Types("export" if interface else "import")
     text = types.name(type_)
     core = flat(type_)
     params = core if len(core) <= _MOST_FLAT else ["i32"]
@@ -136,9 +141,21 @@ def echo_component(type_: wit.WitType) -> str:
         imported = f"(func $host{given} (param i32))"
         body = f"(result i32) (call $host{passed} (i32.const 16)) (i32.const 16)"
     declared = "\n".join(types.text)
-    return f"""(component
+    host = f'(param "x" {text}) (result {text})'
+    if interface:
+        named = "\n".join(
+            f'  (alias export $host-of "t{k}" (type $t{k}))' for k in range(len(types.text))
+        )
+        given_host = f"""  (import "{interface}" (instance $host-of
 {declared}
-  (import "host" (func $host (param "x" {text}) (result {text})))
+    (export "host" (func {host}))))
+{named}
+  (alias export $host-of "host" (func $host))"""
+    else:
+        given_host = f"""{declared}
+  (import "host" (func $host {host}))"""
+    return f"""(component
+{given_host}
 {LIBRARY}
   (alias core export $library "memory" (core memory $memory))
   (alias core export $library "realloc" (core func $realloc))

@@ -105,7 +105,7 @@ async def test_a_result_is_of_either_kind() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("same", "text"), r"argument 'data': give bytes \(list<u8>\), not str"),
+        (("same", "text"), r"argument 'data': give bytes \(list<u8>\), not 'text'"),
         (("same", [256]), r"argument 'data': give bytes"),
         (("same", b"", b""), r"takes 1 argument \(data: list<u8>\), not 2"),
         (("count", bytes(2_000), "", 0, 0, 200), r"argument 'e': give an int from -128 to 127"),
@@ -127,7 +127,6 @@ async def test_what_does_not_fit_is_a_type_error(args: tuple[object, ...], messa
         ("outside", (65_530, 100), "is outside the guest's memory"),
         ("outside", (0xFFFF_FFFF, 0xFFFF_FFFF), "above limits.payload=1,000"),
         ("outside", (0, 1_001), "of 1,001 bytes, is above limits.payload=1,000"),
-        ("neither", (b"",), "the discriminant 7 of a result is neither"),
     ],
 )
 async def test_a_hostile_result_ends_in_an_error(
@@ -137,6 +136,14 @@ async def test_a_hostile_result_ends_in_an_error(
     with pytest.raises(GuestMemoryError, match=message):
         await instance.call(name, *args)
     assert instance.poisoned == "bad-pointer"
+    await instance.aclose()
+
+
+async def test_a_result_of_neither_kind_is_a_trap() -> None:
+    instance = await started()
+    with pytest.raises(GuestTrap, match="discriminant 7") as info:
+        await instance.call("neither", bytes(2_000))
+    assert info.value.code == "invalid-discriminant"
     await instance.aclose()
 
 
@@ -167,6 +174,19 @@ async def test_a_call_with_bytes_is_cancelled_and_closed() -> None:
         await instance.aclose()
 
 
+async def test_a_bytearray_keeps_its_size_during_the_call() -> None:
+    """The guest is told a size first, and the bytes are copied later."""
+    instance = await started()
+    data = bytearray(10_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(instance.call, "spin", data)
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        with pytest.raises(BufferError):
+            data.append(1)
+        nursery.cancel_scope.cancel()
+    await instance.aclose()
+
+
 async def test_a_pool_passes_bytes_and_counts_memory() -> None:
     component = await Component.compile(BYTES)
     data = bytes(range(256)) * 4_096
@@ -176,3 +196,30 @@ async def test_a_pool_passes_bytes_and_counts_memory() -> None:
         async with pool.lease() as lease:
             assert await lease.call("same", data) == data
         assert pool.statistics().retired["memory"] == 2
+
+
+TEXTS = f"""(component
+{LIBRARY}
+  (alias core export $library "memory" (core memory $memory))
+  (alias core export $library "realloc" (core func $realloc))
+  (alias core export $library "reset" (core func $reset))
+  (core module $main
+    (import "" "memory" (memory 0))
+    (func (export "same") (param i32 i32) (result i32)
+      (i32.store (i32.const 16) (local.get 0))
+      (i32.store (i32.const 20) (local.get 1))
+      (i32.const 16)))
+  (core instance $main (instantiate $main (with "" (instance
+    (export "memory" (memory $memory))))))
+  (func (export "same") (param "text" string) (result string)
+    (canon lift (core func $main "same") (memory $memory) (realloc $realloc)
+      (post-return $reset))))"""
+
+
+async def test_text_of_any_length_goes_in_and_out() -> None:
+    """As values, or from memory to memory after a long one, and back to values."""
+    instance = await (await Component.compile(TEXTS)).instantiate()
+    for length in (0, 3, 100_000, 200_000, 5, 0, 1, 1 << 20):
+        text = "aé😀"[:length] * (length // 3) + "z"
+        assert await instance.call("same", text) == text
+    await instance.aclose()

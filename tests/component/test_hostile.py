@@ -31,6 +31,8 @@ from wasmpool_host import _wit as wit
 from wasmpool_host._compile.encoding import sized, unsigned, vector
 from wasmpool_host._component.anatomy import Unreadable, read_anatomy
 from wasmpool_host._component.augment import augment
+from wasmpool_host._component.paired_types import Paired, PairedTypes
+from wasmpool_host._component.type_space import TypeSpace, VariantType
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -270,8 +272,8 @@ async def test_names_of_a_guest_are_escaped() -> None:
     assert repr(component).startswith("<Component '")
 
 
-def _host() -> Any:
-    @host_function("", "host")
+def _host(interface: str = "") -> Any:
+    @host_function(interface, "host")
     def host(_: object, x: Any) -> Any:
         return x
 
@@ -302,20 +304,23 @@ async def test_a_large_component_is_compiled_by_another_process(start: Start) ->
     assert await instance.call("echo", 8) == 8
 
 
-BINARY = bytes(wasmtime.wat2wasm(echo_component(wit.List(wit.Record((("a", wit.Flags(("b",))),))))))
+SHAPE = wit.List(wit.Record((("a", wit.Flags(("b",))), ("c", wit.List(wit.Primitive("u8"))))))
+BINARY = bytes(wasmtime.wat2wasm(echo_component(SHAPE)))
+BINARIES = [BINARY, bytes(wasmtime.wat2wasm(echo_component(SHAPE, "test:host/host")))]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_damaged_components_end_in_an_error_of_ours(data: st.DataObject) -> None:
     """Whatever byte is another one: refused, or a component that links or does not."""
-    damaged = bytearray(BINARY)
+    damaged = bytearray(data.draw(st.sampled_from(BINARIES)))
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
 
     async def main() -> None:
         try:
-            component = await Component.compile(bytes(damaged), imports=[_host()])
+            functions = [_host(), _host("test:host/host")]
+            component = await Component.compile(bytes(damaged), imports=functions)
             await (await component.instantiate()).aclose()
         except (WasmpoolError, MemoryError):
             pass
@@ -326,7 +331,7 @@ def test_damaged_components_end_in_an_error_of_ours(data: st.DataObject) -> None
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_the_reader_of_components_only_says_that_it_cannot_read(data: st.DataObject) -> None:
-    damaged = bytearray(BINARY)
+    damaged = bytearray(data.draw(st.sampled_from(BINARIES)))
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -347,6 +352,23 @@ def test_a_function_that_is_itself_is_not_looked_for_for_ever() -> None:
         )
         with pytest.raises(Unreadable, match="before itself"):
             read_anatomy(BINARY[:8] + alias)
+
+
+def test_types_that_double_at_each_level_are_read_once() -> None:
+    """As values there would be more of them than the process can have: Wasmtime refuses that."""
+    doubled = "\n".join(f"(type $t{k} (tuple $t{k - 1} $t{k - 1}))" for k in range(1, 45))
+    text = f"""(component
+      (type $t0 (list u8)) {doubled}
+      (import "a:b/c" (instance $i (alias outer 1 $t44 (type $t))
+        (export "f" (func (param "x" $t) (result $t)))))
+      {LIBRARY}
+      (alias core export $library "memory" (core memory $memory))
+      (alias core export $library "realloc" (core func $realloc))
+      (alias export $i "f" (func $f))
+      (core func (canon lower (func $f) (memory $memory) (realloc $realloc))))"""
+    augmented = augment(bytes(wasmtime.wat2wasm(text)))
+    assert augmented is not None
+    assert len(augmented.imports) == 1
 
 
 def test_components_in_components_are_read_to_a_depth() -> None:
@@ -405,6 +427,35 @@ def test_a_function_under_many_names_is_found_at_once() -> None:
     found = read_anatomy(binary + section(11, *exports)).functions
     assert len(found) == 100_000
     assert set(found.values()) == {0}
+
+
+def test_a_type_that_very_many_functions_have_is_not_encoded_again_for_each() -> None:
+    """What is added would be as large as the product of both."""
+    params = vector([sized(f"p{k}".encode()) + b"\x73" for k in range(1_000)])
+    types = section(7, b"\x40" + params + b"\1\0")
+    lifted = section(8, *[b"\0\0\0\0\0"] * 1_000)
+    exports = section(11, *(named(f"f{k}") + b"\1" + unsigned(k) + b"\0" for k in range(1_000)))
+    assert augment(HEADER + types + lifted + exports) is None
+
+
+def test_a_type_under_very_many_indices_is_looked_at_once() -> None:
+    """Also where each is another name of the one before."""
+    space = TypeSpace()
+    index = space.add(VariantType(tuple((f"c{k}", -13) for k in range(1_000))))
+    used: list[list[str]] = []
+    types = PairedTypes(
+        space,
+        use=lambda names: used.append(list(names)),
+        define=lambda _: 0,
+        name=lambda index: index,
+        resource=lambda index: index,
+    )
+    for _ in range(1_000):
+        index = space.add_alias(space, index)
+        assert types.has_pairs(space, index, Paired.ALL)
+        types.make(space, index, Paired.ALL)
+    assert len(used) == 2  # one for each question
+    assert [len(names) for names in used] == [1_000, 1_000]
 
 
 def doubled(times: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,14 +34,23 @@ NUMBERS = {
 WORDS = ("a", "from", "content-type", "x1", "make")
 
 
-async def echoed(type_: wit.WitType, *values: Any, host: Callable[[Any], Any] | None = None) -> Any:
+INTERFACE: Final = "test:echo/host"
+
+
+async def echoed(
+    type_: wit.WitType,
+    *values: Any,
+    host: Callable[[Any], Any] | None = None,
+    interface: str = "",
+) -> Any:
     """What comes back of each value."""
 
-    @host_function("", "host")
+    @host_function(interface, "host")
     def give_back(_: object, value: Any) -> Any:
         return value if host is None else host(value)
 
-    component = await Component.compile(echo_component(type_), imports=[give_back])
+    text = echo_component(type_, interface)
+    component = await Component.compile(text, imports=[give_back])
     instance = await component.instantiate()
     try:
         return [await instance.call("echo", value) for value in values]
@@ -69,12 +79,21 @@ def _larger(inner: st.SearchStrategy[wit.WitType]) -> st.SearchStrategy[wit.WitT
     )
 
 
-TYPES: Final = st.recursive(
+TYPES: Final[st.SearchStrategy[wit.WitType]] = st.recursive(
     st.builds(wit.Primitive, st.sampled_from(sorted(wit.PRIMITIVES))), _larger, max_leaves=6
 )
 
 
-def values(type_: wit.WitType | None) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911, PLR0912 - a table
+def values(  # noqa: C901, PLR0911, PLR0912 - a table
+    type_: wit.WitType | None, *, large: bool = False
+) -> st.SearchStrategy[Any]:
+    """Values of a type; large ones have so many bytes that these go from memory to memory."""
+    if large and type_ == wit.List(wit.Primitive("u8")):
+        return st.builds(_longer, st.binary(min_size=1, max_size=50), SIZES)
+    if large and type_ == wit.Primitive("string"):
+        text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+        return st.builds(_longer, text, SIZES)
+    inside = partial(values, large=large)
     match type_:
         case None:
             return st.none()
@@ -93,31 +112,38 @@ def values(type_: wit.WitType | None) -> st.SearchStrategy[Any]:  # noqa: C901, 
         case wit.List(wit.Primitive("u8")):
             return st.binary(max_size=50)
         case wit.List(element):
-            return st.lists(values(element), max_size=4)
+            return st.lists(inside(element), max_size=4)
         case wit.Tuple(elements):
-            return st.tuples(*map(values, elements))
+            return st.tuples(*map(inside, elements))
         case wit.Option(payload):
-            inner = values(payload)
+            inner = inside(payload)
             return st.none() | (inner.map(Some) if isinstance(payload, wit.Option) else inner)
         case wit.Result(ok, err):
-            return values(ok).map(Ok) | values(err).map(Err)
+            return inside(ok).map(Ok) | inside(err).map(Err)
         case wit.Enum(names):
             return st.sampled_from(names)
         case wit.Flags(names):
             return st.frozensets(st.sampled_from(names))
         case wit.Record(fields):
             make = record_maker(tuple(attribute_name(name) for name, _ in fields))
-            return st.tuples(*(values(t) for _, t in fields)).map(make)
+            return st.tuples(*(inside(t) for _, t in fields)).map(make)
         case wit.Variant(cases):
             return st.one_of(
-                *(values(t).map(lambda v, n=n: Variant(n, v)) for n, t in cases)  # type: ignore[misc]  # n is bound
+                *(inside(t).map(lambda v, n=n: Variant(n, v)) for n, t in cases)  # type: ignore[misc]  # n is bound
             )
         case _:
             raise TypeError(type_)
 
 
-def round_trips(type_: wit.WitType, given_values: list[Any]) -> None:
-    back = trio.run(lambda: echoed(type_, *given_values))
+def _longer(content: Any, size: int) -> Any:
+    return (content * (size // len(content) + 1))[:size]
+
+
+SIZES: Final = st.sampled_from([0, 600, 5_000, 70_000])
+
+
+def round_trips(type_: wit.WitType, given_values: list[Any], interface: str = "") -> None:
+    back = trio.run(lambda: echoed(type_, *given_values, interface=interface))
     assert back == given_values
     assert [type(each) for each in back] == [type(each) for each in given_values]
 
@@ -133,12 +159,32 @@ def test_every_type_goes_both_ways(data: st.DataObject) -> None:
     round_trips(type_, data.draw(st.lists(values(type_), min_size=1, max_size=4)))
 
 
+LEAVES: Final[st.SearchStrategy[wit.WitType]] = st.sampled_from(
+    [wit.Primitive("string"), wit.List(wit.Primitive("u8")), *map(wit.Primitive, ("u8", "f64"))]
+)
+TYPES_WITH_BYTES: Final[st.SearchStrategy[wit.WitType]] = st.recursive(
+    LEAVES, _larger, max_leaves=6
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=_SLOW)
+@given(st.data())
+def test_bytes_in_every_type_go_both_ways(data: st.DataObject) -> None:
+    """Through a host function in an interface, and as few bytes or many."""
+    type_ = data.draw(TYPES_WITH_BYTES)
+    large = data.draw(st.booleans())
+    given_values = data.draw(st.lists(values(type_, large=large), min_size=1, max_size=3))
+    round_trips(type_, given_values, data.draw(st.sampled_from(["", INTERFACE])))
+
+
 @pytest.mark.slow
 @settings(max_examples=1_500, deadline=None, suppress_health_check=_SLOW)
 @given(st.data())
 def test_every_type_goes_both_ways_many_times(data: st.DataObject) -> None:
-    type_ = data.draw(TYPES)
-    round_trips(type_, data.draw(st.lists(values(type_), min_size=1, max_size=8)))
+    type_ = data.draw(st.one_of(TYPES, TYPES_WITH_BYTES))
+    large = data.draw(st.booleans())
+    given_values = data.draw(st.lists(values(type_, large=large), min_size=1, max_size=8))
+    round_trips(type_, given_values, data.draw(st.sampled_from(["", INTERFACE])))
 
 
 # --- edges --------------------------------------------------------------------------------------

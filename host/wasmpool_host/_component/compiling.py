@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .augment import Augmented
+    from .augmented import Augmented
 
 __all__ = ["compile_component"]
 

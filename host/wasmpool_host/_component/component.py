@@ -18,7 +18,7 @@ from wasmpool_host._instance.pending import PENDING
 from wasmpool_host._linking import new_world
 from wasmpool_host._suggest import LONGEST
 
-from .augment import HIDDEN
+from .augmented import HIDDEN
 from .compiling import compile_component
 from .imported import import_name
 from .instance import ComponentInstance, DrivenComponentInstance
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from wasmpool_host._limits import Limits
     from wasmpool_host._wasi import Wasi
 
-    from .augment import Augmented
+    from .augmented import Augmented
 
 __all__ = ["Component"]
 
@@ -72,18 +72,19 @@ class Component:
     ) -> None:
         """Link the compiled code; `Component.compile` makes components."""
         engine = component_engine_of(limits.stack)
-        world = read_world(engine.wasmtime, compiled)
+        world = read_world(engine.wasmtime, compiled, augmented)
         self.digest: str = source.digest
         self.name: str = (source.name or self.digest[:12])[:LONGEST]
         self.limits: Limits = limits
         self.wasi: Wasi = wasi
         self.imports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.imports)
-        exports = _flat(world.exports)
-        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = _shown(exports)
+        self.exports: Mapping[str, _wit.WitFunction | _wit.Resource] = _flat(world.exports)
         self.identity: Hashable = (self.digest, tuple(host_functions), wasi, limits)
-        imported = resolve(str(self), world, Provided(host_functions, wasi))
+        imported = resolve(str(self), world, Provided(host_functions, wasi), augmented)
         functions = {
-            name: type_ for name, type_ in exports.items() if isinstance(type_, _wit.WitFunction)
+            name: type_
+            for name, type_ in _all(world.exports).items()
+            if isinstance(type_, _wit.WitFunction)
         }
         self._linked = LinkedComponent(
             self.name,
@@ -165,10 +166,10 @@ class Component:
         provided = Provided(given.imports, given.wasi)
         stack = given.limits.stack
 
-        def make(_: Source, compiled: Any, __: Augmented | None) -> ComponentWorld:
-            world = read_world(component_engine_of(stack).wasmtime, compiled)
+        def make(_: Source, compiled: Any, augmented: Augmented | None) -> ComponentWorld:
+            world = read_world(component_engine_of(stack).wasmtime, compiled, augmented)
             return ComponentWorld(
-                _flat(world.imports), _shown(_flat(world.exports)), missing_of(world, provided)
+                _flat(world.imports), _flat(world.exports), missing_of(world, provided)
             )
 
         return await compile_component(given.source, make, stack, given.directory)
@@ -215,22 +216,25 @@ class Component:
         )
 
 
+def _all(
+    items: Mapping[str, Mapping[str, _wit.WitFunction | _wit.Resource]],
+) -> dict[str, _wit.WitFunction | _wit.Resource]:
+    """Imports or exports by their whole names."""
+    return {
+        import_name(interface, name): type_
+        for interface, inside in items.items()
+        for name, type_ in inside.items()
+    }
+
+
 def _flat(
     items: Mapping[str, Mapping[str, _wit.WitFunction | _wit.Resource]],
 ) -> Mapping[str, _wit.WitFunction | _wit.Resource]:
+    """The same without those that were added to the component."""
     return MappingProxyType(
         {
-            import_name(interface, name): type_
-            for interface, inside in items.items()
-            for name, type_ in inside.items()
+            name: type_
+            for name, type_ in _all(items).items()
+            if not name.rpartition("#")[2].startswith(HIDDEN)
         }
-    )
-
-
-def _shown(
-    exports: Mapping[str, _wit.WitFunction | _wit.Resource],
-) -> Mapping[str, _wit.WitFunction | _wit.Resource]:
-    """The exports without those that were added to the component."""
-    return MappingProxyType(
-        {name: type_ for name, type_ in exports.items() if not name.startswith(HIDDEN)}
     )

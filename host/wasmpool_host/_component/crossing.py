@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from wasmpool_host import _capi
 from wasmpool_host import _capi_component as capi
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.call_history import CallHistory
     from wasmpool_host._instance.fiber import Fiber
 
-    from .augment import RawFunction
+    from .augmented import RawFunction
     from .outgoing import Outgoing
     from .signature import ComponentSignature
 
 __all__ = ["ComponentCrossing"]
+
+_MUCH: Final = 16_384
+"""Bytes of strings for which another crossing is worth it."""
 
 
 @final
@@ -37,7 +40,10 @@ class ComponentCrossing(ExportCrossing):
     laid out anew for each call, since they are of any length.
     """
 
-    __slots__ = ("_after_args", "_before_args", "_numbers", "_out", "_payload", "_wit", "raw")
+    __slots__ = (
+        "_after_args", "_before_args", "_memory", "_numbers", "_out", "_payload", "_wit", "raw",
+        "returned", "returns_much",
+    )  # fmt: skip
 
     _before_args: tuple[Any, ...]
 
@@ -51,9 +57,26 @@ class ComponentCrossing(ExportCrossing):
         label: str,
         payload: int,
         raw: RawFunction | None,
+        memory: int | None,
     ) -> None:
-        """``raw`` is the function that stands for it, if its bytes can be put in memory."""
+        """Take the parts together.
+
+        Args:
+            arena: the buffers of the store.
+            place: where the function's handle is written.
+            signature: its type.
+            history: that of its calls.
+            label: its name in messages.
+            payload: bytes that the strings and lists of the result may have.
+            raw: the function that stands for it where there are many bytes, if there is one.
+            memory: where this is such a function: the number of the memory that they are in.
+        """
         self.raw: RawFunction | None = raw
+        self.returns_much: bool = raw is not None and raw.returns_bytes
+        """True if the result may have many bytes: if it has some, or the last one had."""
+        self.returned: int = 0
+        """Bytes of the strings and lists in the last result."""
+        self._memory = memory
         self._place = place
         self._wit = signature
         self._payload = payload
@@ -105,22 +128,27 @@ class ComponentCrossing(ExportCrossing):
             if take is None or fiber.store.dropped:  # type: ignore[attr-defined]  # a component's
                 return self.take()
             return take(self._results)[0]
-        self._lay_out(args)
+        return self.start_laid_out(self.lay_out(args))
+
+    def lay_out(self, args: Sequence[object]) -> Outgoing:
+        """Write arguments to a buffer.
+
+        Raises:
+            TypeError: as `start`.
+        """
+        store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
+        return self._wit.lower(args, self.label, store)
+
+    def start_laid_out(self, out: Outgoing) -> Any:
+        """Do `start` with arguments that are laid out; what is to be copied was copied."""
+        self._out = out
         try:
+            self.begin = self._begin_with(out.seal())
             done = self._fiber.start(self)
         except BaseException:
             self._end_args()
             raise
         return self.take() if done else PENDING
-
-    def _lay_out(self, args: Sequence[object]) -> None:
-        store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
-        self._out = out = self._wit.lower(args, self.label, store)
-        try:
-            self.begin = self._begin_with(out.seal())
-        except BaseException:
-            self._end_args()
-            raise
 
     def _end_args(self) -> None:
         out, self._out = self._out, None
@@ -137,8 +165,9 @@ class ComponentCrossing(ExportCrossing):
         store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
         try:
             content = bytes(self._results)
-            source = Incoming(f"the result of {self.label}", self._payload, store)
+            source = Incoming(f"the result of {self.label}", self._payload, store, self._memory)
             result = self._wit.lift_result(content, source)
+            self.note_returned(source.counted)
             store.close_dropped()
             if store.forgotten >= resources.MOST_HANDLES and not store.keeps_resources:
                 self._fiber.poisoned = self._fiber.poisoned or FULL
@@ -149,6 +178,12 @@ class ComponentCrossing(ExportCrossing):
             self._end_args()
             self._free_result()
         return result
+
+    def note_returned(self, size: int) -> None:
+        """Note how many bytes a result has had; the next one is expected to have as many."""
+        self.returned = size
+        if self.raw is not None:
+            self.returns_much = self.raw.returns_bytes or size >= _MUCH
 
     def _free_result(self) -> None:
         if self._wit.owns_memory:

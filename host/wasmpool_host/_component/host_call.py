@@ -13,13 +13,20 @@ from trio.lowlevel import enable_ki_protection
 from wasmpool_host import _capi
 from wasmpool_host import _capi_component as capi
 from wasmpool_host._errors import GuestMemoryError
-from wasmpool_host._instance.host_call import HostCall, fibers, host_calls
+from wasmpool_host._instance.host_call import HostCall, NestedCall, fibers, host_calls
+from wasmpool_host._instance.signature import Signature
 from wasmpool_host._instance.unchecked import by_subscript, unchecked
+from wasmpool_host._types import FunctionType
 
+from .augmented import BATCH
 from .lifting import Incoming
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from .augmented import PairedImport
     from .imported import ImportedFunction
+    from .outgoing import Outgoing
 
 __all__ = ["DESTRUCTOR", "ENTRY", "ComponentHostCall"]
 
@@ -41,29 +48,97 @@ class ComponentHostCall(HostCall):
         store = self.fiber.store
         assert isinstance(store, capi.ComponentStore)
         store.close_dropped()
+        memory = None
         try:
-            most = store.payload
+            if function.paired is not None:
+                memory = function.paired.memory
+                store.find_memory(memory)
             return function.signature.lift_args(
-                self.taken, Incoming(f"the call of host function {function}", most, store)
+                self.taken, Incoming(function.owner, store.payload, store, memory)
             )
         finally:
             self._free()
 
-    def answer(self, value: object) -> None:
-        """Write the results to where the guest reads them."""
+    @property
+    def context(self) -> int:
+        """What a component's callback is given."""
+        return self.caller
+
+    def answer(self, value: object) -> Awaitable[None] | None:
+        """Write the results to where the guest reads them; bytes are left to await."""
         function: ImportedFunction = self.function
         store = self.fiber.store
         assert isinstance(store, capi.ComponentStore)
-        out = function.signature.lower_result(value, f"host function {function}", store)
+        out = function.signature.lower_result(value, function.label, store)
         if out is not None:
-            try:
-                capi.clone_value(out.seal(), self.results_at)
-            except GuestMemoryError:  # it has no more handles: the instance ends, and they with it
-                out.close_refused()
-                raise
-            finally:
-                out.release()
+            if out.copies and function.paired is not None:
+                return self._answer_with_bytes(function, function.paired, out)
+            self._put(out)
         self.done = True
+        return None
+
+    def _put(self, out: Outgoing) -> None:
+        try:
+            capi.clone_value(out.seal(), self.results_at)
+        except GuestMemoryError:  # it has no more handles: the instance ends, and they with it
+            out.close_refused()
+            raise
+        finally:
+            out.release()
+
+    async def _answer_with_bytes(
+        self, function: ImportedFunction, paired: PairedImport, out: Outgoing
+    ) -> None:
+        """Copy the bytes of the results into memory of the guest's own allocator first.
+
+        Raises:
+            GuestMemoryError: what this returns is outside of the memory.
+            GuestTrap, BaseException: as the call of the allocator ends.
+        """
+        try:
+            for first in range(0, len(out.copies), BATCH):
+                batch = out.copies[first : first + BATCH]
+                pointers = await self._allocated(paired, [len(content) for _, content in batch])
+                for (at, content), pointer in zip(batch, pointers, strict=True):
+                    self._copy(function, paired.memory, pointer, content)
+                    out.put_pointer(at, pointer)
+        except BaseException:  # the instance ends before it has handles
+            out.close_refused()
+            raise
+        self._put(out)
+        self.done = True
+
+    async def _allocated(self, paired: PairedImport, sizes: Sequence[int]) -> Sequence[int]:
+        """Call the guest's allocator, which it would not let in as a component."""
+        store: Any = self.fiber.store
+        assert paired.realloc is not None
+        assert paired.allocate is not None
+        # During the start there is no instance yet that can do it for several.
+        if len(sizes) > 1 and store.started and store.find_shown((paired.allocate,)):
+            given = (len(sizes), *sizes, *[0] * (BATCH - len(sizes)))
+            found = await self._nested(store.shown(paired.allocate), _SEVERAL, given)
+            return [pointer & _LOW for pointer in found[: len(sizes)]]
+        store.find_shown((paired.realloc,))
+        realloc = store.shown(paired.realloc)
+        return [(await self._nested(realloc, _ONE, (0, 0, 1, size))) & _LOW for size in sizes]
+
+    async def _nested(self, function: Any, signature: Signature, args: Sequence[int]) -> Any:
+        nested = NestedCall(function, signature, args, _ALLOCATOR)
+        return await self.fiber.call_back(self, nested, _ALLOCATOR)
+
+    def _copy(
+        self,
+        function: ImportedFunction,
+        memory: int,
+        pointer: int,
+        content: bytes | bytearray | memoryview,
+    ) -> None:
+        store: Any = self.fiber.store
+        if not store.write_to(memory, pointer, content):
+            raise GuestMemoryError(
+                f"the result of {function.label}: {len(content):,} bytes at {pointer:#x},"
+                f" from {_ALLOCATOR}, are outside the guest's memory"
+            )
 
     def forget(self) -> None:
         """Free the arguments if they were not read, before the fiber is dropped."""
@@ -78,6 +153,11 @@ class ComponentHostCall(HostCall):
             for at in range(base, base + len(taken), capi.VALUE):
                 capi.delete_value(at)
 
+
+_ALLOCATOR: Final = "the guest's allocator"
+_ONE: Final = Signature(FunctionType(("i32",) * 4, ("i32",)), _ALLOCATOR)
+_SEVERAL: Final = Signature(FunctionType(("i32",) * (1 + BATCH), ("i32",) * BATCH), _ALLOCATOR)
+_LOW: Final = (1 << 32) - 1
 
 _ADDRESS_SPACE: Final = _capi.ADDRESS_SPACE
 _CONTENT: Final[Any] = capi.CONTENT

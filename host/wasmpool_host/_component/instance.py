@@ -16,7 +16,7 @@ from wasmpool_host._instance.instance import Instance
 from wasmpool_host._instance.pending import PENDING
 
 from . import resources
-from .bytes_call import BytesCalls, is_worth_it
+from .bytes_call import BytesCalls, are_worth_it, may_be_worth_it
 from .crossing import ComponentCrossing
 from .host_call import ComponentHostCall
 from .resources import FULL
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.memory import Memory
     from wasmpool_host._instance.pending import Pending
 
-    from .augment import RawFunction
+    from .augmented import RawFunction
     from .linked_component import LinkedComponent
+    from .outgoing import Outgoing
     from .resources import GuestResource
 
 __all__ = ["ComponentInstance", "DrivenComponentInstance"]
@@ -107,23 +108,32 @@ class ComponentInstance(Instance):
         if fiber.call_seconds is not None:
             fiber.start_clock()
         raw = crossing.raw
+        much = crossing.returns_much
         if (
             raw is not None
-            and is_worth_it(raw, args)
-            and self._component.find_memories(self._store)
+            and may_be_worth_it(raw, args, returns_much=much)
+            and self._store.find_memories()
         ):
-            return self._start_bytes(name, raw, args)
+            paired: ComponentCrossing = self._resolve(raw.call)  # type: ignore[assignment]  # as above
+            out = paired.lay_out(args)
+            if are_worth_it(out, returns_much=much):
+                return self._start_bytes(raw, paired, out, crossing)
         result = crossing.start(args)
         if result is PENDING:
             self._note_pending(crossing)
         return result
 
-    def _start_bytes(self, name: str, raw: RawFunction, args: Sequence[object]) -> Any:
+    def _start_bytes(
+        self,
+        raw: RawFunction,
+        paired: ComponentCrossing,
+        out: Outgoing,
+        stands_for: ComponentCrossing,
+    ) -> Any:
         """Do the same for a call of several crossings."""
-        module = self._component
-        calls = BytesCalls(self._fiber, self._resolve, module.limits.payload)
+        calls = BytesCalls(self._fiber, self._resolve)
         self._exchange = calls  # type: ignore[assignment]  # what is pending, of several crossings
-        result = calls.start(raw, module.wit_signature(name), args, module.label(name))
+        result = calls.start(raw, paired, out, stands_for)
         if result is PENDING:
             self._note_pending(None)
         return result
@@ -140,6 +150,7 @@ class ComponentInstance(Instance):
         return ComponentCrossing(
             arena, module.place(name), signature, history=module.history(name),
             label=module.label(name), payload=module.limits.payload, raw=module.raw.get(name),
+            memory=module.memory_of(name),
         )  # fmt: skip
 
     def _program(self, export: str) -> str:
@@ -222,4 +233,4 @@ class DrivenComponentInstance(ComponentInstance, DrivenInstance):
         store = self._store
         if self._fiber.busy or self._closed or not store.started:
             return 0
-        return store.total_memory() if self._component.find_memories(store) else 0
+        return store.total_memory() if store.find_memories() else 0

@@ -18,6 +18,7 @@ from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name, re
 
 from .lowering import INTEGERS, is_optional
 from .outgoing import ENTRY_SIZE, OF, VALUE
+from .paired import Fields, Region
 from .resources import MOST_HANDLES, GuestResource
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _CONTENT: Final[Any] = capi.CONTENT
 _take_array: Final = Struct("<QQ").unpack_from
 _take_address: Final = Struct("<Q").unpack_from
 _take_char: Final = Struct("<I").unpack_from
+_take_pair: Final = Struct(f"<{OF}xI{VALUE - 4}xI{VALUE - OF - 4}x").unpack
+"""Two values that are ``u32``."""
 _NAME: Final = 16
 
 Lift: TypeAlias = "Callable[[bytes, int, Incoming], Any]"
@@ -42,11 +45,21 @@ Lift: TypeAlias = "Callable[[bytes, int, Incoming], Any]"
 class Incoming:
     """The values of one call from a guest, and how many bytes there may still be."""
 
-    __slots__ = ("_left", "_most", "_owner", "store")
+    __slots__ = ("_left", "_memory", "_most", "_owner", "store")
 
-    def __init__(self, owner: str, most: int, store: ComponentStore) -> None:
-        """``owner`` begins the message of the error, ``most`` are bytes."""
+    def __init__(
+        self, owner: str, most: int, store: ComponentStore, memory: int | None = None
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            owner: what the message of an error begins with.
+            most: bytes.
+            store: the guest's.
+            memory: the number of the memory that regions are in, if there may be any.
+        """
         self._owner = owner
+        self._memory = memory
         self._left = self._most = most
         self.store: ComponentStore = store
 
@@ -64,6 +77,41 @@ class Incoming:
             )
             raise GuestMemoryError(message)
 
+    @property
+    def counted(self) -> int:
+        """How many bytes there were."""
+        return self._most - self._left
+
+    def region(self, pointer: int, size: int) -> bytes:
+        """Count and copy bytes of the guest's memory.
+
+        Raises:
+            GuestMemoryError: there are too many, or they are not all inside of it.
+        """
+        if size > self._most:
+            message = f"{self._owner}, of {size:,} bytes, is above limits.payload={self._most:,}"
+            raise GuestMemoryError(message)
+        self.count(size)
+        assert self._memory is not None
+        content = self.store.read_from(self._memory, pointer, size)
+        if content is None:
+            raise GuestMemoryError(
+                f"{self._owner}, {size:,} bytes at {pointer:#x}, is outside the guest's memory"
+            )
+        return content
+
+    def text(self, pointer: int, size: int) -> str:
+        """Do the same with a string.
+
+        Raises:
+            GuestMemoryError: it is no UTF-8, too.
+        """
+        content = self.region(pointer, size)
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise GuestMemoryError(f"{self._owner} is no UTF-8: {error}") from error
+
     def take_over(self, handle: int, resource: _wit.Resource) -> GuestResource:
         """Make the object of a resource that the guest has given away."""
         store = self.store
@@ -78,9 +126,13 @@ class Incoming:
         return found
 
 
-def lift_of(type_: WitType) -> Lift:  # noqa: C901, PLR0911 - a table
+def lift_of(type_: WitType | Region | Fields) -> Lift:  # noqa: C901, PLR0911, PLR0912 - a table
     """Return the function that reads values of a type."""
     match type_:
+        case Region(is_text):
+            return _lift_text if is_text else _lift_region
+        case Fields(fields):
+            return _lift_fields(fields)
         case _wit.Primitive(name):
             return _lift_primitive(name)
         case _wit.List(element):
@@ -109,13 +161,15 @@ def _optional(type_: WitType | None) -> Lift | None:
     return None if type_ is None else lift_of(type_)
 
 
-def size_of(type_: WitType | None) -> int:
+def size_of(type_: WitType | Region | Fields | None) -> int:  # noqa: PLR0911 - a table
     """Return the least number of bytes that a value takes in linear memory, without alignment."""
     match type_:
         case _wit.Primitive(name):
             return _wit.PRIMITIVES[name]
-        case _wit.List():
+        case _wit.List() | Region():
             return 8
+        case Fields(fields):
+            return sum(size_of(each) for _, each in fields)
         case _wit.Record(fields):
             return sum(size_of(each) for _, each in fields)
         case _wit.Tuple(elements):
@@ -196,6 +250,22 @@ def _lift_bytes(content: bytes, at: int, source: Incoming) -> bytes:
     return found
 
 
+def _lift_region(content: bytes, at: int, source: Incoming) -> bytes:
+    _, address = _take_array(content, at + OF)
+    return source.region(*_take_pair(_CONTENT[address : address + 2 * VALUE]))
+
+
+def _lift_text(content: bytes, at: int, source: Incoming) -> str:
+    _, address = _take_array(content, at + OF)
+    return source.text(*_take_pair(_CONTENT[address : address + 2 * VALUE]))
+
+
+def _lift_fields(fields: Sequence[tuple[str, Any]]) -> Lift:
+    lift_tuple = _lift_tuple([type_ for _, type_ in fields])
+    make = record_maker(tuple(attribute_name(name) for name, _ in fields))
+    return lambda content, at, source: make(lift_tuple(content, at, source))
+
+
 def _lift_record(fields: Sequence[tuple[str, WitType]]) -> Lift:
     lifts = [(lift_of(type_), k * ENTRY_SIZE + _NAME) for k, (_, type_) in enumerate(fields)]
     make = record_maker(tuple(attribute_name(name) for name, _ in fields))
@@ -209,7 +279,7 @@ def _lift_record(fields: Sequence[tuple[str, WitType]]) -> Lift:
     return lift
 
 
-def _lift_tuple(elements: Sequence[WitType]) -> Lift:
+def _lift_tuple(elements: Sequence[WitType | Region | Fields]) -> Lift:
     lifts = [(lift_of(type_), k * VALUE) for k, type_ in enumerate(elements)]
     size = len(elements) * VALUE
 

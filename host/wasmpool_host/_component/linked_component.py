@@ -13,7 +13,8 @@ from wasmpool_host._instance.linked_module import LinkedModule
 from wasmpool_host._shown import shown
 from wasmpool_host._suggest import LONGEST, MOST, similar
 
-from .augment import HIDDEN
+from .augmented import HIDDEN
+from .paired import paired_export
 from .resources import HostHandles
 from .signature import ComponentSignature
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.program import World
     from wasmpool_host._limits import Limits
 
-    from .augment import Augmented, RawFunction
+    from .augmented import Augmented, RawFunction
     from .imported import ImportedFunction
 
 __all__ = ["LinkedComponent"]
@@ -85,6 +86,9 @@ class LinkedComponent(LinkedModule):
         self.drops: Mapping[int, str] = dict(_drops(functions, augmented))
         self._memories = 0 if augmented is None else augmented.memories
         self._empty = capi.EmptyModule(code.engine.wasmtime) if self._memories else None
+        self._paired: dict[str, tuple[str, RawFunction]] = {
+            raw.call: (name, raw) for name, raw in self.raw.items()
+        }
         self._name_raw_functions()
         self._wit_signatures: dict[str, ComponentSignature] = {}
         self._places: dict[str, capi.ExportedFunction] = {}
@@ -99,11 +103,13 @@ class LinkedComponent(LinkedModule):
         return capi.ComponentStore(
             engine.pointer_at, key, self._store_limits, arena,
             handles=HostHandles(str(self)), payload=self.limits.payload,
+            empty=self._empty, memories=self._memories,
         )  # fmt: skip
 
-    def find_memories(self, store: capi.ComponentStore) -> bool:
-        """Find an instance's memories, if this can be done; no call of it may be under way."""
-        return self._empty is not None and store.find_memories(self._empty, self._memories)
+    def memory_of(self, export: str) -> int | None:
+        """The number of the memory that the bytes of a function with pairs are in; else None."""
+        found = self._paired.get(export)
+        return None if found is None else found[1].memory
 
     def _name_raw_functions(self) -> None:
         """Have errors name the functions that these stand for."""
@@ -112,8 +118,8 @@ class LinkedComponent(LinkedModule):
             self._labels[raw.call] = label
             if raw.realloc is not None:
                 self._labels[raw.realloc] = f"the allocator of {self}"
-            if raw.post_return is not None:
-                self._labels[raw.post_return] = f"what ends {label}"
+            if raw.end is not None:
+                self._labels[raw.end] = f"what ends {label}"
 
     def take_bindings(self) -> Bindings[Any]:
         """Return bindings for one instance, perhaps those that another has left."""
@@ -139,9 +145,14 @@ class LinkedComponent(LinkedModule):
         """
         found = self._wit_signatures.get(export)
         if found is None:
-            found = ComponentSignature(self._wit_type(export), f"export {self.label(export)}")
-            self._wit_signatures[export] = found
+            found = self._wit_signatures[export] = self._new_signature(export)
         return found
+
+    def _new_signature(self, export: str) -> ComponentSignature:
+        found = self._paired.get(export)
+        type_ = self._wit_type(export if found is None else found[0])
+        passed = None if found is None else paired_export(type_)
+        return ComponentSignature(type_, f"export {self.label(export)}", passed)
 
     def _wit_type(self, export: str) -> _wit.WitFunction:
         if not isinstance(export, str):

@@ -11,8 +11,10 @@ from wasmpool_host._errors import LinkError
 from wasmpool_host._escape import escaped
 from wasmpool_host._suggest import MOST, similar
 
+from .augmented import HIDDEN
 from .host_call import DESTRUCTOR, ENTRY
 from .imported import ImportedFunction, import_name
+from .paired import paired_import
 from .signature import ComponentSignature
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from wasmpool_host._instance.host_function import HostFunction
     from wasmpool_host._wasi import Wasi
 
+    from .augmented import Augmented
     from .reading import World
 
 __all__ = ["Provided", "link", "missing_of", "resolve"]
@@ -95,8 +98,16 @@ def _track(interface: str) -> str:
     return f"{match['name']}@0.{minor}" if minor != "0" else interface
 
 
-def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunction, ...]:
+def resolve(
+    owner: str, world: World, provided: Provided, augmented: Augmented | None
+) -> tuple[ImportedFunction, ...]:
     """The host functions that a component imports; the entry callback is given their index here.
+
+    Args:
+        owner: begins the message of the error.
+        world: what the component imports.
+        provided: what it may import.
+        augmented: what was added to it, if anything.
 
     Raises:
         LinkError: some imports are not provided; all of them are listed.
@@ -105,7 +116,7 @@ def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunct
     missing = [f"  {escaped(name)}: no function or resource" for name in world.unknown]
     for interface, items in world.imports.items():
         for name, type_ in items.items():
-            if not isinstance(type_, _wit.WitFunction):
+            if not isinstance(type_, _wit.WitFunction) or name.startswith(HIDDEN):
                 continue
             function = provided.find(interface, name, type_)
             label = import_name(interface, name)
@@ -123,7 +134,19 @@ def resolve(owner: str, world: World, provided: Provided) -> tuple[ImportedFunct
     if missing:
         message = f"{owner} imports what nobody provides:\n" + "\n".join(dict.fromkeys(missing))
         raise LinkError(message)
-    return tuple(found)
+    return *found, *_paired(found, augmented)
+
+
+def _paired(
+    functions: Sequence[ImportedFunction], augmented: Augmented | None
+) -> Iterable[ImportedFunction]:
+    """The same functions where they are called with pairs."""
+    known = {(each.interface, each.name): each for each in functions}
+    for (interface, name), paired in (augmented.imports if augmented else {}).items():
+        original = known[paired.interface, paired.name]
+        type_ = original.signature.type
+        signature = ComponentSignature(type_, f"import {original}", paired_import(type_))
+        yield ImportedFunction(interface, name, original.function, signature, paired)
 
 
 def missing_of(world: World, provided: Provided) -> tuple[str, ...]:
@@ -132,7 +155,7 @@ def missing_of(world: World, provided: Provided) -> tuple[str, ...]:
         (interface, name, type_)
         for interface, items in world.imports.items()
         for name, type_ in items.items()
-        if isinstance(type_, _wit.WitFunction)
+        if isinstance(type_, _wit.WitFunction) and not name.startswith(HIDDEN)
     )
     missing = (import_name(*each[:2]) for each in functions if provided.find(*each) is None)
     return (*world.unknown, *missing)
@@ -163,7 +186,7 @@ def link(
     linker = capi.ComponentLinker(engine, compiled)
     functions: dict[str, list[tuple[str, Any, int]]] = {}
     for index, each in enumerate(imported):
-        functions.setdefault(each.interface, []).append((each.name, ENTRY, index))
+        functions.setdefault(each.interface, []).append((each.linked_name, ENTRY, index))
     try:
         for interface, items in world.imports.items():
             linker.define(interface, functions.get(interface, []), _resources(items))

@@ -21,6 +21,7 @@ from wasmpool_host._wit_values import Err, Ok, Some, Variant, attribute_name
 
 from .misfit import Misfit
 from .outgoing import ENTRY_SIZE, OF, VALUE, put_size
+from .paired import Fields, Region
 from .resources import GuestResource
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from .outgoing import Outgoing
 
-__all__ = ["INTEGERS", "Lower", "encoded", "is_optional", "lower_of"]
+__all__ = ["INTEGERS", "Lower", "is_optional", "lower_of"]
 
 _NAME: Final = 16
 """Bytes of a name, and of a list: a size and an address."""
@@ -40,14 +41,18 @@ INTEGERS: Final = {
     "s32": ("i", 32), "u32": ("I", 32), "s64": ("q", 64), "u64": ("Q", 64),
 }  # fmt: skip
 
-_put_char: Final = Struct("<I").pack_into
+_put_u32: Final = Struct("<I").pack_into
 Lower: TypeAlias = "Callable[[Outgoing, int, Any], None]"
 """Writes a value at an offset of the buffer, over zeros."""
 
 
-def lower_of(type_: WitType) -> Lower:  # noqa: C901, PLR0911 - a table
+def lower_of(type_: WitType | Region | Fields) -> Lower:  # noqa: C901, PLR0911, PLR0912 - a table
     """Return the function that writes values of a type."""
     match type_:
+        case Region(is_text):
+            return _lower_text if is_text else _lower_region
+        case Fields(fields):
+            return _lower_fields(fields)
         case _wit.Primitive(name):
             return _lower_primitive(name)
         case _wit.List(element):
@@ -126,10 +131,10 @@ def _lower_char(out: Outgoing, at: int, value: Any) -> None:
     if "\ud800" <= value <= "\udfff":
         raise Misfit(f"give a character, not half of one: {shown(value)}")
     out.buffer[at] = _CHAR
-    _put_char(out.buffer, at + OF, ord(value))
+    _put_u32(out.buffer, at + OF, ord(value))
 
 
-def encoded(value: Any) -> bytes:
+def _encoded(value: Any) -> bytes:
     """Return the UTF-8 of a string; raise Misfit if there is none."""
     if not isinstance(value, str):
         raise Misfit(f"give a str (string), not {shown(value)}")
@@ -142,7 +147,7 @@ def encoded(value: Any) -> bytes:
 
 
 def _lower_string(out: Outgoing, at: int, value: Any) -> None:
-    text = encoded(value)
+    text = _encoded(value)
     out.buffer[at] = _STRING
     _put_array(out, at, len(text), text)
 
@@ -178,6 +183,11 @@ _F32: Final = capi.KINDS["f32"]
 _F64: Final = capi.KINDS["f64"]
 _LIST: Final = capi.KINDS["list"]
 _U8: Final = capi.KINDS["u8"]
+_U32: Final = capi.KINDS["u32"]
+_TUPLE: Final = capi.KINDS["tuple"]
+_MOST: Final = (1 << 32) - 1
+_TEXT_IS_FASTER: Final = 8
+"""A string as a value costs no more than a list of so many times less bytes."""
 
 
 # --- lists, records, tuples -------------------------------------------------------------------
@@ -207,21 +217,70 @@ def _lower_items(out: Outgoing, inside: int, values: Sequence[Any], lower: Lower
         raise misfit.inside(f"[{k}]") from None
 
 
-def _lower_bytes(out: Outgoing, at: int, value: Any) -> None:
+def _content(value: Any) -> bytes | bytearray | memoryview:
+    """Return the bytes of a ``list<u8>``; raise Misfit if there are none."""
     if isinstance(value, (list, tuple)):
         try:
-            value = bytes(value)
+            return bytes(value)
         except (TypeError, ValueError):
             raise Misfit(f"give bytes (list<u8>), not {shown(value)}") from None
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise Misfit(f"give bytes (list<u8>), not {shown(value)}")
-    content = memoryview(value).cast("B") if isinstance(value, memoryview) else value
+    return value.cast("B") if isinstance(value, memoryview) else value
+
+
+def _lower_bytes(out: Outgoing, at: int, value: Any) -> None:
+    content = _content(value)
     size = len(content)
     values = bytearray(size * VALUE)
     values[::VALUE] = bytes((_U8,)) * size
     values[OF::VALUE] = content
     out.buffer[at] = _LIST
     _put_array(out, at, size, values)
+
+
+def _lower_region(out: Outgoing, at: int, value: Any) -> None:
+    content = _content(value)
+    if isinstance(content, bytearray):
+        content = memoryview(content)  # nobody can change its size until it is copied
+    _put_region(out, at, content, weight=len(content))
+
+
+def _lower_text(out: Outgoing, at: int, value: Any) -> None:
+    text = _encoded(value)
+    _put_region(out, at, text, weight=len(text) // _TEXT_IS_FASTER)
+
+
+def _put_region(
+    out: Outgoing, at: int, content: bytes | bytearray | memoryview, *, weight: int
+) -> None:
+    """Write a pair, and have the bytes copied to where it will point."""
+    size = len(content)
+    if size > _MOST:
+        raise Misfit(f"give less than 4 GiB, not {size:,} bytes")
+    out.buffer[at] = _TUPLE
+    inside = _put_array(out, at, 2, bytes(2 * VALUE))
+    out.buffer[inside] = out.buffer[inside + VALUE] = _U32
+    _put_u32(out.buffer, inside + VALUE + OF, size)
+    out.copy(inside + OF, content, weight)
+
+
+def _lower_fields(fields: Sequence[tuple[str, Any]]) -> Lower:
+    names = [name for name, _ in fields]
+    lowers = [(name, attribute_name(name), lower_of(type_)) for name, type_ in fields]
+    size = len(fields) * VALUE
+
+    def lower(out: Outgoing, at: int, value: Any) -> None:
+        out.buffer[at] = _TUPLE
+        inside = _put_array(out, at, len(lowers), bytes(size))
+        get = _getter(value, names)
+        for k, (name, attribute, lower_field) in enumerate(lowers):
+            try:
+                lower_field(out, inside + k * VALUE, get(name, attribute))
+            except Misfit as misfit:
+                raise misfit.inside(f"field {escaped(name)!r}") from None
+
+    return lower
 
 
 def _lower_record(fields: Sequence[tuple[str, WitType]]) -> Lower:

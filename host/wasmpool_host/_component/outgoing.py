@@ -30,6 +30,7 @@ ENTRY_SIZE: Final = 16 + VALUE
 
 put_size: Final = Struct("<Q").pack_into
 """Writes a size or an address."""
+_put_u32: Final = Struct("<I").pack_into
 _ALIGNED: Final = 8
 
 
@@ -48,7 +49,9 @@ class Outgoing:
         "_owned",
         "_pointers",
         "buffer",
+        "copies",
         "store",
+        "weight",
     )
 
     def __init__(self, count: int, store: ComponentStore) -> None:
@@ -61,6 +64,10 @@ class Outgoing:
         self._moved: list[tuple[int, GuestResource, bool]] = []
         self._handles: list[int] = []
         self._lent: list[tuple[int, int]] = []
+        self.copies: list[tuple[int, bytes | bytearray | memoryview]] = []
+        """What is to be copied into the guest's memory, and where to write the pointer to it."""
+        self.weight: int = 0
+        """How many bytes these are, by what they would cost as values."""
 
     def add(self, content: bytes | bytearray) -> int:
         """Put bytes at the end; return where."""
@@ -74,6 +81,15 @@ class Outgoing:
     def point(self, at: int, target: int) -> None:
         """Have the address of one offset written at another."""
         self._pointers.append((at, target))
+
+    def copy(self, at: int, content: bytes | bytearray | memoryview, weight: int) -> None:
+        """Have bytes copied into the guest's memory, and the pointer to them written."""
+        self.copies.append((at, content))
+        self.weight += weight
+
+    def put_pointer(self, at: int, pointer: int) -> None:
+        """Write a pointer into the guest's memory."""
+        _put_u32(self.buffer, at, pointer)
 
     def give(self, at: int, resource: _wit.Resource, value: Any, *, owned: bool) -> None:
         """Have a host resource written: for the guest to keep, or for the length of the call."""

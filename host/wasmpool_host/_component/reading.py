@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from wasmpool_host._wit import WitType
 
+    from .augmented import Augmented
+
 __all__ = ["MOST_PARTS", "World", "read_world"]
 
 MOST_PARTS: Final = 5_000
@@ -42,13 +44,18 @@ class World:
         self.unknown: list[str] = []
 
 
-def read_world(engine: wasmtime.Engine, component: Any) -> World:
-    """Read the types of a component.
+def read_world(engine: wasmtime.Engine, component: Any, augmented: Augmented | None) -> World:
+    """Read the types of a component, to which something was added.
 
     Raises:
         CompileError: its functions have types of too many parts.
     """
-    return _WorldReader(engine).read(component)
+    world = _WorldReader(engine).read(component)
+    if augmented is not None and "" in world.imports:
+        found = world.imports[""]
+        names = [name for name in augmented.names if name in found]
+        world.imports[""] = {name: found[name] for name in dict.fromkeys([*names, *found])}
+    return world
 
 
 class _WorldReader:

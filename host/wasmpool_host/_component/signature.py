@@ -11,7 +11,6 @@ from wasmpool_host import _wit
 from wasmpool_host._escape import escaped
 from wasmpool_host._shown import shown
 
-from .flat import flat_value
 from .lifting import LETTERS, Incoming, lift_of
 from .lowering import INTEGERS, lower_of
 from .misfit import Misfit
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wasmpool_host._capi_component import ComponentStore
-
-    from .shape import Shape
 
 __all__ = ["ComponentSignature", "blank_values"]
 
@@ -47,8 +44,15 @@ class ComponentSignature:
         "size", "take_number", "type",
     )  # fmt: skip
 
-    def __init__(self, type_: _wit.WitFunction, label: str) -> None:
-        """``label`` names the function in messages.
+    def __init__(
+        self, type_: _wit.WitFunction, label: str, passed: _wit.WitFunction | None = None
+    ) -> None:
+        """Prepare for the values of one function.
+
+        Args:
+            type_: the function's type.
+            label: names the function in messages.
+            passed: the type by which its values are passed, if that is another one (`paired`).
 
         Raises:
             TypeError: the function has a type that cannot be passed, or is asynchronous.
@@ -56,13 +60,14 @@ class ComponentSignature:
         if type_.waits:
             raise TypeError(f"{label} is an async func, which wasmpool does not support")
         self.type: _wit.WitFunction = type_
-        types = [each for _, each in type_.params]
+        passed = passed or type_
+        types = [each for _, each in passed.params]
         self._names = [name for name, _ in type_.params]
         try:
             self._lower_params = [lower_of(each) for each in types]
             self._lift_params = [lift_of(each) for each in types]
-            self._lower = None if type_.result is None else lower_of(type_.result)
-            self._lift = None if type_.result is None else lift_of(type_.result)
+            self._lower = None if passed.result is None else lower_of(passed.result)
+            self._lift = None if passed.result is None else lift_of(passed.result)
         except TypeError as error:
             raise TypeError(f"{label} is {_wit.in_message(type_)}: {error}") from None
         self.size: int = len(types) * VALUE
@@ -92,25 +97,6 @@ class ComponentSignature:
         except Misfit as misfit:
             raise self._wrong(k, misfit, label) from None
         return out
-
-    def flat(
-        self, args: Sequence[Any], shape: Shape, label: str, store: ComponentStore
-    ) -> list[Any]:
-        """Return the arguments of a call as its core function takes them: numbers, and bytes.
-
-        Raises:
-            TypeError: as `lower`.
-        """
-        if len(args) != len(self._names):
-            raise self._miscounted(args, label)
-        scratch = Outgoing(1, store)
-        given: list[Any] = []
-        try:
-            for part, value, lower in zip(shape.params, args, self._lower_params, strict=True):
-                given.append(flat_value(part, value, lower, scratch))
-        except Misfit as misfit:
-            raise self._wrong(len(given), misfit, label) from None
-        return given
 
     def _wrong(self, k: int, misfit: Misfit, label: str) -> TypeError:
         owner = f"argument {escaped(self._names[k])!r}"

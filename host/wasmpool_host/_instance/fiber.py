@@ -703,7 +703,9 @@ class Fiber:
                 value = await self._await_host(value)
                 self._on_loop_since = perf_counter()
             if not call.dropped and call.nested is None:
-                call.answer(value)
+                rest = call.answer(value)
+                if rest is not None:
+                    await rest
         except Exception as error:
             self._note_path(error, call)
             raise
@@ -778,7 +780,7 @@ class Fiber:
         call.nested = nested
         self._on_loop_since = perf_counter()
         try:
-            nested.begin(call.caller)
+            nested.begin(call.context)
             await self._slice_in_budget(nested)
             await self._drive(nested)
         except BaseException as error:

@@ -18,7 +18,7 @@ from wasmpool_host import _capi
 from .unchecked import by_subscript, unchecked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from .fiber import Fiber
     from .signature import Results, Signature, Value
@@ -64,12 +64,12 @@ class NestedCall:
         self.future: int = 0
         self.finished: bool = False
 
-    def begin(self, caller: int) -> None:
+    def begin(self, context: int) -> None:
         """Make the future. The continuation callback of the waiting host call polls it."""
         at = _capi.address(self.errors)
         pointer, number = _capi.pointer, _capi.number
         self.future = _capi.call_async(
-            pointer(_capi.caller_context(caller)), pointer(_capi.func_at(self._extern)),
+            pointer(context), pointer(_capi.func_at(self._extern)),
             pointer(_capi.address(self._args)), number(self._signature.params.count),
             pointer(_capi.address(self._results)), number(self._signature.results.count),
             pointer(at), pointer(at + ctypes.sizeof(ctypes.c_void_p)),
@@ -118,13 +118,23 @@ class HostCall:
         self.args_at = 0  # keeps no int: many calls may wait, and for long
         return params.take(ctypes.string_at(at, params.size)) if params.count else ()
 
-    def answer(self, value: object) -> None:
-        """Write the results to where the guest reads them."""
+    @property
+    def context(self) -> int:
+        """The store's context, for nested calls."""
+        context: int = _capi.caller_context(self.caller)
+        return context
+
+    def answer(self, value: object) -> Awaitable[None] | None:
+        """Write the results to where the guest reads them; return what is left to await, or None.
+
+        That makes nested calls.
+        """
         signature = self.function.signature
         buffer = signature.results.buffer()
         signature.put_results(buffer, value, f"host function {self.function}")
         ctypes.memmove(self.results_at, bytes(buffer), len(buffer))
         self.done = True
+        return None
 
     def forget(self) -> None:
         """Drop the nested call, before the fiber is dropped."""
