@@ -1,0 +1,41 @@
+"""The room on the Python stack."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wasmpool_host._scheduling.headroom import FRAMES_TO_START, headroom, prober
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _frames_left_where_it_passes(probe: Callable[[], object]) -> int:
+    """Go down to the end of the stack; return how many levels were left at the last pass."""
+    last_pass = deepest = 0
+
+    def go_down(depth: int) -> None:
+        nonlocal last_pass, deepest
+        deepest = depth
+        try:
+            probe()
+        except RecursionError:
+            pass
+        else:
+            last_pass = depth
+        go_down(depth + 1)
+
+    with pytest.raises(RecursionError):
+        go_down(0)
+    return deepest - last_pass
+
+
+@pytest.mark.parametrize("frames", [4, FRAMES_TO_START, 32])
+def test_a_prober_finds_out_what_headroom_does(frames: int) -> None:
+    """It passes where there is room for all of them, and within a frame of where it does."""
+    left = _frames_left_where_it_passes(prober(frames))
+    assert left >= frames
+    assert abs(left - _frames_left_where_it_passes(partial(headroom, frames))) <= 1
