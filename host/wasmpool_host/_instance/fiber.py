@@ -284,8 +284,8 @@ class Fiber:
         """
         self._probe()
         self._crossing = crossing
-        budget = self.budget
-        if crossing.history.seconds:
+        budget, history = self.budget, crossing.history
+        if history.seconds:
             return self._start_measured(crossing)
         if (
             budget.spent > SOFT_LIMIT
@@ -296,18 +296,18 @@ class Fiber:
         store = self.store
         store.has_run = True
         try:
-            self.future = crossing.begin()
+            self.future = future = crossing.begin()
             began = perf_counter()
             if began > self._ticker.renew_at:
                 self._ticker.renew(began)
-            finished = _poll(self.future)
+            finished = _poll(future)
             took = perf_counter() - began
             budget.spent += took
             if not finished and not self._finish_slice(took):
                 return False
             if took > MEDIUM:
-                crossing.history.mark_suspect()
-            _delete_finished_future(self.future)
+                history.mark_suspect()
+            _delete_finished_future(future)
             self.future = 0
         except BaseException as error:
             self._fail(error)
