@@ -674,7 +674,7 @@ class Fiber:
 
     def hasten(self) -> None:
         """End the slice on a worker thread at once."""
-        self._ticker.hasten()
+        self._ticker.tick()
 
     def _check(self) -> None:
         """Raise the error for which the guest may not continue, if there is one."""

@@ -34,6 +34,8 @@ import outcome  # trio's own, and part of its interface for rescheduling
 import trio
 from trio.lowlevel import Abort, RunVar, enable_ki_protection
 
+from .sched_slice import LongSlices
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
@@ -64,7 +66,7 @@ class Steppable(Protocol):
         ...
 
     def hasten(self) -> None:
-        """Make the current slice, or the one that is about to run, end at once."""
+        """Make the current slice end at once; one that is about to run lasts as usual."""
         ...
 
     def come_back(self) -> None:
@@ -225,8 +227,15 @@ class ReadyQueue:
         The last job goes back through trio's ``deliver``, which marks this thread as idle first: so
         the task's next hand-over reuses it instead of creating a second thread.
         """
+        slices = LongSlices()
+        try:
+            return self._serve_all(job, slices)
+        finally:
+            slices.restore()
+
+    def _serve_all(self, job: Job, slices: LongSlices) -> Job:
         while True:
-            done = self._serve(job)
+            done = self._serve(job, slices)
             # One critical section to put the job back, to take the next one, or to end: otherwise
             # a job could be added between these steps, and no worker would take it.
             with self._lock:
@@ -242,13 +251,14 @@ class ReadyQueue:
                 self._give_back(job)
             job = following
 
-    def _serve(self, job: Job) -> bool:
+    def _serve(self, job: Job, slices: LongSlices) -> bool:
         """Run a job's slices; return False if it has to give way to another job."""
         until = perf_counter() + QUANTUM
         try:
             while not job.stop_requested:
                 if job.fiber.step():
                     return True
+                slices.request()
                 if self._waiting and perf_counter() > until:
                     return False
         except BaseException as error:  # noqa: BLE001 - raised in the task that waits
