@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from typing import TYPE_CHECKING, Any
 
 from wasmpool_host import _open_instances
-from wasmpool_host._scheduling import sched_slice
 
 if TYPE_CHECKING:
     from wasmpool_host import Module
@@ -20,7 +17,6 @@ __all__ = [
     "is_in_call",
     "open_instances",
     "set_history",
-    "slice_of_this_thread",
     "spare_bindings",
     "starts_in_thread",
 ]
@@ -66,13 +62,3 @@ def has_steps_left(instance: Any) -> bool:
     """Return True if an instance that has had exchanges keeps the steps of one, and its payload."""
     assert instance._exchange is not None
     return instance._exchange._steps is not None
-
-
-def slice_of_this_thread() -> int:
-    """Nanoseconds that the kernel gives it at once."""
-    attributes = sched_slice._Attributes()
-    get = ctypes.c_long(sched_slice._SET_ATTR[platform.machine()] + 1)
-    at, this, no_flags = ctypes.byref(attributes), sched_slice._THIS_THREAD, sched_slice._NO_FLAGS
-    assert not sched_slice._call(get, this, at, sched_slice._SIZE, no_flags)
-    length: int = attributes.runtime
-    return length

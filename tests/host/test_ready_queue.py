@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -13,9 +12,6 @@ import trio.testing
 
 from wasmpool_host._scheduling.epoch_ticker import Ticker
 from wasmpool_host._scheduling.ready_queue import Job, ReadyQueue
-
-if TYPE_CHECKING:
-    from wasmpool_host._scheduling.sched_slice import LongSlices
 
 
 @attrs.define(eq=False)
@@ -103,8 +99,8 @@ async def test_a_job_that_is_cancelled_as_it_gives_way_is_not_queued(
     other = Waiting(back)
     serve = ReadyQueue._serve
 
-    def serve_and_be_cancelled(self: ReadyQueue, job: Job, slices: LongSlices) -> bool:
-        done = serve(self, job, slices)
+    def serve_and_be_cancelled(self: ReadyQueue, job: Job) -> bool:
+        done = serve(self, job)
         if not done:  # it gives way, and is cancelled now, before it is in the queue
             trio.from_thread.run_sync(scope.cancel, trio_token=token)
         return done

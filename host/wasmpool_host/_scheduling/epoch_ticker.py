@@ -21,7 +21,7 @@ a CPU from the guests that compute. So the epoch is advanced only when a slice n
   ticker's thread would have to get a CPU first, and then the interpreter's lock.
 
 The ticker's thread needs a CPU at once, also while guests compute on all of them
-(`request_slice`): without this, a slice of one millisecond sometimes took four or more.
+(`request_short_slice`): without this, a slice of one millisecond sometimes took four or more.
 
 Correctness: each slice must have a tick ahead that counts, or its guest spins forever and no cancel
 ends it.
@@ -57,7 +57,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from trio.lowlevel import RunVar
 
-from .sched_slice import SHORTEST_SLICE, request_slice
+from .sched_slice import request_short_slice
 from .timerfd import Timer
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Ticker:
         return timer
 
     def _run(self, generation: int, timer: Timer) -> None:
-        request_slice(SHORTEST_SLICE)
+        request_short_slice()
         while True:
             timer.wait()
             with self._lock:

@@ -34,8 +34,6 @@ import outcome  # trio's own, and part of its interface for rescheduling
 import trio
 from trio.lowlevel import Abort, RunVar, enable_ki_protection
 
-from .sched_slice import LongSlices
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
@@ -227,15 +225,8 @@ class ReadyQueue:
         The last job goes back through trio's ``deliver``, which marks this thread as idle first: so
         the task's next hand-over reuses it instead of creating a second thread.
         """
-        slices = LongSlices()
-        try:
-            return self._serve_all(job, slices)
-        finally:
-            slices.restore()
-
-    def _serve_all(self, job: Job, slices: LongSlices) -> Job:
         while True:
-            done = self._serve(job, slices)
+            done = self._serve(job)
             # One critical section to put the job back, to take the next one, or to end: otherwise
             # a job could be added between these steps, and no worker would take it.
             with self._lock:
@@ -251,14 +242,13 @@ class ReadyQueue:
                 self._give_back(job)
             job = following
 
-    def _serve(self, job: Job, slices: LongSlices) -> bool:
+    def _serve(self, job: Job) -> bool:
         """Run a job's slices; return False if it has to give way to another job."""
         until = perf_counter() + QUANTUM
         try:
             while not job.stop_requested:
                 if job.fiber.step():
                     return True
-                slices.request()
                 if self._waiting and perf_counter() > until:
                     return False
         except BaseException as error:  # noqa: BLE001 - raised in the task that waits
