@@ -95,7 +95,10 @@ class ExportCrossing:
         """
         signature = self.signature
         signature.params.put(self.args, args, self.label)
-        return signature.take_results(self.results) if self._fiber.start(self) else PENDING
+        if not self._fiber.start(self):
+            return PENDING
+        values = signature.results.take(self.results)  # `take`, written out
+        return values[0] if len(values) == 1 else values or None
 
     def take(self) -> Results:
         """Return the results, after `Fiber.finish`."""
