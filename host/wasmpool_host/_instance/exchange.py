@@ -100,7 +100,7 @@ class Exchange(SteppedExchange):
 
     # Invariants:
     # - the guest's [_buffer, _buffer + _capacity) is the host's, from its malloc
-    # - `_room` is what a payload may have without another buffer: `_capacity` or `_limit`
+    # - `_room` is what a payload may have in this buffer: the smaller of `_capacity` and `_limit`
     # - `_owed` is a result that the guest has not been asked to free yet, or 0; it stays owed where
     #   the crossing that would free it is cancelled before it begins
     # - `_keeps` implies that nothing is owed and that nothing will be freed any more
