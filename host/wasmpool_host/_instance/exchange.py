@@ -165,13 +165,14 @@ class Exchange(SteppedExchange):
             _put_region(crossing.args, _FIRST, size, buffer)
         # 3. Run its first slice.
         try:
-            if not fiber.start(crossing):
-                args = (owed, pack(buffer, size))
-                return self._begin(self._run(name, route, crossing, args, begun=True))
+            done = fiber.start(crossing)
         except GuestTrap:
             if not self._only_free_trapped(route, crossing):
                 raise
             return self._begin(self._run(name, route, route.crossing, (pack(buffer, size),)))
+        if not done:
+            args = (owed, pack(buffer, size))
+            return self._begin(self._run(name, route, crossing, args, begun=True))
         size, ptr = _take_region(crossing.results, _FIRST)
         return self._take_result(name, ptr, size)
 
