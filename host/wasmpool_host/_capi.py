@@ -182,7 +182,8 @@ ADDRESS_SPACE: Final = memoryview((ctypes.c_char * (1 << 62)).from_address(0)).c
 
 # A `wasmtime_val_t` is a kind, then a union at offset 8. The constants below lay out one value.
 VALUE_SIZE: Final = ctypes.sizeof(ffi.wasmtime_val_t)
-_VALUE_AT: Final = ffi.wasmtime_val_t.of.offset
+FIRST_VALUE: Final[int] = ffi.wasmtime_val_t.of.offset
+"""Where the first value of an array is; the next ones follow in steps of `VALUE_SIZE`."""
 _KINDS: Final[dict[str, tuple[int, str]]] = {
     "i32": (ffi.WASMTIME_I32.value, "i"),
     "i64": (ffi.WASMTIME_I64.value, "q"),
@@ -212,8 +213,8 @@ def values_taker(types: Sequence[ValueType]) -> Callable[[bytes | bytearray], tu
     parts = ["<"]
     for type_ in types:
         _, letter = _KINDS[type_]
-        tail = VALUE_SIZE - _VALUE_AT - Struct(letter).size
-        parts.append(f"{_VALUE_AT}x{letter}{tail}x")
+        tail = VALUE_SIZE - FIRST_VALUE - Struct(letter).size
+        parts.append(f"{FIRST_VALUE}x{letter}{tail}x")
     take = Struct("".join(parts)).unpack_from
     if "f32" not in types:
         return take
@@ -229,7 +230,7 @@ def value_places(types: Sequence[ValueType]) -> tuple[tuple[Callable[..., None],
     return tuple(
         (
             _PUT.get(type_) or Struct("<" + _KINDS[type_][1]).pack_into,
-            k * VALUE_SIZE + _VALUE_AT,
+            k * VALUE_SIZE + FIRST_VALUE,
         )
         for k, type_ in enumerate(types)
     )
@@ -827,7 +828,8 @@ class Store:
         or `ctypes.memmove`. `read` and `write`, which check that a slice is inside the memory, are
         the only users.
         """
-        size = self.memory_size()
+        at = self._memory_at
+        size = 0 if at is None else _memory_size(self.context_at, at)  # `memory_size`, written out
         self.has_run = False
         if size == self._size:  # it has not grown, and so not moved
             return
@@ -960,7 +962,7 @@ def _union_of(value: Any) -> bytes:
     """The 16 bytes of a value without its kind; those of a null function are zeros."""
     if value.kind == _FUNCREF and not value.of.funcref.store_id:
         return bytes(_LARGEST_VALUE)
-    return bytes(value)[_VALUE_AT : _VALUE_AT + _LARGEST_VALUE]
+    return bytes(value)[FIRST_VALUE : FIRST_VALUE + _LARGEST_VALUE]
 
 
 def caller_memory_region(caller: int) -> tuple[int, int]:

@@ -89,16 +89,18 @@ def _is_plain(value: Any) -> bool:
     either: its difference from itself is NaN.
     """
     kind = type(value)
-    if kind in _SIMPLE:
-        return True
     if kind is dict:
         for key, each in value.items():
-            if type(key) is not str or not (type(each) in _SIMPLE or _is_plain(each)):
+            if type(key) is not str:
+                return False
+            if type(each) not in _SIMPLE and not _is_plain(each):
                 return False
         return True
     if kind is list:
         return _SIMPLE.issuperset(map(type, value)) or all(map(_is_plain, value))
-    return kind is float and value - value == 0.0
+    if kind is float:
+        return value - value == 0.0  # type: ignore[no-any-return]  # of floats
+    return kind in _SIMPLE
 
 
 encode: Callable[[object], bytes] = _make_encode()

@@ -16,6 +16,7 @@ from wasmpool_host import (
     GuestTrap,
     Limits,
     LinkError,
+    Module,
     host_function,
 )
 from wasmpool_host.lowlevel import PENDING
@@ -413,3 +414,14 @@ async def test_an_export_that_is_a_host_function_sees_the_guest(instance_of: Ins
     for _ in range(4):
         assert await instance.exchange("pull") == b"data"
     assert seen == [(65_536, 1)] * 4
+
+
+async def test_a_program_that_exchanges_bytes_runs_once() -> None:
+    """Its export is called as ``_start``; also in an instance whose export is known already."""
+    module = await Module.compile(GUEST.replace('"same"', '"_start"'))
+    for _ in range(3):
+        instance = await module.instantiate()
+        assert await instance.call("mallocs") == 0
+        assert await instance.exchange("_start", b"abc") == b"abc"
+        assert instance.poisoned == "finished"
+        await instance.aclose()

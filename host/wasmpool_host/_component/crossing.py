@@ -84,13 +84,13 @@ class ComponentCrossing(ExportCrossing):
         self.label = label
         self._out: Outgoing | None = None
         count = 0 if signature.type.result is None else 1
-        self._results = bytearray(count * capi.VALUE)
+        self.results = bytearray(count * capi.VALUE)
         self._after_args = (
             _capi.number(signature.count),
-            _capi.pointer(_capi.address(self._results)), _capi.number(count),
+            _capi.pointer(_capi.address(self.results)), _capi.number(count),
             arena.error_at,
         )  # fmt: skip
-        self._args = bytearray()
+        self.args = bytearray()
         self._numbers: partial[int] | None = None
 
     def bind(self, fiber: Fiber) -> None:
@@ -99,8 +99,8 @@ class ComponentCrossing(ExportCrossing):
         self._fiber = fiber
         self._before_args = (self._place.at, fiber.store.context_at)
         if self._wit.numbers is not None:
-            self._args = bytearray(blank_values([each for _, each in self._wit.type.params]))
-            self._numbers = self._begin_with(_capi.address(self._args))
+            self.args = bytearray(blank_values([each for _, each in self._wit.type.params]))
+            self._numbers = self._begin_with(_capi.address(self.args))
 
     def _begin_with(self, args: int) -> partial[int]:
         return partial(capi.call_async, *self._before_args, _capi.pointer(args), *self._after_args)
@@ -119,7 +119,7 @@ class ComponentCrossing(ExportCrossing):
             GuestTrap, RecursionError: as `Fiber.start`.
         """
         numbers, signature = self._numbers, self._wit
-        if numbers is not None and signature.put_numbers(self._args, args):
+        if numbers is not None and signature.put_numbers(self.args, args):
             self.begin = numbers
             fiber = self._fiber
             if not fiber.start(self):
@@ -127,7 +127,7 @@ class ComponentCrossing(ExportCrossing):
             take = signature.take_number
             if take is None or fiber.store.dropped:  # type: ignore[attr-defined]  # a component's
                 return self.take()
-            return take(self._results)[0]
+            return take(self.results)[0]
         return self.start_laid_out(self.lay_out(args))
 
     def lay_out(self, args: Sequence[object]) -> Outgoing:
@@ -164,7 +164,7 @@ class ComponentCrossing(ExportCrossing):
         """
         store: ComponentStore = self._fiber.store  # type: ignore[assignment]  # a component's
         try:
-            content = bytes(self._results)
+            content = bytes(self.results)
             source = Incoming(f"the result of {self.label}", self._payload, store, self._memory)
             result = self._wit.lift_result(content, source)
             self.note_returned(source.counted)
@@ -187,5 +187,5 @@ class ComponentCrossing(ExportCrossing):
 
     def _free_result(self) -> None:
         if self._wit.owns_memory:
-            capi.delete_value(_capi.address(self._results))
-            self._results[:] = bytes(capi.VALUE)
+            capi.delete_value(_capi.address(self.results))
+            self.results[:] = bytes(capi.VALUE)

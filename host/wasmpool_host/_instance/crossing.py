@@ -30,14 +30,14 @@ class ExportCrossing:
     """
 
     __slots__ = (
-        "_args",
         "_arguments",
         "_fiber",
         "_place",
-        "_results",
+        "args",
         "begin",
         "history",
         "label",
+        "results",
         "signature",
     )  # fmt: skip
 
@@ -56,12 +56,14 @@ class ExportCrossing:
         label: str,
     ) -> None:
         self._place = place  # the address of the function is inside it
-        self._args = signature.params.buffer()
-        self._results = signature.results.buffer()
+        self.args: bytearray = signature.params.buffer()
+        """The array of its arguments."""
+        self.results: bytearray = signature.results.buffer()
+        """The array that its results are in once it has returned."""
         self._arguments: tuple[Any, ...] = (
             place.at,
-            _capi.pointer(_capi.address(self._args)), _capi.number(signature.params.count),
-            _capi.pointer(_capi.address(self._results)), _capi.number(signature.results.count),
+            _capi.pointer(_capi.address(self.args)), _capi.number(signature.params.count),
+            _capi.pointer(_capi.address(self.results)), _capi.number(signature.results.count),
             arena.trap_at, arena.error_at,
         )  # fmt: skip
         self.signature: Signature = signature
@@ -92,12 +94,15 @@ class ExportCrossing:
             GuestTrap, RecursionError: as `Fiber.start`.
         """
         signature = self.signature
-        signature.params.put(self._args, args, self.label)
-        return signature.take_results(self._results) if self._fiber.start(self) else PENDING
+        signature.params.put(self.args, args, self.label)
+        if not self._fiber.start(self):
+            return PENDING
+        values = signature.results.take(self.results)  # `take`, written out
+        return values[0] if len(values) == 1 else values or None
 
     def take(self) -> Results:
         """Return the results, after `Fiber.finish`."""
-        return self.signature.take_results(self._results)
+        return self.signature.take_results(self.results)
 
 
 @final

@@ -128,11 +128,12 @@ class DrivenInstance(Instance):
 
         The memory of a kernel beside the guest counts, too.
         """
-        if self._fiber.busy or self._closed:
+        fiber = self._fiber
+        if fiber.busy or self._closed:
             return 0
+        size = fiber.store.total_memory()
         companion = self._guest.companion
-        beside = 0 if companion is None else companion.memory_size()
-        return self._fiber.store.total_memory() + beside
+        return size if companion is None else size + companion.memory_size()
 
     @enable_ki_protection
     def interrupt(self, error: BaseException) -> None:

@@ -16,6 +16,7 @@ trapped, so the export never runs twice for one call.
 from __future__ import annotations
 
 from functools import partial
+from struct import Struct
 from typing import TYPE_CHECKING, Final, final
 
 from wasmpool_host import _capi
@@ -24,8 +25,7 @@ from wasmpool_host._types import FunctionType
 
 from .call_history import CallHistory
 from .crossing import ExportCrossing, StartCrossing
-from .packed import check_exchange, find_free, find_malloc, has_malloc
-from .pending import PENDING
+from .packed import check_exchange, find_free, find_malloc, has_malloc, pack, unpack
 from .signature import Signature
 from .stepped_exchange import SteppedExchange
 
@@ -50,6 +50,13 @@ _LARGEST: Final = (1 << 32) - 1
 _MOST_HELPERS: Final = 100
 """Exports with a helper in one instance: helpers are instances, and a store has room for 1,000."""
 
+_put_pointer: Final = Struct("<I").pack_into
+_put_region: Final = Struct("<II").pack_into
+"""Writes a packed region as an argument: its size, then its pointer."""
+_take_region: Final = Struct("<II").unpack_from
+_FIRST: Final = _capi.FIRST_VALUE
+_SECOND: Final = _capi.FIRST_VALUE + _capi.VALUE_SIZE
+
 _WITH_PAYLOAD: Final = Signature(FunctionType(("i32", "i64"), ("i64",)), "the exchange helper")
 _WITHOUT: Final = Signature(FunctionType(("i32",), ("i64",)), "the exchange helper")
 
@@ -73,12 +80,16 @@ class Helper:
 class Route:
     """An export that exchanges bytes, with its helper; its type was checked."""
 
-    __slots__ = ("crossing", "helper", "owed_before", "takes_payload")
+    __slots__ = ("crossing", "helped", "helper", "is_direct", "owed_before", "takes_payload")
 
     def __init__(self, crossing: ExportCrossing) -> None:
         self.crossing = crossing
         self.takes_payload = crossing.signature.params.count == 1
+        self.is_direct = self.takes_payload and not crossing.is_program
+        """True if `Exchange.start` may make the crossing itself."""
         self.helper: Helper | None = None
+        self.helped: ExportCrossing | None = None
+        """The helper's own crossing, which frees before it calls."""
         self.owed_before = False
         """True if a result was owed at an earlier call, too."""
 
@@ -89,6 +100,7 @@ class Exchange(SteppedExchange):
 
     # Invariants:
     # - the guest's [_buffer, _buffer + _capacity) is the host's, from its malloc
+    # - `_room` is what a payload may have in this buffer: the smaller of `_capacity` and `_limit`
     # - `_owed` is a result that the guest has not been asked to free yet, or 0; it stays owed where
     #   the crossing that would free it is cancelled before it begins
     # - `_keeps` implies that nothing is owed and that nothing will be freed any more
@@ -104,6 +116,7 @@ class Exchange(SteppedExchange):
         "_module",
         "_owed",
         "_resolve",
+        "_room",
         "_routes",
     )  # fmt: skip
 
@@ -122,25 +135,46 @@ class Exchange(SteppedExchange):
         self._limit = module.limits.payload
         self._keeps = self._free is None
         self._buffer, self._capacity = module.exchange_buffer
+        self._room = min(self._capacity, self._limit)
         self._owed = 0
         self._routes: dict[str, Route] = {}
         self._helpers = 0
 
     def start(self, name: str, payload: bytes | None) -> bytes | Pending:
-        """Run the first slices of `Instance.exchange`; return its result, or PENDING."""
+        """Run the first slices of `Instance.exchange`; return its result, or PENDING.
+
+        Most exchanges pass a few bytes to an export that was called before, so their way is
+        written out here: the arguments are packed at once, without a check of what is known.
+        """
         route = self._routes.get(name) or self._known_route(name)
-        if route is None or not self._is_ready(route, payload):
+        if type(payload) is not bytes or route is None or not route.is_direct:
             return self._begin(self._prepare_and_run(name, payload))
-        crossing, args = self._aim(route, payload)
+        # 1. Nothing needs to be done before: the buffer has room, and the helper frees, if at all.
+        size, buffer, owed = len(payload), self._buffer, self._owed
+        crossing = route.helped if owed else route.crossing
+        if crossing is None or not 0 < size <= self._room:
+            return self._begin(self._prepare_and_run(name, payload))
+        # 2. Write the payload, and the arguments.
+        fiber = self._fiber
+        if not fiber.store.write(buffer, payload):
+            raise self._outside(buffer, size, "the buffer of its malloc")
+        if owed:
+            _put_pointer(crossing.args, _FIRST, owed)
+            _put_region(crossing.args, _SECOND, size, buffer)
+        else:
+            _put_region(crossing.args, _FIRST, size, buffer)
+        # 3. Run its first slice.
         try:
-            packed = crossing.start(args)
+            done = fiber.start(crossing)
         except GuestTrap:
             if not self._only_free_trapped(route, crossing):
                 raise
-            return self._begin(self._run(name, route, route.crossing, args[1:]))
-        if packed is PENDING:
+            return self._begin(self._run(name, route, route.crossing, (pack(buffer, size),)))
+        if not done:
+            args = (owed, pack(buffer, size))
             return self._begin(self._run(name, route, crossing, args, begun=True))
-        return self._take_result(name, packed)  # type: ignore[arg-type]  # one integer, as checked
+        size, ptr = _take_region(crossing.results, _FIRST)
+        return self._take_result(name, ptr, size)
 
     def start_settling(self) -> bytes | Pending:
         """Free the last result, and have a buffer for payloads: all that is left is in `buffer`.
@@ -171,15 +205,6 @@ class Exchange(SteppedExchange):
         route = self._routes[name] = Route(self._resolve(name))
         return route
 
-    def _is_ready(self, route: Route, payload: bytes | None) -> bool:
-        """Return True if the export can be called at once: no check, no growth, no free before."""
-        if self._owed and route.helper is None:
-            return False
-        if type(payload) is bytes:
-            size = len(payload)
-            return route.takes_payload and size <= self._capacity and size <= self._limit
-        return payload is None and not route.takes_payload
-
     def _prepare_and_run(self, name: str, payload: bytes | None) -> Steps[bytes]:
         export = self._resolve(name)
         check_exchange(self._module, name, payload)
@@ -196,18 +221,20 @@ class Exchange(SteppedExchange):
         """Get a larger buffer, twice the last one at least, so that this is rare."""
         if self._buffer:
             yield from self._free_region(self._buffer)
-            self._buffer = self._capacity = 0
+            self._buffer = self._capacity = self._room = 0
         capacity = min(max(_SMALLEST, 1 << (size - 1).bit_length()), _LARGEST)
         malloc = self._resolve(find_malloc(self._module))
         ptr = (yield from self._cross(malloc, (capacity,))) & 0xFFFF_FFFF
         if not ptr:
             raise self._refused(f"{malloc.label} of {capacity:,} bytes returned 0")
         self._buffer, self._capacity = ptr, capacity
+        self._room = min(capacity, self._limit)
 
     def _help_or_free(self, name: str, route: Route) -> Steps[None]:
         """Make the helper, or free without it: an export that is called once needs none."""
         if route.owed_before and self._helpers < _MOST_HELPERS:
-            route.helper = yield from self._help(name, route)
+            route.helper = helper = yield from self._help(name, route)
+            route.helped = helper.crossing
             self._helpers += 1
         else:
             route.owed_before = True
@@ -262,7 +289,7 @@ class Exchange(SteppedExchange):
             if not self._only_free_trapped(route, crossing):
                 raise
             packed = yield from self._cross(route.crossing, args[1:])
-        return self._take_result(name, packed)
+        return self._take_result(name, *unpack(packed))
 
     def _only_free_trapped(self, route: Route, crossing: ExportCrossing) -> bool:
         """Return True if the free trapped, not the export; then there are no more frees."""
@@ -274,9 +301,8 @@ class Exchange(SteppedExchange):
         self._never_free_again()
         return True
 
-    def _take_result(self, name: str, packed: int) -> bytes:
+    def _take_result(self, name: str, ptr: int, size: int) -> bytes:
         self._owed = 0
-        ptr, size = packed >> 32 & _LARGEST, packed & _LARGEST  # `unpack`, without the call
         if not size:
             return b""
         if size > self._limit:

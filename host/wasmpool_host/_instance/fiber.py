@@ -74,6 +74,7 @@ from wasmpool_host._scheduling.headroom import (
     FRAMES_TO_START_WITHOUT_CALLBACKS,
     FRAMES_WITHOUT_CALLBACKS,
     headroom,
+    prober,
 )
 from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
 from wasmpool_host._scheduling.placement import placement_of_this_run
@@ -114,6 +115,8 @@ _RAISED_IN: Final = "raised in guest"
 _poll: Final = _capi.poll
 _delete_finished_future: Final = _capi.delete_finished_future
 _NO_ERRORS: Final = _capi.NO_ERRORS
+_PROBE: Final = prober(FRAMES_TO_START)
+_PROBE_WITHOUT_CALLBACKS: Final = prober(FRAMES_TO_START_WITHOUT_CALLBACKS)
 
 
 class Crossing(Protocol):
@@ -188,7 +191,7 @@ class Fiber:
         "_on_loop_since",
         "_on_return",
         "_placement",
-        "_room",
+        "_probe",
         "_scope",
         "_strayed",
         "_ticker",
@@ -245,7 +248,7 @@ class Fiber:
         self._waiting_for_drop: tuple[trio.lowlevel.Task, ...] = ()
         self._job: Job | None = None
         self._level: Level = _NO_LEVEL
-        self._room = FRAMES_TO_START if self.functions else FRAMES_TO_START_WITHOUT_CALLBACKS
+        self._probe = _PROBE if self.functions else _PROBE_WITHOUT_CALLBACKS
         self._scope: trio.CancelScope | None = None
         self._strayed = False
         """True if a host function ended before a task in its call, which looks for the error."""
@@ -279,10 +282,10 @@ class Fiber:
             GuestTrap: the guest trapped.
             RecursionError: there is too little left of the Python stack; nothing has begun.
         """
-        headroom(self._room)
+        self._probe()
         self._crossing = crossing
-        budget = self.budget
-        if crossing.history.seconds:
+        budget, history = self.budget, crossing.history
+        if history.seconds:
             return self._start_measured(crossing)
         if (
             budget.spent > SOFT_LIMIT
@@ -293,18 +296,18 @@ class Fiber:
         store = self.store
         store.has_run = True
         try:
-            self.future = crossing.begin()
+            self.future = future = crossing.begin()
             began = perf_counter()
             if began > self._ticker.renew_at:
                 self._ticker.renew(began)
-            finished = _poll(self.future)
+            finished = _poll(future)
             took = perf_counter() - began
             budget.spent += took
             if not finished and not self._finish_slice(took):
                 return False
             if took > MEDIUM:
-                crossing.history.mark_suspect()
-            _delete_finished_future(self.future)
+                history.mark_suspect()
+            _delete_finished_future(future)
             self.future = 0
         except BaseException as error:
             self._fail(error)
@@ -671,7 +674,7 @@ class Fiber:
 
     def hasten(self) -> None:
         """End the slice on a worker thread at once."""
-        self._ticker.hasten()
+        self._ticker.tick()
 
     def _check(self) -> None:
         """Raise the error for which the guest may not continue, if there is one."""

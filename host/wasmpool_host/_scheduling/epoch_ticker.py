@@ -17,7 +17,8 @@ a CPU from the guests that compute. So the epoch is advanced only when a slice n
   timer is not postponed, and the ticks continue until all later slices have ended. With slices ten
   times as long, the guests get 4 % more done, but a kernel with two computing threads on two CPUs
   is slow to take a CPU away: the loop was late by half as much again.
-* A guest that is to be stopped gets a tick at once (`hasten`).
+* A guest that is to be stopped gets a tick at once (`tick`), from the thread that stops it. The
+  ticker's thread would have to get a CPU first, and then the interpreter's lock.
 
 The ticker's thread needs a CPU at once, also while guests compute on all of them
 (`request_short_slice`): without this, a slice of one millisecond sometimes took four or more.
@@ -28,6 +29,8 @@ ends it.
 - A later slice: its deadline is set when the guest is resumed from the yield of its last slice. A
   tick after the timer was armed but before the resume has no effect on it. This is why the ticks
   continue while later slices run.
+- A guest that is to be stopped, and that its worker has not resumed yet: the tick that was for it
+  comes too early. It is a later slice, so another tick follows.
 - A first slice: its deadline was set when the store was made, or when the guest was last resumed
   from such a yield, and a host call leaves it as it is, so any tick after the check of ``renew_at``
   counts. There is one: ``renew_at`` is in the future only while the timer is armed, and zero from
@@ -80,7 +83,7 @@ class Ticker:
     # - `_armed` implies that the timer will expire by `_due`, or has expired and the thread has not
     #   handled it yet
     # - `renew_at` is 0 unless `_armed`
-    # - `_due` is infinite unless a later slice runs, or a tick was requested
+    # - `_due` is infinite unless a later slice runs
     # - while a later slice runs, the timer is armed
 
     __slots__ = (
@@ -127,12 +130,6 @@ class Ticker:
         """A store was made on this thread, and its guest's deadline set; it has not run yet."""
         with self._lock:  # the lock is all of it: see "Correctness" above
             pass
-
-    def hasten(self) -> None:
-        """Make a guest yield that runs on a worker thread, or is about to run there."""
-        with self._lock:
-            self._due = 0.0
-            self._arm(0)
 
     def tick(self) -> None:
         """Make all guests yield that run now, from another thread than theirs."""

@@ -27,6 +27,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
+from functools import partial
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -64,7 +65,7 @@ class Steppable(Protocol):
         ...
 
     def hasten(self) -> None:
-        """Make the current slice, or the one that is about to run, end at once."""
+        """Make the current slice end at once; one that is about to run lasts as usual."""
         ...
 
     def come_back(self) -> None:
@@ -161,7 +162,7 @@ class ReadyQueue:
         """
         if not job.returned:
             job.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._aborter(job))
+            await trio.lowlevel.wait_task_rescheduled(partial(self._abort, job))
         elif job.error is not None:
             raise job.error
 
@@ -182,18 +183,16 @@ class ReadyQueue:
                 sleep(_MOMENT)
         job.returned = True
 
-    def _aborter(self, job: Job) -> Callable[[Callable[[], NoReturn]], Abort]:
-        @enable_ki_protection
-        def abort(raise_cancel: Callable[[], NoReturn]) -> Abort:
-            job.stop_requested = True
-            if self._remove(job):
-                job.returned = True
-                return Abort.SUCCEEDED
-            job.raise_cancel = raise_cancel
-            job.fiber.hasten()
-            return Abort.FAILED
-
-        return abort
+    @enable_ki_protection
+    def _abort(self, job: Job, raise_cancel: Callable[[], NoReturn]) -> Abort:
+        """Get a job back whose task is cancelled, or ask its worker for it."""
+        job.stop_requested = True
+        if self._remove(job):
+            job.returned = True
+            return Abort.SUCCEEDED
+        job.raise_cancel = raise_cancel
+        job.fiber.hasten()
+        return Abort.FAILED
 
     def _remove(self, job: Job) -> bool:
         """Take a job out of the queue; return True if it was there."""

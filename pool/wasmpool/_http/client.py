@@ -158,7 +158,7 @@ def _with_defaults(request: Request) -> tuple[Request, bool]:
     )
     if inflates:
         headers.append(_GZIP)
-    return attrs.evolve(request, headers=tuple(headers)), inflates
+    return Request(request.method, request.url, tuple(headers), request.body), inflates
 
 
 # --- connections ---

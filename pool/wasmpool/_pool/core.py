@@ -152,12 +152,12 @@ class Core(CoreState):
     ) -> None:
         """Grant what `peek_idle` returned."""
         del self._idle[slot]
-        self._counters.asked += 1
+        self._counters.asked_for_leases += 1
         self._grant(slot, task, call_site, now, 0.0)
 
     def refusal(self) -> Exception:
         """Count an ask that `take` had nothing for and that does not wait; return its error."""
-        self._counters.asked += 1
+        self._counters.asked_for_leases += 1
         if self._state is not PoolState.OPEN:
             self._counters.refused_closed += 1
             return self._closed_error()
@@ -182,7 +182,7 @@ class Core(CoreState):
         """
         if self._state is not PoolState.OPEN:
             raise self.refusal()
-        self._counters.asked += 1
+        self._counters.asked_for_leases += 1
         limit = self.options.max_waiting
         is_full = limit is not None and len(self._waiters) >= limit
         if is_full and not self._could_serve_or_fail_now():
@@ -270,7 +270,7 @@ class Core(CoreState):
         leases = self._leases_by_task
         leases[task] = leases.get(task, 0) + 1
         counters = self._counters
-        counters.granted += 1
+        counters.granted_leases += 1
         counters.wait_seconds.record(waited)
         self._deadlines.watch_leases(now)
         if self.hooks.active:
@@ -291,11 +291,16 @@ class Core(CoreState):
         slot.uses += 1
         slot.idle_since = now
         counters = self._counters
-        counters.asked += 1
-        counters.granted += 1
-        counters.wait_seconds.zeros += 1
+        counters.at_once += 1
         counters.lease_seconds.record(now - began)
-        if not self._is_spent(slot, now):
+        instance, max_memory = slot.instance, self._max_memory
+        if not (  # `_is_spent`, written out, as most calls end here
+            instance.poisoned is not None
+            or slot.discarded
+            or slot.uses >= slot.last_use
+            or now >= slot.expires
+            or (max_memory is not None and instance.memory_size > max_memory)
+        ):
             return
         if slot.uses < slot.last_use:
             self._retire_idle(slot, self._why_spent(slot, now))

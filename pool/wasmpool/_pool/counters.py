@@ -18,14 +18,19 @@ class Counters:
     """What has happened so far; the names are those of `PoolStatistics`."""
 
     __slots__ = (
-        "asked", "cancelled", "closed", "deadlocked", "granted", "lease_seconds",
-        "refused_closed", "reloads", "retired", "saturated", "start_seconds", "started",
-        "timed_out", "unavailable", "wait_seconds", "would_block",
+        "asked_for_leases", "at_once", "cancelled", "closed", "deadlocked", "granted_leases",
+        "lease_seconds", "refused_closed", "reloads", "retired", "saturated", "start_seconds",
+        "started", "timed_out", "unavailable", "wait_seconds", "would_block",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.asked: int = 0
-        self.granted: int = 0
+        self.at_once: int = 0
+        """Calls that were done in one step. Each counts as an ask, a grant and a wait of zero, and
+        is counted here alone: most calls are."""
+        self.asked_for_leases: int = 0
+        """All other asks."""
+        self.granted_leases: int = 0
+        """Grants of those."""
         self.cancelled: int = 0
         self.timed_out: int = 0
         self.saturated: int = 0
@@ -40,6 +45,16 @@ class Counters:
         self.wait_seconds: Recorder = Recorder()
         self.lease_seconds: Recorder = Recorder()
         self.start_seconds: Recorder = Recorder()
+
+    @property
+    def asked(self) -> int:
+        """Asks for an instance."""
+        return self.asked_for_leases + self.at_once
+
+    @property
+    def granted(self) -> int:
+        """Asks that got one."""
+        return self.granted_leases + self.at_once
 
     @property
     def settled(self) -> int:

@@ -83,9 +83,10 @@ class Histogram:
         return f"<Histogram: {self.count} values, median {p50:.3g} s, p99 {p99:.3g} s>"
 
 
-def snapshot(recorder: Recorder) -> Histogram:
-    """Return what was recorded so far."""
-    zeros, buckets = recorder.zeros, tuple(recorder.buckets)  # first: a scrape has its own thread
+def snapshot(recorder: Recorder, more_zeros: int = 0) -> Histogram:
+    """Return what was recorded so far, and ``more_zeros`` that were counted elsewhere."""
+    zeros = recorder.zeros + more_zeros
+    buckets = tuple(recorder.buckets)  # first: a scrape has its own thread
     return Histogram(zeros + sum(buckets), recorder.sum, zeros, buckets)
 
 

@@ -6,7 +6,7 @@ within 4 % of the true value, from a nanosecond to twelve days.
 
 from __future__ import annotations
 
-from math import frexp
+from math import floor, frexp
 from typing import Final, final
 
 __all__ = ["LOWEST", "STEPS", "Recorder"]
@@ -36,7 +36,7 @@ class Recorder:
             return
         self.sum += seconds
         mantissa, exponent = frexp(seconds)
-        index = exponent * 16 + int(mantissa * 32) - _OFFSET
+        index = exponent * 16 + floor(mantissa * 32) - _OFFSET  # `int` takes twice as long
         if index >= _BUCKETS:
             index = _BUCKETS - 1
         elif index < 0:

@@ -76,7 +76,7 @@ def pool_statistics(pool: CoreState) -> PoolStatistics:
         closed=counters.closed,
         reloads=counters.reloads,
         retired=MappingProxyType(dict(counters.retired)),
-        wait_seconds=snapshot(counters.wait_seconds),
+        wait_seconds=snapshot(counters.wait_seconds, counters.at_once),
         lease_seconds=snapshot(counters.lease_seconds),
         start_seconds=snapshot(counters.start_seconds),
     )
