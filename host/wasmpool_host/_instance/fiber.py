@@ -75,8 +75,7 @@ from wasmpool_host._scheduling.headroom import (
     FRAMES_WITHOUT_CALLBACKS,
     headroom,
 )
-from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
-from wasmpool_host._scheduling.placement import placement_of_this_run
+from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT
 from wasmpool_host._scheduling.ready_queue import Job
 
 from .call_history import LONG, MEDIUM
@@ -88,8 +87,8 @@ if TYPE_CHECKING:
     from functools import partial
 
     from wasmpool_host._engine import Engine
-    from wasmpool_host._scheduling.epoch_ticker import Ticker
     from wasmpool_host._scheduling.loop_budget import LoopBudget
+    from wasmpool_host._scheduling.run_scheduling import RunScheduling
 
     from .call_history import CallHistory
     from .host_call import NestedCall
@@ -217,7 +216,7 @@ class Fiber:
         module: LinkedModule,
         engine: Engine,
         guest: CallerMaker,
-        ticker: Ticker,
+        scheduling: RunScheduling,
         arena: _capi.Arena,
         *,
         new_host_call: Callable[[], HostCall] = HostCall,
@@ -258,10 +257,9 @@ class Fiber:
         """
         self.budget_exempt_until: float = 0.0
         """Until this time, by `perf_counter`, follow-up crossings skip the budget."""
-        self._ticker = ticker
-        ticker.note_deadline()
-        self.budget: LoopBudget = budget_of_this_run()
-        self._placement = placement_of_this_run()
+        self._ticker = scheduling.ticker
+        self.budget: LoopBudget = scheduling.budget
+        self._placement = scheduling.placement
         self._on_return: Callable[[], None] | None = None
         fibers[self.key] = self
 
