@@ -638,7 +638,8 @@ class Place:
         self.extern: Any = ffi.wasmtime_extern_t()
         self.at: Any = pointer(addressof(self.extern.of))
         """The address of the function, the memory or the global in it."""
-        self.lookup: tuple[Any, Any, Any] = (*_name_arguments(name), pointer(addressof(self.extern)))
+        extern_at = pointer(addressof(self.extern))
+        self.lookup: tuple[Any, Any, Any] = (*_name_arguments(name), extern_at)
         """What a look-up is given: the name, its length, and where to write the handle."""
 
 

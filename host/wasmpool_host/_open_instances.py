@@ -82,8 +82,7 @@ class OpenInstances:
                 pooled.free_slots -= 1
                 self.in_slots += 1
                 used = pooled.slots.instances - pooled.free_slots
-                if used > pooled.kept_slots:
-                    pooled.kept_slots = used
+                pooled.kept_slots = max(pooled.kept_slots, used)
         return has_slot
 
     def __bool__(self) -> bool:
