@@ -830,7 +830,8 @@ class Store:
         self.has_run = False
         if size == self._size:  # it has not grown, and so not moved
             return
-        base, self._size = self.memory_region()
+        self._size = size
+        base = (_memory_data(self.context_at, self._memory_at) or 0) if size else 0
         arena = self.arena
         if base != arena.base:
             arena.base = base

@@ -61,8 +61,8 @@ class OpenInstances:
         """
         while self._forgotten:
             with suppress(IndexError):  # another thread has taken it
-                ticker, *counted = self._forgotten.pop()
-                self.close(*counted)
+                ticker, its_maps, engine = self._forgotten.pop()
+                self.close(its_maps, engine)
                 ticker.close()
         with self._lock:
             most = _most_maps()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 if TYPE_CHECKING:
     from wasmpool_host import _capi
 
+    from .host_call import HostCall
+
 Crossing = TypeVar("Crossing")
 
 __all__ = ["MOST_SPARE", "Bindings"]
@@ -24,9 +26,11 @@ class Bindings(Generic[Crossing]):
     ended between two calls leaves them: no task can come back to it.
     """
 
-    __slots__ = ("arena", "crossings")
+    __slots__ = ("arena", "crossings", "host_call")
 
     def __init__(self, arena: _capi.Arena) -> None:
         self.arena: _capi.Arena = arena
         self.crossings: dict[str, Crossing] = {}
         """Of other instances, by the export's name. One that is called goes to its instance."""
+        self.host_call: HostCall | None = None
+        """One that no guest has made."""

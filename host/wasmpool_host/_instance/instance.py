@@ -89,7 +89,7 @@ class Instance:
             bindings: Bindings[ExportCrossing] = module.take_bindings()
             self._bindings = bindings
             self._fiber = Fiber(
-                module, code.engine, self._guest, scheduling, bindings.arena,
+                module, code.engine, self._guest, scheduling, bindings,
                 new_host_call=self._new_host_call,
             )  # fmt: skip
             if module.open_companion is not None:
@@ -526,9 +526,11 @@ class Instance:
         """Leave the bindings to the next instance, as no task will come back to a call of this."""
         for crossing in self._crossings.values():
             crossing.release()
-        self._bindings.crossings.update(self._crossings)
+        bindings = self._bindings
+        bindings.crossings.update(self._crossings)
+        bindings.host_call = self._fiber.next_call
         self._crossings.clear()
-        self._module.leave_bindings(self._bindings)
+        self._module.leave_bindings(bindings)
 
     def _break_cycles(self) -> None:
         """Drop what refers back to this instance, so that no garbage collection is needed."""

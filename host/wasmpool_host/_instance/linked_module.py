@@ -117,6 +117,8 @@ class LinkedModule:
         self._added = added
         self.exchanged: set[str] = set()
         """Exports of the right type for exchanges, as some instance has found out."""
+        self.free: str | None = ""
+        """The export that frees their results, or None; empty until some instance has looked."""
         self._signatures: dict[str, Signature] = {}
         self._histories: dict[str, CallHistory] = {}
         self._labels: dict[str, str] = {}

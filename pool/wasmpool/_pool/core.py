@@ -310,7 +310,7 @@ class Core(CoreState):
             del self._idle[slot]
             self._begin_retiring(slot, self._why_spent(slot, now))
             self._maintenance.replace(slot)
-            if slot.state is SlotState.CLOSED:  # which has assigned
+            if slot not in self._retiring:  # its close has assigned
                 return
         self._assign()
 
