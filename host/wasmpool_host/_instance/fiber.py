@@ -858,7 +858,8 @@ class Fiber:
     @enable_ki_protection
     def close(self) -> None:
         """Free the store. Safe to call again."""
-        self.drop()
+        if self.future or self.host_calls or self._job is not None:  # most end between two calls
+            self.drop()
         self._crossing = None  # it refers to this fiber, and the level may, too
         self._level = _NO_LEVEL
         fibers.pop(self.key, None)

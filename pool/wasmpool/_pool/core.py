@@ -408,11 +408,12 @@ class Core(CoreState):
 
     def _why_unwanted(self, slot: Slot) -> RetireReason | None:
         """Return why the pool does not want an instance that could serve, or None."""
-        if slot.generation is not self._current:
+        current = self._current
+        if slot.generation is not current:
             return RetireReason.REPLACED
         if self._state is not _OPEN and not self._waiters:
             return RetireReason.CLOSED
-        if self._current.active > self._size:
+        if current.live - current.retiring > self._size:
             return RetireReason.SHRUNK
         return None
 
