@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 if TYPE_CHECKING:
     from wasmpool_host import _capi
 
-    from .host_call import HostCall
-
 Crossing = TypeVar("Crossing")
+HostCall = TypeVar("HostCall")
 
 __all__ = ["MOST_SPARE", "Bindings"]
 
@@ -18,7 +17,7 @@ MOST_SPARE: Final = 256
 
 
 @final
-class Bindings(Generic[Crossing]):
+class Bindings(Generic[Crossing, HostCall]):
     """The buffers of one instance, and its exports that were called.
 
     They hold nothing of the guest: each look-up and each call writes them anew. To make them takes

@@ -90,7 +90,6 @@ if TYPE_CHECKING:
     from wasmpool_host._scheduling.loop_budget import LoopBudget
     from wasmpool_host._scheduling.run_scheduling import RunScheduling
 
-    from .bindings import Bindings
     from .call_history import CallHistory
     from .host_call import NestedCall
     from .host_function import Imported
@@ -218,12 +217,13 @@ class Fiber:
         engine: Engine,
         guest: CallerMaker,
         scheduling: RunScheduling,
-        bindings: Bindings[Any],
+        arena: _capi.Arena,
         *,
+        host_call: HostCall | None = None,
         new_host_call: Callable[[], HostCall] = HostCall,
     ) -> None:
         self.key: int = new_key()
-        self.store: _capi.Store = module.new_store(engine, self.key, bindings.arena)
+        self.store: _capi.Store = module.new_store(engine, self.key, arena)
         self.functions: Sequence[Imported] = module.imported
         self.guest: CallerMaker = guest
         self.poisoned: str | None = None
@@ -234,10 +234,10 @@ class Fiber:
         self.finished: bool = False
         self.host_calls: list[HostCall] = []
         self.pending: HostCall | None = None
-        self.next_call: HostCall | None = bindings.host_call
+        self.next_call: HostCall | None = host_call
         self._new_host_call = new_host_call
-        if self.functions and self.next_call is None:
-            self.next_call = new_host_call()
+        if self.functions:
+            self._prepare_host_call()
         self.failure: BaseException | None = None
         self.interrupted: BaseException | None = None
         self.call_seconds: float | None = module.limits.call_seconds

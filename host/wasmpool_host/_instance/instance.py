@@ -86,11 +86,11 @@ class Instance:
         has_slot = open_instances.open(module.maps, engine)
         self._code = code = pooled if has_slot and pooled is not None else module.ordinary
         try:
-            bindings: Bindings[ExportCrossing] = module.take_bindings()
+            bindings: Bindings[ExportCrossing, HostCall] = module.take_bindings()
             self._bindings = bindings
             self._fiber = Fiber(
-                module, code.engine, self._guest, scheduling, bindings,
-                new_host_call=self._new_host_call,
+                module, code.engine, self._guest, scheduling, bindings.arena,
+                host_call=bindings.host_call, new_host_call=self._new_host_call,
             )  # fmt: skip
             if module.open_companion is not None:
                 self._guest.companion = module.open_companion(code.engine, self._fiber.store)
@@ -299,7 +299,8 @@ class Instance:
     def _starting(self) -> Generator[None]:
         """Yield where a crossing is pending, as `Exchange` does."""
         fiber, module = self._fiber, self._module
-        fiber.start_clock()
+        if fiber.call_seconds is not None:
+            fiber.start_clock()
         companion, prepared = self._guest.companion, self._code.prepared
         if companion is None:
             assert isinstance(prepared, _capi.Prepared)
@@ -520,7 +521,8 @@ class Instance:
         else:
             open_instances.close(self._module.maps, self._code.engine)
             self._ticker.close()
-        self._guest.close()
+        if self._guest.state:
+            self._guest.close()
 
     def _leave_bindings(self) -> None:
         """Leave the bindings to the next instance, as no task will come back to a call of this."""
