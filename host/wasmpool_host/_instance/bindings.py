@@ -32,4 +32,4 @@ class Bindings(Generic[Crossing, HostCall]):
         self.crossings: dict[str, Crossing] = {}
         """Of other instances, by the export's name. One that is called goes to its instance."""
         self.host_call: HostCall | None = None
-        """One that no guest has made."""
+        """One that was prepared, and that no guest has made."""

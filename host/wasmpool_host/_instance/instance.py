@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Instance"]
 
 _STARTED: Final = object()
+"""Stands for the end of the steps of a start."""
+
 _AT_REST: Final = (None, "closed", FINISHED)
 """What an instance may be poisoned by that ends between two calls."""
 
