@@ -164,6 +164,7 @@ class Maintenance:
                 if perf_counter() > until:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     until = perf_counter() + _SLICE
+                    continue  # `replace` may have begun the last start meanwhile
                 try:
                     if self._starts:  # first: a task may wait for them
                         self._start_now(self._starts.popleft())
