@@ -636,13 +636,15 @@ class Failure:
 class Place:
     """Where the handle of an export is written: an extern, and the export's name."""
 
-    __slots__ = ("at", "extern", "name")
+    __slots__ = ("at", "extern", "lookup")
 
     def __init__(self, name: str) -> None:
         self.extern: Any = ffi.wasmtime_extern_t()
         self.at: Any = pointer(addressof(self.extern.of))
         """The address of the function, the memory or the global in it."""
-        self.name: tuple[Any, Any] = _name_arguments(name)
+        extern_at = pointer(addressof(self.extern))
+        self.lookup: tuple[Any, Any, Any] = (*_name_arguments(name), extern_at)
+        """What a look-up is given: the name, its length, and where to write the handle."""
 
 
 @lru_cache(maxsize=1024)
@@ -746,12 +748,12 @@ class Store:
 
     def find(self, place: Place) -> bool:
         """Write the handle of an export to its place; return False if there is no such export."""
-        return self.find_in(self.arena.instance_at, place)
+        found: bool = _export_get(self.context_at, self.arena.instance_at, *place.lookup)
+        return found
 
     def find_in(self, instance_at: Any, place: Place) -> bool:
         """Do the same in an instance at an address."""
-        at = pointer(addressof(place.extern))
-        found: bool = _export_get(self.context_at, instance_at, *place.name, at)
+        found: bool = _export_get(self.context_at, instance_at, *place.lookup)
         return found
 
     def export(self, name: str) -> Any:
@@ -833,7 +835,8 @@ class Store:
         self.has_run = False
         if size == self._size:  # it has not grown, and so not moved
             return
-        base, self._size = self.memory_region()
+        self._size = size
+        base = (_memory_data(self.context_at, self._memory_at) or 0) if size else 0
         arena = self.arena
         if base != arena.base:
             arena.base = base
@@ -1154,10 +1157,7 @@ class EmptyInstance:
             assert not trap
             self._memory = Place("memory")
             at = pointer(addressof(instance))
-            _export_get(
-                pointer(self._context), at, *self._memory.name,
-                pointer(addressof(self._memory.extern)),
-            )  # fmt: skip
+            _export_get(pointer(self._context), at, *self._memory.lookup)
         except BaseException:
             self.delete()
             raise

@@ -9,8 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from ._engine import SLOTS, WIDE_SLOTS, advance_epochs
-from ._scheduling.epoch_ticker import ticker_of_this_run
+from ._engine import SLOTS, WIDE_SLOTS
 
 if TYPE_CHECKING:
     from ._engine import Engine
@@ -46,7 +45,7 @@ class OpenInstances:
         """How many of them are in slots of pooled engines."""
         self._maps = 0
 
-    def open(self, maps: int, pooled: Engine | None) -> tuple[Ticker, bool]:
+    def open(self, maps: int, pooled: Engine | None) -> bool:
         """Count an instance, before it maps memory, and take a slot for it if one is free.
 
         Args:
@@ -54,7 +53,7 @@ class OpenInstances:
             pooled: the engine that it would have a slot of, if its module fits into one.
 
         Returns:
-            The ticker of its trio run, and whether it has a slot.
+            Whether it has a slot.
 
         Raises:
             MemoryError: the kernel's limit of maps is near; beyond it Wasmtime fails in ways
@@ -62,7 +61,9 @@ class OpenInstances:
         """
         while self._forgotten:
             with suppress(IndexError):  # another thread has taken it
-                self.close(*self._forgotten.pop())
+                ticker, its_maps, engine = self._forgotten.pop()
+                self.close(its_maps, engine)
+                ticker.close()
         with self._lock:
             most = _most_maps()
             if most is not None and self._maps + maps > most:
@@ -82,22 +83,19 @@ class OpenInstances:
                 self.in_slots += 1
                 used = pooled.slots.instances - pooled.free_slots
                 pooled.kept_slots = max(pooled.kept_slots, used)
-        ticker = ticker_of_this_run(advance_epochs)
-        ticker.open()
-        return ticker, has_slot
+        return has_slot
 
     def __bool__(self) -> bool:
         """True if there are open instances, which may be in use."""
         return self.count > len(self._forgotten)
 
-    def close(self, ticker: Ticker, maps: int, engine: Engine) -> None:
+    def close(self, maps: int, engine: Engine) -> None:
         """Count an instance as closed, once its store is gone."""
         with self._lock:
             self.count -= 1
             self._maps -= maps
             self.in_slots -= engine.is_pooled
             engine.free_slots += engine.is_pooled
-        ticker.close()
 
     def take_free_slots(self, engine: Engine) -> int:
         """Take all free slots of a pooled engine. Return how many these are."""
@@ -111,7 +109,9 @@ class OpenInstances:
             engine.free_slots += count
 
     def forget(self, ticker: Ticker, maps: int, engine: Engine) -> None:
-        """Do `close` for a finalizer, which may run anywhere, even where a lock is held.
+        """Do `close`, and the ticker's, for a finalizer.
+
+        It may run anywhere, even where a lock is held.
 
         The count changes when the next instance is opened.
         """

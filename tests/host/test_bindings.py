@@ -152,3 +152,67 @@ async def test_a_close_during_a_call_leaves_none_for_a_driven_instance() -> None
         await instance.finish()
     await instance.aclose()
     assert seams.spare_bindings(module) == 0
+
+
+_SEEN: list[int] = []
+
+
+@host_function("env", "add_seven", params=["i32"], results=["i32"])
+def _add_seven(_: object, number: int) -> int:
+    _SEEN.append(number)
+    return number + 7
+
+
+async def test_a_host_call_that_was_not_made_is_made_by_the_next_guest() -> None:
+    """It was prepared by an instance that has ended, and has nothing of that."""
+    module = await Module.compile(
+        """(module (import "env" "add_seven" (func $add_seven (param i32) (result i32)))
+          (func (export "calls") (param i32) (result i32) (call $add_seven (local.get 0)))
+          (func (export "calls_not") (param i32) (result i32) (local.get 0)))""",
+        imports=[_add_seven],
+    )
+    _SEEN.clear()
+    for number, export, result in (
+        (1, "calls_not", 1), (2, "calls", 9), (3, "calls", 10), (4, "calls_not", 4),
+        (5, "calls", 12),
+    ):  # fmt: skip
+        instance = await module.instantiate()
+        assert await instance.call(export, number) == result
+        assert await instance.call("calls", 100 + number) == 107 + number
+        await instance.aclose()
+    assert _SEEN == [101, 2, 102, 3, 103, 104, 5, 105]
+
+
+async def test_guests_that_serve_together_have_host_calls_of_their_own() -> None:
+    """Also those that were opened one after the other before."""
+    arrived: list[int] = []
+    proceed = trio.Event()
+
+    @host_function("env", "wait", params=["i32"], results=["i32"])
+    async def wait(_: object, number: int) -> int:
+        arrived.append(number)
+        await proceed.wait()
+        return -number
+
+    module = await Module.compile(
+        """(module (import "env" "wait" (func $wait (param i32) (result i32)))
+          (func (export "f") (param i32) (result i32) (call $wait (local.get 0))))""",
+        imports=[wait],
+    )
+    for _ in range(3):
+        await (await module.instantiate()).aclose()
+    instances = [await module.instantiate() for _ in range(3)]
+    results: dict[int, object] = {}
+
+    async def call(number: int) -> None:
+        results[number] = await instances[number].call("f", number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(call, number)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(arrived) == [0, 1, 2]
+        proceed.set()
+    assert results == {0: 0, 1: -1, 2: -2}
+    for instance in instances:
+        await instance.aclose()

@@ -150,3 +150,21 @@ async def test_a_long_start_is_left_to_the_pool(module: SyncModule) -> None:
             assert pool.statistics().idle == 0
             await settle(pool)
             assert pool.statistics().idle == 1
+
+
+async def test_what_cannot_be_closed_at_once_does_not_hold_up_the_next_start(
+    module: SyncModule,
+) -> None:
+    """The pool's own tasks close the one and start the other."""
+    async with open_spare(module) as pool:
+        await warm(pool)
+        module.close_gate = trio.Event()
+        await pool.call("number")
+        check_invariants(pool)
+        assert (pool.statistics().retiring, pool.statistics().starting) == (1, 1)
+        await settle(pool)
+        assert (pool.statistics().retiring, pool.statistics().idle) == (1, 1)
+        module.close_gate.set()
+        await settle(pool)
+        assert pool.statistics().retiring == 0
+        assert retired(pool) == {"uses": 2}

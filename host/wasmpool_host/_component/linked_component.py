@@ -121,7 +121,7 @@ class LinkedComponent(LinkedModule):
             if raw.end is not None:
                 self._labels[raw.end] = f"what ends {label}"
 
-    def take_bindings(self) -> Bindings[Any]:
+    def take_bindings(self) -> Bindings[Any, Any]:
         """Return bindings for one instance, perhaps those that another has left."""
         try:
             return self._spare.pop()

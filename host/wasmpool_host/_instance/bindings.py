@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from wasmpool_host import _capi
 
 Crossing = TypeVar("Crossing")
+HostCall = TypeVar("HostCall")
 
 __all__ = ["MOST_SPARE", "Bindings"]
 
@@ -16,7 +17,7 @@ MOST_SPARE: Final = 256
 
 
 @final
-class Bindings(Generic[Crossing]):
+class Bindings(Generic[Crossing, HostCall]):
     """The buffers of one instance, and its exports that were called.
 
     They hold nothing of the guest: each look-up and each call writes them anew. To make them takes
@@ -24,9 +25,11 @@ class Bindings(Generic[Crossing]):
     ended between two calls leaves them: no task can come back to it.
     """
 
-    __slots__ = ("arena", "crossings")
+    __slots__ = ("arena", "crossings", "host_call")
 
     def __init__(self, arena: _capi.Arena) -> None:
         self.arena: _capi.Arena = arena
         self.crossings: dict[str, Crossing] = {}
         """Of other instances, by the export's name. One that is called goes to its instance."""
+        self.host_call: HostCall | None = None
+        """One that was prepared, and that no guest has made."""

@@ -76,8 +76,7 @@ from wasmpool_host._scheduling.headroom import (
     headroom,
     prober,
 )
-from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT, budget_of_this_run
-from wasmpool_host._scheduling.placement import placement_of_this_run
+from wasmpool_host._scheduling.loop_budget import SOFT_LIMIT
 from wasmpool_host._scheduling.ready_queue import Job
 
 from .call_history import LONG, MEDIUM
@@ -89,8 +88,8 @@ if TYPE_CHECKING:
     from functools import partial
 
     from wasmpool_host._engine import Engine
-    from wasmpool_host._scheduling.epoch_ticker import Ticker
     from wasmpool_host._scheduling.loop_budget import LoopBudget
+    from wasmpool_host._scheduling.run_scheduling import RunScheduling
 
     from .call_history import CallHistory
     from .host_call import NestedCall
@@ -220,9 +219,10 @@ class Fiber:
         module: LinkedModule,
         engine: Engine,
         guest: CallerMaker,
-        ticker: Ticker,
+        scheduling: RunScheduling,
         arena: _capi.Arena,
         *,
+        host_call: HostCall | None = None,
         new_host_call: Callable[[], HostCall] = HostCall,
     ) -> None:
         self.key: int = new_key()
@@ -237,8 +237,10 @@ class Fiber:
         self.finished: bool = False
         self.host_calls: list[HostCall] = []
         self.pending: HostCall | None = None
-        self.next_call: HostCall | None = new_host_call() if self.functions else None
+        self.next_call: HostCall | None = host_call
         self._new_host_call = new_host_call
+        if self.functions:
+            self._prepare_host_call()
         self.failure: BaseException | None = None
         self.interrupted: BaseException | None = None
         self.call_seconds: float | None = module.limits.call_seconds
@@ -261,10 +263,9 @@ class Fiber:
         """
         self.budget_exempt_until: float = 0.0
         """Until this time, by `perf_counter`, follow-up crossings skip the budget."""
-        self._ticker = ticker
-        ticker.note_deadline()
-        self.budget: LoopBudget = budget_of_this_run()
-        self._placement = placement_of_this_run()
+        self._ticker = scheduling.ticker
+        self.budget: LoopBudget = scheduling.budget
+        self._placement = scheduling.placement
         self._on_return: Callable[[], None] | None = None
         fibers[self.key] = self
 
@@ -862,7 +863,8 @@ class Fiber:
     @enable_ki_protection
     def close(self) -> None:
         """Free the store. Safe to call again."""
-        self.drop()
+        if self.future or self.host_calls or self._job is not None:  # most end between two calls
+            self.drop()
         self._crossing = None  # it refers to this fiber, and the level may, too
         self._level = _NO_LEVEL
         fibers.pop(self.key, None)

@@ -10,11 +10,12 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection, in_trio_task
 
 from wasmpool_host import _capi
-from wasmpool_host._engine import check_faulthandler, check_process
+from wasmpool_host._engine import advance_epochs, check_faulthandler, check_process
 from wasmpool_host._errors import GuestExit, InstanceClosed, InstancePoisoned
 from wasmpool_host._in_trio import check_trio
 from wasmpool_host._open_instances import open_instances
 from wasmpool_host._scheduling.headroom import FRAMES, FRAMES_TO_GO_ON, headroom
+from wasmpool_host._scheduling.run_scheduling import scheduling_of_this_run
 
 from .caller import Guest
 from .crossing import ExportCrossing, ProgramCrossing, StartCrossing
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from .stepped_exchange import SteppedExchange
 
 __all__ = ["Instance"]
+
+_STARTED: Final = object()
+"""Stands for the end of the steps of a start."""
 
 _AT_REST: Final = (None, "closed", FINISHED)
 """What an instance may be poisoned by that ends between two calls."""
@@ -79,20 +83,23 @@ class Instance:
         self._start_steps: Generator[None] | None = None
         pooled = module.pooled
         engine = None if pooled is None else pooled.engine
-        self._ticker, has_slot = open_instances.open(module.maps, engine)
+        scheduling = scheduling_of_this_run(advance_epochs)
+        self._ticker = scheduling.ticker
+        has_slot = open_instances.open(module.maps, engine)
         self._code = code = pooled if has_slot and pooled is not None else module.ordinary
         try:
-            bindings: Bindings[ExportCrossing] = module.take_bindings()
+            bindings: Bindings[ExportCrossing, HostCall] = module.take_bindings()
             self._bindings = bindings
             self._fiber = Fiber(
-                module, code.engine, self._guest, self._ticker, bindings.arena,
-                new_host_call=self._new_host_call,
+                module, code.engine, self._guest, scheduling, bindings.arena,
+                host_call=bindings.host_call, new_host_call=self._new_host_call,
             )  # fmt: skip
             if module.open_companion is not None:
                 self._guest.companion = module.open_companion(code.engine, self._fiber.store)
         except BaseException:
-            open_instances.close(self._ticker, module.maps, code.engine)
+            open_instances.close(module.maps, code.engine)
             raise
+        self._ticker.open()
         self._freed = False
 
     # --- calls ---
@@ -281,10 +288,9 @@ class Instance:
             raise RuntimeError(f"the instance of {self._module} has been started before")
         steps = self._starting()
         try:
-            next(steps)
+            if next(steps, _STARTED) is _STARTED:
+                return None
             headroom(FRAMES_TO_GO_ON)  # now, rather than on the way to `_finish`
-        except StopIteration:
-            return None
         except BaseException:
             self._free()
             raise
@@ -295,7 +301,8 @@ class Instance:
     def _starting(self) -> Generator[None]:
         """Yield where a crossing is pending, as `Exchange` does."""
         fiber, module = self._fiber, self._module
-        fiber.start_clock()
+        if fiber.call_seconds is not None:
+            fiber.start_clock()
         companion, prepared = self._guest.companion, self._code.prepared
         if companion is None:
             assert isinstance(prepared, _capi.Prepared)
@@ -511,17 +518,23 @@ class Instance:
         if not self._fiber.busy:  # else a host function shields itself: `_finish` raises it later
             self._fiber.forget_interrupt()
         self._break_cycles()
-        uncount = open_instances.forget if forgotten else open_instances.close
-        uncount(self._ticker, self._module.maps, self._code.engine)
-        self._guest.close()
+        if forgotten:
+            open_instances.forget(self._ticker, self._module.maps, self._code.engine)
+        else:
+            open_instances.close(self._module.maps, self._code.engine)
+            self._ticker.close()
+        if self._guest.state:
+            self._guest.close()
 
     def _leave_bindings(self) -> None:
         """Leave the bindings to the next instance, as no task will come back to a call of this."""
         for crossing in self._crossings.values():
             crossing.release()
-        self._bindings.crossings.update(self._crossings)
+        bindings = self._bindings
+        bindings.crossings.update(self._crossings)
+        bindings.host_call = self._fiber.next_call
         self._crossings.clear()
-        self._module.leave_bindings(self._bindings)
+        self._module.leave_bindings(bindings)
 
     def _break_cycles(self) -> None:
         """Drop what refers back to this instance, so that no garbage collection is needed."""
@@ -551,13 +564,13 @@ class Instance:
         found = self._crossings.get(name)
         if found is not None:
             return found
-        headroom(FRAMES)
         fiber = self._fiber
         if not fiber.store.started:
             self._refuse_unstarted()
         bindings = self._bindings
         crossing = bindings.crossings.pop(name, None)
         if crossing is None:
+            headroom(FRAMES)
             crossing = self._new_crossing(name, bindings.arena)
         crossing.bind(fiber)
         self._crossings[name] = crossing

@@ -112,11 +112,13 @@ class LinkedModule:
         self.new_world: Callable[..., World] = new_world
         self.exchange_buffer: tuple[int, int] = exchange_buffer
         self._store_limits = _capi.store_limits(memory_limit, limits.table_elements)
-        self._spare: list[Bindings[Any]] = []
+        self._spare: list[Bindings[Any, Any]] = []
         """The bindings that closed instances have left; the last first, as they are in a cache."""
         self._added = added
         self.exchanged: set[str] = set()
         """Exports of the right type for exchanges, as some instance has found out."""
+        self.free: str | None = ""
+        """The export that frees their results, or None; empty until some instance has looked."""
         self._signatures: dict[str, Signature] = {}
         self._histories: dict[str, CallHistory] = {}
         self._labels: dict[str, str] = {}
@@ -128,14 +130,14 @@ class LinkedModule:
         """Make a store within the limits, for one instance."""
         return _capi.Store(engine.pointer_at, key, self._store_limits, arena, self._added)
 
-    def take_bindings(self) -> Bindings[Any]:
+    def take_bindings(self) -> Bindings[Any, Any]:
         """Return bindings for one instance, perhaps those that another has left."""
         try:
             return self._spare.pop()
         except IndexError:  # also if another thread was first
             return Bindings(_capi.Arena(self.memory_exports))
 
-    def leave_bindings(self, bindings: Bindings[Any]) -> None:
+    def leave_bindings(self, bindings: Bindings[Any, Any]) -> None:
         """Keep the bindings of an instance that has ended, for the next one."""
         if len(self._spare) < MOST_SPARE:  # or a few more, if several threads do this at once
             self._spare.append(bindings)

@@ -79,7 +79,9 @@ def find_malloc(module: LinkedModule) -> str:
 
 def find_free(module: LinkedModule) -> str | None:
     """Return the export that frees, if there is one of the right type."""
-    return _first(module, _FREE, _FREE_TYPE)
+    if module.free == "":
+        module.free = _first(module, _FREE, _FREE_TYPE)
+    return module.free
 
 
 def has_malloc(module: LinkedModule) -> bool:

@@ -41,7 +41,7 @@ ends it.
 That holds without the interpreter's lock as well, though ``renew_at`` is read without `_lock`, and
 the epoch without any. What must not happen is that a thread sets a deadline by the advanced epoch,
 and then reads a ``renew_at`` of before: then no tick is ahead. So it takes `_lock` between the two,
-in `leave` after a later slice, and in `note_deadline` after a store was made. A tick zeroes
+in `leave` after a later slice, and in `open` after a store was made. A tick zeroes
 ``renew_at`` and advances the epoch while it has `_lock`. If it had it before the thread did, the
 thread reads zero; otherwise the thread has seen the epoch of before. This does not depend on the
 order in which a processor makes two writes visible. A ``renew_at`` that is too old in any other way
@@ -126,10 +126,6 @@ class Ticker:
             if not self._later:
                 self._due = inf
 
-    def note_deadline(self) -> None:
-        """A store was made on this thread, and its guest's deadline set; it has not run yet."""
-        with self._lock:  # the lock is all of it: see "Correctness" above
-            pass
 
     def tick(self) -> None:
         """Make all guests yield that run now, from another thread than theirs."""
@@ -137,8 +133,11 @@ class Ticker:
             self._advance_epochs()
 
     def open(self) -> None:
-        """An instance was opened."""
-        with self._lock:
+        """An instance was opened: its store was made on this thread, and its deadline set.
+
+        It has not run yet.
+        """
+        with self._lock:  # after the deadline: see "Correctness" above
             self._open += 1
 
     def close(self) -> None:

@@ -33,14 +33,16 @@ class AbstractMaintenance(Protocol):
         """
         ...
 
-    def hold(self) -> None:
-        """Begin nothing until `catch_up`, which the same transition ends with."""
+    @property
+    def is_short(self) -> bool:
+        """True if starts are so short that `replace` may be called instead of `close`."""
         ...
 
-    def catch_up(self) -> None:
-        """Begin what was asked for since `hold`; what is short may be done when this returns.
+    def replace(self, slot: Slot, /) -> None:
+        """Close an instance, and start one that `Core.instance_closed` asks for, if it does.
 
-        The task that calls this has headroom on its stack (`check_headroom`).
+        Both are over when this returns, unless they take more than a step. The task that calls this
+        has headroom on its stack (`check_headroom`).
         """
         ...
 

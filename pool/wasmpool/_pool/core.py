@@ -76,8 +76,12 @@ __all__ = ["Core"]
 
 _FRESH: Final = 1.0  # seconds: an instance idle for no longer serves again without a check
 _JITTER: Final = 0.05  # of max_uses and max_age: instances do not retire in step
+_FEW: Final = 20  # uses, below which five per cent is no whole use
 _RUNS: Final = 16  # queued calls that are run in one step; their guests' time is bounded anyway
-_IDLE: Final = SlotState.IDLE  # on the path of each call, where an enum's look-up would show
+# On the path of each call, where an enum's look-up would show:
+_IDLE: Final = SlotState.IDLE
+_OPEN: Final = PoolState.OPEN
+_CLOSING: Final = PoolState.CLOSING
 
 
 @final
@@ -85,8 +89,8 @@ class Core(CoreState):
     """A pool's state and its transitions."""
 
     __slots__ = (
-        "_check", "_deadlines", "_last_number", "_maintenance", "_max_memory", "_random",
-        "_reload_scopes",
+        "_check", "_deadlines", "_has_limits", "_is_pristine", "_last_number", "_maintenance",
+        "_max_memory", "_random", "_reload_scopes",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +100,9 @@ class Core(CoreState):
         super().__init__(name, options, first, random, hooks)
         self._check = options.check
         self._max_memory = options.max_memory
+        self._is_pristine = options.max_uses == 1
+        """A lease ends its instance."""
+        self._has_limits = options.max_uses is not None or options.max_age is not None
         self._random = random
         self._last_number = 0
         self._reload_scopes: set[trio.CancelScope] = set()
@@ -276,7 +283,7 @@ class Core(CoreState):
         if self.hooks.active:
             slot.info = lease_info(slot)
             self.hooks.call_in(task.context, "lease_granted", slot.info, waited)
-        if self.options.max_uses == 1:
+        if self._is_pristine:
             self._assign()  # a spare
 
     def finish_call(self, slot: Slot, began: float) -> None:
@@ -302,16 +309,15 @@ class Core(CoreState):
             or (max_memory is not None and instance.memory_size > max_memory)
         ):
             return
-        if slot.uses < slot.last_use:
+        if slot.uses < slot.last_use or not self._maintenance.is_short:
             self._retire_idle(slot, self._why_spent(slot, now))
-            self._assign()
-            return
-        self._maintenance.hold()
-        try:
-            self._retire_idle(slot, self._why_spent(slot, now))
-            self._assign()
-        finally:
-            self._maintenance.catch_up()
+        else:
+            del self._idle[slot]
+            self._begin_retiring(slot, self._why_spent(slot, now))
+            self._maintenance.replace(slot)
+            if slot not in self._retiring:  # its close has assigned
+                return
+        self._assign()
 
     def begin_run(self, slot: Slot) -> None:
         """Count on a leased instance no more: it runs a program, and retires after that."""
@@ -407,11 +413,12 @@ class Core(CoreState):
 
     def _why_unwanted(self, slot: Slot) -> RetireReason | None:
         """Return why the pool does not want an instance that could serve, or None."""
-        if slot.generation is not self._current:
+        current = self._current
+        if slot.generation is not current:
             return RetireReason.REPLACED
-        if self._state is not PoolState.OPEN and not self._waiters:
+        if self._state is not _OPEN and not self._waiters:
             return RetireReason.CLOSED
-        if self._current.active > self._size:
+        if current.live - current.retiring > self._size:
             return RetireReason.SHRUNK
         return None
 
@@ -485,11 +492,13 @@ class Core(CoreState):
         """Note the instance that a start has made; its setup may follow."""
         slot.instance = instance
 
-    def prepared(self, slot: Slot) -> None:
-        """Note how long start, setup and check took, which have ended."""
-        slot.took = self.now() - slot.began
+    def prepared(self, slot: Slot) -> float:
+        """Note how long start, setup and check took, which have ended; return the time."""
+        now = self.now()
+        slot.took = now - slot.began
+        return now
 
-    def started(self, slot: Slot) -> None:
+    def started(self, slot: Slot, now: float) -> None:
         """Let a prepared instance serve, unless it is unfit or not wanted any more."""
         if slot.instance.poisoned is not None and self._why_unwanted(slot) is None:
             unfit = why_unfit(self._name, slot)
@@ -497,11 +506,11 @@ class Core(CoreState):
             self.start_failed(slot, unfit)
             return
         self._counters.start_seconds.record(slot.took)
-        self._draw_limits(slot)
+        if self._has_limits:
+            self._draw_limits(slot)
         if slot.generation is self._current and self._backoff.round:
             self._backoff.reset()
             self._deadlines.clear_backoff()
-        now = self.now()
         if self.hooks.active:
             self.hooks.call("instance_started", slot.number, slot.generation.number, slot.took)
         self._arrive(slot, now)
@@ -562,8 +571,9 @@ class Core(CoreState):
 
     def _draw_limits(self, slot: Slot) -> None:
         uses, age = self.options.max_uses, self.options.max_age
-        if uses is not None:  # below twenty, five per cent is no whole use
-            slot.last_use = uses - int(uses * _JITTER * self._random.random())
+        if uses is not None:
+            jitter = 0 if uses < _FEW else int(uses * _JITTER * self._random.random())
+            slot.last_use = uses - jitter
         if age is not None:
             slot.expires = slot.began + age * (1 - _JITTER * self._random.random())
             self._deadlines.watch_age(slot.expires)
@@ -629,7 +639,7 @@ class Core(CoreState):
             self._retire_idle(slot, RetireReason.REPLACED)
         # 2. The new one serves.
         for slot in ready:
-            self.started(slot)
+            self.started(slot, self.now())
         self._counters.reloads += 1
         if self.hooks.active:
             self.hooks.call("reloaded", new.number)
@@ -739,6 +749,13 @@ class Core(CoreState):
 
         ``busy``: a call may be under way in it.
         """
+        self._begin_retiring(slot, reason)
+        if slot.instance is None:
+            self._free(slot)
+        else:
+            self._maintenance.close(slot, busy=busy)
+
+    def _begin_retiring(self, slot: Slot, reason: str) -> None:
         slot.state = SlotState.RETIRING
         if slot.finishing:
             slot.finishing = False
@@ -748,10 +765,6 @@ class Core(CoreState):
         self._counters.retired[reason] += 1
         if self.hooks.active:
             self.hooks.call("instance_retired", slot.number, slot.generation.number, str(reason))
-        if slot.instance is None:
-            self._free(slot)
-        else:
-            self._maintenance.close(slot, busy=busy)
 
     def _retire_idle(self, slot: Slot, reason: str) -> None:
         del self._idle[slot]
@@ -791,7 +804,7 @@ class Core(CoreState):
         if self._waiters:
             self._fail_in_vain()
         # 4. Close what a closing pool does not need any more.
-        if self._state is PoolState.CLOSING and not self._waiters:
+        if self._state is _CLOSING and not self._waiters:
             self._wind_down()
 
     def _fail_in_vain(self) -> None:
@@ -827,10 +840,11 @@ class Core(CoreState):
     def _starts_wanted(self) -> int:
         """Return how many instances should be starting, if there were room."""
         waiting = len(self._waiters)
-        if self._state is not PoolState.OPEN:
+        if self._state is not _OPEN:
             return waiting
-        if self.options.max_uses == 1:  # a lease ends its instance: one for each waiter, and spares
-            return waiting + max(0, self._min_size - len(self._idle))
+        if self._is_pristine:  # one for each waiter, and spares
+            spares = self._min_size - len(self._idle)
+            return waiting + spares if spares > 0 else waiting
         ready = self._current.active - self._current.starting - self._current.finishing
         return max(waiting, self._min_size - ready)
 

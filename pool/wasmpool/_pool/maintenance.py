@@ -59,8 +59,8 @@ class Maintenance:
     """What a pool does in tasks of its own."""
 
     __slots__ = (
-        "_body", "_context", "_core", "_held", "_idle_task", "_nursery", "_retired", "_short",
-        "_starts", "_unfinished", "crash",
+        "_body", "_context", "_core", "_held", "_idle_task", "_nursery", "_retired", "_starts",
+        "_unfinished", "crash", "is_short",
     )  # fmt: skip
 
     def __init__(self, core: Core, nursery: trio.Nursery, body: trio.CancelScope) -> None:
@@ -75,8 +75,8 @@ class Maintenance:
         self._unfinished: dict[Slot, Awaitable[object]] = {}
         """The rest of the starts that are pending."""
         self._held = False
-        """Whether `catch_up` will be called before another task runs."""
-        self._short = False
+        """Whether `replace` is under way, which wakes `_run` at its end."""
+        self.is_short: bool = False
         """Whether the last start was over in one short step."""
         self._context = copy_context()
         """The pool's, for what begins in the task of a call."""
@@ -124,20 +124,16 @@ class Maintenance:
             self._retired.append(slot)
             self._wake()
 
-    def hold(self) -> None:
-        """Begin nothing until `catch_up`."""
-        self._held = True
-
     @trio.lowlevel.enable_ki_protection
-    def catch_up(self) -> None:
+    def replace(self, slot: Slot) -> None:
         """Close one instance and start another, in the task of a call; `_run` does the rest.
 
         The caller has checked its headroom, before the call. No task waits: a call that ends so has
         found an idle instance. So this is one step, whatever the pool's size.
         """
+        self._held = True
         try:
-            if self._short:
-                self._context.run(self._replace)
+            self._context.run(self._replace, slot)
         except BaseException as error:  # noqa: BLE001 - the block raises it
             self._end_with(error)
         finally:
@@ -145,9 +141,8 @@ class Maintenance:
             if self._starts or self._retired:
                 self._wake()
 
-    def _replace(self) -> None:
-        if self._retired:  # first: the processor's cache still has its slot
-            self._close_now(self._retired.popleft())
+    def _replace(self, slot: Slot) -> None:
+        self._close_now(slot)  # first: the processor's cache still has its memory
         if self._starts:
             self._start_now(self._starts.popleft())
 
@@ -169,6 +164,7 @@ class Maintenance:
                 if perf_counter() > until:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     until = perf_counter() + _SLICE
+                    continue  # `replace` may have begun the last start meanwhile
                 try:
                     if self._starts:  # first: a task may wait for them
                         self._start_now(self._starts.popleft())
@@ -193,12 +189,11 @@ class Maintenance:
             raise
         else:
             if pending is PENDING:
-                self._short = False
+                self.is_short = False
                 self.spawn(self._start, slot)
             else:
-                self._short = perf_counter() - began < _SHORT
-                self._core.prepared(slot)
-                self._core.started(slot)
+                self.is_short = perf_counter() - began < _SHORT
+                self._core.started(slot, self._core.prepared(slot))
 
     def _close_now(self, slot: Slot) -> None:
         closed = True
@@ -230,7 +225,7 @@ class Maintenance:
             if slot.scope.cancelled_caught:
                 self._core.start_abandoned(slot)
             else:
-                self._core.started(slot)
+                self._core.started(slot, self._core.now())
 
     @trio.lowlevel.enable_ki_protection
     def _start_instance(self, slot: Slot) -> Pending | None:

@@ -654,7 +654,7 @@ class Pool:
             raise
         if failure is None:
             for slot in slots:
-                core.started(slot)
+                core.started(slot, core.now())
             return
         self._give_up_start(slots, failure[0])
         raise PoolUnavailable(
