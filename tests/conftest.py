@@ -6,11 +6,13 @@ import contextlib
 import gc
 import os
 import random
+import signal
 from time import monotonic
 from typing import TYPE_CHECKING, Final, final
 
 import pytest
 import trio
+from tests.beside import alone_or_beside_others
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -24,6 +26,12 @@ SLOW_SEED: Final = os.environ.get("WASMPOOL_SLOW_SEED", "1")
 """Decides the order of the files then, so that each of them has its turn."""
 
 _BEGAN: Final = monotonic()
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C interrupt again: commands that a shell runs in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,10 +68,28 @@ def _freeze() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def _beside(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[None]:
+    """Let no other test run beside one that is marked ``alone``."""
+    alone = request.node.get_closest_marker("alone") is not None
+    with alone_or_beside_others(_shared(tmp_path_factory), alone=alone):
+        yield
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The directory of the whole run, which may have several processes."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory for compiled code, for guests that take seconds to compile."""
-    return tmp_path_factory.mktemp("cache")
+    cache = _shared(tmp_path_factory) / "cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    return cache
 
 
 @pytest.fixture
