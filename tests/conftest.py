@@ -28,6 +28,11 @@ SLOW_SEED: Final = os.environ.get("WASMPOOL_SLOW_SEED", "1")
 _BEGAN: Final = monotonic()
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for all tests; what is named on the command line runs in this one."""
+    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
+
+
 def pytest_configure() -> None:
     """Have Ctrl-C interrupt again: commands that a shell runs in the background ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
