@@ -25,7 +25,7 @@ SLOW_SECONDS: Final = os.environ.get("WASMPOOL_SLOW_SECONDS")
 SLOW_SEED: Final = os.environ.get("WASMPOOL_SLOW_SEED", "1")
 """Decides the order of the files then, so that each of them has its turn."""
 
-_BEGAN: Final = monotonic()
+_BEGAN: Final = pytest.StashKey[float]()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -50,14 +50,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin no slow test once the time for them is over."""
     if SLOW_SECONDS is not None and item.get_closest_marker("slow") is not None:
-        over = monotonic() - _BEGAN - float(SLOW_SECONDS)
+        over = monotonic() - item.config.stash[_BEGAN] - float(SLOW_SECONDS)
         if over > 0:
             pytest.skip(f"WASMPOOL_SLOW_SECONDS={SLOW_SECONDS} are over")
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the tests themselves out of garbage collections, which many tests ask for."""
     _freeze()
+    session.config.stash[_BEGAN] = monotonic()
 
 
 @pytest.hookimpl(wrapper=True)
