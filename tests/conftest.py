@@ -6,11 +6,13 @@ import contextlib
 import gc
 import os
 import random
+import signal
 from time import monotonic
 from typing import TYPE_CHECKING, Final, final
 
 import pytest
 import trio
+from tests.beside import alone_or_beside_others
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -23,7 +25,18 @@ SLOW_SECONDS: Final = os.environ.get("WASMPOOL_SLOW_SECONDS")
 SLOW_SEED: Final = os.environ.get("WASMPOOL_SLOW_SEED", "1")
 """Decides the order of the files then, so that each of them has its turn."""
 
-_BEGAN: Final = monotonic()
+_BEGAN: Final = pytest.StashKey[float]()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for all tests; what is named on the command line runs in this one."""
+    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C interrupt again: commands that a shell runs in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,14 +50,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin no slow test once the time for them is over."""
     if SLOW_SECONDS is not None and item.get_closest_marker("slow") is not None:
-        over = monotonic() - _BEGAN - float(SLOW_SECONDS)
+        over = monotonic() - item.config.stash[_BEGAN] - float(SLOW_SECONDS)
         if over > 0:
             pytest.skip(f"WASMPOOL_SLOW_SECONDS={SLOW_SECONDS} are over")
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the tests themselves out of garbage collections, which many tests ask for."""
     _freeze()
+    session.config.stash[_BEGAN] = monotonic()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,10 +74,28 @@ def _freeze() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def _beside(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[None]:
+    """Let no other test run beside one that is marked ``alone``."""
+    alone = request.node.get_closest_marker("alone") is not None
+    with alone_or_beside_others(_shared(tmp_path_factory), alone=alone):
+        yield
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The directory of the whole run, which may have several processes."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory for compiled code, for guests that take seconds to compile."""
-    return tmp_path_factory.mktemp("cache")
+    cache = _shared(tmp_path_factory) / "cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    return cache
 
 
 @pytest.fixture

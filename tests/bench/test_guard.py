@@ -38,6 +38,7 @@ SLACK: Final = 1.25
 """Times as much fails; a loss of a quarter of the speed is 1.33 times as much."""
 
 
+@pytest.mark.alone
 async def test_short_calls_have_not_lost_a_quarter_of_their_speed() -> None:
     """`pool.call` costs no more than it did, in bare ones, by a margin."""
     floor = pytest.importorskip("bench.contenders.floor", reason="needs the source tree")
@@ -49,6 +50,7 @@ async def test_short_calls_have_not_lost_a_quarter_of_their_speed() -> None:
         await _check(partial(pool.call, *add), partial(bare, *add), last()[0])
 
 
+@pytest.mark.alone
 async def test_executes_have_not_lost_a_quarter_of_their_speed() -> None:
     """`plugin.execute` costs no more than it did, in bare ones, by a margin."""
     floor = pytest.importorskip("bench.contenders.floor", reason="needs the source tree")

@@ -138,6 +138,7 @@ for attempt in (lambda: repr(Deep()), lambda: eval("-" * 100_000 + "1")):
     assert len((await printed(pool, source)).splitlines()) == 2
 
 
+@pytest.mark.alone
 async def test_an_endless_program_is_stopped_at_once(pool: Pool) -> None:
     """A cancel ends it within 20 ms, and so does the limit of a run."""
     took = []

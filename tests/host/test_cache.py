@@ -87,6 +87,7 @@ STEP = """(local.set 0 (i32.xor (i32.mul (local.get 0) (i32.const 31))
 FUNCTION = f"(func (param i32) (result i32) {STEP * 20} (local.get 0))"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "guest", ["a thousand functions", pytest.param("go_plugin.wasm", marks=pytest.mark.slow)]
 )

@@ -344,18 +344,22 @@ def test_a_tick_that_comes_before_the_guest_goes_on_is_followed_by_another(where
         return poll(future)
 
     async def main():
+        global polls
         module = await Module.compile('(module (func (export "spin") (loop $l (br $l))))')
-        instance = await module.instantiate()
-        advance_epochs()  # its first slice ends at once
-        fiber_module._poll = poll_late
-        with trio.move_on_after(0.02):
-            await instance.call("spin")
-        await instance.aclose()
-        print("stopped", polls > 1)
+        while polls < 2:  # on a busy machine, the cancel may come before
+            polls = 0
+            instance = await module.instantiate()
+            advance_epochs()  # its first slice ends at once
+            fiber_module._poll = poll_late
+            with trio.move_on_after(0.02):
+                await instance.call("spin")
+            fiber_module._poll = poll
+            await instance.aclose()
+        print("stopped")
 
     trio.run(main)
     """
-    assert run(code, timeout=30) == "stopped True"
+    assert run(code, timeout=30) == "stopped"
 
 
 def test_a_ticker_that_cannot_start_leaves_nothing_open() -> None:

@@ -46,7 +46,7 @@ COUNTER = """(module
   (func (export "count") (result i32 i32) (global.get $count) (i32.load (i32.const 0)))
   (func (export "started") (result i32) (global.get $started))
   (func (export "read") (param i32) (result i32) (i32.load8_u (local.get 0)))
-  (func (export "fail") unreachable))"""
+  (func (export "fail") (global.set $count (i32.const -1)) unreachable))"""
 
 
 def calling(name: str, *args: float | bytes) -> Setup:
@@ -375,7 +375,8 @@ async def test_a_trap_in_the_setup_has_the_frames_of_the_module() -> None:
 
 async def test_a_trap_in_the_start() -> None:
     """It reads as that of any instance."""
-    module = await Module.compile("(module (func $s unreachable) (start $s))")
+    module = await Module.compile("""(module
+      (memory 1) (func $s (i32.store (i32.const 0) (i32.const 1)) unreachable) (start $s))""")
     with pytest.raises(GuestTrap, match="the start of module") as ordinary:
         await module.instantiate()
     with pytest.raises(GuestTrap, match="the start of module") as trap:

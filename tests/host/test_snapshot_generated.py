@@ -277,9 +277,22 @@ async def check(shape: Shape, setup: list[Call], further: list[Call]) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_generated_modules(data: st.DataObject) -> None:
     """The state is the same byte for byte, and so is what further calls answer, traps included."""
+    compare(data)
+
+
+@pytest.mark.slow
+@given(st.data())
+@settings(deadline=None, max_examples=500)
+def test_many_generated_modules(data: st.DataObject) -> None:
+    """The same for more modules."""
+    compare(data)
+
+
+def compare(data: st.DataObject) -> None:
+    """Check one module, one setup, and the calls after it."""
     shape = data.draw(shapes())
     calls = calls_of(shape)
     setup = [*data.draw(calls), *data.draw(drops_of(shape))]

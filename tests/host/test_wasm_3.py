@@ -24,9 +24,13 @@ from wasmpool_host import (
 from wasmpool_host._types import PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.host.instance_of import DrivenInstanceOf, InstanceOf
 
     from wasmpool_host import Caller
+
+    Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 FEATURES = {
     "exceptions": """(module (tag $t (param i32))
@@ -321,20 +325,29 @@ async def deepest(instance_of: InstanceOf, stack: int) -> int:
         depth *= 2
 
 
-async def test_the_stack_is_what_the_limits_say(instance_of: InstanceOf) -> None:
+async def test_the_stack_is_what_the_limits_say(instance_of: InstanceOf, until: Until) -> None:
     """Modules with different stacks run side by side, and are stopped as others are."""
     depths = [await deepest(instance_of, size << 10) for size in (16, 512, 16 << 10)]
     assert depths[0] * 16 <= depths[1]
     assert depths[1] * 16 <= depths[2]
-    spin = '(module (func (export "spin") (loop $l (br $l))))'
+    spinning = 0
+
+    @host_function("env", "begin")
+    def begin(caller: Caller) -> None:
+        nonlocal spinning
+        spinning += 1
+
+    spin = """(module (import "env" "begin" (func $begin))
+      (func (export "spin") (call $begin) (loop $l (br $l))))"""
     instances = [
-        await instance_of(spin, limits=Limits(stack=size << 10)) for size in (64, 512, 8 << 10)
+        await instance_of(spin, imports=[begin], limits=Limits(stack=size << 10))
+        for size in (64, 512, 8 << 10)
     ]
-    with trio.move_on_after(0.05) as scope:
-        async with trio.open_nursery() as nursery:
-            for instance in instances:
-                nursery.start_soon(instance.call, "spin")
-    assert scope.cancelled_caught
+    async with trio.open_nursery() as nursery:
+        for instance in instances:
+            nursery.start_soon(instance.call, "spin")
+        await until(lambda: spinning == 3)
+        nursery.cancel_scope.cancel()
     for instance in instances:
         assert instance.poisoned == "cancelled"
         await instance.aclose()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from tests.held_loop import HELD, watching
+from tests.held_loop import HELD, LongestStep, watching
 from tests.http.misbehaving_server import Server, answers_another, serving
 
 from wasmpool._http.host_function import Http
@@ -105,7 +105,7 @@ async def misbehave(seed: int, is_over: Callable[[int], bool], until: Until) -> 
             Plugin(number, server, outcome, Random(f"{seed}/{number}")) for number in range(PLUGINS)
         ]
         await plugins[0].http.import_client()
-        with watching() as longest:
+        with watching(LongestStep) as longest:
             async with trio.open_nursery() as nursery:
                 for plugin in plugins:
                     nursery.start_soon(plugin.run, is_over)

@@ -80,6 +80,7 @@ async def test_fetches_wait_together(example: Path, server: Any, until: Until) -
     assert [reply["body"] for reply in replies] == ["released"] * 32
 
 
+@pytest.mark.alone
 async def test_fetches_of_50_ms_overlap(example: Path, server: Any) -> None:
     """32 of them are done in a fraction of the 1.6 s that one instance behind a lock takes."""
     credentials = {"base_url": server.url}

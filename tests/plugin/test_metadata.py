@@ -166,7 +166,7 @@ LONG = "x" * 70_000
         (read_name_reply, b"\xff" * (1 << 20), "name answers 1,048,576 bytes"),
         (read_name_reply, b"\xff", "name answers text that is not UTF-8"),
     ],
-    ids=lambda each: repr(each)[:40],
+    ids=lambda each: getattr(each, "__name__", repr(each))[:40],
 )
 def test_each_bound_is_named(read: Any, reply: bytes, why: str) -> None:
     """With what there is and what there may be, in a short message."""

@@ -30,7 +30,7 @@ WAT = """
   (func (export "version") (result i32) i32.const {version})
   (func (export "trap") unreachable)
   (func (export "spin") (loop $again br $again))
-  (func (export "grow") (drop (memory.grow (i32.const 4))))
+  (func (export "grow") (drop (memory.grow (i32.const 8))))
   (func (export "pause") call $pause)
   (func (export "work") (param i32)
     (loop $again

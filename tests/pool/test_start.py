@@ -294,3 +294,21 @@ async def test_a_setup_whose_awaitable_is_false_runs_once() -> None:
         await settle(pool)
         assert module.starts == pool.statistics().started == 2
     assert not module.live
+
+
+async def test_a_start_that_finds_no_room_on_the_stack_of_a_call_is_made_in_a_task() -> None:
+    """It has failed only if it does so in that task of the pool, too."""
+    module = SyncModule()
+    async with open_pool(module, size=1, max_uses=1) as pool:
+        for script, failed in (([], 0), ([RecursionError()], 0), ([RecursionError()] * 2, 1)):
+            await pool.call("echo", 1)
+            await settle(pool)
+            starts = module.starts
+            module.script.extend(script)
+            await pool.call("echo", 1)
+            await settle(pool)
+            assert module.starts == starts + 1 + len(script) - failed
+            assert pool.statistics().retired["failed-start"] == failed
+            check_invariants(pool)
+    assert not module.violations
+    assert not module.live

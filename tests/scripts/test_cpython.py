@@ -136,6 +136,7 @@ print(random.random())
     assert len({second for _, second in results}) == 5
 
 
+@pytest.mark.alone
 async def test_a_cancel_ends_a_script_at_once(python: Scripts, tools: Tools) -> None:
     """Also while it computes, and with the calls that it has under way."""
     took = []

@@ -183,7 +183,10 @@ class Maintenance:
         try:
             pending = self._start_instance(slot)
         except Exception as error:  # noqa: BLE001 - as in `_start`
-            self._core.start_failed(slot, error)
+            if self._held and isinstance(error, RecursionError) and slot.instance is None:
+                self._starts.append(slot)  # not in this task: `_run` has a stack of its own
+            else:
+                self._core.start_failed(slot, error)
         except BaseException:
             self._core.start_abandoned(slot)
             raise
