@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .chunk import Chunk, ChunkRows
     from .job import Job
+    from .progress import Progress
     from .work import Work
 
 __all__ = ["Threads", "open_threads"]
@@ -57,7 +58,7 @@ class Threads:
         self._places: list[_Place] = []
         self._room = trio.Semaphore(self.size)
 
-    async def do(self, chunk: Chunk, /) -> ChunkRows:
+    async def do(self, chunk: Chunk, _: Progress | None = None, /) -> ChunkRows:
         """Do a chunk in the thread that has the fewest."""
         async with self._room:
             place = min(self._places, key=lambda each: each.chunks)
