@@ -76,6 +76,8 @@ class FakePlaces:
         done: the lines of each chunk that was given.
     """
 
+    most_ahead: int | None = None
+
     def __init__(
         self,
         size: int = 2,

@@ -143,6 +143,23 @@ async def test_a_slow_chunk_holds_the_reader_back() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_so_many_lines_are_ahead_of_the_rows_that_were_taken() -> None:
+    """Where the places have such a limit; and takes of few rows make no tiny chunks."""
+    places = FakePlaces(4, most_lines=10)
+    places.most_ahead = 20
+    blocks = FakeBlocks(*[numbers(1, 10)] * 50).end()
+    rows = OrderedRows(places, blocks, tasks=10)
+    taken = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rows.work)
+        while taken < 500:
+            await trio.testing.wait_all_tasks_blocked()
+            assert sum(map(len, places.done)) <= taken + 20
+            taken += sum(done.rows.count for done in await rows.take())
+        assert await rows.take() == []
+    assert min(map(len, places.done)) >= 5
+
+
 async def test_large_rows_hold_chunks_back(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:

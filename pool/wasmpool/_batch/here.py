@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from .pace import MOST_LINES
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from .work import Work
 
 __all__ = ["Here"]
+
+_AHEAD: Final = 1000
+"""Lines before whose end a slow one stops the others: large chunks cost little, and a run that is
+stopped has done no more than these in vain."""
+_AHEAD_OF_A_CALL: Final = 8
+"""Of those, if there are more calls: how far they get ahead of a slow one."""
 
 
 @final
@@ -29,6 +35,7 @@ class Here:
 
     def __init__(self, work: Work, tasks: int) -> None:
         self._work = work
+        self.most_ahead = max(_AHEAD, _AHEAD_OF_A_CALL * tasks)
         self.size = tasks  # a chunk may be one line, and each may have one slow line left
 
     async def do(self, chunk: Chunk, progress: Progress | None = None, /) -> ChunkRows:

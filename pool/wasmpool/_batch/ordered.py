@@ -98,7 +98,7 @@ class OrderedRows:
         self._numbered = numbered
         self._retries = retries
         self._pace = Pace(places.most_lines, places.size, blocks.size, tasks)
-        self._feed = Feed(blocks, self._pace, places.size, first_line)
+        self._feed = Feed(blocks, self._pace, places.size, first_line, places.most_ahead)
         self._window = Window[Chunk, "_Outcome"](rows=places.size * CHUNKS_AHEAD, size=_WINDOW_SIZE)
         self._calls = InOrder(
             function=self._outcome,
@@ -145,6 +145,7 @@ class OrderedRows:
                     break
                 raise outcome
             done.append(outcome)
+            self._feed.taken(outcome.rows.count)
             self._taken.popleft()
             self._rest = self._rest_of(outcome)
         return done
@@ -168,6 +169,7 @@ class OrderedRows:
 
     async def _take_rest(self, rest: Chunk) -> Done:
         done = Done(rest, await self._rows(rest))
+        self._feed.taken(done.rows.count)
         self._rest = self._rest_of(done)
         return done
 

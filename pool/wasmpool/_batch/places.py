@@ -40,6 +40,14 @@ class Places(Protocol):
         """The most lines that a chunk should have."""
         ...
 
+    @property
+    def most_ahead(self) -> int | None:
+        """How many lines may be given to them before the rows of the first are taken.
+
+        None is as many as the chunks of the window have.
+        """
+        ...
+
     async def do(self, chunk: Chunk, progress: Progress | None = None, /) -> ChunkRows:
         """Do a chunk in any place, and return the rows of all or of its first lines.
 

@@ -86,6 +86,7 @@ class Processes:
     """
 
     most_lines = MOST_LINES
+    most_ahead = None
 
     def __init__(self, job: Job, source: Source, count: int) -> None:
         self.size = count * _AT_ONCE

@@ -52,6 +52,7 @@ class Threads:
     """Some threads, as `Places`; `open_threads` opens them."""
 
     most_lines = MOST_LINES
+    most_ahead = None
 
     def __init__(self, count: int) -> None:
         self.size = count * _AT_ONCE

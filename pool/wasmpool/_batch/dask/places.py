@@ -48,6 +48,7 @@ class DaskPlaces:
     """
 
     most_lines = MOST_LINES
+    most_ahead = None
 
     def __init__(self, thread: AsyncioThread, connection: Connection, page: str | None) -> None:
         self.size = max(_AT_ONCE * connection.threads, _LEAST)
