@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,8 @@ def test_the_memory_of_what_was_read_goes_back(tmp_path: Path) -> None:
         ends = time.monotonic() + (0 if has_gil() else 10)
         while resident() - before >= size / 4 and time.monotonic() < ends:
             time.sleep(0.01)  # Python's allocator there gives back what was freed some time before
-            assert thread.submit(lambda: len([str(each) for each in range(100_000)])).result()
+            gc.collect()
+            assert thread.submit(lambda: len([str(each) for each in range(400_000)])).result()
         assert resident() - before < size / 4
 
 
