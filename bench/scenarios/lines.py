@@ -153,7 +153,12 @@ def _bounds(results: Results) -> Sequence[Bound]:
             f"{case}, in {cpus()} processes, as fast as in one",
             results.ratio("us", (case, _HERE), (case, _PROCESSES)),
             at_least=0.85 * cpus(),
-        )
+        ),
+        Bound(
+            f"{case}, CPU time in one trio run, of that in processes",
+            results.ratio("cpu", (case, _HERE), (case, _PROCESSES)),
+            at_most=1,
+        ),
     ]
 
 

@@ -86,6 +86,33 @@ class Window(Generic[Item, Outcome]):
         self._failure = self._failure or failure
         self._front.unpark_all()
 
+    @property
+    def front(self) -> Item | None:
+        """The first item, while it has no outcome; else None."""
+        return self._rows[0].item if self._rows else None
+
+    @property
+    def is_ready(self) -> bool:
+        """True if `take` has nothing to wait for."""
+        return self._ended or (bool(self._rows) and self._rows[0].done)
+
+    @property
+    def is_over(self) -> bool:
+        """True if more bytes are kept than `size`: outcomes were larger than their items."""
+        return self.size is not None and self._held > self.size
+
+    async def wait_taken(self) -> None:
+        """Wait until outcomes are taken."""
+        await self._room.park()
+
+    def wake(self) -> None:
+        """Wake those who wait in `take` or `wait`, to look at the front."""
+        self._front.unpark_all()
+
+    async def wait(self) -> None:
+        """Wait until the front may have changed."""
+        await self._front.park()
+
     async def take(self, most: int | None = None) -> list[Outcome]:
         """Wait for the first row to be done, and take the outcomes at the front.
 
@@ -95,7 +122,7 @@ class Window(Generic[Item, Outcome]):
         Raises:
             Exception: the failure that `end` was given, instead of [], and once.
         """
-        while not (self._ended or (self._rows and self._rows[0].done)):
+        while not self.is_ready:
             await self._front.park()
         outcomes = self._take_done(len(self._rows) if most is None else most)
         if not outcomes and self._failure is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wasmpool._batch.chunk import Chunk
+    from wasmpool._batch.progress import Progress
     from wasmpool._lines import Line
 
 __all__ = ["FakeBlocks", "FakePlaces", "Reply", "numbers"]
@@ -71,8 +72,11 @@ class FakePlaces:
     Attributes:
         lost: called with the lines of a chunk; True if its place ends.
         most: how many lines of a chunk have rows; the others are left.
+        space: behind each row.
         done: the lines of each chunk that was given.
     """
+
+    most_ahead: int | None = None
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class FakePlaces:
         lost: Callable[[list[bytes]], bool] = lambda _: False,
         most: int = 10**9,
         fails_after: int = 10**9,
+        padding: int = 0,
     ) -> None:
         self.size = size
         self.most_lines = most_lines
@@ -90,11 +95,12 @@ class FakePlaces:
         self.lost = lost
         self.most = most
         self.fails_after = fails_after
+        self.space = b" " * padding + b"\n"
         self.done: list[list[bytes]] = []
         self.under_way = 0
         self.largest = 0
 
-    async def do(self, chunk: Chunk, /) -> ChunkRows:
+    async def do(self, chunk: Chunk, _: Progress | None = None, /) -> ChunkRows:
         lines = [line.content for line in chunk.lines()]
         self.done.append(lines)
         self.under_way += 1
@@ -108,7 +114,7 @@ class FakePlaces:
         if self.lost(lines):
             raise PlaceLost("the process was killed by signal 9")
         kept = lines[: self.most]
-        content = b"".join(data_row(line.decode()) for line in kept)
+        content = b"".join(data_row(line.decode())[:-1] + self.space for line in kept)
         return ChunkRows(count=len(kept), content=content, seconds=0.001)
 
     def facts(self) -> Iterator[tuple[str, str]]:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import pytest
 import trio
 import trio.testing
-from tests.batch.fakes import FakeBlocks, FakePlaces, numbers
+from tests.batch.fakes import FakeBlocks, FakePlaces, Reply, numbers
 
+from wasmpool._batch import ordered as module
+from wasmpool._batch.here import Here
+from wasmpool._batch.job import Job
 from wasmpool._batch.ordered import CHUNKS_AHEAD, OrderedRows
 from wasmpool._batch.places import PlacesFailed
+from wasmpool._batch.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    from wasmpool._lines import Line
 
 KILLED = {"error": "the process was killed by signal 9"}
 
@@ -136,6 +143,39 @@ async def test_a_slow_chunk_holds_the_reader_back() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_so_many_lines_are_ahead_of_the_rows_that_were_taken() -> None:
+    """Where the places have such a limit; and takes of few rows make no tiny chunks."""
+    places = FakePlaces(4, most_lines=10)
+    places.most_ahead = 20
+    blocks = FakeBlocks(*[numbers(1, 10)] * 50).end()
+    rows = OrderedRows(places, blocks, tasks=10)
+    taken = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rows.work)
+        while taken < 500:
+            await trio.testing.wait_all_tasks_blocked()
+            assert sum(map(len, places.done)) <= taken + 20
+            taken += sum(done.rows.count for done in await rows.take())
+        assert await rows.take() == []
+    assert min(map(len, places.done)) >= 5
+
+
+async def test_large_rows_hold_chunks_back(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """While those that wait for a slow chunk are above the limit, no other one is begun."""
+    monkeypatch.setattr(module, "_WINDOW_SIZE", 250)
+    places = FakePlaces(2, most_lines=1, padding=100)
+    places.seconds = iter([10.0] + [0.0] * 100).__next__
+    rows, found = OrderedRows(places, FakeBlocks(numbers(1, 9)).end()), list[dict[str, Any]]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rows.work)
+        nursery.start_soon(take_all, rows, found)
+        await trio.sleep(9)
+        assert len(places.done) == 4
+    assert found == data(1, 9)
+
+
 async def test_lines_that_have_come_do_not_wait_for_others() -> None:
     """While a place has nothing to do, whatever there is becomes a chunk."""
     blocks, places = FakeBlocks(), FakePlaces(2, most_lines=1000)
@@ -167,6 +207,46 @@ async def test_a_cancelled_take_loses_no_rows(
                     at_end = not done
                     found += (row.decode() for each in done for row in each.rows.content.split())
         assert [row for row in found if row != '{"data":'] == [f'"{n}"}}' for n in range(1, 31)]
+
+
+@final
+class FakeGuest:
+    """Answers a line with itself, after some checkpoints."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+
+    async def answer(self, line: Line, /) -> Reply:
+        for _ in range(int(self.chance.random() ** 4 * 30)):
+            await trio.lowlevel.checkpoint()
+        return Reply(line.content.decode())
+
+
+@pytest.mark.parametrize("pause", [-math.inf, 0.0, 1e-4])
+async def test_first_rows_of_a_chunk_are_neither_lost_nor_repeated(
+    pause: float,
+    cancelled_at: Callable[[int], AbstractContextManager[trio.CancelScope]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many leave before their chunk is done, and wherever a take is cancelled."""
+    monkeypatch.setattr(module, "PAUSE", pause)
+    for step in range(1, 30):
+        chance = random.Random(step)
+        work = Work(FakeGuest(chance), Job(file="fake.wasm", size=1, tasks=3))
+        rows = OrderedRows(Here(work, 3), FakeBlocks(numbers(1, 60)).end(), tasks=3)
+        lines, found = b"", b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rows.work)
+            at_end = False
+            while not at_end:
+                with cancelled_at(chance.randrange(1, 9)):
+                    done = await rows.take()
+                    at_end = not done
+                    for each in done:
+                        assert each.data.count(b"\n") == each.rows.count
+                        lines, found = lines + each.data, found + each.rows.content
+        assert lines == numbers(1, 60)
+        assert [json.loads(row) for row in found.splitlines()] == data(1, 60)
 
 
 async def test_after_a_stop_only_what_is_in_order_is_taken() -> None:

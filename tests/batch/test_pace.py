@@ -62,9 +62,3 @@ def test_the_end_of_an_input_is_shared_out() -> None:
     pace.cut(1 << 20)
     assert 0 < pace.size < 10_000
     assert Pace(1000, 4, None).size == MOST_SIZE
-
-
-def test_places_that_do_single_lines_get_single_lines() -> None:
-    """However fast they are."""
-    pace = Pace(1, 8, None)
-    assert [pace.lines, done(pace, 0), done(pace, 1)] == [1, 1, 1]

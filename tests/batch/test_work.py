@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from tests.batch.fakes import Reply, numbers
+from tests.batch.fakes import Reply
 
 from wasmpool import CallTimeout, GuestTrap, PoolUnavailable
 from wasmpool._batch import work as module
 from wasmpool._batch.chunk import Chunk
 from wasmpool._batch.job import Job
+from wasmpool._batch.progress import Progress
 from wasmpool._batch.work import Work
 from wasmpool._batch.world import is_of_the_world, pause_before
+from wasmpool._lines import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmpool._batch.chunk import ChunkRows
-    from wasmpool._lines import Line
 
 
 class FakeGuest:
@@ -85,7 +86,7 @@ async def test_chunks_share_the_calls(autojump_clock: trio.testing.MockClock) ->
     guest, began = FakeGuest(), trio.current_time()
     work = work_of(guest, tasks=4)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(work.do, chunk_of(b"10\n"))
+        await nursery.start(work.do, chunk_of(b"10\n"))
         nursery.start_soon(work.do, chunk_of(b"1\n" * 30))
     assert guest.most == 4
     assert trio.current_time() - began == pytest.approx(10)
@@ -196,15 +197,56 @@ async def test_a_pause_before_a_retry_can_be_cancelled(
     assert scope.cancelled_caught
 
 
-async def test_a_line_alone_is_answered_in_the_task_itself(
+async def test_the_first_rows_can_be_taken_before_the_others_are_there(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """It waits for nothing else."""
-    work = work_of(FakeGuest(), tasks=1)
+    """Each once, and told of; what is returned at the end are the others, and the last at least."""
+    guest = FakeGuest(lambda text: Reply(text, is_error=text == "error"))
+    told: list[float] = []
+    chunk = chunk_of(b"1\nerror\n5\n3\nerror\n9\n")
+    progress = Progress(chunk, lambda: told.append(trio.current_time()))
+    found: list[ChunkRows] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(work.do, chunk_of(numbers(50, 50)))
-        await trio.testing.wait_all_tasks_blocked()
-        rows = await work.do_line(chunk_of(b"1\n"))
-        assert texts(rows) == ["1"]
-        assert trio.current_time() == pytest.approx(1)
-        nursery.cancel_scope.cancel()
+
+        async def do() -> None:
+            found.append(await work_of(guest, tasks=6).do(chunk, progress))
+
+        nursery.start_soon(do)
+        await trio.sleep(0.5)
+        assert progress.take(whole=False) is None
+        assert told == []
+        await trio.sleep(1)
+        assert told == pytest.approx([1])
+        taken, rows = progress.take(whole=False) or pytest.fail("there are two rows")
+        assert (taken.first_line, taken.count, taken.data) == (1, 2, b"1\nerror\n")
+        assert (texts(rows), rows.failed) == (["1", "error"], (1,))
+        assert progress.take(whole=False) is None
+        await trio.sleep(2)
+        assert progress.take(whole=False) is None
+        await trio.sleep(2)
+        assert told == pytest.approx([1, 5])
+        taken, rows = progress.take(whole=False) or pytest.fail("there are three rows")
+        assert (taken.first_line, taken.data) == (3, b"5\n3\nerror\n")
+        assert (texts(rows), rows.failed) == (["5", "3", "error"], (2,))
+    assert progress.rest.first_line == 6
+    assert texts(found[0]) == ["9"]
+    assert found[0].seconds == pytest.approx(9)
+
+
+async def test_after_a_cancel_the_rows_that_are_there_can_be_taken(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Also the last one, which else comes with the end of the chunk."""
+    guest = FakeGuest()
+    for data, seconds, rows in ((b"1\n2\n", 1.5, ["1"]), (b"2\n1\n", 1.5, [])):
+        progress = Progress(chunk_of(data), lambda: None)
+        with trio.move_on_after(seconds) as scope:
+            await work_of(guest).do(progress.rest, progress)
+        taken = progress.take(whole=scope.cancelled_caught)
+        assert (texts(taken[1]) if taken else []) == rows
+    # A cancel between the last row and the end of the chunk.
+    under_way = module._UnderWay(iter([Line(b"a", 2)]), 1, 1)
+    under_way.take()
+    under_way.finish(0, b"row\n", failed=False)
+    assert under_way.first_rows(whole=False) is None
+    assert under_way.first_rows(whole=True) is not None

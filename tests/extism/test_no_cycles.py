@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 
 import pytest
 from tests.extism.script_guest import guest
+from tests.live_objects import live_objects
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import ExtismError, Module, open_extism
@@ -18,17 +18,12 @@ from wasmpool_host.lowlevel import DrivenInstance
 WATCHED = (DrivenInstance, Kernel, Module, Revision, Environment)
 
 
-def alive() -> Counter[type]:
-    """How many there are of each watched class."""
-    return Counter(type(each) for each in gc.get_objects() if type(each) in WATCHED)
-
-
 async def test_ten_reloads_keep_nothing() -> None:
     """What is in service is left, and the first revision, which the open block's frame holds."""
     gc.collect()
     gc.disable()
     try:
-        before = alive()
+        before = live_objects(WATCHED)
         async with open_extism(guest(), size=1) as plugin:
             for number in range(10):
                 await plugin.call("echo", b"x")
@@ -36,7 +31,7 @@ async def test_ten_reloads_keep_nothing() -> None:
                     await plugin.call("fail", b"x")
                 await plugin.reload(guest(start=f"(global i32 (i32.const {number}))"))
             await wait_all_tasks_blocked()
-            kept = alive() - before
+            kept = live_objects(WATCHED) - before
             assert kept[DrivenInstance] == kept[Kernel] == 1
             assert kept[Module] == kept[Revision] == kept[Environment] == 2
     finally:

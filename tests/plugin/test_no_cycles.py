@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.live_objects import live_objects
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool import Module, open_plugin
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WATCHED = (DrivenInstance, Module, PluginRevision, Generation)
-
-
-def alive() -> Counter[type]:
-    """How many there are of each watched class."""
-    return Counter(type(each) for each in gc.get_objects() if type(each) in WATCHED)
 
 
 def version(binary: bytes, number: int) -> bytes:
@@ -39,7 +34,7 @@ async def test_twenty_changes_keep_nothing(change: str, wat: Callable[..., str])
     gc.collect()
     gc.disable()
     try:
-        before = alive()
+        before = live_objects(WATCHED)
         async with open_plugin(
             binary, size=1, credentials={"base_url": "http://a.example", "api_key": "first"}
         ) as plugin:
@@ -49,7 +44,7 @@ async def test_twenty_changes_keep_nothing(change: str, wat: Callable[..., str])
                 else:
                     await plugin.reload(version(binary, number))
             await wait_all_tasks_blocked()
-            kept = alive() - before
+            kept = live_objects(WATCHED) - before
             modules = 1 if change == "configure" else 2
             assert kept == {DrivenInstance: 1, Module: modules, PluginRevision: 2, Generation: 1}
     finally:

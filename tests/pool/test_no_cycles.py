@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.live_objects import live_objects
 from trio.testing import wait_all_tasks_blocked
 
 from wasmpool._errors import LeaseRevoked, PoolClosed, PoolUnavailable, ReloadFailed
@@ -57,7 +58,7 @@ async def compiled(number: int) -> Module:
 
 def alive() -> Counter[str]:
     """How many of each watched class there are, in a cycle or not."""
-    return Counter(type(each).__name__ for each in gc.get_objects() if type(each) in WATCHED)
+    return Counter({each.__name__: count for each, count in live_objects(WATCHED).items()})
 
 
 async def expect_alive(**expected: int) -> None:

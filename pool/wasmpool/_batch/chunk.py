@@ -46,14 +46,6 @@ class Chunk:
         if rest:
             yield _line(rest, b"")
 
-    def only_line(self) -> Line:
-        """Return the line of a chunk of one."""
-        if self.too_long:
-            return Line(b"", self.too_long, too_long=True)
-        if self.data.endswith(b"\n"):
-            return _line(self.data[:-1], b"\n")
-        return _line(self.data, b"")
-
     def parts(self, lines: int) -> tuple[Chunk, Chunk]:
         """Divide it behind so many lines; there must be some on both sides."""
         assert 0 < lines < self.count

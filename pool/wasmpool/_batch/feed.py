@@ -6,7 +6,8 @@ of whatever has been read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, final
+import sys
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from .pace import Pace
 
 __all__ = ["Blocks", "Feed"]
+
+_PARTS: Final = 4
+"""Of the lines that may be ahead: so many large chunks at least, so that places do not wait for the
+rows to be taken."""
 
 
 class Blocks(Protocol):
@@ -48,13 +53,26 @@ class Feed:
         pace: how large chunks are.
         places: how many chunks may be under way at once.
         first_line: the number of the first line.
+        most_ahead: how many lines may be cut before the rows of the first are taken; None is no
+            limit of its own.
     """
 
-    def __init__(self, blocks: Blocks, pace: Pace, places: int, first_line: int) -> None:
+    # Invariant: _ahead is the number of lines that were cut and whose rows were not taken.
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        pace: Pace,
+        places: int,
+        first_line: int,
+        most_ahead: int | None = None,
+    ) -> None:
         self._blocks = blocks
         self._pace = pace
         self._places = places
         self._cutter = Cutter(LONGEST_LINE, first_line)
+        self._most_ahead = sys.maxsize if most_ahead is None else most_ahead
+        self._ahead = 0
         self._under_way = 0
         self._ended = False
         self._failure: Exception | None = None
@@ -89,11 +107,12 @@ class Feed:
             while not self._may_cut():
                 self._reader.unpark_all()
                 await self._taker.park()
-            chunk = self._cutter.cut(self._pace.lines, self._pace.size)
+            chunk = self._cutter.cut(min(self._pace.lines, self._room), self._pace.size)
             if chunk is None:
                 break
             self._pace.cut(chunk.size)
             self._under_way += 1
+            self._ahead += chunk.count
             yield chunk
         if self._failure is not None:
             raise self._failure
@@ -103,13 +122,26 @@ class Feed:
         self._under_way -= 1
         self._taker.unpark_all()
 
+    def taken(self, lines: int) -> None:
+        """Note that the rows of so many lines were taken."""
+        self._ahead -= lines
+        self._taker.unpark_all()
+
+    @property
+    def _room(self) -> int:
+        """How many lines may be cut."""
+        return self._most_ahead - self._ahead
+
     def _may_cut(self) -> bool:
+        # Rows are taken in pieces, perhaps small ones, which should not make chunks as small.
+        if self._room < min(self._pace.lines, self._most_ahead // _PARTS):
+            return False
         if self._ended or self._is_full():
             return True
         return self._cutter.lines > 0 and self._under_way < self._places
 
     def _is_full(self) -> bool:
         cutter = self._cutter
-        if cutter.lines >= self._pace.lines:
+        if cutter.lines >= min(self._pace.lines, max(1, self._room)):
             return True
         return cutter.lines > 0 and cutter.size >= self._pace.size

@@ -1,16 +1,25 @@
-"""The place in the present trio run. It does lines one by one, so each row is there at once."""
+"""The place in the present trio run. It shows the rows of a chunk while others are under way."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
+
+from .pace import MOST_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .chunk import Chunk, ChunkRows
+    from .progress import Progress
     from .work import Work
 
 __all__ = ["Here"]
+
+_AHEAD: Final = 1000
+"""Lines before whose end a slow one stops the others: large chunks cost little, and a run that is
+stopped has done no more than these in vain."""
+_AHEAD_OF_A_CALL: Final = 8
+"""Of those, if there are more calls: how far they get ahead of a slow one."""
 
 
 @final
@@ -22,15 +31,16 @@ class Here:
         tasks: how many calls may be under way at once.
     """
 
-    most_lines = 1
+    most_lines = MOST_LINES
 
     def __init__(self, work: Work, tasks: int) -> None:
         self._work = work
-        self.size = tasks
+        self.most_ahead = max(_AHEAD, _AHEAD_OF_A_CALL * tasks)
+        self.size = tasks  # a chunk may be one line, and each may have one slow line left
 
-    async def do(self, chunk: Chunk, /) -> ChunkRows:
-        """Answer the chunk's line."""
-        return await self._work.do_line(chunk)
+    async def do(self, chunk: Chunk, progress: Progress | None = None, /) -> ChunkRows:
+        """Do a chunk, as `Places` says."""
+        return await self._work.do(chunk, progress)
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """Return nothing: the pool's statistics say more."""

@@ -3,10 +3,14 @@
 A chunk whose place is lost is done in another one. If that is lost as well, its lines have error
 rows that say how the place ended. Where retries are allowed, it is first tried again in halves, so
 that a line that ends its place takes few others with it.
+
+Where a place shows the first rows of a chunk before it is done, they leave when they are first in
+order, some times a second: rows of short lines leave with their chunk.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
@@ -20,6 +24,7 @@ from .chunk import Chunk, ChunkRows
 from .feed import Feed
 from .pace import Pace
 from .places import PlaceLost, PlacesFailed
+from .progress import Progress
 from .rows import error_row
 
 if TYPE_CHECKING:
@@ -28,13 +33,17 @@ if TYPE_CHECKING:
     from .feed import Blocks
     from .places import Places
 
-__all__ = ["CHUNKS_AHEAD", "Done", "OrderedRows"]
+__all__ = ["CHUNKS_AHEAD", "PAUSE", "Done", "OrderedRows"]
 
 CHUNKS_AHEAD: Final = 8
 """Chunks in the window for each that may be under way: how far others get ahead of a slow one."""
 
 _WINDOW_SIZE: Final = 32 << 20
 """Bytes of lines and rows in the window: two lines of the maximum length."""
+
+PAUSE: Final = 0.02
+"""Seconds after other rows that those of a chunk under way wait for more of them. A write costs as
+much as some short lines, and people do not notice this."""
 
 
 @final
@@ -89,7 +98,7 @@ class OrderedRows:
         self._numbered = numbered
         self._retries = retries
         self._pace = Pace(places.most_lines, places.size, blocks.size, tasks)
-        self._feed = Feed(blocks, self._pace, places.size, first_line)
+        self._feed = Feed(blocks, self._pace, places.size, first_line, places.most_ahead)
         self._window = Window[Chunk, "_Outcome"](rows=places.size * CHUNKS_AHEAD, size=_WINDOW_SIZE)
         self._calls = InOrder(
             function=self._outcome,
@@ -98,6 +107,8 @@ class OrderedRows:
             weigh_item=_size_of,
             weigh_outcome=_size_of_rows,
         )
+        self._progress: dict[int, Progress] = {}  # of chunks that are not done
+        self._next_early = -math.inf
         self._taken: deque[_Outcome] = deque()
         self._rest: Chunk | None = None
         self._stopped = False
@@ -124,7 +135,8 @@ class OrderedRows:
         if self._rest is not None:
             return [] if self._stopped else [await self._take_rest(self._rest)]
         if not self._taken:
-            self._taken.extend(await self._window.take())
+            self._taken.extend(await self._outcomes())
+            self._next_early = trio.current_time() + PAUSE
         done: list[Done] = []
         while self._taken and self._rest is None:
             outcome = self._taken[0]
@@ -133,12 +145,31 @@ class OrderedRows:
                     break
                 raise outcome
             done.append(outcome)
+            self._feed.taken(outcome.rows.count)
             self._taken.popleft()
             self._rest = self._rest_of(outcome)
         return done
 
+    async def _outcomes(self) -> list[_Outcome]:
+        """Wait for chunks that are done, or for first rows of one that is not; [] at the end."""
+        with trio.move_on_at(self._next_early):
+            return await self._window.take() or self._early()
+        while not self._window.is_ready:
+            if early := self._early():
+                return early
+            await self._window.wait()
+        return await self._window.take() or self._early()
+
+    def _early(self) -> list[_Outcome]:
+        """Return the rows that are there of the first chunk, if it is under way."""
+        chunk = self._window.front
+        progress = None if chunk is None else self._progress.get(chunk.number)
+        taken = None if progress is None else progress.take(whole=self._stopped)
+        return [] if taken is None else [Done(*taken)]
+
     async def _take_rest(self, rest: Chunk) -> Done:
         done = Done(rest, await self._rows(rest))
+        self._feed.taken(done.rows.count)
         self._rest = self._rest_of(done)
         return done
 
@@ -149,21 +180,26 @@ class OrderedRows:
         return done.chunk.parts(done.rows.count)[1]
 
     async def _outcome(self, chunk: Chunk) -> _Outcome:
+        progress = self._progress[chunk.number] = Progress(chunk, self._window.wake)
         try:
-            return Done(chunk, await self._rows(chunk))
+            while self._window.is_over and self._window.front is not chunk:
+                await self._window.wait_taken()  # of those before; this one would only add to them
+            rows = await self._rows(chunk, progress)
         except PlacesFailed as failed:
             return failed
         finally:
             self._feed.done()
+        del self._progress[chunk.number]
+        return Done(progress.rest, rows)
 
-    async def _rows(self, chunk: Chunk) -> ChunkRows:
-        rows = await self._rows_in_spite_of_losses(chunk)
-        self._pace.done(rows)
+    async def _rows(self, chunk: Chunk, progress: Progress | None = None) -> ChunkRows:
+        rows = await self._rows_in_spite_of_losses(chunk, progress)
+        self._pace.done(rows, chunk.count - progress.rest.count if progress else 0)
         return rows
 
-    async def _rows_in_spite_of_losses(self, chunk: Chunk) -> ChunkRows:
+    async def _rows_in_spite_of_losses(self, chunk: Chunk, progress: Progress | None) -> ChunkRows:
         try:
-            return await self._places.do(chunk)
+            return await self._places.do(chunk, progress)
         except PlaceLost:
             pass  # any chunk may be in a place that is ended, by a shortage of memory say
         try:

@@ -58,13 +58,11 @@ class Pace:
         if self._left is not None:
             self._left = max(0, self._left - size)
 
-    def done(self, rows: ChunkRows) -> None:
-        """Note what a chunk took."""
-        if self._most_lines == 1:
-            return
+    def done(self, rows: ChunkRows, before: int = 0) -> None:
+        """Note what a chunk took, with so many rows before these."""
         in_time = self._most_lines
         if rows.seconds > 0:
-            in_time = int(rows.count * _SECONDS / rows.seconds)
+            in_time = int((before + rows.count) * _SECONDS / rows.seconds)
         in_size = rows.count * MOST_SIZE // max(1, len(rows.content))
         wanted = max(in_time, self._least_lines)  # those of a place that waits are at once
         self.lines = max(1, min(wanted, in_size, 2 * self.lines, self._most_lines))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .chunk import Chunk, ChunkRows
+    from .progress import Progress
 
 __all__ = ["PlaceLost", "Places", "PlacesFailed"]
 
@@ -39,8 +40,19 @@ class Places(Protocol):
         """The most lines that a chunk should have."""
         ...
 
-    async def do(self, chunk: Chunk, /) -> ChunkRows:
+    @property
+    def most_ahead(self) -> int | None:
+        """How many lines may be given to them before the rows of the first are taken.
+
+        None is as many as the chunks of the window have.
+        """
+        ...
+
+    async def do(self, chunk: Chunk, progress: Progress | None = None, /) -> ChunkRows:
         """Do a chunk in any place, and return the rows of all or of its first lines.
+
+        Those that were taken from ``progress`` before are not among them. A place may leave
+        ``progress`` alone.
 
         Raises:
             PlaceLost: the place has ended meanwhile. There is another one for the next chunk.

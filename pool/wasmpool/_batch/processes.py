@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .chunk import Chunk, ChunkRows
     from .job import Job
+    from .progress import Progress
 
 __all__ = ["Processes", "open_processes"]
 
@@ -85,6 +86,7 @@ class Processes:
     """
 
     most_lines = MOST_LINES
+    most_ahead = None
 
     def __init__(self, job: Job, source: Source, count: int) -> None:
         self.size = count * _AT_ONCE
@@ -104,7 +106,7 @@ class Processes:
         self._failure: str | None = None
         self._is_ending = False
 
-    async def do(self, chunk: Chunk, /) -> ChunkRows:
+    async def do(self, chunk: Chunk, _: Progress | None = None, /) -> ChunkRows:
         """Do a chunk in the process that has the fewest."""
         async with self._turn:
             process = await self._process_with_room()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .chunk import Chunk, ChunkRows
     from .job import Job
+    from .progress import Progress
     from .work import Work
 
 __all__ = ["Threads", "open_threads"]
@@ -51,13 +52,14 @@ class Threads:
     """Some threads, as `Places`; `open_threads` opens them."""
 
     most_lines = MOST_LINES
+    most_ahead = None
 
     def __init__(self, count: int) -> None:
         self.size = count * _AT_ONCE
         self._places: list[_Place] = []
         self._room = trio.Semaphore(self.size)
 
-    async def do(self, chunk: Chunk, /) -> ChunkRows:
+    async def do(self, chunk: Chunk, _: Progress | None = None, /) -> ChunkRows:
         """Do a chunk in the thread that has the fewest."""
         async with self._room:
             place = min(self._places, key=lambda each: each.chunks)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from wasmpool._batch.chunk import Chunk, ChunkRows
     from wasmpool._batch.job import Job
+    from wasmpool._batch.progress import Progress
     from wasmpool_host.lowlevel import Source
 
     from .asyncio_thread import AsyncioThread
@@ -47,6 +48,7 @@ class DaskPlaces:
     """
 
     most_lines = MOST_LINES
+    most_ahead = None
 
     def __init__(self, thread: AsyncioThread, connection: Connection, page: str | None) -> None:
         self.size = max(_AT_ONCE * connection.threads, _LEAST)
@@ -56,7 +58,7 @@ class DaskPlaces:
         self._suspects: set[tuple[int, int]] = set()
         self._one_suspect = trio.Lock()
 
-    async def do(self, chunk: Chunk, /) -> ChunkRows:
+    async def do(self, chunk: Chunk, _: Progress | None = None, /) -> ChunkRows:
         """Have a chunk done by a worker, as `Places` says.
 
         Dask blames all chunks that a worker had when it ended, those that it had not begun, too.
