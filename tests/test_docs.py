@@ -205,7 +205,8 @@ def environment() -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "80",
         "NO_COLOR": "1",
-        "PYTHONWARNINGS": "error",
+        # `os.fork` warns of threads, and the page about forks is about that.
+        "PYTHONWARNINGS": "error,ignore:This process:DeprecationWarning",
     }
 
 

@@ -126,7 +126,6 @@ class Ticker:
             if not self._later:
                 self._due = inf
 
-
     def tick(self) -> None:
         """Make all guests yield that run now, from another thread than theirs."""
         with self._lock:
