@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from tests.pool.fakes import SyncModule
 from tests.pool.seams import check_invariants, retired, settle
 
 from wasmpool import open_pool
+from wasmpool._pool import maintenance
+from wasmpool._pool.maintenance import Maintenance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -168,3 +172,27 @@ async def test_what_cannot_be_closed_at_once_does_not_hold_up_the_next_start(
         await settle(pool)
         assert pool.statistics().retiring == 0
         assert retired(pool) == {"uses": 2}
+
+
+@pytest.mark.parametrize("_time", range(20))  # which task is first in a pass is random
+async def test_the_last_start_may_be_begun_while_the_pools_task_lets_the_loop_run(
+    monkeypatch: pytest.MonkeyPatch, _time: int
+) -> None:
+    """Then there is nothing left for it to do, and it goes on waiting."""
+    begun: list[str] = []
+    clock = iter([0.0, 0.0, 1.0])
+    monkeypatch.setattr(maintenance, "perf_counter", lambda: next(clock, 1.0))
+    monkeypatch.setattr(Maintenance, "_start_now", lambda _, slot: begun.append(slot))
+    monkeypatch.setattr(Maintenance, "_close_now", lambda _, slot: begun.append(slot))
+    core: Any = SimpleNamespace(name="pool")
+    slots: Any = ("first", "last", "used up")
+    async with trio.open_nursery() as nursery:
+        pools = Maintenance(core, nursery, nursery.cancel_scope)
+        pools.start(slots[0])
+        pools.start(slots[1])
+        await trio.lowlevel.cancel_shielded_checkpoint()  # the first was begun in this pass
+        pools.replace(slots[2])
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert pools.crash is None
+    assert sorted(begun) == sorted(slots)
