@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from wasmpool_host._errors import GuestMemoryError
 from wasmpool_host._instance.pending import PENDING
 from wasmpool_host._instance.stepwise import Stepwise
+from wasmpool_host._wit_values import Err, Ok, Record, Some, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,9 @@ _SMALLEST: Final = 512
 _FEW: Final = 64
 """Crossings that are worth it if the result may have many bytes."""
 
-_SCALARS: Final = frozenset((int, float, bool, str, bytes, type(None)))
+_SCALARS: Final = frozenset((int, float, bool, type(None), frozenset))
+_MOST_DEEP: Final = 6
+"""Levels that are looked at: what is below may have many bytes."""
 
 
 def may_be_worth_it(raw: RawFunction, args: Sequence[Any], *, returns_much: bool) -> bool:
@@ -41,11 +44,31 @@ def may_be_worth_it(raw: RawFunction, args: Sequence[Any], *, returns_much: bool
         return True
     if not raw.takes_bytes:
         return False
-    for value in args:
-        kind = type(value)
-        if kind not in _SCALARS or (kind in (str, bytes) and len(value) >= _SMALLEST):
+    return any(_may_have_many(value, _MOST_DEEP) for value in args)
+
+
+def _may_have_many(value: Any, levels: int) -> bool:
+    """Return False if a value has no long list or string in it: looking takes less than trying."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return False
+    if kind in (str, bytes):
+        return len(value) >= _SMALLEST
+    if not levels:
+        return True
+    if kind in (list, tuple):
+        inside = value
+        if len(value) >= _SMALLEST:  # perhaps of numbers, for a list of bytes
             return True
-    return False
+    elif kind is dict:
+        inside = value.values()
+    elif kind in (Variant, Ok, Err, Some):
+        inside = (value.value,)
+    elif isinstance(value, Record):
+        inside = value._values()  # noqa: SLF001 - there is no public name, as fields have any
+    else:
+        return True
+    return any(_may_have_many(each, levels - 1) for each in inside)
 
 
 def are_worth_it(out: Outgoing, *, returns_much: bool) -> bool:
