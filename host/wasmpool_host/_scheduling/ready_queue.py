@@ -86,11 +86,11 @@ class Job:
     __slots__ = ("error", "fiber", "raise_cancel", "released", "returned", "stop_requested", "task")
 
     def __init__(self, fiber: Steppable) -> None:
-        self.fiber = fiber
+        self.fiber: Steppable = fiber
         self.task: trio.lowlevel.Task | None = None
-        self.stop_requested = False
-        self.released = False
-        self.returned = False
+        self.stop_requested: bool = False
+        self.released: bool = False
+        self.returned: bool = False
         self.raise_cancel: Callable[[], NoReturn] | None = None
         self.error: BaseException | None = None
 
