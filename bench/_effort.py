@@ -45,7 +45,7 @@ class Effort:
         spins = _measure_spin()
         if quick:
             return cls(quick=True, rounds=3, seconds=0.1, spins_per_ms=spins)
-        return cls(quick=False, rounds=11, seconds=0.4, spins_per_ms=spins)
+        return cls(quick=False, rounds=7, seconds=0.4, spins_per_ms=spins)
 
     def spins(self, milliseconds: float) -> int:
         """The argument of ``spin`` for about this many milliseconds."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["LARGE_SPREAD", "Results", "Sample", "percentile"]
 
 LARGE_SPREAD: Final = 0.1
-"""A spread with which the median of some ten rounds is off by a few per cent."""
+"""A spread with which the median of some seven rounds is off by a few per cent."""
 
 
 @attrs.frozen

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _MOST_TIMES: Final = 2
-_MOST_SECONDS: Final = 60
+_MOST_SECONDS: Final = 40
 """For the further rounds of a scenario; else those that take long would double the whole run."""
 
 

@@ -40,6 +40,7 @@ async def python(compiled: Path, tools: Tools) -> AsyncGenerator[Scripts]:
     async with open_scripts(
         tools.call, size=2, min_size=1, limits=limits, cache=compiled
     ) as opened:
+        assert await opened.pool() is not None
         yield opened
 
 
@@ -193,6 +194,7 @@ async def test_many_calls_take_little_more_than_the_calls(compiled: Path) -> Non
     source = "sum(api.map('sleep', [{'seconds': 0.05}] * 50, limit=16))"
     with_script, without = [], []
     async with open_scripts(sleep, cache=compiled) as python:
+        await python.pool()
         for _ in range(10):
             start = time.perf_counter()
             assert await python.run(source) == ToolResult("50")
