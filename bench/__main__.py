@@ -45,16 +45,26 @@ def main(arguments: list[str] | None = None) -> int:
         measured.append((scenario, results))
         _print(console, scenario, results)
         console.print(f"[dim]{perf_counter() - began:.0f} s[/dim]")
-    options.json.write_text(json.dumps(_as_json(measured, effort), indent=1) + "\n")
+        _write(options, measured, effort)
     console.print(f"\nAll numbers: {options.json}")
+    if options.report:
+        console.print(f"The page: {options.report / 'index.html'}")
+    if options.update:
+        console.print(f"Written into {options.update}")
+    return 0
+
+
+def _write(
+    options: argparse.Namespace, measured: list[tuple[Scenario, Results]], effort: Effort
+) -> None:
+    """Write all that was asked for; after each scenario, so that a run may be stopped."""
+    options.json.write_text(json.dumps(_as_json(measured, effort), indent=1) + "\n")
     if options.report:
         from bench import _page  # noqa: PLC0415 - needs a plotting library
 
-        console.print(f"The page: {_page.write(options.report, measured, effort)}")
+        _page.write(options.report, measured, effort)
     if options.update:
         _markdown.update(options.update, measured, quick=effort.quick)
-        console.print(f"Written into {options.update}")
-    return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
