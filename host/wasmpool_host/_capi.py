@@ -636,15 +636,14 @@ class Failure:
 class Place:
     """Where the handle of an export is written: an extern, and the export's name."""
 
-    __slots__ = ("at", "extern", "lookup")
+    __slots__ = ("at", "extern", "name")
 
     def __init__(self, name: str) -> None:
         self.extern: Any = ffi.wasmtime_extern_t()
         self.at: Any = pointer(addressof(self.extern.of))
         """The address of the function, the memory or the global in it."""
-        extern_at = pointer(addressof(self.extern))
-        self.lookup: tuple[Any, Any, Any] = (*_name_arguments(name), extern_at)
-        """What a look-up is given: the name, its length, and where to write the handle."""
+        self.name: tuple[Any, Any] = _name_arguments(name)
+        """Shared by the places of a name; where the handle is written takes 140 bytes to keep."""
 
 
 @lru_cache(maxsize=1024)
@@ -748,12 +747,12 @@ class Store:
 
     def find(self, place: Place) -> bool:
         """Write the handle of an export to its place; return False if there is no such export."""
-        found: bool = _export_get(self.context_at, self.arena.instance_at, *place.lookup)
-        return found
+        return self.find_in(self.arena.instance_at, place)
 
     def find_in(self, instance_at: Any, place: Place) -> bool:
         """Do the same in an instance at an address."""
-        found: bool = _export_get(self.context_at, instance_at, *place.lookup)
+        at = pointer(addressof(place.extern))
+        found: bool = _export_get(self.context_at, instance_at, *place.name, at)
         return found
 
     def export(self, name: str) -> Any:
@@ -1157,7 +1156,10 @@ class EmptyInstance:
             assert not trap
             self._memory = Place("memory")
             at = pointer(addressof(instance))
-            _export_get(pointer(self._context), at, *self._memory.lookup)
+            _export_get(
+                pointer(self._context), at, *self._memory.name,
+                pointer(addressof(self._memory.extern)),
+            )  # fmt: skip
         except BaseException:
             self.delete()
             raise
