@@ -92,9 +92,11 @@ def _draw_bars(axes: Any, plot: Plot) -> None:
     """Horizontal bars, with their labels at the left, and their values at the end."""
     height = 0.8 / len(plot.lines)
     for k, (name, line) in enumerate(plot.lines.items()):
-        at = [x + (k + 0.5) * height - 0.4 for x in line.x]
-        bars = axes.barh(at, line.y, height * 0.9, label=name, color=_colour(name, k))
-        axes.bar_label(bars, [f"{value:,.0f}" for value in line.y], padding=3, fontsize=8)
+        points = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y]  # 0: not measured
+        at = [x + (k + 0.5) * height - 0.4 for x, _ in points]
+        values = [y for _, y in points]
+        bars = axes.barh(at, values, height * 0.9, label=name, color=_colour(name, k))
+        axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=8)
     axes.set_yticks(range(len(plot.bars)), plot.bars)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
