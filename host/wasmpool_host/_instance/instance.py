@@ -236,9 +236,10 @@ class Instance:
         """Why it may not serve again, or None.
 
         One of ``"trap"``, ``"exit"``, ``"host-error"``, ``"bad-pointer"``, ``"cancelled"``,
-        ``"timeout"``, ``"finished"`` and ``"closed"``: the first that happened. A host function
-        that raises is a ``"host-error"``, also with KeyboardInterrupt or SystemExit; a Ctrl-C that
-        stops a guest is ``"cancelled"``. A program that has run is ``"finished"``.
+        ``"timeout"``, ``"finished"``, ``"memory"`` and ``"closed"``: the first that happened. A
+        host function that raises is a ``"host-error"``, also with KeyboardInterrupt or SystemExit;
+        a Ctrl-C that stops a guest is ``"cancelled"``. A program that has run is ``"finished"``. A
+        component in a pool that has too many resources nobody can drop any more is ``"memory"``.
         """
         return self._fiber.poisoned
 

@@ -257,7 +257,7 @@ async def test_a_body_is_bounded(client: Client) -> None:
 async def test_all_bodies_together_are_bounded(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of headers and bodies, whoever has them; what is dropped makes room."""
+    """The bound is for all headers and bodies of a component, and a dropped one makes room."""
     monkeypatch.setattr(http_memory, "MOST_BYTES", 4 * PERMIT)
     bodies = [client.body(client.request()) for _ in range(3)]
     for _, stream in bodies:
